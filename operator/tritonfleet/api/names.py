@@ -1,0 +1,53 @@
+"""Every name, label and annotation the operator puts on an object."""
+
+from typing import Final
+
+GROUP: Final = "tritonfleet.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "ModelDeployment"
+PLURAL: Final = "modeldeployments"
+
+FIELD_MANAGER: Final = "tritonfleet"
+STATUS_FIELD_MANAGER: Final = "tritonfleet-status"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "tritonfleet"
+OWNER_LABEL: Final = f"{GROUP}/modeldeployment"
+REVISION_LABEL: Final = f"{GROUP}/revision"
+REVISION_NUMBER_ANNOTATION: Final = f"{GROUP}/revision-number"
+
+NAME_MAX_LENGTH: Final = 52
+"""A Service name holds 63 characters; a revision's is the owner's, a dash and ten hex digits."""
+
+
+def revision_name(owner: str, revision_hash: str) -> str:
+    """Return the name that all objects of one revision share, `<owner>-<hash10>`."""
+    return f"{owner}-{revision_hash}"
+
+
+def owner_labels(owner: str) -> dict[str, str]:
+    """Return the labels of every child; the operator's watches select on them."""
+    return {MANAGED_BY_LABEL: MANAGED_BY, OWNER_LABEL: owner}
+
+
+def revision_labels(owner: str, revision_hash: str) -> dict[str, str]:
+    """Return the labels of a child that belongs to one revision."""
+    return {**owner_labels(owner), REVISION_LABEL: revision_hash}
+
+
+def serving_selector(owner: str, revision_hash: str) -> dict[str, str]:
+    """Return the immutable pod selector of one revision."""
+    return {OWNER_LABEL: owner, REVISION_LABEL: revision_hash}
+
+
+def owner_reference(owner: dict[str, object]) -> dict[str, object]:
+    """Return the controller reference to a ModelDeployment, given its metadata `name` and `uid`."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": owner["name"],
+        "uid": owner["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

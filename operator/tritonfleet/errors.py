@@ -1,0 +1,44 @@
+"""The errors that cross a layer: each says what the caller may do about it."""
+
+from dataclasses import dataclass
+
+
+class TritonfleetError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InvalidSpec(TritonfleetError):
+    """The ModelDeployment cannot be carried out as written; retrying without an edit is pointless.
+
+    `reason` is a CamelCase API word, the message names the field, its value and the remedy.
+    """
+
+    def __init__(self, message: str, *, reason: str = "ConfigInvalid") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Transient(TritonfleetError):
+    """The same call may succeed later (429, 5xx, a broken connection).
+
+    `retry_after_seconds` is what the server asked for, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Conflict(TritonfleetError):
+    """409: the object is not in the state this write assumed (another owner, another resourceVersion)."""
+
+
+@dataclass
+class Refused(TritonfleetError):
+    """The API server will not take this object as it stands (400, 403, 422): a person must act."""
+
+    status: int
+    message: str
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,111 @@
+"""What a decision is made from (`Observed`) and what it comes to (`Plan`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as plain JSON data; treated as immutable once it is in one of these classes."""
+
+
+class ChildId(NamedTuple):
+    """One child within its owner's namespace."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the operator's administrator decided for every ModelDeployment."""
+
+    triton_image: str
+    allow_unsafe_image: bool
+    fetch_image: str
+    fetch_image_pull_policy: str = "IfNotPresent"
+    fetch_allowed_schemes: tuple[str, ...] = ("https", "pvc", "s3")
+    fetch_allowed_hosts: tuple[str, ...] = ()
+    fetch_allow_private_addresses: bool = False
+    network_policy: bool = False
+    pod_monitor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPool:
+    """The nodes that one revision's pods may run on, counted now."""
+
+    resource: str
+    matching_nodes: int
+    free: int
+    largest_free_on_one_node: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailure:
+    """A write the API server refused, kept so that the status can say so."""
+
+    target: ChildId
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything one decision may look at."""
+
+    body: Manifest
+    children: Mapping[ChildId, Manifest]
+    pods: tuple[Manifest, ...]
+    defaults: Defaults
+    gpus: GpuPool | None = None
+    failure: WriteFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply of the complete intent for one child."""
+
+    manifest: Manifest
+    reason: str
+    message: str
+    exists: bool
+    """Whether the child is already ours: then other managers' changes to our fields are overruled."""
+
+    @property
+    def target(self) -> ChildId:
+        return ChildId(self.manifest["kind"], self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Deletion of one child that is no longer wanted."""
+
+    target: ChildId
+    uid: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line for `kubectl describe`."""
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, in this order: applies, deletes, status, events; then look again."""
+
+    status: Manifest
+    applies: tuple[Apply, ...] = ()
+    deletes: tuple[Delete, ...] = ()
+    events: tuple[Event, ...] = ()
+    requeue_after_seconds: float = field(default=300.0)
+
+
+Now = datetime
+"""Timezone-aware UTC."""
