@@ -1,0 +1,1 @@
+"""Tritonfleet: a Kubernetes operator that serves models on NVIDIA Triton Inference Server."""

@@ -1,0 +1,1 @@
+"""The product's words: the ModelDeployment, its conditions, names and CRD schema."""

@@ -1,0 +1,1 @@
+"""The init container that brings model files into the pod."""

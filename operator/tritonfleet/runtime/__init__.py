@@ -1,0 +1,1 @@
+"""Time and concurrency: the watch, the queue, the workers, the writes."""

@@ -1,0 +1,1 @@
+"""What Triton is: its config.pbtxt, its rules, its flags and images."""

@@ -1,0 +1,1 @@
+"""The Kubernetes objects that one ModelDeployment needs, one builder per kind."""
