@@ -1,0 +1,121 @@
+# Run `make` to see what there is to run. Everything works from a fresh clone: the first target that needs
+# Python makes .venv from requirements-dev.lock, every package checked against its hash.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A cluster of your own is used only when named on the command line, never because a shell happens to export one.
+ifeq ($(origin KUBECONFIG),command line)
+export KUBECONFIG
+else
+unexport KUBECONFIG
+endif
+
+# What the local cluster and the images are made with, beside what a minimal Debian has.
+DEBIAN_PACKAGES := buildah ca-certificates conntrack containerd containernetworking-plugins gcc git iproute2 \
+	libc6-dev mmdebstrap mount nftables openssl procps python3-venv runc util-linux
+
+.PHONY: help
+help: ## Say what there is to run (this list)
+	@echo "make TARGET [KUBECONFIG=path/to/config: use that cluster instead of the local one]"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: machine venv ## From nothing to real predictions: cluster, operator, model, requests
+	$(BIN)/python -m demo
+
+.PHONY: test
+test: lint test-unit test-system ## Everything: lint, unit, chart, cluster and end-to-end tests
+
+.PHONY: test-unit
+test-unit: venv ## The tests that need no cluster, with the coverage of every decision
+	$(BIN)/pytest tests/unit --cov --cov-report=term
+
+.PHONY: test-system
+test-system: machine venv ## The tests against a real cluster and a real Triton server
+	$(BIN)/pytest tests/chart tests/cluster tests/e2e
+
+.PHONY: lint
+lint: venv generated ## ruff, mypy --strict, import contracts, generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: generated
+generated: venv # Fail when a generated file is not what its source says
+	$(BIN)/python -m tritonfleet.api.schema --check
+	$(BIN)/python docs/tools/architecture.py --check
+
+.PHONY: format
+format: venv ## Format the code and apply what ruff can repair
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: cluster
+cluster: machine venv ## A real Kubernetes on this machine (root, Debian); the first time builds it
+	$(BIN)/python -m devcluster up
+
+.PHONY: cluster-down
+cluster-down: venv ## Stop the local cluster and leave nothing of it
+	$(BIN)/python -m devcluster down
+
+.PHONY: image
+image: cluster ## Build the operator's image and load it into the local cluster
+	$(BIN)/python -m devcluster load-image operator
+
+.PHONY: bench-fleet
+bench-fleet: cluster ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
+	$(BIN)/python -m benchmarks.fleet
+
+.PHONY: crds
+crds: venv ## Write the CRD from the API's models
+	$(BIN)/python -m tritonfleet.api.schema
+
+.PHONY: docs
+docs: venv ## Write the generated parts of the documentation
+	$(BIN)/python docs/tools/architecture.py
+
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+
+.PHONY: lock
+lock: venv ## Pin the newest dependencies that pyproject.toml allows
+	$(LOCK) --upgrade --output-file requirements.lock
+	$(LOCK) --upgrade --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+.PHONY: venv
+venv: $(VENV)/.ready ## Make .venv with everything the other targets use
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory machine
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: machine
+machine: # Install what the local cluster needs from Debian; nothing to do where a cluster is given
+ifneq ($(origin KUBECONFIG),command line)
+	@missing=$$(comm -23 <(printf '%s\n' $(DEBIAN_PACKAGES) | sort) \
+	    <(dpkg-query --show --showformat='$${binary:Package} $${db:Status-Status}\n' 2>/dev/null \
+	      | sed -nE 's/^([^ :]+)(:[^ ]+)? installed$$/\1/p' | sort)); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing from Debian:" $$missing; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; \
+	else \
+	  echo "The local cluster needs root on Debian 12 or newer, with:" $$missing >&2; \
+	  echo "Use an existing cluster instead: make demo KUBECONFIG=~/.kube/config" >&2; exit 1; \
+	fi
+endif
+
+.PHONY: clean
+clean: ## Remove what was built in this checkout (the cache of built binaries stays)
+	rm -rf $(VENV) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,90 @@
+"""What may import what, beyond what import-linter's contracts can say."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "operator" / "tritonfleet"
+PURE_LAYERS = ("api", "plan", "triton")
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("tritonfleet", include_external_packages=True)
+
+
+def nodes(*layers: str) -> Iterator[tuple[Path, ast.AST]]:
+    for layer in layers:
+        for path in sorted((PACKAGE / layer).rglob("*.py")):
+            yield from ((path.relative_to(ROOT), node) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def test_every_import_contract_holds() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+
+    assert "0 broken" in done.stdout
+    assert done.returncode == 0
+
+
+def test_no_module_imports_itself_in_a_circle(graph: grimp.ImportGraph) -> None:
+    own = [module for module in graph.modules if module.startswith("tritonfleet")]
+    circles = [
+        (module, *chain)
+        for module in own
+        for imported in graph.find_modules_directly_imported_by(module)
+        if (chain := graph.find_shortest_chain(imported, module))
+    ]
+
+    assert circles == []
+
+
+def test_decisions_are_given_the_time_and_never_ask_for_it() -> None:
+    clocks = {"now", "utcnow", "today"}
+    asked = [
+        f"{path}:{node.lineno}"
+        for path, node in nodes(*PURE_LAYERS)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in clocks
+    ]
+
+    assert asked == []
+
+
+def test_decisions_never_wait() -> None:
+    waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+
+    assert [f"{path}" for path, node in nodes(*PURE_LAYERS) if isinstance(node, waiting)] == []
+
+
+def test_of_tritonclient_only_the_model_config_schema_is_used_and_only_in_triton(
+    graph: grimp.ImportGraph,
+) -> None:
+    importers = graph.find_modules_that_directly_import("tritonclient")
+    names = {
+        alias.name
+        for _, node in nodes(*PURE_LAYERS)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tritonclient")
+        for alias in node.names
+    }
+
+    assert {module.split(".")[1] for module in importers} <= {"triton"}
+    assert names <= {"model_config_pb2"}
+
+
+def test_the_picture_in_the_readme_is_drawn_from_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/tools/architecture.py", "--check"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
