@@ -91,7 +91,7 @@ lock: venv ## Pin the newest dependencies that pyproject.toml allows
 .PHONY: venv
 venv: $(VENV)/.ready ## Make .venv with everything the other targets use
 
-$(VENV)/.ready: requirements-dev.lock pyproject.toml
+$(VENV)/.ready: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory machine
