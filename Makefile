@@ -27,7 +27,7 @@ help: ## Say what there is to run (this list)
 
 .PHONY: demo
 demo: machine venv ## From nothing to real predictions: cluster, operator, model, requests
-	$(BIN)/python -m demo
+	$(BIN)/python -m devcluster.demo
 
 .PHONY: test
 test: lint test-unit test-system ## Everything: lint, unit, chart, cluster and end-to-end tests
@@ -109,7 +109,7 @@ ifneq ($(origin KUBECONFIG),command line)
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing from Debian:" $$missing; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	else \
 	  echo "The local cluster needs root on Debian 12 or newer, with:" $$missing >&2; \
 	  echo "Use an existing cluster instead: make demo KUBECONFIG=~/.kube/config" >&2; exit 1; \
