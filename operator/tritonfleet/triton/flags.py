@@ -1,0 +1,107 @@
+"""The command line of tritonserver. Every flag exists since Triton 2.51 (24.10)."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from typing import Final
+
+from tritonfleet.errors import InvalidSpec
+
+CONFIG_NAME: Final = "tritonfleet"
+"""Triton reads `<model>/configs/<CONFIG_NAME>.pbtxt` instead of config.pbtxt."""
+
+CONNECTION_AGE_GRACE_SECONDS: Final = 60
+"""How long calls in flight may go on after a gRPC connection was asked to close."""
+
+OWNED_FLAGS: Final = (
+    "--allow-grpc",
+    "--allow-http",
+    "--allow-metrics",
+    "--exit-on-error",
+    "--exit-timeout-secs",
+    "--grpc-address",
+    "--grpc-max-connection-age",
+    "--grpc-max-connection-age-grace",
+    "--grpc-port",
+    "--grpc-restricted-protocol",
+    "--help",
+    "--http-address",
+    "--http-port",
+    "--http-restricted-api",
+    "--load-model",
+    "--log-error",
+    "--log-file",
+    "--metrics-address",
+    "--metrics-port",
+    "--model-config-name",
+    "--model-control-mode",
+    "--model-namespacing",
+    "--model-repository",
+    "--model-store",
+    "--repository-poll-secs",
+    "--strict-readiness",
+)
+"""Flags that `server.args` may not set: the operator's probes, ports, drain or status depend on them."""
+
+_RESTRICTED_GROUPS: Final = "model-repository,shared-memory,trace,logging"
+_RESTRICTED_HEADER: Final = "tritonfleet-operator"
+
+
+def server_args(
+    *,
+    repository: str,
+    model_name: str,
+    owner_uid: str,
+    gpus: int,
+    drain_seconds: float,
+    connection_age_seconds: float,
+    rate_limited: bool,
+    user_args: Sequence[str] = (),
+) -> list[str]:
+    """Return the arguments after `tritonserver`; raises InvalidSpec for a user argument that is ours.
+
+    Info lines are off: when Triton cannot load a model it prints 6 kB of tables after the reason, and of
+    its log only the last 2 kB reach the pod's status. `--log-info=true` in `user_args` turns them on.
+    """
+    refuse_owned_flags(user_args)
+    return [
+        f"--model-repository={repository}",
+        "--model-control-mode=explicit",
+        f"--load-model={model_name}",
+        f"--model-config-name={CONFIG_NAME}",
+        "--exit-on-error=true",
+        f"--exit-timeout-secs={math.ceil(drain_seconds)}",
+        "--log-info=false",
+        f"--grpc-max-connection-age={round(connection_age_seconds * 1000)}",
+        f"--grpc-max-connection-age-grace={CONNECTION_AGE_GRACE_SECONDS * 1000}",
+        *_restrictions(owner_uid),
+        *(["--allow-gpu-metrics=false"] if gpus == 0 else []),
+        *(["--rate-limit=execution_count"] if rate_limited else []),
+        *user_args,
+    ]
+
+
+def refuse_owned_flags(user_args: Iterable[str]) -> None:
+    """Raise InvalidSpec for an owned flag, also in a short form that Triton's parser would complete."""
+    for argument in user_args:
+        flag = argument.partition("=")[0]
+        owned = next((known for known in OWNED_FLAGS if len(flag) > 2 and known.startswith(flag)), None)
+        if owned is not None:
+            raise InvalidSpec(f"spec.server.args: '{argument}' sets {owned}, which the operator sets itself: remove it")
+
+
+def has_cache(user_args: Iterable[str]) -> bool:
+    """Tell whether the server gets a response cache; models cannot cache without it."""
+    return any(argument.startswith("--cache-config=") for argument in user_args)
+
+
+def _restrictions(owner_uid: str) -> Iterator[str]:
+    """Close the APIs that change the server: nobody is meant to know the key, and clients cannot guess it.
+
+    Loading or unloading a model on one pod would make it differ from its revision. Triton can only ask
+    for a header, so it gets one whose value is derived from the random uid of the owner: equal in every
+    reconcile, unknown to whoever can merely reach the port, and no secret to those who can read the pod.
+    """
+    key = sha256(f"{_RESTRICTED_HEADER}/{owner_uid}".encode()).hexdigest()[:32]
+    yield f"--http-restricted-api={_RESTRICTED_GROUPS}:{_RESTRICTED_HEADER}={key}"
+    yield f"--grpc-restricted-protocol={_RESTRICTED_GROUPS}:{_RESTRICTED_HEADER}={key}"

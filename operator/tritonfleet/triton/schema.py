@@ -1,0 +1,70 @@
+"""Triton's ModelConfig, with one thing added: whether a value was written or is merely the default.
+
+Triton's own schema is proto3, where `max_batch_size: 0` and no `max_batch_size` are the same message, so a
+spec could never switch off what an artifact's configuration switches on. The twin built here from the same
+descriptor tracks presence; both have the same text, JSON and wire forms.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf import json_format, text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from tritonclient.grpc import model_config_pb2
+
+from tritonfleet.errors import InvalidSpec
+
+ModelConfig = Any
+"""A message of the class that `empty()` builds; protobuf's generated attributes have no static types."""
+
+_AVAILABLE_FIELDS: Final = re.compile(r"\s*Available Fields\(except extensions\):.*", re.DOTALL)
+
+
+def _with_presence() -> type[Message]:
+    file = FileDescriptorProto()
+    model_config_pb2.DESCRIPTOR.CopyToProto(file)
+    file.syntax = "proto2"
+    pool = DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName("inference.ModelConfig"))
+
+
+_CLASS: Final = _with_presence()
+
+
+def empty() -> ModelConfig:
+    """Return a configuration in which nothing is set."""
+    return _CLASS()
+
+
+def parse_text(text: str, source: str) -> ModelConfig:
+    """Parse the text form (config.pbtxt); raises InvalidSpec with line and column, blaming `source`."""
+    config = empty()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise InvalidSpec(f"{source} is not a Triton model configuration: {error}") from error
+    return config
+
+
+def parse_json(data: Mapping[str, Any], source: str) -> ModelConfig:
+    """Parse the JSON form, field names in snake_case or camelCase; raises InvalidSpec blaming `source`."""
+    config = empty()
+    try:
+        json_format.ParseDict(dict(data), config)
+    except json_format.ParseError as error:
+        problem = _AVAILABLE_FIELDS.sub("", str(error))
+        raise InvalidSpec(
+            f"{source} is not a Triton model configuration: {problem}; "
+            "write it as the fields of config.pbtxt in JSON form"
+        ) from error
+    return config
+
+
+def to_text(config: ModelConfig) -> str:
+    """Return the text form, maps in key order, so that equal configurations give equal bytes."""
+    return text_format.MessageToString(config, as_utf8=True)
