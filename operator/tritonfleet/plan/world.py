@@ -74,6 +74,7 @@ class Apply:
 
     @property
     def target(self) -> ChildId:
+        """The child that is applied."""
         return ChildId(self.manifest["kind"], self.manifest["metadata"]["name"])
 
 

@@ -1,0 +1,52 @@
+"""Whether an object in the cluster still says everything we want of it.
+
+Server-side apply lets others own the fields that we leave out (an injected label, a default, an autoscaler's
+annotation), so an object has drifted only where a field *we* set is missing or different.
+"""
+
+from typing import Any
+
+from tritonfleet.plan.world import Manifest
+
+_LIST_KEYS = ("uid", "mountPath", "containerPort", "port", "name", "topologyKey")
+"""Merge keys of the associative lists in the objects we write; other lists are atomic."""
+
+_IMMUTABLE_PAYLOAD = {"ControllerRevision": ("data",), "ConfigMap": ("data",)}
+_ATOMIC_MAP = "selector"
+"""Label selectors are atomic maps: an added key changes what is selected, so it is drift."""
+
+
+def covers(desired: Any, observed: Any) -> bool:
+    """Tell whether `observed` holds every value of `desired`, ignoring what others added."""
+    if isinstance(desired, dict):
+        return isinstance(observed, dict) and all(
+            value == observed.get(key) if key == _ATOMIC_MAP else covers(value, observed.get(key))
+            for key, value in desired.items()
+        )
+    if isinstance(desired, list):
+        return _covers_list(desired, observed)
+    return bool(desired == observed)
+
+
+def payload_changed(desired: Manifest, observed: Manifest) -> bool:
+    """Tell whether a part that Kubernetes refuses to update differs, so that only a new object helps."""
+    return any(desired[part] != observed.get(part) for part in _IMMUTABLE_PAYLOAD.get(desired["kind"], ()))
+
+
+def _covers_list(desired: list[Any], observed: Any) -> bool:
+    if not isinstance(observed, list):
+        return not desired and observed is None
+    key = next((key for key in _LIST_KEYS if _identifies(key, desired)), None)
+    if key is None:
+        return len(desired) == len(observed) and all(map(covers, desired, observed))
+    found = {item.get(key): item for item in observed if isinstance(item, dict)}
+    return all(covers(item, found.get(item[key])) for item in desired)
+
+
+def _identifies(key: str, items: list[Any]) -> bool:
+    values = [item.get(key) for item in items if isinstance(item, dict)]
+    return (
+        len(values) == len(items) > 0
+        and all(value is not None for value in values)
+        and len(set(map(repr, values))) == len(values)
+    )

@@ -1,0 +1,123 @@
+"""The revisions of one ModelDeployment: which exist, how they are numbered, which one is wanted and which one serves.
+
+Everything is read off the objects themselves: the front Service's selector is what decides where requests go, so it,
+and not a status that anybody may edit, says which revision serves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tritonfleet.api import names
+from tritonfleet.plan.world import ChildId, Manifest, Observed
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRevision:
+    """One revision as the cluster holds it."""
+
+    hash: str
+    number: int
+    record: Manifest | None
+    """Its ControllerRevision."""
+    deployment: Manifest | None
+    pods: tuple[Manifest, ...]
+
+    @property
+    def ready_replicas(self) -> int:
+        """Ready pods of the current template, as the Deployment controller last counted them."""
+        status = (self.deployment or {}).get("status", {})
+        return min(int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0)))
+
+    @property
+    def size(self) -> int:
+        """Pods that exist for this revision, ready or not."""
+        return int((self.deployment or {}).get("status", {}).get("replicas", 0))
+
+    @property
+    def created(self) -> str | None:
+        """When it was first written, RFC 3339."""
+        holder = self.record or self.deployment or {"metadata": {}}
+        created: str | None = holder["metadata"].get("creationTimestamp")
+        return created
+
+    def carries(self, replicas: int) -> bool:
+        """Tell whether it can take the load of `replicas` pods, by a count that is not out of date."""
+        if self.deployment is None:
+            return False
+        generation = self.deployment["metadata"].get("generation", 0)
+        current = self.deployment.get("status", {}).get("observedGeneration", 0) >= generation
+        return current and self.ready_replicas >= replicas
+
+
+def known_revisions(observed: Observed) -> Mapping[str, KnownRevision]:
+    """Return every revision that has a ControllerRevision or a Deployment, by hash."""
+    records = _by_hash(observed, "ControllerRevision")
+    deployments = _by_hash(observed, "Deployment")
+    return {
+        revision: KnownRevision(
+            hash=revision,
+            number=_number(records.get(revision), deployments.get(revision)),
+            record=records.get(revision),
+            deployment=deployments.get(revision),
+            pods=pods_of(observed, revision),
+        )
+        for revision in sorted(records.keys() | deployments.keys())
+    }
+
+
+def pods_of(observed: Observed, revision_hash: str) -> tuple[Manifest, ...]:
+    """Return the pods of one revision."""
+    return tuple(
+        pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(names.REVISION_LABEL) == revision_hash
+    )
+
+
+def next_number(known: Mapping[str, KnownRevision], revision_hash: str) -> int:
+    """Return the number of a revision: its own if it has one, else one more than the highest so far."""
+    revision = known.get(revision_hash)
+    if revision is not None and revision.number > 0:
+        return revision.number
+    return max((revision.number for revision in known.values()), default=0) + 1
+
+
+def serving_hash(observed: Observed, known: Mapping[str, KnownRevision]) -> str | None:
+    """Return the revision that the front Service sends requests to, or None if there is none that still exists."""
+    service = observed.children.get(ChildId("Service", observed.body["metadata"]["name"]))
+    if service is None:
+        return _last_ready(known)
+    revision: str | None = (service["spec"].get("selector") or {}).get(names.REVISION_LABEL)
+    if revision is not None and revision in known and known[revision].deployment is not None:
+        return revision
+    return _last_ready(known)
+
+
+def retired_at(body: Manifest) -> Mapping[str, datetime]:
+    """Return when each revision stopped serving, by name, as the status remembers it."""
+    return {
+        entry["name"]: datetime.fromisoformat(entry["retiredAt"])
+        for entry in body.get("status", {}).get("revisions") or ()
+        if entry.get("retiredAt")
+    }
+
+
+def _last_ready(known: Mapping[str, KnownRevision]) -> str | None:
+    """The front Service is gone or was edited: the newest revision that can answer takes its place."""
+    ready = [revision for revision in known.values() if revision.ready_replicas > 0]
+    return max(ready, key=lambda revision: revision.number).hash if ready else None
+
+
+def _by_hash(observed: Observed, kind: str) -> dict[str, Manifest]:
+    return {
+        child["metadata"].get("labels", {}).get(names.REVISION_LABEL): child
+        for target, child in observed.children.items()
+        if target.kind == kind and child["metadata"].get("labels", {}).get(names.REVISION_LABEL)
+    }
+
+
+def _number(record: Manifest | None, deployment: Manifest | None) -> int:
+    if record is not None:
+        return int(record.get("revision", 0))
+    annotations = (deployment or {"metadata": {}})["metadata"].get("annotations", {})
+    number = annotations.get(names.REVISION_NUMBER_ANNOTATION, "0")
+    return int(number) if number.isdecimal() else 0

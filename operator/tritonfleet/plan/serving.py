@@ -1,0 +1,81 @@
+"""Which revision requests go to, and when the ones they no longer go to may be taken away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.world import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The part each revision plays after this decision."""
+
+    target: str | None
+    """What the spec asks for; None while the spec cannot be rendered."""
+    serving: str | None
+    """Where the front Service points."""
+    retiring: Mapping[str, datetime]
+    """Revisions that clients may still hold connections to, with the moment they stopped serving."""
+    expired: tuple[str, ...]
+    """Revisions whose pods are of no more use."""
+
+    def next_expiry(self, linger: timedelta) -> datetime | None:
+        """Return when the first retiring revision expires."""
+        return min(self.retiring.values()) + linger if self.retiring else None
+
+
+def choose_serving(
+    target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int
+) -> str | None:
+    """Return the revision to serve: the target as soon as that loses nobody a ready pod, else the one that serves now.
+
+    `replicas` is how many pods the spec wants of either.
+    """
+    if target is None or serving == target:
+        return serving
+    if serving is None or replicas == 0:
+        return target
+    candidate = known.get(target)
+    if candidate is None:
+        return serving
+    better_than_nothing = known[serving].ready_replicas == 0 and candidate.ready_replicas > 0
+    return target if candidate.carries(replicas) or better_than_nothing else serving
+
+
+def assign_tracks(
+    target: str | None,
+    serving: str | None,
+    known: Mapping[str, KnownRevision],
+    retired: Mapping[str, datetime],
+    now: datetime,
+    linger: timedelta,
+) -> Tracks:
+    """Sort the other revisions into those that still linger and those that have expired.
+
+    `retired` holds, by hash, when a revision stopped serving. A ready revision without such a time stops now: it served
+    until this very decision, or until one whose status write was lost. Clients keep connections to it for up to
+    `linger` after the front Service has moved on.
+    """
+    retiring: dict[str, datetime] = {}
+    expired: list[str] = []
+    for revision in known.values():
+        if revision.hash in (target, serving) or revision.deployment is None:
+            continue
+        since = min(retired.get(revision.hash, now), now)
+        if revision.ready_replicas > 0 and now < since + linger:
+            retiring[revision.hash] = since
+        else:
+            expired.append(revision.hash)
+    return Tracks(target=target, serving=serving, retiring=retiring, expired=tuple(expired))
+
+
+def surplus_records(known: Mapping[str, KnownRevision], in_use: frozenset[str], limit: int) -> tuple[Manifest, ...]:
+    """Return the oldest ControllerRevisions beyond the `limit` of those kept for going back to."""
+    spare = sorted(
+        (revision for revision in known.values() if revision.record is not None and revision.hash not in in_use),
+        key=lambda revision: revision.number,
+        reverse=True,
+    )
+    return tuple(revision.record for revision in spare[limit:] if revision.record is not None)
