@@ -1,0 +1,75 @@
+"""The model's URI, taken apart and checked before anything is contacted."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from tritonfleet.fetch.failure import FetchFailed
+from tritonfleet.fetch.paths import safe_relative
+
+HTTPS_PORT: Final = 443
+_FORMS: Final = "s3://bucket/folder, https://host/file or pvc://claim/folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A checked URI. `authority` is the bucket, the host or the claim."""
+
+    uri: str
+    scheme: str
+    authority: str
+    path: str
+    """Without leading or trailing slash; may be empty for s3 and pvc."""
+    port: int = HTTPS_PORT
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, or of the authority where the path is empty."""
+        return self.path.rpartition("/")[2] or self.authority
+
+
+def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
+    """Return the location of `uri`, or raise FetchFailed saying what it must look like."""
+    scheme, separator, rest = uri.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in {"s3", "https", "pvc"}:
+        raise _refused(uri, f"is not a source this release can read; write {_FORMS}")
+    if scheme not in allowed_schemes:
+        allowed = ", ".join(allowed_schemes)
+        raise _refused(uri, f"uses {scheme}://, and the administrator allows only: {allowed}")
+    if "@" in rest.partition("/")[0]:
+        raise _refused("the model URI", "carries a user name or password; put it into credentialsSecretName")
+    if "?" in rest or "#" in rest:
+        bare = rest.replace("#", "?").partition("?")[0]
+        raise _refused(
+            f"{scheme}://{bare}",
+            "was given with '?' or '#': signed links expire and leak; use credentialsSecretName",
+        )
+    authority, _, path = rest.partition("/")
+    if scheme == "https" and (path.endswith("/") or not path):
+        raise _refused(uri, "is a folder, and https servers cannot list one; name a file or a .tar.gz or .zip archive")
+    path = path.removesuffix("/")
+    if path:
+        safe_relative(path, of=f"the model URI {scheme}://{authority}")
+    return Location(uri, scheme, *_authority(uri, scheme, authority, path))
+
+
+def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:
+    if not authority or not authority.isascii() or not authority.isprintable() or set(authority) & set(" \\%"):
+        raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORMS}")
+    if scheme != "https":
+        if ":" in authority or authority in {".", ".."}:
+            raise _refused(uri, "has a bucket or claim name with ':' or dots only")
+        return authority, path, HTTPS_PORT
+    try:
+        split = urlsplit(f"https://{authority}/")
+        host, port = split.hostname, split.port
+    except ValueError as error:
+        raise _refused(uri, f"has a host or port that cannot be read ({error})") from error
+    if not host:
+        raise _refused(uri, "has no host")
+    return host, path, port or HTTPS_PORT
+
+
+def _refused(what: str, why: str) -> FetchFailed:
+    return FetchFailed(f"{what} {why}")

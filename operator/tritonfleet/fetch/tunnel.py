@@ -1,0 +1,144 @@
+"""A proxy on loopback through which all transfers go, so that only checked addresses are connected to.
+
+obstore resolves names and follows redirects by itself. Sending it through a proxy takes both out of its hands:
+each connection, the first as well as one after a redirect, is resolved here, checked, and made to the very
+address that was checked, which DNS rebinding cannot change. TLS stays end to end.
+"""
+
+import contextlib
+import selectors
+import socket
+import socketserver
+import threading
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from tritonfleet.errors import Transient, TritonfleetError
+from tritonfleet.fetch.failure import FetchFailed
+from tritonfleet.fetch.guard import Guard
+
+CONNECT_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 120.0
+_BUFFER_BYTES: Final = 256 * 1024
+_HEAD_BYTES: Final = 64 * 1024
+_HOP_HEADERS: Final = (b"connection:", b"proxy-connection:")
+
+
+class Tunnel:
+    """The proxy, alive inside its `with` block."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._server = _Server(self)
+        self._problem: TritonfleetError | None = None
+
+    @property
+    def url(self) -> str:
+        """The address to give to the client as its proxy."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def problem(self) -> TritonfleetError | None:
+        """Why the last connection could not be made: FetchFailed or Transient; None if it could."""
+        return self._problem
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def connect(self, host: str, port: int) -> socket.socket | None:
+        """Return a connection to a checked address of the host; None, and `problem` set, if there is none."""
+        try:
+            connection = _first_reachable(host, port, self._guard.resolve(host, port))
+        except (FetchFailed, Transient) as problem:
+            self._problem = problem
+            return None
+        self._problem = None
+        return connection
+
+
+def _first_reachable(host: str, port: int, addresses: list[str]) -> socket.socket:
+    reason = "no address"
+    for address in addresses:
+        try:
+            connection = socket.create_connection((address, port), timeout=CONNECT_SECONDS)
+        except OSError as error:
+            reason = f"{address}: {error.strerror or error}"
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+    raise Transient(f"cannot connect to {host} port {port} ({reason})")
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        super().__init__(("127.0.0.1", 0), _Connection)
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: _Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        """Serve one CONNECT, or one plain request; a refused one is closed without an answer."""
+        self.request.settimeout(CONNECT_SECONDS)
+        with contextlib.suppress(OSError, ValueError):
+            head = self._head()
+            method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ", 2)
+            url = urlsplit(f"//{target}" if method == "CONNECT" else target)
+            upstream = self.server.tunnel.connect(url.hostname or "", url.port or 80)
+            if upstream is None:
+                return
+            with upstream:
+                if method == "CONNECT":
+                    self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                else:
+                    upstream.sendall(_origin_form(head, url.path, url.query))
+                _pump(self.request, upstream)
+
+    def _head(self) -> bytes:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            # CONNECT and GET have no body, and the client waits for the answer before it sends more.
+            received = self.request.recv(_HEAD_BYTES - len(head))
+            if not received:
+                raise ValueError("the client closed, or its request head is too long")
+            head += received
+        return head
+
+
+def _origin_form(head: bytes, path: str, query: str) -> bytes:
+    """Return a plain-http request as the server itself expects it, the connection closed after it."""
+    line, *headers = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    method = line.split(b" ", 1)[0]
+    target = f"{path or '/'}{'?' + query if query else ''}".encode("ascii")
+    kept = [header for header in headers if not header.lower().startswith(_HOP_HEADERS)]
+    return b"\r\n".join([method + b" " + target + b" HTTP/1.1", *kept, b"Connection: close", b"", b""])
+
+
+def _pump(client: socket.socket, upstream: socket.socket) -> None:
+    """Copy bytes both ways until either side closes, or nothing moves for IDLE_SECONDS."""
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    with selectors.DefaultSelector() as selector:
+        selector.register(client, selectors.EVENT_READ, upstream)
+        selector.register(upstream, selectors.EVENT_READ, client)
+        for end in (client, upstream):
+            end.settimeout(IDLE_SECONDS)
+        while ready := selector.select(IDLE_SECONDS):
+            for key, _ in ready:
+                source: socket.socket = key.fileobj  # type: ignore[assignment]
+                received = source.recv_into(buffer)
+                if not received:
+                    return
+                key.data.sendall(buffer[:received])
