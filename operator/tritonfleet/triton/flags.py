@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
+from tritonfleet.api.reserved import OWNED_FLAGS
 from tritonfleet.errors import InvalidSpec
 
 CONFIG_NAME: Final = "tritonfleet"
@@ -12,36 +13,6 @@ CONFIG_NAME: Final = "tritonfleet"
 
 CONNECTION_AGE_GRACE_SECONDS: Final = 60
 """How long calls in flight may go on after a gRPC connection was asked to close."""
-
-OWNED_FLAGS: Final = (
-    "--allow-grpc",
-    "--allow-http",
-    "--allow-metrics",
-    "--exit-on-error",
-    "--exit-timeout-secs",
-    "--grpc-address",
-    "--grpc-max-connection-age",
-    "--grpc-max-connection-age-grace",
-    "--grpc-port",
-    "--grpc-restricted-protocol",
-    "--help",
-    "--http-address",
-    "--http-port",
-    "--http-restricted-api",
-    "--load-model",
-    "--log-error",
-    "--log-file",
-    "--metrics-address",
-    "--metrics-port",
-    "--model-config-name",
-    "--model-control-mode",
-    "--model-namespacing",
-    "--model-repository",
-    "--model-store",
-    "--repository-poll-secs",
-    "--strict-readiness",
-)
-"""Flags that `server.args` may not set: the operator's probes, ports, drain or status depend on them."""
 
 _RESTRICTED_GROUPS: Final = "model-repository,shared-memory,trace,logging"
 _RESTRICTED_HEADER: Final = "tritonfleet-operator"

@@ -34,6 +34,7 @@ def _with_presence() -> type[Message]:
 
 
 _CLASS: Final = _with_presence()
+_DATA_TYPE: Final = _CLASS.DESCRIPTOR.file.enum_types_by_name["DataType"]
 
 
 def empty() -> ModelConfig:
@@ -68,3 +69,8 @@ def parse_json(data: Mapping[str, Any], source: str) -> ModelConfig:
 def to_text(config: ModelConfig) -> str:
     """Return the text form, maps in key order, so that equal configurations give equal bytes."""
     return text_format.MessageToString(config, as_utf8=True)
+
+
+def data_type(name: str) -> int:
+    """Return the number of a tensor type such as `FP32`."""
+    return int(_DATA_TYPE.values_by_name[f"TYPE_{name}"].number)

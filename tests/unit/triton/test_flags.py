@@ -1,7 +1,8 @@
 import pytest
 
+from tritonfleet.api.reserved import OWNED_FLAGS
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.triton.flags import OWNED_FLAGS, has_cache, refuse_owned_flags, server_args
+from tritonfleet.triton.flags import has_cache, refuse_owned_flags, server_args
 
 
 def args(**changes: object) -> list[str]:

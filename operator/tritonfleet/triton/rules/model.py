@@ -113,4 +113,4 @@ def _ensemble_problems(config: ModelConfig) -> Iterator[Problem]:
     for tensor in sorted(outputs - made):
         yield Problem("spec.model.outputs", f"'{tensor}'", "must be made by a step of the ensemble")
     for tensor in sorted(used - made - inputs):
-        yield Problem(f"{field}.step", f"uses '{tensor}'", "must be an input or made by another step")
+        yield Problem(f"{field}.step", f"reading '{tensor}'", "must be an input or made by another step")
