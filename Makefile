@@ -16,17 +16,13 @@ else
 unexport KUBECONFIG
 endif
 
-# What the local cluster and the images are made with, beside what a minimal Debian has.
-DEBIAN_PACKAGES := buildah ca-certificates conntrack containerd containernetworking-plugins gcc git iproute2 \
-	libc6-dev mmdebstrap mount nftables openssl procps python3-venv runc util-linux
-
 .PHONY: help
 help: ## Say what there is to run (this list)
 	@echo "make TARGET [KUBECONFIG=path/to/config: use that cluster instead of the local one]"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: machine venv ## From nothing to real predictions: cluster, operator, model, requests
+demo: venv ## From nothing to real predictions: cluster, operator, model, requests
 	$(BIN)/python -m devcluster.demo
 
 .PHONY: test
@@ -37,7 +33,7 @@ test-unit: venv ## The tests that need no cluster, with the coverage of every de
 	$(BIN)/pytest tests/unit --cov --cov-report=term
 
 .PHONY: test-system
-test-system: machine venv ## The tests against a real cluster and a real Triton server
+test-system: venv ## The tests against a real cluster and a real Triton server
 	$(BIN)/pytest tests/chart tests/cluster tests/e2e
 
 .PHONY: lint
@@ -58,7 +54,7 @@ format: venv ## Format the code and apply what ruff can repair
 	$(BIN)/ruff format
 
 .PHONY: cluster
-cluster: machine venv ## A real Kubernetes on this machine (root, Debian); the first time builds it
+cluster: venv ## A real Kubernetes on this machine (root, Debian); the first time builds it
 	$(BIN)/python -m devcluster up
 
 .PHONY: cluster-down
@@ -92,29 +88,16 @@ lock: venv ## Pin the newest dependencies that pyproject.toml allows
 venv: $(VENV)/.ready ## Make .venv with everything the other targets use
 
 $(VENV)/.ready: requirements-dev.lock
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv; } \
+	  || { echo "Python with its venv module is needed: as root, apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory machine
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "Making $(VENV), about a minute"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
-
-.PHONY: machine
-machine: # Install what the local cluster needs from Debian; nothing to do where a cluster is given
-ifneq ($(origin KUBECONFIG),command line)
-	@missing=$$(comm -23 <(printf '%s\n' $(DEBIAN_PACKAGES) | sort) \
-	    <(dpkg-query --show --showformat='$${binary:Package} $${db:Status-Status}\n' 2>/dev/null \
-	      | sed -nE 's/^([^ :]+)(:[^ ]+)? installed$$/\1/p' | sort)); \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing from Debian:" $$missing; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
-	else \
-	  echo "The local cluster needs root on Debian 12 or newer, with:" $$missing >&2; \
-	  echo "Use an existing cluster instead: make demo KUBECONFIG=~/.kube/config" >&2; exit 1; \
-	fi
-endif
 
 .PHONY: clean
 clean: ## Remove what was built in this checkout (the cache of built binaries stays)
