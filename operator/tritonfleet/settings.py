@@ -2,24 +2,22 @@
 
 import os
 import socket
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tritonfleet.plan.world import Defaults
 
 DEFAULT_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.11-py3"
+DEFAULT_FETCH_IMAGE = "docker.io/tritonfleet/operator:dev"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+T = TypeVar("T")
 
 
-def _flag(value: str) -> bool:
-    if value.lower() in {"1", "true", "yes"}:
-        return True
-    if value.lower() in {"0", "false", "no", ""}:
-        return False
-    raise ValueError(f"must be true or false, got '{value}'")
-
-
-def _words(value: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in value.split(",") if word.strip())
+def _own_identity() -> str:
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +29,86 @@ class Settings:
     """Namespaces to watch; empty means all."""
     workers: int = 32
     resync_seconds: float = 300.0
+    """Longest time after which an object is looked at again though nothing happened."""
     http_port: int = 8080
     lease_namespace: str = "tritonfleet-system"
     lease_name: str = "tritonfleet-operator"
-    identity: str = field(default_factory=socket.gethostname)
+    identity: str = field(default_factory=_own_identity)
+    """Who this process is in the Lease; no two processes may share it at the same time."""
     log_level: str = "INFO"
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read `TRITONFLEET_*`; a value that cannot be used raises ValueError naming the variable."""
 
-    def read(name: str, default: str = "") -> str:
-        return environment.get(f"TRITONFLEET_{name}", default)
+    def read(name: str, default: T, convert: Callable[[str], T]) -> T:
+        text = environment.get(f"TRITONFLEET_{name}", "").strip()
+        if not text:
+            return default
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise ValueError(f"TRITONFLEET_{name}: {error}") from error
 
-    def parsed[T](name: str, default: str, convert: "Callable[[str], T]") -> T:
-        ...
+    own = Defaults(triton_image="", allow_unsafe_image=False, fetch_image="")
+    return Settings(
+        defaults=Defaults(
+            triton_image=read("TRITON_IMAGE", DEFAULT_TRITON_IMAGE, str),
+            allow_unsafe_image=read("ALLOW_UNSAFE_IMAGE", False, _flag),
+            fetch_image=read("FETCH_IMAGE", DEFAULT_FETCH_IMAGE, str),
+            fetch_image_pull_policy=read("FETCH_IMAGE_PULL_POLICY", own.fetch_image_pull_policy, _pull_policy),
+            fetch_allowed_schemes=read("FETCH_ALLOWED_SCHEMES", own.fetch_allowed_schemes, _words),
+            fetch_allowed_hosts=read("FETCH_ALLOWED_HOSTS", own.fetch_allowed_hosts, _words),
+            fetch_allow_private_addresses=read("FETCH_ALLOW_PRIVATE_ADDRESSES", False, _flag),
+            network_policy=read("NETWORK_POLICY", False, _flag),
+            pod_monitor=read("POD_MONITOR", False, _flag),
+        ),
+        namespaces=read("NAMESPACES", (), _words),
+        workers=int(read("WORKERS", 32.0, _positive)),
+        resync_seconds=read("RESYNC_SECONDS", 300.0, _positive),
+        http_port=read("HTTP_PORT", 8080, _port),
+        lease_namespace=read("LEASE_NAMESPACE", "tritonfleet-system", str),
+        lease_name=read("LEASE_NAME", "tritonfleet-operator", str),
+        identity=read("IDENTITY", _own_identity(), str),
+        log_level=read("LOG_LEVEL", "INFO", _log_level),
+    )
 
-    raise NotImplementedError
+
+def _flag(text: str) -> bool:
+    if text.lower() in {"1", "true", "yes"}:
+        return True
+    if text.lower() in {"0", "false", "no"}:
+        return False
+    raise ValueError(f"must be true or false, not '{text}'")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 1 <= number < float("inf"):
+        raise ValueError(f"must be 1 or more, not '{text}'")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError(f"must be a port number from 0 (any free port) to 65535, not '{text}'")
+    return number
+
+
+def _pull_policy(text: str) -> str:
+    return _one_of(text, ("Always", "IfNotPresent", "Never"))
+
+
+def _log_level(text: str) -> str:
+    return _one_of(text.upper(), LOG_LEVELS)
+
+
+def _one_of(text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ValueError(f"must be one of {', '.join(allowed)}, not '{text}'")
+    return text

@@ -1,0 +1,8 @@
+"""`python -m tritonfleet`: the operator."""
+
+import sys
+
+from tritonfleet.cli.operator import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""How many GPUs are free where a pod may run, counted only when somebody waits for one."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tritonfleet.api.quantities import quantity
+from tritonfleet.plan.world import GpuPool, Manifest
+
+MIN_AGE_SECONDS = 5.0
+COST_FACTOR = 20.0
+"""A census is kept for at least this many times as long as it took: a big cluster is counted less often."""
+
+ListAll = Callable[[str], Awaitable[list[Manifest] | None]]
+"""Lists every object of a kind in the cluster; None if that is not possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """All nodes, and what the pods on each of them have asked for, by resource."""
+
+    nodes: tuple[Manifest, ...]
+    requested: dict[str, dict[str, int]]
+
+
+class GpuCensus:
+    """Counts on demand; everybody who asks within a few seconds gets the same count."""
+
+    def __init__(self, list_all: ListAll, clock: Callable[[], float] | None = None) -> None:
+        self._list_all = list_all
+        self._clock = clock or asyncio.get_running_loop().time
+        self._lock = asyncio.Lock()
+        self._census: Census | None = None
+        self._expires = 0.0
+
+    async def pool_for(self, pod: Manifest) -> GpuPool | None:
+        """Return the pool of nodes this pod may run on, or None if it asks for no GPU or nothing can be counted."""
+        resource = gpu_resource(pod)
+        if resource is None:
+            return None
+        async with self._lock:
+            if self._clock() >= self._expires:
+                await self._count()
+        return count_pool(self._census, pod, resource) if self._census is not None else None
+
+    async def _count(self) -> None:
+        started = self._clock()
+        nodes = await self._list_all("Node")
+        pods = await self._list_all("Pod") if nodes is not None else None
+        self._census = take_census(nodes, pods) if nodes is not None and pods is not None else None
+        finished = self._clock()
+        self._expires = finished + max(MIN_AGE_SECONDS, COST_FACTOR * (finished - started))
+
+
+def take_census(nodes: list[Manifest], pods: list[Manifest]) -> Census:
+    """Add up what the pods that are bound to a node and have not ended ask for there."""
+    requested: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for pod in pods:
+        node = pod["spec"].get("nodeName")
+        if node is None or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        for resource, amount in _extended_requests(pod).items():
+            requested[node][resource] += amount
+    return Census(tuple(nodes), requested)
+
+
+def count_pool(census: Census, pod: Manifest, resource: str) -> GpuPool:
+    """Count a resource on the nodes that a pod's selector, affinity and tolerations admit."""
+    free = []
+    for node in census.nodes:
+        allocatable = int(quantity(node.get("status", {}).get("allocatable", {}).get(resource, "0")))
+        if allocatable and admits(node, pod):
+            free.append(max(0, allocatable - census.requested.get(node["metadata"]["name"], {}).get(resource, 0)))
+    return GpuPool(resource, matching_nodes=len(free), free=sum(free), largest_free_on_one_node=max(free, default=0))
+
+
+def gpu_resource(pod: Manifest) -> str | None:
+    """Return the extended resource (such as `nvidia.com/gpu`) that a pod asks for."""
+    return next(iter(_extended_requests(pod)), None)
+
+
+def admits(node: Manifest, pod: Manifest) -> bool:
+    """Tell whether the scheduler would consider this node, leaving aside how full it is."""
+    spec = pod["spec"]
+    labels = node["metadata"].get("labels", {})
+    if any(labels.get(label) != value for label, value in (spec.get("nodeSelector") or {}).items()):
+        return False
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    terms = affinity.get("nodeSelectorTerms", []) if affinity else None
+    if terms is not None and not any(_matches(term, node) for term in terms):
+        return False
+    return all(_tolerated(taint, spec.get("tolerations") or []) for taint in _repelling_taints(node))
+
+
+def _extended_requests(pod: Manifest) -> dict[str, int]:
+    """Sum the containers' extended resources; an init container counts where it asks for more than all of them."""
+    total: dict[str, int] = defaultdict(int)
+    for container in pod["spec"].get("containers", ()):
+        for resource, amount in _extended(container):
+            total[resource] += amount
+    for container in pod["spec"].get("initContainers", ()):
+        for resource, amount in _extended(container):
+            total[resource] = max(total[resource], amount)
+    return {resource: amount for resource, amount in total.items() if amount}
+
+
+def _extended(container: Manifest) -> Iterator[tuple[str, int]]:
+    # Of extended resources the request equals the limit, and only whole numbers are allowed.
+    for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
+        if "/" in resource:
+            yield resource, int(quantity(amount))
+
+
+def _repelling_taints(node: Manifest) -> Iterator[Manifest]:
+    if node["spec"].get("unschedulable"):
+        yield {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+    for taint in node["spec"].get("taints") or ():
+        if taint["effect"] in ("NoSchedule", "NoExecute"):
+            yield taint
+
+
+def _tolerated(taint: Manifest, tolerations: list[Manifest]) -> bool:
+    return any(
+        each.get("effect") in (None, "", taint["effect"])
+        and each.get("key") in (None, "", taint["key"])
+        and (each.get("operator") == "Exists" or each.get("value", "") == taint.get("value", ""))
+        for each in tolerations
+    )
+
+
+def _matches(term: Manifest, node: Manifest) -> bool:
+    """Tell whether all of a term's requirements hold; a term without any matches nothing."""
+    labels = node["metadata"].get("labels", {})
+    fields = {"metadata.name": node["metadata"]["name"]}
+    on_labels, on_fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+    return bool(on_labels or on_fields) and (
+        all(_holds(each, labels) for each in on_labels) and all(_holds(each, fields) for each in on_fields)
+    )
+
+
+def _holds(requirement: Manifest, labels: dict[str, str]) -> bool:
+    value = labels.get(requirement["key"])
+    values: list[Any] = requirement.get("values") or []
+    match requirement["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt":
+            return value is not None and int(value) > int(values[0])
+        case "Lt":
+            return value is not None and int(value) < int(values[0])
+        case operator:
+            raise ValueError(f"unknown node selector operator '{operator}'")

@@ -1,0 +1,182 @@
+"""Who leads: one Lease in the cluster, renewed by the leader, taken over when it is not."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any
+
+from tritonfleet.adapters.cluster import Cluster
+from tritonfleet.errors import Conflict, Refused, Transient
+from tritonfleet.plan.world import Manifest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a lease lasts; the proportions are client-go's."""
+
+    duration_seconds: float = 15.0
+    """A lease that has not been renewed for so long may be taken."""
+    renew_deadline_seconds: float = 10.0
+    """A leader that could not renew for so long gives up, well before anybody may take over."""
+    retry_seconds: float = 2.0
+
+
+class Move(Enum):
+    """What to do about the Lease now."""
+
+    CREATE = auto()
+    TAKE = auto()
+    RENEW = auto()
+    WAIT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A lease record and when it was first seen so, on the local monotonic clock, in seconds.
+
+    The times written in the record come from another machine's clock and are never compared with ours.
+    """
+
+    spec: Manifest
+    since: float
+
+
+def decide(sighting: Sighting | None, identity: str, now: float) -> Move:
+    """Return the move of `identity`; `sighting` is None if there is no Lease."""
+    if sighting is None:
+        return Move.CREATE
+    holder = sighting.spec.get("holderIdentity") or ""
+    if holder == identity:
+        return Move.RENEW
+    if not holder:
+        return Move.TAKE
+    duration = sighting.spec.get("leaseDurationSeconds") or Timing().duration_seconds
+    return Move.TAKE if now - sighting.since >= duration else Move.WAIT
+
+
+class LeaseLost(Exception):
+    """Somebody else leads, or nobody knows: this process must stop writing at once."""
+
+
+class Elector:
+    """Acquires, holds and releases the Lease; `identity` must be unique to this process."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        timing: Timing | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._timing = timing or Timing()
+        self._clock = clock or asyncio.get_running_loop().time
+        self._sighting: Sighting | None = None
+        self._lease: Manifest | None = None
+        self.leads = False
+        self.last_contact: float | None = None
+        """When the Lease was last read or written, on the local monotonic clock, in seconds."""
+
+    async def acquire(self) -> None:
+        """Return once this process leads."""
+        while not self.leads:
+            self.leads = await self._attempt()
+            if not self.leads:
+                await asyncio.sleep(self._timing.retry_seconds)
+
+    async def hold(self) -> None:
+        """Renew for as long as possible, then raise LeaseLost."""
+        renewed = self._clock()
+        while self._clock() - renewed < self._timing.renew_deadline_seconds:
+            await asyncio.sleep(self._timing.retry_seconds)
+            left = self._timing.renew_deadline_seconds - (self._clock() - renewed)
+            try:
+                async with asyncio.timeout(left):
+                    if await self._attempt():
+                        renewed = self._clock()
+            except TimeoutError:
+                break
+            if self._holder() not in ("", self._identity):
+                break
+        self.leads = False
+        raise LeaseLost(f"the lease {self._namespace}/{self._name} is held by '{self._holder()}' or cannot be renewed")
+
+    async def release(self) -> None:
+        """Let somebody else lead at once; a failure only makes them wait for the lease to run out."""
+        if not self.leads or self._lease is None:
+            return
+        self.leads = False
+        try:
+            await self._write(self._lease, holder="")
+        except (Conflict, Refused, Transient) as error:
+            log.warning("the lease could not be released", extra={"error": str(error)})
+
+    async def _attempt(self) -> bool:
+        """Look at the Lease and make the due move; return whether we hold it now."""
+        try:
+            if not self.leads or self._lease is None:
+                self._look(await self._cluster.get("Lease", self._namespace, self._name))
+            move = decide(self._sighting, self._identity, self._clock())
+            if move is Move.WAIT:
+                return False
+            if move is Move.CREATE:
+                self._look(await self._cluster.create(self._manifest()))
+            else:
+                await self._write(self._lease or self._manifest(), holder=self._identity)
+        except (Conflict, Refused, Transient) as error:
+            log.warning("the lease could not be read or written", extra={"error": str(error)})
+            self._lease = None
+            return False
+        return True
+
+    def _look(self, lease: Manifest | None) -> None:
+        """Note the record, and when it last changed."""
+        now = self._clock()
+        self.last_contact = now
+        self._lease = lease
+        spec = lease.get("spec", {}) if lease is not None else None
+        if spec is None:
+            self._sighting = None
+        elif self._sighting is None or self._sighting.spec != spec:
+            self._sighting = Sighting(spec, now)
+
+    async def _write(self, lease: Manifest, *, holder: str) -> None:
+        """Replace the Lease as it was last seen: Conflict if anybody else has touched it since."""
+        before = lease.get("spec", {})
+        taken = bool(holder) and before.get("holderIdentity") != holder
+        spec = self._spec(holder) | {
+            "acquireTime": _micro_time() if taken else before.get("acquireTime"),
+            "leaseTransitions": before.get("leaseTransitions", 0) + (1 if taken else 0),
+        }
+        self._look(await self._cluster.replace({**lease, "spec": spec}))
+
+    def _manifest(self) -> Manifest:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"namespace": self._namespace, "name": self._name},
+            "spec": self._spec(self._identity) | {"acquireTime": _micro_time(), "leaseTransitions": 0},
+        }
+
+    def _spec(self, holder: str) -> dict[str, Any]:
+        # A released lease lasts a second, so that a client that only looks at durations takes it too.
+        duration = round(self._timing.duration_seconds) if holder else 1
+        return {"holderIdentity": holder, "leaseDurationSeconds": max(1, duration), "renewTime": _micro_time()}
+
+    def _holder(self) -> str:
+        return str(self._sighting.spec.get("holderIdentity") or "") if self._sighting is not None else ""
+
+
+def _micro_time() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

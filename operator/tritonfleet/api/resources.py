@@ -1,0 +1,59 @@
+"""Where each kind that the operator reads or writes lives in the Kubernetes API."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tritonfleet.api import names
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind; `group` is empty for the core API."""
+
+    kind: str
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """What a manifest of this kind says in `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None = None, name: str | None = None) -> str:
+        """Return the URL path of one object, or of the collection; without a namespace, of all namespaces."""
+        parts = ["/apis" if self.group else "/api", self.api_version]
+        if namespace is not None and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(name)
+        return "/".join(parts)
+
+
+MODEL_DEPLOYMENT: Final = Resource(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
+POD: Final = Resource("Pod", "", "v1", "pods")
+CHILDREN: Final = (
+    Resource("ControllerRevision", "apps", "v1", "controllerrevisions"),
+    Resource("ConfigMap", "", "v1", "configmaps"),
+    Resource("Service", "", "v1", "services"),
+    Resource("Deployment", "apps", "v1", "deployments"),
+    Resource("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
+)
+NETWORK_POLICY: Final = Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
+POD_MONITOR: Final = Resource("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
+
+BY_KIND: Final = {
+    resource.kind: resource
+    for resource in (
+        MODEL_DEPLOYMENT,
+        POD,
+        *CHILDREN,
+        NETWORK_POLICY,
+        POD_MONITOR,
+        Resource("Node", "", "v1", "nodes", namespaced=False),
+        Resource("Event", "", "v1", "events"),
+        Resource("Lease", "coordination.k8s.io", "v1", "leases"),
+    )
+}

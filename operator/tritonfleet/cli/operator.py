@@ -1,0 +1,42 @@
+"""`tritonfleet operator`: wires the operator and runs it until it is told to stop."""
+
+import asyncio
+import logging
+import sys
+
+from tritonfleet import settings as operator_settings
+from tritonfleet.adapters.cluster import Cluster, load_configuration
+from tritonfleet.plan.reconcile import reconcile
+from tritonfleet.runtime import logs
+from tritonfleet.runtime.app import Operator
+from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run the operator; 0 after an orderly stop, 1 if it could not go on, 2 if its settings are wrong."""
+    try:
+        settings = operator_settings.from_environment()
+    except ValueError as error:
+        sys.stderr.write(f"tritonfleet: {error}\n")
+        return 2
+    logs.configure(settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except Exception:
+        # Everything that ends the operator ends here, and Kubernetes starts it anew.
+        log.exception("the operator ended")
+        return 1
+    return 0
+
+
+async def run(settings: Settings) -> None:
+    """Run one operator on the cluster that the environment points to."""
+    telemetry = Telemetry()
+    cluster = Cluster(await load_configuration(), telemetry.requested)
+    try:
+        await Operator(settings, cluster, telemetry, reconcile).run()
+    finally:
+        await cluster.close()

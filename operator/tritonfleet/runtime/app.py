@@ -1,0 +1,212 @@
+"""The operator's life: wait to lead, read the world, listen and work, and leave nothing half done at the end."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import kopf
+
+from tritonfleet.adapters.cluster import Cluster
+from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.lease import Elector, Timing
+from tritonfleet.adapters.store import Key, Store
+from tritonfleet.api.resources import CHILDREN, MODEL_DEPLOYMENT, NETWORK_POLICY, POD, POD_MONITOR, Resource
+from tritonfleet.errors import Refused
+from tritonfleet.plan.world import Manifest
+from tritonfleet.runtime import handlers
+from tritonfleet.runtime.execute import Executor
+from tritonfleet.runtime.health import HealthServer, Vitals
+from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime.sweep import Sweeper
+from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime.worker import Decide, Worker, utc_now
+from tritonfleet.runtime.workqueue import WorkQueue
+from tritonfleet.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 20.0
+"""How long keys that are being worked on may take to finish once we are told to stop; a pod is given 30."""
+
+
+class Operator:
+    """One process of the operator. `cluster` must report its requests to `telemetry`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        telemetry: Telemetry,
+        decide: Decide,
+        *,
+        timing: Timing | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._telemetry = telemetry
+        self._resources = _watched(settings)
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self._elector = Elector(
+            cluster, settings.lease_namespace, settings.lease_name, settings.identity, timing=timing
+        )
+        self._sweeper = Sweeper(
+            cluster, self.store, self.queue, telemetry, self._resources, namespaces=settings.namespaces
+        )
+        self._worker = Worker(
+            self.queue,
+            Observer(self.store, GpuCensus(self._list_all), settings.defaults),
+            Executor(cluster, self.store, telemetry),
+            telemetry,
+            decide,
+            resync_seconds=settings.resync_seconds,
+            now=now,
+        )
+        self._stopping = asyncio.Event()
+        self.health = HealthServer(self._vitals, self._metrics)
+
+    def stop(self) -> None:
+        """Ask for an orderly end: no new key is begun, those begun are finished, the lease is released."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until stopped. Raises what ended it otherwise: LeaseLost, a dead watch, a first list that failed."""
+        self._catch_signals()
+        await self.health.start(self._settings.http_port)
+        try:
+            log.info("waiting to lead", extra={"identity": self._settings.identity})
+            if await self._unless_stopped(self._elector.acquire()):
+                await self._lead()
+        finally:
+            await self.health.stop()
+
+    async def _lead(self) -> None:
+        leader = self._telemetry.leader.labels(self._settings.lease_name)
+        leader.set(1)
+        try:
+            log.info("leading", extra={"identity": self._settings.identity})
+            # Whatever is created before kopf starts is not ended by kopf when it stops.
+            holding = asyncio.create_task(self._elector.hold(), name="lease")
+            try:
+                if await self._unless_stopped(self._sweeper.fill()):
+                    await self._work(holding)
+            finally:
+                await _cancel(holding)
+            await self._elector.release()
+        finally:
+            leader.set(0)
+
+    async def _work(self, holding: asyncio.Task[None]) -> None:
+        """Listen and work until asked to stop, or until a part that should never end has ended."""
+        for key in self.store.known():
+            self.queue.add(key)
+        workers = [asyncio.create_task(self._worker.run(), name=f"worker-{n}") for n in range(self._settings.workers)]
+        sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
+        listening = asyncio.create_task(self._listen(), name="kopf")
+        stopped = asyncio.create_task(self._stopping.wait(), name="stop")
+        endless = {holding, sweeping, listening, *workers}
+        try:
+            done, _ = await asyncio.wait({stopped, *endless}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                log.error("a part of the operator ended", extra={"part": task.get_name()})
+                task.result()
+                raise RuntimeError(f"{task.get_name()} ended though nothing asked it to")
+            log.info("stopping", extra={"keys_in_hand": self.queue.schedule.taken})
+            self.queue.close()
+            await asyncio.wait(workers, timeout=DRAIN_SECONDS)
+        finally:
+            self.queue.close()
+            await _cancel(*workers, sweeping, stopped, listening)
+
+    async def _listen(self) -> None:
+        """Run kopf; a watch that dies raises here."""
+        registry = kopf.OperatorRegistry()
+        ear = handlers.Ear(self.store, self.queue, self._telemetry, self._sweeper.relisted)
+        handlers.register(registry, self._resources, ear)
+        kopf.on.login(registry=registry)(self._login)
+        kopf.on.startup(registry=registry)(self._started)
+        settings = kopf.OperatorSettings()
+        handlers.configure(settings, self._resources)
+        namespaces = self._settings.namespaces
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+
+    async def _login(self, **_: object) -> kopf.ConnectionInfo:
+        endpoint = await self._cluster.endpoint()
+        return kopf.ConnectionInfo(
+            server=endpoint.server,
+            ca_path=endpoint.ca_path,
+            certificate_path=endpoint.certificate_path,
+            private_key_path=endpoint.private_key_path,
+            token=endpoint.token,
+            insecure=endpoint.insecure,
+        )
+
+    async def _started(self, **_: object) -> None:
+        # kopf has just taken the signals for itself; our way of stopping finishes what is in hand first.
+        self._catch_signals()
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Only the main thread may; an operator that runs elsewhere is stopped by its owner.
+        with contextlib.suppress(ValueError, RuntimeError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.stop)
+
+    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
+        """Wait for the work or for the order to stop; tell whether the work was done."""
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            return task.done()
+        finally:
+            await _cancel(task, stopped)
+
+    async def _list_all(self, kind: str) -> list[Manifest] | None:
+        try:
+            listing = await self._cluster.list(kind)
+        except Refused as refusal:
+            log.warning("GPUs cannot be counted", extra={"kind": kind, "error": str(refusal)})
+            return None
+        return listing.items if listing is not None else None
+
+    def _vitals(self) -> Vitals:
+        now = self.queue.now
+        contact, swept = self._elector.last_contact, self._sweeper.last_swept
+        return Vitals(
+            leads=self._elector.leads,
+            lease_age=now - contact if contact is not None else None,
+            sweep_age=now - swept if swept is not None else None,
+            oldest_due=self.queue.schedule.oldest_due(now),
+            longest_taken=self.queue.schedule.longest_taken(now),
+        )
+
+    def _metrics(self) -> bytes:
+        self._telemetry.depth.set(len(self.queue.schedule))
+        self._telemetry.longest_running.set(self.queue.schedule.longest_taken(self.queue.now))
+        return self._telemetry.exposition()
+
+
+def _watched(settings: Settings) -> tuple[Resource, ...]:
+    optional = {NETWORK_POLICY: settings.defaults.network_policy, POD_MONITOR: settings.defaults.pod_monitor}
+    return (MODEL_DEPLOYMENT, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    """End tasks and wait for them; what they raise is told elsewhere."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

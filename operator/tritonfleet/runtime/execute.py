@@ -1,0 +1,164 @@
+"""Carries out a plan: the writes, their order, and what the answers mean."""
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+
+from tritonfleet.adapters.cluster import Cluster
+from tritonfleet.adapters.store import Key, Store, owner_key
+from tritonfleet.api import names
+from tritonfleet.errors import Conflict, Refused, Transient, TritonfleetError
+from tritonfleet.plan.world import Apply, ChildId, Delete, Event, Manifest, WriteFailure
+from tritonfleet.runtime.telemetry import Telemetry
+
+NAME_CONFLICT = "NameConflict"
+WRITE_REFUSED = "WriteRefused"
+
+_FIRST = frozenset({"ControllerRevision", "ConfigMap", "Service"})
+"""What a Deployment's pods need, or what records them, is there before they are."""
+
+
+class WriteRefused(TritonfleetError):
+    """The API server will not take a child as it stands: the status must say so."""
+
+    def __init__(self, failure: WriteFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Executor:
+    """Writes to the cluster, and the answers to the store, so that the next decision sees them."""
+
+    def __init__(self, cluster: Cluster, store: Store, telemetry: Telemetry) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._telemetry = telemetry
+
+    async def apply(self, key: Key, applies: Iterable[Apply]) -> None:
+        """Apply children, those that others need first; all of a wave are tried before its first error is raised."""
+        waves: tuple[list[Apply], list[Apply]] = ([], [])
+        for apply in applies:
+            waves[apply.target.kind not in _FIRST].append(apply)
+        for wave in waves:
+            outcomes = await asyncio.gather(*(self._apply(key, each) for each in wave), return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+
+    async def _apply(self, key: Key, apply: Apply) -> None:
+        try:
+            answer = await (self._update(key, apply) if apply.exists else self._create(key, apply))
+        except Refused as refusal:
+            message = f"{apply.target.kind} '{apply.target.name}' was refused by the API server: {refusal.message}"
+            raise WriteRefused(WriteFailure(apply.target, WRITE_REFUSED, message)) from refusal
+        self._telemetry.wrote(key)
+        self._store.put(answer)
+
+    async def _update(self, key: Key, apply: Apply) -> Manifest:
+        known = self._store.children(key).get(apply.target)
+        if known is None:
+            raise Conflict(f"{apply.target.kind} '{apply.target.name}' went away before it was updated")
+        # The uid keeps us from overruling an object that only bears the name of ours.
+        metadata = apply.manifest["metadata"] | {"uid": known["metadata"]["uid"]}
+        return await self._cluster.apply({**apply.manifest, "metadata": metadata})
+
+    async def _create(self, key: Key, apply: Apply) -> Manifest:
+        try:
+            return await self._cluster.apply_new(apply.manifest)
+        except Conflict:
+            live = await self._cluster.get(apply.target.kind, key.namespace, apply.target.name)
+        if live is None:
+            raise Transient(f"{apply.target.kind} '{apply.target.name}' went away while it was created")
+        if owner_key(live) == key:
+            # Ours, or left by a namesake that was deleted: the next decision tells which.
+            self._store.put(live)
+            raise Conflict(f"{apply.target.kind} '{apply.target.name}' had not been seen yet")
+        if _controller_uid(live) != _controller_uid(apply.manifest):
+            raise WriteRefused(_name_conflict(apply.target))
+        metadata = apply.manifest["metadata"] | {"uid": live["metadata"]["uid"]}
+        return await self._cluster.apply({**apply.manifest, "metadata": metadata})
+
+    async def delete(self, key: Key, body: Manifest, deletes: Iterable[Delete]) -> None:
+        """Delete children, once the ModelDeployment has been seen to be still what the decision was made from.
+
+        Raises Conflict if it is not.
+        """
+        live = await self._cluster.get(names.KIND, *key)
+        if live is None or _intent(live) != _intent(body):
+            raise Conflict("the ModelDeployment changed before anything was deleted")
+        await asyncio.gather(*(self._delete(key, each) for each in deletes))
+
+    async def _delete(self, key: Key, delete: Delete) -> None:
+        remains = await self._cluster.delete(delete.target.kind, key.namespace, delete.target.name, uid=delete.uid)
+        self._telemetry.wrote(key)
+        if remains is not None:
+            self._store.put(remains)
+        else:
+            known = self._store.children(key).get(delete.target)
+            if known is not None and known["metadata"]["uid"] == delete.uid:
+                self._store.remove(known)
+
+    async def write_status(self, key: Key, body: Manifest, status: Manifest) -> bool:
+        """Write the status if it says anything new; return whether it did."""
+        if status == body.get("status"):
+            return False
+        answer = await self._cluster.apply_status(
+            {
+                "apiVersion": names.API_VERSION,
+                "kind": names.KIND,
+                "metadata": {"namespace": key.namespace, "name": key.name, "uid": body["metadata"]["uid"]},
+                "status": status,
+            }
+        )
+        if answer is not None:
+            self._store.put(answer)
+        return answer is not None
+
+    async def post(self, body: Manifest, events: Iterable[Event], now: datetime) -> None:
+        """Post the events; a failure raises Conflict, Refused or Transient and loses only the events."""
+        await asyncio.gather(*(self._cluster.create(_event_manifest(body, event, now)) for event in events))
+
+
+def _controller_uid(manifest: Manifest) -> str | None:
+    references = manifest["metadata"].get("ownerReferences") or ()
+    return next((str(each["uid"]) for each in references if each.get("controller")), None)
+
+
+def _intent(body: Manifest) -> tuple[str, int, bool]:
+    metadata = body["metadata"]
+    return metadata["uid"], metadata["generation"], "deletionTimestamp" in metadata
+
+
+def _name_conflict(target: ChildId) -> WriteFailure:
+    message = (
+        f"{target.kind} '{target.name}' exists and is not this ModelDeployment's: "
+        "delete or rename it, or give this ModelDeployment another name"
+    )
+    return WriteFailure(target, NAME_CONFLICT, message)
+
+
+def _event_manifest(body: Manifest, event: Event, now: datetime) -> Manifest:
+    metadata = body["metadata"]
+    timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": metadata["namespace"], "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}"},
+        "involvedObject": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "type": event.type,
+        "reason": event.reason,
+        # The API server refuses longer ones.
+        "message": event.message[:1024],
+        "source": {"component": names.FIELD_MANAGER},
+        "firstTimestamp": timestamp,
+        "lastTimestamp": timestamp,
+        "count": 1,
+    }

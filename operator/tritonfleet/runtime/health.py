@@ -1,0 +1,84 @@
+"""What /healthz, /readyz and /metrics answer, and when the answer is no."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+STUCK_SECONDS = 300.0
+"""A reconcile is cut off long before; a key that waits or is worked on for so long means that nothing moves."""
+SWEEP_STALE_SECONDS = 1800.0
+"""Three sweeps missed: the store may be blind to deletions."""
+LEASE_STALE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What the operator knows about itself; ages in seconds, None for never."""
+
+    leads: bool
+    lease_age: float | None
+    sweep_age: float | None
+    oldest_due: float
+    longest_taken: float
+
+
+def sickness(vitals: Vitals) -> str | None:
+    """Say why this process should be restarted, or None.
+
+    That an HTTP answer comes at all shows that the event loop runs; a lost lease or a dead watch ends the process
+    by itself.
+    """
+    if vitals.longest_taken > STUCK_SECONDS:
+        return f"a reconcile has been running for {vitals.longest_taken:.0f} s"
+    if vitals.oldest_due > STUCK_SECONDS:
+        return f"a key has been due for {vitals.oldest_due:.0f} s: the queue does not move"
+    if vitals.leads and vitals.lease_age is not None and vitals.lease_age > LEASE_STALE_SECONDS:
+        return f"the lease was last renewed {vitals.lease_age:.0f} s ago: its loop does not run"
+    if vitals.leads and vitals.sweep_age is not None and vitals.sweep_age > SWEEP_STALE_SECONDS:
+        return f"the watches were last checked against a list {vitals.sweep_age:.0f} s ago"
+    return None
+
+
+def unreadiness(vitals: Vitals) -> str | None:
+    """Say why this process does not do its work, or could not take it over, or None."""
+    if vitals.lease_age is None or vitals.lease_age > LEASE_STALE_SECONDS:
+        return "the API server has not answered about the lease lately"
+    if vitals.leads and vitals.sweep_age is None:
+        return "the watches have not been checked against a list yet"
+    return sickness(vitals)
+
+
+class HealthServer:
+    """Serves the three paths on every address; port 0 takes any free one."""
+
+    def __init__(self, vitals: Callable[[], Vitals], metrics: Callable[[], bytes]) -> None:
+        self._vitals = vitals
+        self._metrics = metrics
+        self._runner: web.AppRunner | None = None
+        self.port: int | None = None
+
+    async def start(self, port: int) -> None:
+        """Listen; raises OSError if the port is taken."""
+        application = web.Application()
+        application.router.add_get("/healthz", lambda _: self._verdict(sickness))
+        application.router.add_get("/readyz", lambda _: self._verdict(unreadiness))
+        application.router.add_get("/metrics", self._exposition)
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        # Probes and scrapes come from outside the pod, over IPv4 or IPv6.
+        site = web.TCPSite(self._runner, host=None, port=port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _verdict(self, judge: Callable[[Vitals], str | None]) -> web.Response:
+        problem = judge(self._vitals())
+        return web.Response(text=problem or "ok", status=200 if problem is None else 503)
+
+    async def _exposition(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

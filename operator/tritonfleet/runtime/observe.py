@@ -1,0 +1,40 @@
+"""Puts together everything that one decision may look at."""
+
+from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
+from tritonfleet.adapters.store import Key, Store
+from tritonfleet.plan.world import Defaults, GpuPool, Manifest, Observed, WriteFailure
+
+
+class Observer:
+    """Reads the store, and counts GPUs for those whose pods wait for one."""
+
+    def __init__(self, store: Store, census: GpuCensus, defaults: Defaults) -> None:
+        self._store = store
+        self._census = census
+        self._defaults = defaults
+
+    async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
+        """Return what is known now, or None if the ModelDeployment is gone or being deleted."""
+        gpus = await self._gpus(self._store.pods(key))
+        body = self._store.body(key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return None
+        return Observed(
+            body=body,
+            children=self._store.children(key),
+            pods=self._store.pods(key),
+            defaults=self._defaults,
+            gpus=gpus,
+            failure=failure,
+        )
+
+    async def _gpus(self, pods: tuple[Manifest, ...]) -> GpuPool | None:
+        waiting = next((pod for pod in pods if _unschedulable(pod) and gpu_resource(pod) is not None), None)
+        return await self._census.pool_for(waiting) if waiting is not None else None
+
+
+def _unschedulable(pod: Manifest) -> bool:
+    return any(
+        condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable"
+        for condition in pod.get("status", {}).get("conditions", ())
+    )

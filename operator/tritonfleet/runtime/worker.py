@@ -1,0 +1,172 @@
+"""The reconcile of one key: observe, decide, write, and look again later."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from tritonfleet.adapters.store import Key
+from tritonfleet.errors import Conflict, Refused, Transient
+from tritonfleet.plan.world import Apply, Delete, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.runtime.execute import Executor, WriteRefused
+from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry
+from tritonfleet.runtime.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+Decide = Callable[[Observed, datetime], Plan]
+
+MAX_ROUNDS = 5
+"""A spec is carried out in two or three decisions; more would be a decision that never comes to rest."""
+RECONCILE_TIMEOUT_SECONDS = 120.0
+REFUSED_RETRY_LIMIT_SECONDS = 60.0
+"""Nothing tells us when a foreign object goes away or a quota grows, so we ask."""
+
+
+def utc_now() -> datetime:
+    """Return the time that decisions are made at."""
+    return datetime.now(UTC)
+
+
+class Worker:
+    """Takes keys from the queue, one at a time, for as long as the queue is open."""
+
+    def __init__(
+        self,
+        queue: WorkQueue[Key],
+        observer: Observer,
+        executor: Executor,
+        telemetry: Telemetry,
+        decide: Decide,
+        *,
+        resync_seconds: float,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._queue = queue
+        self._observer = observer
+        self._executor = executor
+        self._telemetry = telemetry
+        self._decide = decide
+        self._resync_seconds = resync_seconds
+        self._now = now
+
+    async def run(self) -> None:
+        """Work until the queue is closed."""
+        while (key := await self._queue.take()) is not None:
+            started = self._queue.now
+            try:
+                await self._work(key)
+            finally:
+                self._telemetry.reconcile_seconds.observe(self._queue.now - started)
+                self._queue.give_back(key)
+
+    async def _work(self, key: Key) -> None:
+        """Reconcile and schedule what comes next, whatever happens; no error of one key may end a worker."""
+        try:
+            async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
+                after = await self._reconcile(key)
+        except (Transient, TimeoutError) as error:
+            self._failed(key, "Transient", error, at_least=getattr(error, "retry_after_seconds", None) or 0.0)
+        except Conflict as error:
+            self._failed(key, "Conflict", error)
+        except WriteRefused as error:
+            self._failed(key, error.failure.reason, error, limit=REFUSED_RETRY_LIMIT_SECONDS)
+        except Refused as error:
+            self._failed(key, f"Http{error.status}", error, limit=REFUSED_RETRY_LIMIT_SECONDS)
+        except Exception as error:
+            log.exception("reconcile failed unexpectedly", extra=_about(key))
+            self._failed(key, type(error).__name__, error)
+        else:
+            self._queue.schedule.succeed(key)
+            self._telemetry.reconciles.labels(CONTROLLER, "success").inc()
+            if after is not None:
+                self._queue.add(key, after)
+
+    def _failed(self, key: Key, reason: str, error: BaseException, **backoff: float) -> None:
+        delay = self._queue.fail(key, **backoff)
+        self._telemetry.retries.inc()
+        self._telemetry.reconciles.labels(CONTROLLER, "error").inc()
+        self._telemetry.errors.labels(CONTROLLER, reason).inc()
+        fields = {"reason": reason, "error": str(error), "retry_seconds": round(delay, 1)}
+        log.warning("reconcile will be tried again", extra=_about(key) | fields)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        """Write until there is nothing left to write, then the status; return when to look again, in seconds."""
+        observed = await self._observer.observe(key)
+        if observed is None:
+            self._telemetry.forget(key)
+            return None
+        try:
+            observed, plan = await self._write(key, observed)
+        except WriteRefused as refused:
+            await self._report(key, refused.failure)
+            raise
+        await self._tell(key, observed.body, plan)
+        if plan.requeue_after_seconds < self._resync_seconds:
+            return plan.requeue_after_seconds
+        # Spread, so that a thousand objects that were created together are not looked at together.
+        return self._resync_seconds * random.uniform(0.8, 1.0)  # noqa: S311
+
+    async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan]:
+        """Carry out one plan after the other until one asks for no write; return it and what it was made from."""
+        for _ in range(MAX_ROUNDS):
+            plan = self._decide(observed, self._now())
+            if not plan.applies and not plan.deletes:
+                return observed, plan
+            for action in _actions(plan):
+                log.info(_verb(action), extra=_about(key, observed.body) | _action_fields(action))
+            await self._executor.apply(key, plan.applies)
+            if plan.deletes:
+                await self._executor.delete(key, observed.body, plan.deletes)
+            latest = await self._observer.observe(key)
+            if latest is None:
+                raise Conflict("the ModelDeployment was deleted meanwhile")
+            observed = latest
+        raise Conflict(f"{MAX_ROUNDS} decisions in a row found something to write: {_summary(plan)}")
+
+    async def _report(self, key: Key, failure: WriteFailure) -> None:
+        """Say in the status what the API server refused."""
+        observed = await self._observer.observe(key, failure)
+        if observed is not None:
+            await self._tell(key, observed.body, self._decide(observed, self._now()))
+
+    async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
+        """Write the status if it changed, then its events, which are worth no retry."""
+        if await self._executor.write_status(key, body, plan.status):
+            log.info("status written", extra=_about(key, body) | {"reason": _ready(plan.status)[1]})
+        if _ready(plan.status)[0] == "True":
+            self._telemetry.ready(key, body["metadata"]["generation"])
+        try:
+            await self._executor.post(body, plan.events, self._now())
+        except (Conflict, Refused, Transient) as error:
+            log.warning("an event was lost", extra=_about(key, body) | {"error": str(error)})
+
+
+def _about(key: Key, body: Manifest | None = None) -> dict[str, object]:
+    generation = {"generation": body["metadata"]["generation"]} if body is not None else {}
+    return {"namespace": key.namespace, "modeldeployment": key.name, **generation}
+
+
+def _action_fields(action: Apply | Delete) -> dict[str, str]:
+    return {"kind": action.target.kind, "object": action.target.name, "reason": action.reason, "why": action.message}
+
+
+def _actions(plan: Plan) -> list[Apply | Delete]:
+    return [*plan.applies, *plan.deletes]
+
+
+def _verb(action: Apply | Delete) -> str:
+    if isinstance(action, Delete):
+        return "deleting"
+    return "correcting" if action.exists else "creating"
+
+
+def _summary(plan: Plan) -> str:
+    return ", ".join(f"{action.target.kind} {action.reason}" for action in _actions(plan))
+
+
+def _ready(status: Manifest) -> tuple[str, str]:
+    ready: Manifest = next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+    return str(ready.get("status", "Unknown")), str(ready.get("reason", ""))

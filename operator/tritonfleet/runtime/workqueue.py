@@ -1,0 +1,190 @@
+"""Which key is worked on next: each at most once at a time, none forgotten, none able to hold up another."""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+BACKOFF_BASE_SECONDS = 1.0
+BACKOFF_LIMIT_SECONDS = 300.0
+
+
+class Schedule(Generic[K]):
+    """The queue's rules, free of any clock: every method that needs the time is given it, in seconds.
+
+    A key waits for its earliest moment, becomes due, is taken by one worker and handed back. Touched while it is
+    taken, it becomes due again afterwards, never earlier.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._ready: deque[K] = deque()
+        self._due: dict[K, float] = {}
+        self._wake: dict[K, float] = {}
+        self._timers: list[tuple[float, int, K]] = []
+        self._taken: dict[K, float] = {}
+        self._again: dict[K, float] = {}
+        self._failures: dict[K, int] = {}
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        """Count the keys that are due."""
+        return len(self._ready)
+
+    def add(self, key: K, now: float, after: float = 0.0) -> None:
+        """Ask for a key in `after` seconds; an earlier wish stands."""
+        when = now + after
+        if key in self._taken:
+            self._again[key] = min(when, self._again.get(key, when))
+        elif key not in self._due and when < self._wake.get(key, float("inf")):
+            self._wake[key] = when
+            self._sequence += 1
+            heapq.heappush(self._timers, (when, self._sequence, key))
+        self.ripen(now)
+
+    def take(self, now: float) -> K | None:
+        """Take the key that has been due for longest, or None."""
+        self.ripen(now)
+        if not self._ready:
+            return None
+        key = self._ready.popleft()
+        del self._due[key]
+        self._taken[key] = now
+        return key
+
+    def give_back(self, key: K, now: float) -> None:
+        """End the work on a key."""
+        del self._taken[key]
+        again = self._again.pop(key, None)
+        if again is not None:
+            self.add(key, now, max(0.0, again - now))
+
+    def fail(self, key: K, now: float, *, limit: float = BACKOFF_LIMIT_SECONDS, at_least: float = 0.0) -> float:
+        """Ask for a key after its next backoff, at most `limit` but not before `at_least`; return the seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        ceiling = min(limit, BACKOFF_BASE_SECONDS * 2.0 ** min(failures, 30))
+        # Full spread over the upper half: keys that failed together do not come back together.
+        delay = max(at_least, ceiling * (0.5 + 0.5 * self._jitter()))
+        self.add(key, now, delay)
+        return delay
+
+    def succeed(self, key: K) -> None:
+        """Start the backoff of a key from the beginning."""
+        self._failures.pop(key, None)
+
+    def next_moment(self) -> float | None:
+        """Return when the next waiting key becomes due, or None if none waits."""
+        while self._timers and self._wake.get(self._timers[0][2]) != self._timers[0][0]:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    @property
+    def taken(self) -> int:
+        """Count the keys that are being worked on."""
+        return len(self._taken)
+
+    def oldest_due(self, now: float) -> float:
+        """Return for how many seconds the first key in line has been due."""
+        return now - self._due[self._ready[0]] if self._ready else 0.0
+
+    def longest_taken(self, now: float) -> float:
+        """Return for how many seconds the slowest worker has had its key."""
+        return now - min(self._taken.values(), default=now)
+
+    def ripen(self, now: float) -> None:
+        """Move the keys whose moment has come into the line."""
+        moment = self.next_moment()
+        while moment is not None and moment <= now:
+            _, _, key = heapq.heappop(self._timers)
+            del self._wake[key]
+            self._ready.append(key)
+            self._due[key] = moment
+            moment = self.next_moment()
+
+
+class WorkQueue(Generic[K]):
+    """A `Schedule` on the event loop's clock that workers can wait on."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self.schedule: Schedule[K] = Schedule()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def add(self, key: K, after: float = 0.0) -> None:
+        """Ask for a key in `after` seconds."""
+        self.schedule.add(key, self._clock(), after)
+        self._wake()
+
+    def fail(self, key: K, *, limit: float = BACKOFF_LIMIT_SECONDS, at_least: float = 0.0) -> float:
+        """Ask for a key after its next backoff; return the seconds."""
+        delay = self.schedule.fail(key, self._clock(), limit=limit, at_least=at_least)
+        self._wake()
+        return delay
+
+    async def take(self) -> K | None:
+        """Wait for a key that is due and take it; None once the queue is closed."""
+        while not self._closed:
+            key = self.schedule.take(self._clock())
+            if key is not None:
+                self._wake()
+                return key
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            self._arm()
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return None
+
+    def give_back(self, key: K) -> None:
+        """End the work on a key."""
+        self.schedule.give_back(key, self._clock())
+        self._wake()
+
+    def close(self) -> None:
+        """Let no worker take another key."""
+        self._closed = True
+        while self._waiters:
+            _release(self._waiters.popleft())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def now(self) -> float:
+        """The queue's clock, seconds."""
+        return self._clock()
+
+    def _wake(self) -> None:
+        if len(self.schedule) and self._waiters:
+            _release(self._waiters.popleft())
+        self._arm()
+
+    def _arm(self) -> None:
+        """See to it that somebody looks when the next key becomes due."""
+        moment = self.schedule.next_moment()
+        if moment is None or not self._waiters or self._closed:
+            return
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._timer.when() <= moment:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(moment, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.schedule.ripen(self._clock())
+        self._wake()
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
