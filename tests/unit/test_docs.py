@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tritonfleet.runtime.telemetry import Telemetry
+
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -45,3 +47,13 @@ def test_every_decision_is_in_the_list_of_decisions() -> None:
     listed = set(re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text()))
 
     assert listed == {page.name for page in folder.glob("[0-9]*.md")}
+
+
+async def test_every_metric_of_the_operator_is_documented_with_its_type() -> None:
+    exposed = {
+        (f"{family.name}_total" if family.type == "counter" else family.name, family.type)
+        for family in Telemetry().registry.collect()
+    }
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+
+    assert set(re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE)) == exposed
