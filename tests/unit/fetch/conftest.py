@@ -60,6 +60,7 @@ class Script:
     requests: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
     """Method, path, Range and Authorization of each request."""
     port: int = 0
+    authority: Path | None = None
 
     def url(self, path, host="localhost"):
         return f"https://{host}:{self.port}{path}"
@@ -121,7 +122,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def https(authority):
-    script = Script()
+    script = Script(authority=authority.certificate)
     handler = type("Handler", (_Handler,), {"script": script})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
