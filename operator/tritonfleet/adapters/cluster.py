@@ -109,7 +109,7 @@ class Cluster:
         async for page in self._pages(kind, namespace, labels, metadata_only):
             if page is None:
                 return None
-            items.extend(page["items"])
+            items.extend(page["items"] or ())
             version = page["metadata"]["resourceVersion"]
         resource = BY_KIND[kind]
         for item in items:

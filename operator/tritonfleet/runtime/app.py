@@ -97,7 +97,7 @@ class Operator:
                     await self._work(holding)
             finally:
                 await _cancel(holding)
-            await self._elector.release()
+                await self._elector.release()
         finally:
             leader.set(0)
 
