@@ -1,0 +1,37 @@
+{{- /* Every setting of the operator, in the order of its settings. */ -}}
+{{- define "tritonfleet.environment" -}}
+- name: TRITONFLEET_TRITON_IMAGE
+  value: {{ .Values.triton.image | quote }}
+- name: TRITONFLEET_ALLOW_UNSAFE_IMAGE
+  value: {{ .Values.triton.allowUnsafeImage | quote }}
+- name: TRITONFLEET_FETCH_IMAGE
+  value: {{ include "tritonfleet.image" . | quote }}
+- name: TRITONFLEET_FETCH_IMAGE_PULL_POLICY
+  value: {{ .Values.image.pullPolicy | quote }}
+- name: TRITONFLEET_FETCH_ALLOWED_SCHEMES
+  value: {{ join "," .Values.fetch.allowedSchemes | quote }}
+- name: TRITONFLEET_FETCH_ALLOWED_HOSTS
+  value: {{ join "," .Values.fetch.allowedHosts | quote }}
+- name: TRITONFLEET_FETCH_ALLOW_PRIVATE_ADDRESSES
+  value: {{ .Values.fetch.allowPrivateAddresses | quote }}
+- name: TRITONFLEET_NETWORK_POLICY
+  value: {{ .Values.workloads.networkPolicy | quote }}
+- name: TRITONFLEET_POD_MONITOR
+  value: {{ .Values.workloads.podMonitor | quote }}
+- name: TRITONFLEET_NAMESPACES
+  value: {{ join "," .Values.watchNamespaces | quote }}
+- name: TRITONFLEET_WORKERS
+  value: {{ .Values.workers | quote }}
+- name: TRITONFLEET_RESYNC_SECONDS
+  value: {{ .Values.resyncSeconds | quote }}
+- name: TRITONFLEET_HTTP_PORT
+  value: "8080"
+- name: TRITONFLEET_LEASE_NAMESPACE
+  value: {{ .Release.Namespace | quote }}
+- name: TRITONFLEET_LEASE_NAME
+  value: {{ include "tritonfleet.fullname" . | quote }}
+- name: TRITONFLEET_IDENTITY
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: TRITONFLEET_LOG_LEVEL
+  value: {{ .Values.logLevel | quote }}
+{{- end -}}
