@@ -9,6 +9,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from tritonfleet.api.conditions import Reason
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "operator" / "tritonfleet"
 PURE_LAYERS = ("api", "plan", "triton")
@@ -88,3 +90,16 @@ def test_the_picture_in_the_readme_is_drawn_from_the_code() -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_every_reason_that_a_decision_names_is_part_of_the_api() -> None:
+    named = {
+        argument.value
+        for _, node in nodes(*PURE_LAYERS)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Finding", "InvalidSpec"}
+        for argument in (*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "reason"))
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value.isalnum()
+    }
+
+    assert named
+    assert named <= set(Reason)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tritonfleet.api.conditions import ConditionType, Reason
 from tritonfleet.runtime.telemetry import Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,3 +58,24 @@ async def test_every_metric_of_the_operator_is_documented_with_its_type() -> Non
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 
     assert set(re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE)) == exposed
+
+
+def test_every_condition_and_every_reason_is_documented_once() -> None:
+    page = (ROOT / "docs" / "reference" / "conditions.md").read_text()
+    types, reasons = page.split("## Reasons")
+
+    assert sorted(first_cells(types.split("## What they say")[0])) == sorted(ConditionType)
+    assert sorted(first_cells(reasons)) == sorted(Reason)
+
+
+def test_every_reason_that_debugging_explains_exists() -> None:
+    page = (ROOT / "docs" / "how-to" / "debug.md").read_text()
+    explained = {
+        word for words in re.findall(r"^\*\*([A-Za-z, ]+)\.\*\*", page, re.MULTILINE) for word in words.split(", ")
+    }
+
+    assert explained <= set(Reason)
+
+
+def first_cells(text: str) -> list[str]:
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
