@@ -65,6 +65,8 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
     else:
         await load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
     configuration.connection_pool_maxsize = CONNECTIONS
+    # Else aiohttp looks for a .netrc and a proxy, each in a thread, before every single request.
+    configuration.client_session_kwargs = {"trust_env": False}
     return configuration
 
 
