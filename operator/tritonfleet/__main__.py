@@ -2,7 +2,7 @@
 
 import sys
 
-from tritonfleet.cli.operator import main
+from tritonfleet.cli.operate import main
 
 if __name__ == "__main__":
     sys.exit(main())
