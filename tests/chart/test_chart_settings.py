@@ -1,0 +1,93 @@
+"""The chart and the operator mean the same settings."""
+
+import re
+from dataclasses import replace
+
+from tritonfleet import settings
+
+OWN = re.compile(r"TRITONFLEET_\w+")
+
+
+def environment(rendered):
+    (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    fields = {"metadata.name": "tritonfleet-7c9d-x2x4z"}
+    return {
+        each["name"]: each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        for each in container["env"]
+        if OWN.fullmatch(each["name"])
+    }
+
+
+class Reads(dict):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self, values=()):
+        super().__init__(values)
+        self.asked = set()
+
+    def get(self, name, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def test_the_chart_sets_every_setting_that_the_operator_reads_and_no_other(by_default):
+    reads = Reads()
+    settings.from_environment(reads)
+
+    assert set(environment(by_default)) == reads.asked
+
+
+def test_the_charts_defaults_are_the_operators_own(by_default):
+    own = settings.from_environment({})
+
+    from_chart = settings.from_environment(environment(by_default))
+
+    assert from_chart == replace(
+        own,
+        defaults=replace(own.defaults, fetch_image="docker.io/tritonfleet/operator:0.1.0"),
+        lease_name="tritonfleet",
+        identity="tritonfleet-7c9d-x2x4z",
+    )
+
+
+def test_every_value_reaches_the_operator(helm):
+    rendered = helm.render(
+        {
+            "image": {"registry": "registry.example.com", "tag": "2", "pullPolicy": "Always"},
+            "fullnameOverride": "fleet",
+            "watchNamespaces": ["shop", "search"],
+            "logLevel": "DEBUG",
+            "workers": 4,
+            "resyncSeconds": 60,
+            "triton": {"image": "registry.example.com/triton:1", "allowUnsafeImage": True},
+            "fetch": {
+                "allowedSchemes": ["s3", "pvc"],
+                "allowedHosts": ["s3.example.com", "*.models.example.com"],
+                "allowPrivateAddresses": True,
+            },
+            "workloads": {"networkPolicy": True, "podMonitor": True},
+        }
+    )
+
+    found = settings.from_environment(environment(rendered))
+
+    assert found == settings.Settings(
+        defaults=settings.Defaults(
+            triton_image="registry.example.com/triton:1",
+            allow_unsafe_image=True,
+            fetch_image="registry.example.com/tritonfleet/operator:2",
+            fetch_image_pull_policy="Always",
+            fetch_allowed_schemes=("s3", "pvc"),
+            fetch_allowed_hosts=("s3.example.com", "*.models.example.com"),
+            fetch_allow_private_addresses=True,
+            network_policy=True,
+            pod_monitor=True,
+        ),
+        namespaces=("shop", "search"),
+        workers=4,
+        resync_seconds=60.0,
+        lease_namespace="tritonfleet-system",
+        lease_name="fleet",
+        identity="tritonfleet-7c9d-x2x4z",
+        log_level="DEBUG",
+    )
