@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.gobuild import VERSITYGW, build
+from devcluster.progress import Progress
 from tritonfleet.fetch.main import main
 
 ACCESS_KEY = "AKIATESTTESTTEST"
@@ -47,24 +49,14 @@ class Bucket:
         }
 
 
-def _versitygw():
-    """Find the S3 server; the local cluster builds the same one."""
-    named = os.environ.get("VERSITYGW") or shutil.which("versitygw")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    built = [Path(named)] if named else [*cache.glob("tritonfleet/**/versitygw"), *cache.glob("*/versitygw")]
-    for program in built:
-        if program.is_file() and os.access(program, os.X_OK):
-            return program
-    pytest.fail("versitygw is not built: run `make cluster` once, or set VERSITYGW to its path")
-
-
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     root = tmp_path_factory.mktemp("s3")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [_versitygw(), "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"127.0.0.1:{port}",
+    program = build(VERSITYGW, Progress()) / "versitygw"
+    command = [program, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"127.0.0.1:{port}",
                "--quiet", "posix", "--nometa", root]  # fmt: skip
     with (root.parent / "s3.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)

@@ -10,7 +10,7 @@ from tritonfleet.errors import TritonfleetError
 MAX_MESSAGE_BYTES: Final = 3000
 """The kubelet keeps 4096 bytes of a termination message, shared by all containers' 12 KiB."""
 
-_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|AUTHORIZATION|CREDENTIAL|CERTIFICATE", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|AUTHORIZATION|CREDENTIAL", re.IGNORECASE)
 _SHORTEST_SECRET: Final = 4
 
 

@@ -28,6 +28,11 @@ class Journal:
         """Return the offsets of the parts on disk; none if the server does not tell versions apart."""
         return set(self._done.get(_key(file), ())) if file.version else set()
 
+    def kept_bytes(self, file: RemoteFile) -> int:
+        """Return how many bytes of the file the finished parts hold."""
+        step = PART_BYTES if file.ranges else file.size
+        return sum(min(step, file.size - start) for start in self.finished_parts(file))
+
     def record(self, file: RemoteFile, start: int) -> None:
         """Write down that the part at `start` is complete on disk."""
         with self._lock, self._path.open("a") as lines:

@@ -75,10 +75,12 @@ class Transfer:
 
     def run(self, files: Sequence[RemoteFile]) -> list[Content]:
         """Return each file with its size and checksum, all of them on disk; raise the first failure."""
-        targets = [self._prepared(file) for file in files]
         total = sum(file.size for file in files)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Before any part is planned: a listing may claim sizes that would not even fit in memory as a plan.
+        check_space(self.folder, total - sum(map(self.journal.kept_bytes, files)))
+        targets = [self._prepared(file) for file in files]
         kept = sum(end - start for target in targets for start, end in target.parts() if start in target.done)
-        check_space(self.folder, total - kept)
         with Progress(total, len(files), self.report) as progress:
             progress.keep(kept)
             for target in targets:

@@ -59,6 +59,8 @@ class Script:
     chunk_pause_seconds: float = 0.0
     requests: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
     """Method, path, Range and Authorization of each request."""
+    listing: bytes | None = None
+    """The answer to a request to list a bucket."""
     port: int = 0
     authority: Path | None = None
 
@@ -85,6 +87,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pending = script.statuses.get(path)
         if pending and with_body:
             return self._finish(pending.pop(0), b"busy", with_body=True)
+        if script.listing is not None and "list-type=2" in path:
+            return self._finish(200, script.listing, with_body=with_body)
         if not with_body and script.refuses_head:
             return self._finish(405, b"", with_body=False)
         if path in script.redirects:

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.fetch import model, transfer
+from tritonfleet.fetch import model
 from tritonfleet.fetch.failure import MAX_MESSAGE_BYTES, one_line, secrets_of
 
 
@@ -60,7 +61,7 @@ def test_a_full_disk_during_the_transfer_is_named(fetch, https, monkeypatch):
 def test_a_model_larger_than_the_volume_is_refused_before_it_is_fetched(fetch, https, monkeypatch):
     https.files["/m/model.onnx"] = bytes(5_000_000)
     free = 17 * 1024 * 1024
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     message = fetch(https.url("/m/model.onnx")).message
     assert "the model needs 4.77 MiB more on the model volume, 17 MiB are free" in message
     assert {method for method, *_ in https.requests} == {"HEAD"}

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from datetime import timedelta
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_a_silent_server_is_given_up_and_asked_again(https, fetch, impatient, mo
     https.files["/m/model.onnx"] = MODEL * 2
     https.chunk_pause_seconds = 1.5
     monkeypatch.setattr(patience, "ATTEMPTS", 2)
-    monkeypatch.setattr(stores, "SILENCE", stores.timedelta(seconds=0.3))
+    monkeypatch.setattr(stores, "SILENCE", timedelta(seconds=0.3))
     outcome = fetch(https.url("/m/model.onnx"))
     assert "the server sent nothing for too long; gave up after 2 attempts" in outcome.message
 
