@@ -63,7 +63,7 @@ cluster-down: venv ## Stop the local cluster and leave nothing of it
 
 .PHONY: image
 image: cluster ## Build the operator's image and load it into the local cluster
-	$(BIN)/python -m devcluster load-image operator
+	$(BIN)/python -m devcluster build-image --tag docker.io/tritonfleet/operator:dev
 
 .PHONY: bench-fleet
 bench-fleet: cluster ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
