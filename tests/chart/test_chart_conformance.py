@@ -16,7 +16,7 @@ OF_PROMETHEUS = "PodMonitor,PrometheusRule"
 
 def kubernetes_source() -> Path:
     module = gobuild.KUBERNETES.source
-    download = [go_binary(Progress()), "mod", "download", "-json", "k8s.io/kubernetes"]
+    download = [str(go_binary(Progress())), "mod", "download", "-json", "k8s.io/kubernetes"]
     answer = subprocess.run(download, cwd=module, capture_output=True, text=True, check=True)
     return Path(json.loads(answer.stdout)["Dir"])
 

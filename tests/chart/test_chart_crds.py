@@ -1,5 +1,6 @@
 """Both charts carry the CustomResourceDefinition that the API's models generate, untouched."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,7 @@ def test_the_chart_of_the_definitions_holds_nothing_else(helm):
 
 
 def test_both_charts_have_the_version_of_the_package():
-    (version,) = (
-        line.split('"')[1]
-        for line in (ROOT / "pyproject.toml").read_text().splitlines()
-        if line.startswith("version = ")
-    )
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for chart in CHARTS:
         about = yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())
         assert (about["version"], about["appVersion"]) == (version, version)

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from tritonfleet import settings
+from tritonfleet.plan.world import Defaults
 
 OWN = re.compile(r"TRITONFLEET_\w+")
 
@@ -72,7 +73,7 @@ def test_every_value_reaches_the_operator(helm):
     found = settings.from_environment(environment(rendered))
 
     assert found == settings.Settings(
-        defaults=settings.Defaults(
+        defaults=Defaults(
             triton_image="registry.example.com/triton:1",
             allow_unsafe_image=True,
             fetch_image="registry.example.com/tritonfleet/operator:2",

@@ -8,14 +8,8 @@ import yaml
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 KUBERNETES_OWN = {
-    "extraObjects",
-    "global",
-    "metadata",
-    "nodeAffinity",
-    "objects",
-    "podAffinity",
-    "podAntiAffinity",
-    "valueFrom",
+    *("nodeAffinity", "podAffinity", "podAntiAffinity"),
+    *("extraObjects", "metadata", "objects", "valueFrom", "global"),
 }
 """Objects of which the API server, and not the chart, says what may be in them."""
 MAPS = {"limits", "requests"}
