@@ -1,0 +1,121 @@
+"""What every model of the API shares: spelling, immutability, and how a rule is attached to a field."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from tritonfleet.api.cel import Rule, cel_pattern, rule
+
+
+class ApiModel(BaseModel):
+    """A node of the API: snake_case in Python, camelCase in YAML, immutable, lenient to newer fields."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """What the API server checks across the fields of this object."""
+
+
+def text(max_length: int, *rules: Rule, min_length: int = 1, description: str | None = None) -> Any:
+    """Return the constraints of a string, in characters, with CEL rules in which `self` is the string."""
+    extra: dict[str, Any] = {"x-kubernetes-validations": list(rules)} if rules else {}
+    return Field(min_length=min_length, max_length=max_length, json_schema_extra=extra, description=description)
+
+
+def items(max_items: int, *rules: Rule, list_type: str = "atomic", key: str | None = None) -> Any:
+    """Return the constraints of a list; `key` names the field that identifies an item."""
+    extra: dict[str, Any] = {"x-kubernetes-list-type": "map" if key else list_type}
+    if key:
+        extra["x-kubernetes-list-map-keys"] = [key]
+    if rules:
+        extra["x-kubernetes-validations"] = list(rules)
+    return Field(max_length=max_items, json_schema_extra=extra)
+
+
+def mapping(max_entries: int, *rules: Rule) -> Any:
+    """Return the constraints of a map, with CEL rules in which `self` is the map."""
+    extra: dict[str, Any] = {"x-kubernetes-validations": list(rules)} if rules else {}
+    return Field(max_length=max_entries, json_schema_extra=extra)
+
+
+def duration(lowest: str, highest: str) -> Any:
+    """Return the constraints of a duration such as `50ms` or `1m30s`, bounds included."""
+    return text(
+        20,
+        rule(
+            r"self.matches('^([0-9]{1,6}(us|ms|s|m|h))+$')"
+            f" && duration(self) >= duration('{lowest}') && duration(self) <= duration('{highest}')",
+            f"must be a duration from {lowest} to {highest}, such as 50ms, 2s or 1m30s",
+            got="self",
+        ),
+    )
+
+
+def matching(max_length: int, pattern: str, must: str) -> Any:
+    """Return the constraints of a string that must match an RE2 pattern; `must` says it in words."""
+    return text(max_length, rule(f"self.matches({cel_pattern(pattern)})", must, got="self"))
+
+
+LABEL_KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+
+ObjectName = Annotated[
+    str, matching(253, DNS_SUBDOMAIN, "must be the name of an object: lowercase letters, digits, '-' and '.'")
+]
+"""The name of another object of the same namespace."""
+
+QualifiedName = Annotated[str, matching(317, LABEL_KEY, "must be a qualified name such as topology.kubernetes.io/zone")]
+"""The key of a label, an annotation or a taint."""
+
+LabelValue = Annotated[
+    str,
+    text(
+        63,
+        rule(
+            f"self.matches({cel_pattern(LABEL_VALUE)})",
+            "must be a label value: letters, digits, '-', '_' and '.', at most 63 characters",
+            got="self",
+        ),
+        min_length=0,
+        description="Value of a label.",
+    ),
+]
+"""The value of a label."""
+
+Labels = Annotated[
+    dict[str, LabelValue],
+    mapping(
+        32,
+        rule(
+            f"self.all(key, key.matches({cel_pattern(LABEL_KEY)}))",
+            "must have keys such as example.com/name: letters, digits, '-', '_' and '.'",
+        ),
+    ),
+]
+"""Labels, or what selects on them."""
+
+QUANTITY = r"^([0-9]{1,20}([.][0-9]{0,20})?|[.][0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+
+
+def quantity(lowest: str, highest: str, example: str, description: str | None = None) -> Any:
+    """Return the constraints of a resource quantity such as `500m` or `16Gi`, bounds included."""
+    return text(
+        48,
+        rule(
+            f"self.matches({cel_pattern(QUANTITY)}) && isQuantity(self)"
+            f" && quantity(self).compareTo(quantity('{lowest}')) >= 0"
+            f" && quantity(self).compareTo(quantity('{highest}')) <= 0",
+            f"must be a quantity from {lowest} to {highest}, such as {example}",
+            got="self",
+        ),
+        description=description,
+    )

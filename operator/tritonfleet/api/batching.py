@@ -1,0 +1,124 @@
+"""`spec.batching`: how requests are grouped before they reach the model, and how long they may queue."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tritonfleet.api.base import ApiModel, duration, items
+from tritonfleet.api.cel import Rule, rule
+
+
+class TimeoutAction(StrEnum):
+    """What happens to a request that waited too long."""
+
+    REJECT = "Reject"
+    DELAY = "Delay"
+
+
+class QueuePolicy(ApiModel):
+    """How long the queue is and how long a request may stay in it."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "self.timeoutAction != 'Delay' || has(self.queueTimeout) || self.allowTimeoutOverride",
+            "must come with `queueTimeout` or `allowTimeoutOverride` when it is 'Delay':"
+            " without a timeout it has no effect",
+            at=".timeoutAction",
+        ),
+    )
+
+    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """Requests that may wait; one more is refused at once. Never unbounded."""
+    queue_timeout: Annotated[str, duration("1us", "1h")] | None = None
+    """How long a request may wait, such as 100ms; absent means as long as it takes."""
+    timeout_action: TimeoutAction = TimeoutAction.REJECT
+    """Reject answers a late request with an error; Delay serves it after all others."""
+    allow_timeout_override: bool = False
+    """Whether a request may carry a shorter timeout of its own."""
+
+
+class PriorityPolicy(QueuePolicy):
+    """The queue of one priority level."""
+
+    level: Annotated[int, Field(ge=1, le=64)]
+    """The level; 1 is the most urgent."""
+
+
+_LEVELS = "(has(self.priorityLevels) ? self.priorityLevels : 0)"
+
+
+class DynamicBatching(QueuePolicy):
+    """Groups requests that arrive close together into one batch."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *QueuePolicy.rules,
+        rule(
+            f"has(self.defaultPriority) == ({_LEVELS} > 0)",
+            "must be set exactly when `priorityLevels` is set",
+            at=".defaultPriority",
+        ),
+        rule(
+            f"!has(self.defaultPriority) || {_LEVELS} == 0 || self.defaultPriority <= self.priorityLevels",
+            "must be between 1 and `priorityLevels`",
+            got="self.defaultPriority",
+            at=".defaultPriority",
+        ),
+        rule(
+            f"!has(self.priorityPolicies) || self.priorityPolicies.all(p, p.level <= {_LEVELS})",
+            "must only have levels between 1 and `priorityLevels`",
+            got=f"self.priorityPolicies.filter(p, p.level > {_LEVELS})[0].level",
+            at=".priorityPolicies",
+        ),
+        rule(
+            f"!self.preserveOrdering || {_LEVELS} <= 1",
+            "must be false when `priorityLevels` is above 1: priorities change the order",
+            at=".preserveOrdering",
+        ),
+        rule(
+            "!self.preserveOrdering || (self.timeoutAction != 'Delay' && (!has(self.priorityPolicies)"
+            " || self.priorityPolicies.all(p, p.timeoutAction != 'Delay')))",
+            "must be false when a `timeoutAction` is 'Delay': delayed requests change the order",
+            at=".preserveOrdering",
+        ),
+    )
+
+    max_queue_delay: Annotated[str, duration("0us", "10s")] | None = None
+    """How long a request may wait for others to join its batch, such as 2ms; absent: not at all."""
+    preferred_batch_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65536, description="A batch size.")], ...],
+        items(32, list_type="set"),
+    ] = ()
+    """Batch sizes worth waiting for; useful only with TensorRT profiles."""
+    preserve_ordering: bool = False
+    """Whether responses leave in the order in which requests came."""
+    priority_levels: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Number of priority levels; absent: all requests are equal."""
+    default_priority: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Level of a request that names none; required with `priorityLevels`."""
+    priority_policies: Annotated[tuple[PriorityPolicy, ...], items(64, key="level")] = ()
+    """Queues of single priority levels, where they differ."""
+
+
+class Batching(ApiModel):
+    """How requests are grouped into batches."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.dynamic) || (has(self.maxBatchSize) && self.maxBatchSize > 0)",
+            "must be at least 1 when `dynamic` is set: without it Triton never forms a batch",
+            at=".maxBatchSize",
+        ),
+        rule(
+            "!has(self.dynamic) || !has(self.dynamic.preferredBatchSizes) || !has(self.maxBatchSize)"
+            " || self.dynamic.preferredBatchSizes.all(size, size <= self.maxBatchSize)",
+            "must not be above `maxBatchSize`",
+            got="self.dynamic.preferredBatchSizes.filter(size, size > self.maxBatchSize)[0]",
+            at=".dynamic.preferredBatchSizes",
+        ),
+    )
+
+    max_batch_size: Annotated[int, Field(ge=0, le=65536)] | None = None
+    """Largest batch the model takes; 0 means that it has no batch dimension. Absent: Triton finds out."""
+    dynamic: DynamicBatching | None = None
+    """Turns on dynamic batching; `{}` is a good start."""

@@ -1,0 +1,119 @@
+"""The conditions of a ModelDeployment: which there are, what they may say, and how they are kept."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+MESSAGE_MAX_LENGTH: Final = 1024
+
+
+class ConditionType(StrEnum):
+    """Every condition of this release, in the order in which they are listed."""
+
+    READY = "Ready"
+    AVAILABLE = "Available"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    CONFIG_VALID = "ConfigValid"
+    MODEL_LOADED = "ModelLoaded"
+    CAPACITY_AVAILABLE = "CapacityAvailable"
+
+
+class ConditionStatus(StrEnum):
+    """Whether the condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+    @classmethod
+    def of(cls, holds: bool) -> "ConditionStatus":
+        """Return TRUE or FALSE."""
+        return cls.TRUE if holds else cls.FALSE
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is; each word is part of the API."""
+
+    CONFIG_INVALID = "ConfigInvalid"
+    CONTAINER_NOT_CREATED = "ContainerNotCreated"
+    CRASH_LOOPING = "CrashLooping"
+    FETCH_FAILED = "FetchFailed"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    IMAGE_UNSAFE = "ImageUnsafe"
+    LOADED = "Loaded"
+    MODEL_LOAD_FAILED = "ModelLoadFailed"
+    NAME_CONFLICT = "NameConflict"
+    NO_READY_REPLICAS = "NoReadyReplicas"
+    NOT_LOADED = "NotLoaded"
+    NOT_OBSERVED = "NotObserved"
+    OUT_OF_MEMORY = "OutOfMemory"
+    PLACED = "Placed"
+    PLACING = "Placing"
+    PODS_FORBIDDEN = "PodsForbidden"
+    PREDECESSOR_REMAINS = "PredecessorRemains"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    PROVISIONING = "Provisioning"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    READY = "Ready"
+    REFUSED = "Refused"
+    ROLLING_OUT = "RollingOut"
+    SERVING = "Serving"
+    SUSPENDED = "Suspended"
+    UNSCHEDULABLE = "Unschedulable"
+    VALID = "Valid"
+    WAITING_FOR_GPU = "WaitingForGPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One statement about the object; generation and time are added when it is written down."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+def updated_conditions(
+    previous: Sequence[Mapping[str, Any]], wanted: Iterable[Condition], *, generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """Return all conditions in their fixed order, as the status holds them.
+
+    `lastTransitionTime` moves only when the status does. What `wanted` leaves out keeps what it said, of the
+    generation it said it of, or is Unknown if it never said anything.
+    """
+    before = {old["type"]: old for old in previous}
+    asked = {condition.type: condition for condition in wanted}
+    found: list[dict[str, Any]] = []
+    for kind in ConditionType:
+        old = before.get(kind)
+        if kind not in asked and old is not None:
+            found.append(dict(old))
+            continue
+        unknown = Condition(kind, ConditionStatus.UNKNOWN, Reason.NOT_OBSERVED, "nothing is known of it yet")
+        found.append(_written(asked.get(kind, unknown), old, generation, now))
+    return found
+
+
+def _written(condition: Condition, old: Mapping[str, Any] | None, generation: int, now: datetime) -> dict[str, Any]:
+    unchanged = old is not None and old.get("status") == condition.status
+    since = old.get("lastTransitionTime") if old is not None and unchanged else None
+    return {
+        "type": str(condition.type),
+        "status": str(condition.status),
+        "observedGeneration": generation,
+        "lastTransitionTime": since or now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "reason": str(condition.reason),
+        "message": shortened(condition.message),
+    }
+
+
+def shortened(message: str) -> str:
+    """Return the message, cut in the middle if it is longer than the API holds: causes stand at both ends."""
+    if len(message) <= MESSAGE_MAX_LENGTH:
+        return message
+    half = (MESSAGE_MAX_LENGTH - 5) // 2
+    return f"{message[:half]} ... {message[-half:]}"

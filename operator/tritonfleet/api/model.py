@@ -1,0 +1,244 @@
+"""`spec.model`: which model is served and where its files are."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tritonfleet.api.base import ApiModel, ObjectName, items, mapping, matching, text
+from tritonfleet.api.cel import Rule, rule
+
+_URI_RULES = (
+    rule(
+        "self.matches('^(s3|https|pvc)://')",
+        "must start with one of the supported schemes s3://, https:// or pvc://",
+        got="self",
+    ),
+    rule(
+        "self.matches('^[a-z0-9]+://[^/]')",
+        "must name a bucket, host or claim after '://', such as s3://models/recommender/7",
+        got="self",
+    ),
+    rule(
+        "!self.matches('(^|/)[.][.]?(/|$)')",
+        "must not contain a '.' or '..' path segment: write the folder it stands for",
+        got="self",
+    ),
+    rule(
+        "!self.matches('%(2[eEfF5]|5[cC]|00)')",
+        "must not percent-encode dots, slashes, backslashes or percent signs: write the path plainly",
+        got="self",
+    ),
+    rule(
+        r"!self.matches('[\\\\\\s[:cntrl:]]')",
+        "must not contain a backslash, white space or a control character: separate folders with '/'",
+        got="self",
+    ),
+    rule(
+        "!self.matches('^[a-z0-9]+://[^/]*@')",
+        "must not carry a user name or password: put credentials into a Secret and name it in `credentialsSecretName`",
+    ),
+    rule(
+        "!self.matches('[?#]')",
+        "must not have a query or a fragment: put credentials into a Secret and name it in `credentialsSecretName`",
+    ),
+    rule(
+        "!self.startsWith('pvc://') || self.matches('^pvc://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(/|$)')",
+        "must name a PersistentVolumeClaim after pvc://, in lowercase letters, digits, '-' and '.'",
+        got="self",
+    ),
+    rule(
+        "!self.startsWith('s3://') || self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$)')",
+        "must name a bucket after s3://, 3 to 63 lowercase letters, digits, '-' and '.'",
+        got="self",
+    ),
+    rule(
+        "!self.startsWith('https://') || self.matches('^https://[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[^/]')",
+        "must name a host and a path after https://, such as https://example.com/models/recommender.onnx",
+        got="self",
+    ),
+)
+
+
+class DataType(StrEnum):
+    """Element type of a tensor, in Triton's words."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BF16 = "BF16"
+    STRING = "STRING"
+
+
+class TensorFormat(StrEnum):
+    """Layout of an image tensor."""
+
+    NHWC = "NHWC"
+    NCHW = "NCHW"
+
+
+Dimension = Annotated[
+    int,
+    Field(
+        ge=-1,
+        le=2**40,
+        description="One dimension; -1 means variable.",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("self != 0", "must be at least 1, or -1 for a variable dimension", got="self")
+            ]
+        },
+    ),
+]
+TensorName = Annotated[str, text(256)]
+
+
+class Tensor(ApiModel):
+    """One tensor of the model."""
+
+    name: TensorName
+    """Name of the tensor as the model file has it."""
+    data_type: DataType
+    """Element type."""
+    dims: Annotated[
+        tuple[Dimension, ...],
+        Field(min_length=1),
+        items(16, rule("size(self) > 0", "must list at least one dimension, such as [-1] or [3, 224, 224]")),
+    ]
+    """Shape without the batch dimension when `batching.maxBatchSize` is above 0; -1 marks a variable size."""
+    reshape: Annotated[tuple[Dimension, ...] | None, items(16)] = None
+    """Shape that the model itself expects, when it differs from `dims`; same number of elements."""
+
+
+class ModelInput(Tensor):
+    """One input tensor of the model."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.format) || size(self.dims) == 3",
+            "must have exactly 3 dimensions when `format` is set",
+            got="size(self.dims)",
+            at=".dims",
+        ),
+    )
+
+    format: TensorFormat | None = None
+    """Layout of an image; needs exactly three dims."""
+    optional: bool = False
+    """Whether a request may leave this input out."""
+    ragged_batch: bool = False
+    """Whether requests of different shapes may share a batch."""
+
+
+class ModelOutput(Tensor):
+    """One output tensor of the model."""
+
+    label_file: (
+        Annotated[
+            str,
+            matching(
+                255,
+                r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+                "must be the name of a file in the model's folder, without a path",
+            ),
+        ]
+        | None
+    ) = None
+    """File in the model's folder that names the classes, one a line."""
+
+
+class VersionPolicy(ApiModel):
+    """Which of the model's version folders are served; exactly one of the fields."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "[has(self.latest), has(self.specific), has(self.all)].filter(x, x).size() == 1",
+            "must set exactly one of `latest`, `specific` and `all`",
+        ),
+        rule("!has(self.all) || self.all", "must be true or absent", got="self.all", at=".all"),
+    )
+
+    latest: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Serve this many of the highest versions."""
+    specific: (
+        Annotated[
+            tuple[Annotated[int, Field(ge=1, le=2**53, description="Number of a version folder.")], ...],
+            Field(min_length=1),
+            items(100, list_type="set"),
+        ]
+        | None
+    ) = None
+    """Serve exactly these versions."""
+    all: bool | None = None
+    """Serve every version; `true` is the only value."""
+
+
+class Model(ApiModel):
+    """The model: where its files are and what Triton should know about it."""
+
+    name: (
+        Annotated[
+            str,
+            matching(
+                128,
+                r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+                "must hold only letters, digits, '_', '.' and '-', and not start with '.' or '-'",
+            ),
+        ]
+        | None
+    ) = None
+    """Name by which clients address the model in Triton; the object's own name when absent. Immutable."""
+    uri: Annotated[str, text(1024, *_URI_RULES)]
+    """Where the files are: `s3://bucket/path`, `https://host/path` or `pvc://claim/path`.
+
+    A Triton model folder (with version folders), or bare model files, which become version 1."""
+    digest: (
+        Annotated[
+            str,
+            matching(
+                71,
+                r"^sha256:[a-f0-9]{64}$",
+                "must be 'sha256:' and 64 lowercase hexadecimal digits",
+            ),
+        ]
+        | None
+    ) = None
+    """Digest of the content; other bytes are refused. Absent: the digest found is recorded per revision."""
+    credentials_secret_name: ObjectName | None = None
+    """Secret whose keys become environment variables of the fetch step, and of nothing else."""
+    backend: (
+        Annotated[
+            str,
+            matching(64, r"^[a-z0-9_]+$", "must be the name of a Triton backend, such as onnxruntime or python"),
+        ]
+        | None
+    ) = None
+    """Triton backend, such as onnxruntime, pytorch, tensorrt, openvino, python; inferred when absent."""
+    version_policy: VersionPolicy | None = None
+    """Which versions are served; Triton's default is the latest one."""
+    inputs: Annotated[tuple[ModelInput, ...], items(256, key="name")] = ()
+    """Input tensors; Triton reads them from the model file where the backend can."""
+    outputs: Annotated[tuple[ModelOutput, ...], items(256, key="name")] = ()
+    """Output tensors; Triton reads them from the model file where the backend can."""
+    parameters: Annotated[
+        dict[str, Annotated[str, text(4096, min_length=0, description="Value of the parameter.")]],
+        mapping(
+            64,
+            rule(
+                "self.all(key, size(key) >= 1 && size(key) <= 256)",
+                "must have keys of 1 to 256 characters",
+            ),
+        ),
+    ] = Field(default_factory=dict)
+    """Parameters handed to the backend as strings."""
+    decoupled: bool = False
+    """Whether one request may get any number of responses (gRPC streaming only)."""

@@ -1,0 +1,193 @@
+"""`spec.server`, the part that decides on which nodes the pods run; the words are those of a pod spec."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, items
+from tritonfleet.api.cel import Rule, rule
+
+
+class SelectorOperator(StrEnum):
+    """How a value is compared with a set of values."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+    GT = "Gt"
+    LT = "Lt"
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration is compared with a taint."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to a pod that does not tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Unsatisfiable(StrEnum):
+    """What happens to a pod that cannot be spread as asked."""
+
+    DO_NOT_SCHEDULE = "DoNotSchedule"
+    SCHEDULE_ANYWAY = "ScheduleAnyway"
+
+
+Weight = Annotated[int, Field(ge=1, le=100)]
+
+
+class Toleration(ApiModel):
+    """A taint that the pods tolerate."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "has(self.key) || self.operator == 'Exists'",
+            "must be 'Exists' when `key` is absent: that tolerates every taint",
+            got="self.operator",
+            at=".operator",
+        ),
+        rule(
+            "!has(self.value) || self.operator == 'Equal'",
+            "must be absent when `operator` is 'Exists'",
+            got="self.value",
+            at=".value",
+        ),
+        rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "must be absent unless `effect` is 'NoExecute'",
+            got="self.tolerationSeconds",
+            at=".tolerationSeconds",
+        ),
+    )
+
+    key: QualifiedName | None = None
+    """Key of the taint; absent together with `operator: Exists` means every taint."""
+    operator: TolerationOperator = TolerationOperator.EQUAL
+    """Equal compares the taint's value, Exists takes any."""
+    value: LabelValue | None = None
+    """Value of the taint."""
+    effect: TaintEffect | None = None
+    """Effect of the taint; absent means every effect."""
+    toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """How long a pod stays after the taint appears; absent means for ever."""
+
+
+class SelectorRequirement(ApiModel):
+    """One comparison of a label with values."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "(self.operator in ['Exists', 'DoesNotExist']) == (!has(self.values) || size(self.values) == 0)",
+            "must be set, unless `operator` is 'Exists' or 'DoesNotExist'",
+            at=".values",
+        ),
+    )
+
+    key: QualifiedName
+    """Key of the label."""
+    operator: SelectorOperator
+    """How the label is compared; Gt and Lt compare whole numbers, for nodes only."""
+    values: Annotated[tuple[LabelValue, ...], items(32)] = ()
+    """Values to compare with."""
+
+
+Requirements = Annotated[tuple[SelectorRequirement, ...], items(8)]
+
+
+class NodeTerm(ApiModel):
+    """A kind of node: all requirements hold."""
+
+    match_expressions: Annotated[Requirements, Field(min_length=1)]
+    """Requirements on the node's labels."""
+
+
+class PreferredNodeTerm(ApiModel):
+    """A kind of node that is liked."""
+
+    weight: Weight
+    """How much, from 1 to 100."""
+    preference: NodeTerm
+    """The kind of node."""
+
+
+class RequiredNodes(ApiModel):
+    """Kinds of node, any of which will do."""
+
+    node_selector_terms: Annotated[tuple[NodeTerm, ...], Field(min_length=1), items(8)]
+    """The kinds of node."""
+
+
+class NodeAffinity(ApiModel):
+    """Which nodes the pods need or like."""
+
+    required_during_scheduling_ignored_during_execution: RequiredNodes | None = None
+    """Nodes that the pods need."""
+    preferred_during_scheduling_ignored_during_execution: Annotated[tuple[PreferredNodeTerm, ...], items(8)] = ()
+    """Nodes that the pods like."""
+
+
+class LabelSelector(ApiModel):
+    """Which pods are meant: all requirements hold."""
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=8)] = Field(default_factory=dict)
+    """Labels that the pods carry."""
+    match_expressions: Requirements = ()
+    """Requirements on the pods' labels."""
+
+
+class PodTerm(ApiModel):
+    """Pods of this namespace to be near to, or far from."""
+
+    label_selector: LabelSelector
+    """The pods that are meant."""
+    topology_key: QualifiedName
+    """Node label whose equal value means near, such as kubernetes.io/hostname."""
+
+
+class PreferredPodTerm(ApiModel):
+    """Pods whose nearness, or distance, is liked."""
+
+    weight: Weight
+    """How much, from 1 to 100."""
+    pod_affinity_term: PodTerm
+    """The pods."""
+
+
+class PodAffinity(ApiModel):
+    """Which pods to be near to, or far from."""
+
+    required_during_scheduling_ignored_during_execution: Annotated[tuple[PodTerm, ...], items(8)] = ()
+    """What must hold."""
+    preferred_during_scheduling_ignored_during_execution: Annotated[tuple[PreferredPodTerm, ...], items(8)] = ()
+    """What is liked."""
+
+
+class Affinity(ApiModel):
+    """Nodes and pods to be near to, or far from."""
+
+    node_affinity: NodeAffinity | None = None
+    """Which nodes the pods need or like."""
+    pod_affinity: PodAffinity | None = None
+    """Which pods to be near to."""
+    pod_anti_affinity: PodAffinity | None = None
+    """Which pods to be far from."""
+
+
+class TopologySpread(ApiModel):
+    """Spreads the pods of a revision evenly."""
+
+    topology_key: QualifiedName
+    """Node label to spread over, such as topology.kubernetes.io/zone."""
+    max_skew: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many pods more one place may have than another."""
+    when_unsatisfiable: Unsatisfiable = Unsatisfiable.SCHEDULE_ANYWAY
+    """What happens to a pod that would break the balance."""

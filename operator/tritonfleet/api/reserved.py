@@ -1,0 +1,69 @@
+"""What belongs to the operator: server flags, environment variables and annotations nobody else may set."""
+
+from typing import Final
+
+from tritonfleet.api.cel import rule
+
+OWNED_FLAGS: Final = (
+    "--allow-grpc",
+    "--allow-http",
+    "--allow-metrics",
+    "--exit-on-error",
+    "--exit-timeout-secs",
+    "--grpc-address",
+    "--grpc-max-connection-age",
+    "--grpc-max-connection-age-grace",
+    "--grpc-port",
+    "--grpc-restricted-protocol",
+    "--help",
+    "--http-address",
+    "--http-port",
+    "--http-restricted-api",
+    "--load-model",
+    "--log-error",
+    "--log-file",
+    "--metrics-address",
+    "--metrics-port",
+    "--model-config-name",
+    "--model-control-mode",
+    "--model-namespacing",
+    "--model-repository",
+    "--model-store",
+    "--repository-poll-secs",
+    "--reuse-grpc-port",
+    "--reuse-http-port",
+    "--strict-readiness",
+)
+"""Flags of tritonserver that the operator sets or relies on."""
+
+OWNED_ENVIRONMENT: Final = (
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HOME",
+    "HOME",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "NVIDIA_VISIBLE_DEVICES",
+    "PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "TMPDIR",
+)
+"""Environment variables that would change which code or which GPUs the server uses."""
+
+RESERVED_ANNOTATION_PREFIXES: Final = ("tritonfleet.dev/", "argocd.argoproj.io/", "kubectl.kubernetes.io/")
+"""Annotations that tools use to track ownership; on a child they would make a tool adopt or prune it."""
+
+ANNOTATION_RULES: Final = (
+    rule(
+        r"self.all(key, key.matches('^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?"
+        r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$'))",
+        "must have keys such as example.com/name: letters, digits, '-', '_' and '.'",
+    ),
+    rule(
+        "!self.exists(key, "
+        + " || ".join(f"key.startsWith('{prefix}')" for prefix in RESERVED_ANNOTATION_PREFIXES)
+        + ")",
+        "must not have keys that start with " + ", ".join(RESERVED_ANNOTATION_PREFIXES),
+    ),
+)

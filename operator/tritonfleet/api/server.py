@@ -1,0 +1,225 @@
+"""`spec.server`: the pods that run Triton."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from tritonfleet.api.base import (
+    ApiModel,
+    Labels,
+    LabelValue,
+    ObjectName,
+    duration,
+    items,
+    mapping,
+    matching,
+    quantity,
+    text,
+)
+from tritonfleet.api.cel import Rule, cel_list, rule
+from tritonfleet.api.environment import EnvironmentVariable
+from tritonfleet.api.placement import Affinity, Toleration, TopologySpread
+from tritonfleet.api.reserved import OWNED_FLAGS
+from tritonfleet.api.traffic import Annotations
+
+
+class PullPolicy(StrEnum):
+    """When the image is pulled."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class Image(ApiModel):
+    """The Triton image; what is absent comes from the operator's settings."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.repository) || has(self.tag) || has(self.digest)",
+            "must come with `tag` or `digest`: an unpinned image would change under a running fleet",
+            got="self.repository",
+            at=".repository",
+        ),
+    )
+
+    repository: (
+        Annotated[
+            str,
+            matching(
+                255,
+                r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*$",
+                "must be an image repository without tag and digest, in lowercase, such as registry/tritonserver",
+            ),
+        ]
+        | None
+    ) = None
+    """Repository, such as nvcr.io/nvidia/tritonserver."""
+    tag: (
+        Annotated[
+            str,
+            matching(
+                128,
+                r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+                "must be an image tag: letters, digits, '_', '.' and '-', such as 26.11-py3",
+            ),
+        ]
+        | None
+    ) = None
+    """Tag, such as 26.11-py3."""
+    digest: (
+        Annotated[str, matching(71, r"^sha256:[a-f0-9]{64}$", "must be 'sha256:' and 64 lowercase hexadecimal digits")]
+        | None
+    ) = None
+    """Digest of the image; it wins over the tag."""
+    pull_policy: PullPolicy | None = None
+    """When the image is pulled; Kubernetes decides when absent."""
+
+
+class Gpu(ApiModel):
+    """GPUs of each pod."""
+
+    count: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs per pod; 0 serves on the CPU."""
+    resource_name: Annotated[
+        str,
+        matching(
+            127,
+            r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$",
+            "must be an extended resource such as nvidia.com/gpu or nvidia.com/mig-1g.10gb",
+        ),
+    ] = "nvidia.com/gpu"
+    """Resource that is counted; a MIG slice is for example nvidia.com/mig-1g.10gb."""
+    product: Annotated[tuple[LabelValue, ...], items(16, list_type="set")] = ()
+    """GPU products that will do, as in the node label nvidia.com/gpu.product; any when absent."""
+
+
+def _spelled_out(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Quantities = Annotated[
+    dict[
+        str,
+        Annotated[
+            str,
+            BeforeValidator(_spelled_out),
+            Field(
+                description="An amount, such as 500m, 4 or 16Gi.",
+                json_schema_extra={
+                    "x-kubernetes-int-or-string": True,
+                    "x-kubernetes-validations": [
+                        rule(
+                            "type(self) == int ? self >= 0 && self <= 1000000000000 : "
+                            "(size(self) <= 48 && isQuantity(self) && quantity(self).sign() >= 0)",
+                            "must be a quantity of at least 0, such as 500m, 4 or 16Gi",
+                            got="self",
+                        )
+                    ],
+                },
+            ),
+        ],
+    ],
+    mapping(
+        16,
+        rule(
+            "self.all(key, key in ['cpu', 'memory', 'ephemeral-storage'] || key.startsWith('hugepages-')"
+            " || (key.matches('^[a-z0-9.-]+/[A-Za-z0-9_.-]+$') && size(key) <= 128"
+            " && !key.startsWith('nvidia.com/')))",
+            "must only name cpu, memory, ephemeral-storage, hugepages-* and extended resources;"
+            " GPUs belong in `server.gpu`",
+        ),
+    ),
+]
+
+
+class Resources(ApiModel):
+    """Resources of the server's container, GPUs aside."""
+
+    requests: Quantities = Field(default_factory=dict)
+    """What the scheduler sets aside for each pod."""
+    limits: Quantities = Field(default_factory=dict)
+    """What each pod may use at most."""
+
+
+ServerArgument = Annotated[
+    str,
+    text(
+        1024,
+        rule(
+            "self.matches('^--[a-z][a-z0-9-]*(=.*)?$')",
+            "must be a single flag written --name=value",
+            got="self",
+        ),
+        rule(
+            f"!{cel_list(OWNED_FLAGS)}.exists(flag, flag.startsWith(self.find('^--[a-z0-9-]+')))"
+            " || self.find('^--[a-z0-9-]+') == ''",
+            "must not be a flag that the operator sets itself, also not abbreviated: remove it",
+            got="self",
+        ),
+        rule("!self.contains('$(')", "must not refer to an environment variable: write the value", got="self"),
+        description="One flag, written --name=value.",
+    ),
+]
+
+
+class Server(ApiModel):
+    """The pods that run Triton."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.resources) || [has(self.resources.requests) ? self.resources.requests : {}, "
+            "has(self.resources.limits) ? self.resources.limits : {}]"
+            ".all(amounts, !(self.gpu.resourceName in amounts))",
+            "must not name the resource of `gpu.resourceName`: set `gpu.count` instead",
+            got="self.gpu.resourceName",
+            at=".resources",
+        ),
+        rule(
+            "!has(self.args) || self.args.all(a, self.args.exists_one(b, a == b))",
+            "must not repeat a flag",
+            at=".args",
+        ),
+    )
+
+    image: Image | None = None
+    """The Triton image; the operator's default when absent."""
+    allow_unsafe_image: bool = False
+    """Whether a release of Triton with known remote code execution may be used."""
+    gpu: Gpu = Gpu()
+    """GPUs of each pod."""
+    resources: Resources | None = None
+    """CPU, memory and other resources of the server's container."""
+    shared_memory: Annotated[str, quantity("1Mi", "1Ti", "1Gi")] = "1Gi"
+    """Size of /dev/shm, which python and LLM backends use; counts against the memory limit."""
+    env: Annotated[tuple[EnvironmentVariable, ...], items(64, key="name")] = ()
+    """Environment variables of the server."""
+    args: Annotated[tuple[ServerArgument, ...], items(64)] = ()
+    """Further flags of tritonserver; those that the operator sets are refused."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels that a node must have."""
+    tolerations: Annotated[tuple[Toleration, ...], items(16)] = ()
+    """Taints that the pods tolerate."""
+    affinity: Affinity | None = None
+    """Nodes and pods to be near to, or far from."""
+    topology_spread: Annotated[tuple[TopologySpread, ...], items(4, key="topologyKey")] = ()
+    """How the pods are spread; over hosts when absent."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of the pods."""
+    scheduler_name: ObjectName | None = None
+    """Scheduler of the pods."""
+    service_account_name: ObjectName | None = None
+    """ServiceAccount of the pods; its token is not mounted."""
+    image_pull_secrets: Annotated[tuple[ObjectName, ...], items(8, list_type="set")] = ()
+    """Names of Secrets with which the images are pulled."""
+    pod_annotations: Annotations = Field(default_factory=dict)
+    """Annotations of the pods."""
+    startup_timeout: Annotated[str, duration("10s", "6h")] = "10m"
+    """How long Triton may take to load the model; not above `rollout.progressDeadline`."""
+    drain_timeout: Annotated[str, duration("1s", "1h")] = "30s"
+    """How long requests in flight may take when a pod leaves."""
+    grpc_max_connection_age: Annotated[str, duration("1s", "24h")] = "30s"
+    """When a gRPC connection is asked to reconnect, so that clients find new pods."""
