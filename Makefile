@@ -34,7 +34,7 @@ test-unit: venv ## The tests that need no cluster, with the coverage of every de
 
 .PHONY: test-system
 test-system: venv ## The tests against a real cluster and a real Triton server
-	$(BIN)/pytest tests/chart tests/cluster tests/e2e
+	$(BIN)/pytest tests --ignore=tests/unit
 
 .PHONY: lint
 lint: venv generated ## ruff, mypy --strict, import contracts, generated files
