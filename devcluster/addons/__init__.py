@@ -1,0 +1,8 @@
+"""Parts that are built and started only when asked for."""
+
+from collections.abc import Callable
+
+from devcluster.cluster import Cluster
+from devcluster.progress import Progress
+
+ALL: dict[str, Callable[[Cluster, Progress], list[str]]] = {}
