@@ -27,7 +27,7 @@ OPTIONAL = {
 }
 ON_THE_CLUSTER = {("", "nodes"): {"list"}}
 CONTROL_OF_THE_CLUSTER = {"admissionregistration.k8s.io", "apiextensions.k8s.io", "rbac.authorization.k8s.io"}
-IN_ITS_OWN_NAMESPACE = {("coordination.k8s.io", "leases"): {"get", "update", "create"}}
+IN_ITS_OWN_NAMESPACE = {("coordination.k8s.io", "leases"): {"get", "update"}}
 
 
 def table(role):
@@ -86,13 +86,15 @@ def test_every_role_is_bound_to_the_operator_alone_where_it_is(with_everything, 
         assert all(not name.endswith(("-view", "-edit")) for _, name in bound)
 
 
-def test_a_lease_can_be_read_and_renewed_by_its_name_only(by_default):
-    by_verb = {verb: rule for rule in by_default.one("Role")["rules"] for verb in rule["verbs"]}
-    (container,) = by_default.one("Deployment")["spec"]["template"]["spec"]["containers"]
-    (lease,) = (each["value"] for each in container["env"] if each["name"] == "TRITONFLEET_LEASE_NAME")
-
-    assert by_verb["get"].get("resourceNames") == [lease]
-    assert by_verb["update"].get("resourceNames") == [lease]
+def test_the_only_lease_the_operator_can_touch_is_the_charts_own(with_everything, namespaced):
+    for rendered in (with_everything, namespaced):
+        lease = rendered.one("Lease")["metadata"]
+        (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+        told = {each["name"]: each.get("value") for each in container["env"]}
+        rules = [rule for role in rendered.of_kind("Role", "ClusterRole") for rule in role["rules"]]
+        (rule,) = (rule for rule in rules if "leases" in rule["resources"])
+        assert rule["resourceNames"] == [lease["name"]] == [told["TRITONFLEET_LEASE_NAME"]]
+        assert lease["namespace"] == told["TRITONFLEET_LEASE_NAMESPACE"]
 
 
 def test_nobody_gets_secrets_wildcards_or_the_means_to_get_more(with_everything, namespaced):

@@ -16,6 +16,7 @@ def test_by_default_there_is_one_operator_for_all_namespaces(by_default):
         "ClusterRoleBinding",
         "CustomResourceDefinition",
         "Deployment",
+        "Lease",
         "Pod",
         "Role",
         "RoleBinding",
