@@ -11,9 +11,6 @@ from tritonfleet.errors import InvalidSpec
 CONFIG_NAME: Final = "tritonfleet"
 """Triton reads `<model>/configs/<CONFIG_NAME>.pbtxt` instead of config.pbtxt."""
 
-CONNECTION_AGE_GRACE_SECONDS: Final = 60
-"""How long calls in flight may go on after a gRPC connection was asked to close."""
-
 _RESTRICTED_GROUPS: Final = "model-repository,shared-memory,trace,logging"
 _RESTRICTED_HEADER: Final = "tritonfleet-operator"
 
@@ -33,6 +30,9 @@ def server_args(
 
     Info lines are off: when Triton cannot load a model it prints 6 kB of tables after the reason, and of
     its log only the last 2 kB reach the pod's status. `--log-info=true` in `user_args` turns them on.
+
+    A gRPC connection that reaches its age takes no new calls, while those in flight, streams too, go on as
+    long as they need: `--grpc-max-connection-age-grace` would cut them.
     """
     refuse_owned_flags(user_args)
     return [
@@ -44,7 +44,6 @@ def server_args(
         f"--exit-timeout-secs={math.ceil(drain_seconds)}",
         "--log-info=false",
         f"--grpc-max-connection-age={round(connection_age_seconds * 1000)}",
-        f"--grpc-max-connection-age-grace={CONNECTION_AGE_GRACE_SECONDS * 1000}",
         *_restrictions(owner_uid),
         *(["--allow-gpu-metrics=false"] if gpus == 0 else []),
         *(["--rate-limit=execution_count"] if rate_limited else []),

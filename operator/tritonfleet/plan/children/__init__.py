@@ -1,1 +1,13 @@
 """The Kubernetes objects that one ModelDeployment needs, one builder per kind."""
+
+from tritonfleet.plan.children.assembly import linger_seconds, revision_children, shared_children
+from tritonfleet.plan.children.revision import Revision, build_revision, revision_from
+
+__all__ = [
+    "Revision",
+    "build_revision",
+    "linger_seconds",
+    "revision_children",
+    "revision_from",
+    "shared_children",
+]

@@ -1,0 +1,63 @@
+"""All children of a ModelDeployment, in the order in which they are written."""
+
+import math
+
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.plan.children.configmap import config_map
+from tritonfleet.plan.children.controller_revision import controller_revision
+from tritonfleet.plan.children.deployment import deployment as deployment_manifest
+from tritonfleet.plan.children.disruption import disruption_budget
+from tritonfleet.plan.children.lifecycle import Lifecycle
+from tritonfleet.plan.children.networkpolicy import network_policy
+from tritonfleet.plan.children.podmonitor import pod_monitor
+from tritonfleet.plan.children.revision import Revision
+from tritonfleet.plan.children.service import front_service, revision_service
+from tritonfleet.plan.world import Defaults, Manifest
+
+
+def revision_children(
+    deployment: ModelDeployment, revision: Revision, number: int, replicas: int
+) -> tuple[Manifest, ...]:
+    """Return the objects of one revision: its record first, so that nothing runs that is not recorded."""
+    owner = _owner(deployment)
+    return (
+        controller_revision(owner, revision.hash, number, revision.data),
+        config_map(owner, revision.hash, revision.config),
+        revision_service(owner, revision.hash),
+        deployment_manifest(
+            owner,
+            revision.hash,
+            number,
+            replicas=replicas,
+            template=revision.template,
+            progress_deadline_seconds=math.ceil(duration_seconds(deployment.spec.rollout.progress_deadline)),
+        ),
+    )
+
+
+def shared_children(deployment: ModelDeployment, serving_hash: str, defaults: Defaults) -> tuple[Manifest, ...]:
+    """Return the objects that all revisions share; the front Service leads to `serving_hash`."""
+    owner, service = _owner(deployment), deployment.spec.traffic.service
+    children = [
+        front_service(owner, serving_hash, service_type=str(service.type), annotations=dict(service.annotations)),
+        disruption_budget(owner),
+    ]
+    if defaults.network_policy:
+        children.append(network_policy(owner))
+    if defaults.pod_monitor:
+        children.append(pod_monitor(owner))
+    return tuple(children)
+
+
+def linger_seconds(deployment: ModelDeployment) -> int:
+    """Return how long an old revision must go on serving after the front Service has left it.
+
+    Connections that clients hold open still lead to it; gRPC ones end within this time.
+    """
+    return Lifecycle.of(deployment.spec.server).connections_gone
+
+
+def _owner(deployment: ModelDeployment) -> Manifest:
+    metadata = deployment.metadata
+    return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
