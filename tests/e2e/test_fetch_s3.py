@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -283,3 +285,28 @@ def test_a_killed_fetch_goes_on_where_it_stopped(bucket, tmp_path):
     assert "kept from before" in again.stdout
     for i in range(4):
         assert (tmp_path / "resnet" / "1" / f"part-{i}.bin").read_bytes() == HUGE
+
+
+@pytest.fixture
+def small_volume(tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", volume], check=True)
+    yield volume
+    subprocess.run(["umount", volume], check=True)
+
+
+def test_a_model_larger_than_the_volume_is_refused_before_it_is_fetched(bucket, fetch, small_volume):
+    bucket.put({"m/1/model.onnx": HUGE})
+    outcome = fetch("m", TRITONFLEET_FETCH_TARGET=str(small_volume))
+    assert "the model needs 70 MiB more on the model volume, 40 MiB are free" in outcome.message
+
+
+def test_a_volume_that_fills_up_while_unpacking_is_named(bucket, fetch, small_volume):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1/model.onnx", bytes(60 * 1024 * 1024))
+    bucket.put({"m.zip": packed.getvalue()})
+    outcome = fetch("m.zip", TRITONFLEET_FETCH_TARGET=str(small_volume))
+    assert "the model volume is full" in outcome.message
+    assert not (small_volume / "resnet").exists()

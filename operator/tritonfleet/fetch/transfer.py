@@ -90,8 +90,8 @@ class Transfer:
         return [Content(t.file.path, t.file.size, t.sha256.hexdigest(), t.path) for t in targets]
 
     def _prepared(self, file: RemoteFile) -> _Target:
-        path = self.folder / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # One flat folder: what an earlier attempt left can stand in the way of no path of this one.
+        path = self.folder / hashlib.sha256(file.path.encode()).hexdigest()
         on_disk = path.exists() and path.stat().st_size == file.size
         done = self.journal.finished_parts(file) if on_disk else set()
         with path.open("r+b" if on_disk else "wb") as data:

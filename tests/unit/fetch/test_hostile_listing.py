@@ -65,3 +65,21 @@ def test_a_bucket_in_another_region_is_named(https, fetch):
     https.refuses_head = True
     https.statuses["/b?list-type=2&prefix=m%2F"] = [301]
     assert "set AWS_REGION" in fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).message
+
+
+def test_a_key_that_is_a_file_and_a_folder_is_named(https, fetch):
+    https.etag = '"e"'
+    https.listing = listing("m/1/a", "m/1/a/b")
+    https.files |= {"/b/m/1/a": b"weights", "/b/m/1/a/b": b"weights"}
+    outcome = fetch("s3://b/m", AWS_ENDPOINT_URL=https.url(""))
+    assert "'1/a' is a file and a folder (of '1/a/b'); rename one of them" in outcome.message
+    assert not outcome.model.exists()
+
+
+def test_a_source_tidied_up_after_a_failure_is_fetched_by_the_next_attempt(https, fetch):
+    https.etag = '"e"'
+    https.listing = listing("m/1/a", "m/1/a/b")
+    https.files |= {"/b/m/1/a": b"weights", "/b/m/1/a/b": b"weights"}
+    assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).code == 1
+    https.listing = listing("m/1/a/b")
+    assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).files() == {"1/a/b": b"weights"}

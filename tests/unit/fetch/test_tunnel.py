@@ -104,3 +104,18 @@ def test_a_name_that_changes_its_address_after_the_check_changes_nothing(monkeyp
         assert tunnel.connect("rebinding.example.com", 443) is None
     assert connected == [("8.8.8.8", 443)]
     assert "resolves to 127.0.0.1" in str(tunnel.problem)
+
+
+@pytest.mark.parametrize("uri", ["https", "s3"])
+def test_proxy_settings_of_the_secret_lead_nowhere_else(https, fetch, monkeypatch, uri):
+    https.files["/b/model.onnx"] = b"weights"
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY", "AWS_PROXY_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy", "AWS_PROXY_EXCLUDES"):
+        monkeypatch.setenv(name, "*")
+    source = https.url("/b/model.onnx") if uri == "https" else "s3://b/model.onnx"
+    https.listing = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+    refused = fetch(source, AWS_ENDPOINT_URL=https.url(""), TRITONFLEET_FETCH_ALLOW_PRIVATE="false")
+    assert "resolves to 127.0.0.1, a private address" in refused.message.replace("::1", "127.0.0.1")
+    assert https.requests == []
+    assert fetch(source, AWS_ENDPOINT_URL=https.url("")).files() == {"1/model.onnx": b"weights"}
