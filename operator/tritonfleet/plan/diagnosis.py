@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool, Manifest
 from tritonfleet.triton.failure import load_failure
@@ -22,7 +23,7 @@ _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError
 class Finding:
     """What holds a revision up; `stalled` when it needs a person."""
 
-    reason: str
+    reason: Reason
     message: str
     stalled: bool = False
 
@@ -78,9 +79,11 @@ def _container_findings(pod: Manifest) -> Iterator[Finding]:
         waiting = container.get("state", {}).get("waiting") or {}
         reason, detail = waiting.get("reason", ""), waiting.get("message", "")
         if reason in _IMAGE_REASONS:
-            yield Finding("ImagePullFailed", f"cannot pull image '{container['image']}': {detail or reason}")
+            yield Finding(Reason.IMAGE_PULL_FAILED, f"cannot pull image '{container['image']}': {detail or reason}")
         elif reason in _CONFIG_REASONS:
-            yield Finding("ContainerNotCreated", f"cannot start container '{container['name']}': {detail or reason}")
+            yield Finding(
+                Reason.CONTAINER_NOT_CREATED, f"cannot start container '{container['name']}': {detail or reason}"
+            )
         ended = _last_failure(container)
         if ended is not None:
             yield _explain_exit(container, ended)
@@ -99,19 +102,19 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
     failures = container.get("restartCount", 0) + (1 if "terminated" in container.get("state", {}) else 0)
     stalled = failures >= FAILURES_BEFORE_STALLED
     if message.startswith("FetchFailed: "):
-        return Finding("FetchFailed", message.removeprefix("FetchFailed: "), stalled)
+        return Finding(Reason.FETCH_FAILED, message.removeprefix("FetchFailed: "), stalled)
     if ended.get("reason") == "OOMKilled":
         return Finding(
-            "OutOfMemory",
+            Reason.OUT_OF_MEMORY,
             f"container '{container['name']}' used more than its memory limit: raise `server.resources.limits.memory`",
             stalled,
         )
     cause = load_failure(message)
     if cause is not None:
-        return Finding("ModelLoadFailed", cause, stalled)
+        return Finding(Reason.MODEL_LOAD_FAILED, cause, stalled)
     last_line = message.splitlines()[-1] if message else "it left no message"
     return Finding(
-        "CrashLooping",
+        Reason.CRASH_LOOPING,
         f"container '{container['name']}' ended with exit code {ended.get('exitCode')} "
         f"({failures} times so far): {last_line}",
         stalled,
@@ -126,10 +129,10 @@ def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetim
     need = gpu_need(tuple(pods))
     scheduler = old[0].get("message", "").strip()
     if need is None or not _lacks_gpu(need, gpus, scheduler):
-        return Finding("Unschedulable", f"no node takes the pod: {scheduler}")
+        return Finding(Reason.UNSCHEDULABLE, f"no node takes the pod: {scheduler}")
     if gpus is None:
-        return Finding("WaitingForGPU", f"needs {need.total} {need.resource}: {scheduler}")
-    return Finding("WaitingForGPU", f"needs {need.total} {need.resource}, {_free(need, gpus)}")
+        return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}: {scheduler}")
+    return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}, {_free(need, gpus)}")
 
 
 def _lacks_gpu(need: GpuNeed, gpus: GpuPool | None, scheduler: str) -> bool:
@@ -149,7 +152,7 @@ def _creation_finding(deployment: Manifest | None) -> Finding | None:
     for condition in (deployment or {}).get("status", {}).get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             quota = "exceeded quota" in condition.get("message", "")
-            return Finding("QuotaExceeded" if quota else "PodsForbidden", condition.get("message", ""))
+            return Finding(Reason.QUOTA_EXCEEDED if quota else Reason.PODS_FORBIDDEN, condition.get("message", ""))
     return None
 
 

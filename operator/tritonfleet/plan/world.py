@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from tritonfleet.api.conditions import Reason
+
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON data; treated as immutable once it is in one of these classes."""
 
@@ -46,7 +48,7 @@ class WriteFailure:
     """A write the API server refused, kept so that the status can say so."""
 
     target: ChildId
-    reason: str
+    reason: Reason
     message: str
 
 

@@ -8,12 +8,10 @@ from datetime import datetime
 from tritonfleet.adapters.cluster import Cluster
 from tritonfleet.adapters.store import Key, Store, owner_key
 from tritonfleet.api import names
+from tritonfleet.api.conditions import Reason
 from tritonfleet.errors import Conflict, Refused, Transient, TritonfleetError
 from tritonfleet.plan.world import Apply, ChildId, Delete, Event, Manifest, WriteFailure
 from tritonfleet.runtime.telemetry import Telemetry
-
-NAME_CONFLICT = "NameConflict"
-WRITE_REFUSED = "WriteRefused"
 
 _FIRST = frozenset({"ControllerRevision", "ConfigMap", "Service"})
 """What a Deployment's pods need, or what records them, is there before they are."""
@@ -51,7 +49,7 @@ class Executor:
             answer = await (self._update(key, apply) if apply.exists else self._create(key, apply))
         except Refused as refusal:
             message = f"{apply.target.kind} '{apply.target.name}' was refused by the API server: {refusal.message}"
-            raise WriteRefused(WriteFailure(apply.target, WRITE_REFUSED, message)) from refusal
+            raise WriteRefused(WriteFailure(apply.target, Reason.REFUSED, message)) from refusal
         self._telemetry.wrote(key)
         self._store.put(answer)
 
@@ -135,7 +133,7 @@ def _name_conflict(target: ChildId) -> WriteFailure:
         f"{target.kind} '{target.name}' exists and is not this ModelDeployment's: "
         "delete or rename it, or give this ModelDeployment another name"
     )
-    return WriteFailure(target, NAME_CONFLICT, message)
+    return WriteFailure(target, Reason.NAME_CONFLICT, message)
 
 
 def _event_manifest(body: Manifest, event: Event, now: datetime) -> Manifest:

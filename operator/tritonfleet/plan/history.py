@@ -1,0 +1,76 @@
+"""The list of revisions in the status: what each was and what became of it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tritonfleet.api import names
+from tritonfleet.api.status import Outcome
+from tritonfleet.plan.assessment import Assessment
+from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.world import Manifest
+
+ENTRIES_MAX = 10
+
+
+def revision_entries(facts: Assessment) -> list[dict[str, Any]]:
+    """Return the newest revisions, newest first; what only pods could tell is carried over from the last status."""
+    owner = facts.deployment.metadata.name
+    remembered = {entry["name"]: entry for entry in (facts.body.get("status") or {}).get("revisions") or ()}
+    newest = sorted(facts.known.values(), key=lambda revision: revision.number, reverse=True)[:ENTRIES_MAX]
+    return [
+        _entry(facts, revision, remembered.get(names.revision_name(owner, revision.hash), {})) for revision in newest
+    ]
+
+
+def _entry(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": names.revision_name(facts.deployment.metadata.name, revision.hash),
+        "number": revision.number,
+        "outcome": _outcome(facts, revision, remembered).value,
+        "created": revision.created,
+        "image": _image(revision) or remembered.get("image"),
+        "modelDigest": _model_digest(revision.pods) or remembered.get("modelDigest"),
+        "retiredAt": _retired_at(facts, revision),
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _outcome(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, Any]) -> Outcome:
+    if revision.hash == facts.tracks.serving:
+        return Outcome.SERVING if revision.ready_replicas > 0 else Outcome.PROVISIONING
+    if revision.hash == facts.tracks.target:
+        return Outcome.PROVISIONING
+    served = remembered.get("outcome") in {Outcome.SERVING, Outcome.RETIRED} or revision.hash in facts.tracks.retiring
+    return Outcome.RETIRED if served else Outcome.SUPERSEDED
+
+
+def _retired_at(facts: Assessment, revision: KnownRevision) -> str | None:
+    since = facts.tracks.retiring.get(revision.hash)
+    return since.isoformat(timespec="seconds").replace("+00:00", "Z") if since is not None else None
+
+
+def _image(revision: KnownRevision) -> str | None:
+    if revision.deployment is None:
+        return None
+    containers = revision.deployment["spec"]["template"]["spec"]["containers"]
+    return next((container["image"] for container in containers if container["name"] == "triton"), None)
+
+
+def _model_digest(pods: tuple[Manifest, ...]) -> str | None:
+    """Read what the fetch step reported when it ended well."""
+    for pod in pods:
+        for container in pod.get("status", {}).get("initContainerStatuses", ()):
+            ended = container.get("state", {}).get("terminated") or {}
+            if container["name"] == "fetch" and ended.get("exitCode") == 0 and ended.get("message"):
+                return _digest_in(ended["message"])
+    return None
+
+
+def _digest_in(message: str) -> str | None:
+    try:
+        report = json.loads(message)
+    except ValueError:
+        return None
+    digest = report.get("digest") if isinstance(report, dict) else None
+    return digest if isinstance(digest, str) else None
