@@ -221,5 +221,5 @@ class Server(ApiModel):
     """How long Triton may take to load the model; not above `rollout.progressDeadline`."""
     drain_timeout: Annotated[str, duration("1s", "1h")] = "30s"
     """How long requests in flight may take when a pod leaves."""
-    grpc_max_connection_age: Annotated[str, duration("1s", "24h")] = "30s"
+    grpc_max_connection_age: Annotated[str, duration("1s", "24h")] = "10s"
     """When a gRPC connection is asked to reconnect, so that clients find new pods."""
