@@ -36,7 +36,8 @@ class Journal:
     def record(self, file: RemoteFile, start: int) -> None:
         """Write down that the part at `start` is complete on disk."""
         with self._lock, self._path.open("a") as lines:
-            lines.write(json.dumps([*_key(file), start]) + "\n")
+            # The newline comes first: it also ends a line that a kill cut short.
+            lines.write("\n" + json.dumps([*_key(file), start]))
 
 
 def _key(file: RemoteFile) -> tuple[object, ...]:
