@@ -138,15 +138,13 @@ def _deletes(decision: _Decision, observed: Observed) -> Iterator[Delete]:
         existing = observed.children.get(ChildId(manifest["kind"], manifest["metadata"]["name"]))
         if existing is not None and drift.payload_changed(manifest, existing):
             yield _delete(existing, "Replaced", "its content cannot be changed in place and is not what is wanted")
-    for revision_hash in decision.tracks.expired:
-        name = names.revision_name(decision.deployment.metadata.name, revision_hash)
-        for kind in ("Deployment", "Service", "ConfigMap"):
-            child = observed.children.get(ChildId(kind, name))
-            if child is not None:
-                yield _delete(child, "Expired", f"revision {name} serves no longer")
-    in_use = frozenset({decision.tracks.target or "", decision.tracks.serving or "", *decision.tracks.retiring})
+    for target, child in observed.children.items():
+        revision = child["metadata"].get("labels", {}).get(names.REVISION_LABEL)
+        # Records outlive their pods: they are what there is to go back to.
+        if revision and revision not in decision.tracks.in_use and target.kind != "ControllerRevision":
+            yield _delete(child, "Expired", f"revision {revision} serves no longer")
     limit = decision.deployment.spec.rollout.revision_history_limit
-    for record in serving.surplus_records(decision.known, in_use, limit):
+    for record in serving.surplus_records(decision.known, decision.tracks.in_use, limit):
         yield _delete(record, "HistoryLimit", f"more than {limit} old revisions are kept")
 
 

@@ -18,8 +18,11 @@ class Tracks:
     """Where the front Service points."""
     retiring: Mapping[str, datetime]
     """Revisions that clients may still hold connections to, with the moment they stopped serving."""
-    expired: tuple[str, ...]
-    """Revisions whose pods are of no more use."""
+
+    @property
+    def in_use(self) -> frozenset[str]:
+        """Every revision whose pods are of use."""
+        return frozenset({self.target, self.serving, *self.retiring} - {None})
 
     def next_expiry(self, linger: timedelta) -> datetime | None:
         """Return when the first retiring revision expires."""
@@ -52,23 +55,20 @@ def assign_tracks(
     now: datetime,
     linger: timedelta,
 ) -> Tracks:
-    """Sort the other revisions into those that still linger and those that have expired.
+    """Find, among the other revisions, those that still linger; the rest are of no more use.
 
     `retired` holds, by hash, when a revision stopped serving. A ready revision without such a time stops now: it served
     until this very decision, or until one whose status write was lost. Clients keep connections to it for up to
     `linger` after the front Service has moved on.
     """
     retiring: dict[str, datetime] = {}
-    expired: list[str] = []
     for revision in known.values():
         if revision.hash in (target, serving) or revision.deployment is None:
             continue
         since = min(retired.get(revision.hash, now), now)
         if revision.ready_replicas > 0 and now < since + linger:
             retiring[revision.hash] = since
-        else:
-            expired.append(revision.hash)
-    return Tracks(target=target, serving=serving, retiring=retiring, expired=tuple(expired))
+    return Tracks(target=target, serving=serving, retiring=retiring)
 
 
 def surplus_records(known: Mapping[str, KnownRevision], in_use: frozenset[str], limit: int) -> tuple[Manifest, ...]:
