@@ -50,7 +50,7 @@ def test_a_journal_cut_short_by_a_kill_keeps_what_was_written_before(tmp_path):
     journal.record(file, 0)
     journal.record(file, 3 * PART_BYTES)
     with (tmp_path / "journal").open("a") as lines:
-        lines.write('["1/model.onnx", 1006')
+        lines.write('\n["1/model.onnx", 1006')
     reread = Journal(tmp_path / "journal")
     assert (reread.finished_parts(file), reread.kept_bytes(file)) == ({0, 3 * PART_BYTES}, PART_BYTES + 5)
     reread.record(file, PART_BYTES)
