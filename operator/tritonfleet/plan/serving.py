@@ -22,7 +22,8 @@ class Tracks:
     @property
     def in_use(self) -> frozenset[str]:
         """Every revision whose pods are of use."""
-        return frozenset({self.target, self.serving, *self.retiring} - {None})
+        roles = (self.target, self.serving, *self.retiring)
+        return frozenset(revision for revision in roles if revision is not None)
 
     def next_expiry(self, linger: timedelta) -> datetime | None:
         """Return when the first retiring revision expires."""
