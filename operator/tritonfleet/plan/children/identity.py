@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from tritonfleet.api.modeldeployment import ModelDeploymentSpec
 from tritonfleet.api.quantities import canonical_quantity, duration_us
+from tritonfleet.api.server import Server
 from tritonfleet.plan.world import Manifest
 
 FORMAT: Final = 1
@@ -19,7 +20,6 @@ FORMAT: Final = 1
 
 HASH_LENGTH: Final = 10
 
-_SAME_EMPTY_AS_ABSENT: Final = {"server": ("affinity", "image", "resources"), "": ("batching", "server")}
 _POD_AFFECTING: Final = {"model", "batching", "instances", "raw_model_config", "server"}
 
 
@@ -31,8 +31,11 @@ def normalised(spec: ModelDeploymentSpec) -> Manifest:
     found = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=_POD_AFFECTING)
     for path, canonical in _CANONICAL.items():
         _rewrite(found, path, canonical)
-    for part, names in _SAME_EMPTY_AS_ABSENT.items():
-        parent = found.get(part, {}) if part else found
+    server = found.get("server", {})
+    for name, default in _SERVER_DEFAULTS.items():
+        if server.get(name) == default:
+            del server[name]
+    for parent, names in ((server, ("affinity", "image", "resources")), (found, ("batching", "server"))):
         for name in names:
             if not parent.get(name, True):
                 del parent[name]
@@ -72,3 +75,15 @@ def _rewrite(node: Any, path: tuple[str, ...], canonical: Callable[[Any], Any]) 
         _rewrite(node[head], tuple(rest), canonical)
     elif head in node:
         node[head] = canonical(node[head])
+
+
+def _server_defaults() -> Manifest:
+    found = {"server": Server().model_dump(mode="json", by_alias=True)}
+    paths = [path for path in _CANONICAL if path[0] == "server" and len(path) == 2]
+    for path in paths:
+        _rewrite(found, path, _CANONICAL[path])
+    return {path[1]: found["server"][path[1]] for path in paths}
+
+
+_SERVER_DEFAULTS: Final = _server_defaults()
+"""Defaults of the server's durations and sizes in normal form: `30000ms` is the default `30s`."""

@@ -1,10 +1,10 @@
 """Where the pods of a revision may run."""
 
-from typing import Any, Final
+from typing import Final
 
 from tritonfleet.api import names
-from tritonfleet.api.base import ApiModel
 from tritonfleet.api.server import Server
+from tritonfleet.plan.children.plain import plain
 from tritonfleet.plan.world import Manifest
 
 GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
@@ -29,13 +29,13 @@ def placement(server: Server, owner_name: str, revision_hash: str) -> Manifest:
 
 
 def _tolerations(server: Server) -> list[Manifest]:
-    given = [_plain(toleration) for toleration in server.tolerations]
+    given = [plain(toleration) for toleration in server.tolerations]
     return [*given, GPU_TOLERATION] if server.gpu.count else given
 
 
 def _affinity(server: Server) -> Manifest:
     """Add the GPU products to each alternative of the user's node affinity: one that lacks them would do."""
-    affinity = _plain(server.affinity) if server.affinity is not None else {}
+    affinity = plain(server.affinity) if server.affinity is not None else {}
     if not server.gpu.count or not server.gpu.product:
         return affinity
     product = {"key": GPU_PRODUCT_LABEL, "operator": "In", "values": list(server.gpu.product)}
@@ -65,7 +65,3 @@ def _topology_spread(server: Server, owner_name: str, revision_hash: str) -> lis
         }
         for spread in server.topology_spread
     ]
-
-
-def _plain(model: ApiModel) -> dict[str, Any]:
-    return model.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -5,6 +5,7 @@ from typing import Final
 from tritonfleet.api.quantities import canonical_quantity
 from tritonfleet.api.server import Server
 from tritonfleet.plan.children.lifecycle import PROBE_PERIOD_SECONDS, Lifecycle
+from tritonfleet.plan.children.plain import plain
 from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.children.volumes import HOME_PATH, mounts
 from tritonfleet.plan.world import Manifest
@@ -69,7 +70,7 @@ def _environment(server: Server) -> list[Manifest]:
     if server.gpu.count == 0:
         # NVIDIA's images ask for every GPU of the node, and get them where its runtime is the default one.
         own.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
-    return own + [variable.model_dump(mode="json", by_alias=True, exclude_defaults=True) for variable in server.env]
+    return own + [plain(variable) for variable in server.env]
 
 
 def _resources(server: Server) -> Manifest:

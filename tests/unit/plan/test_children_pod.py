@@ -1,0 +1,299 @@
+"""What a pod of a revision is made of."""
+
+from typing import Any
+
+import pytest
+
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.children import Revision, build_revision, linger_seconds
+from tritonfleet.plan.world import Defaults
+
+DEFAULTS = Defaults(triton_image="nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="op:1")
+
+
+def parsed(server: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **spec: Any) -> ModelDeployment:
+    return ModelDeployment.parse(
+        {
+            "apiVersion": "tritonfleet.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": "demo", "namespace": "shop", "uid": "uid-1", "generation": 1},
+            "spec": {"model": {"uri": "s3://models/demo", **(model or {})}, "server": server or {}, **spec},
+        }
+    )
+
+
+def built(
+    server: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    defaults: Defaults = DEFAULTS,
+    **spec: Any,
+) -> Revision:
+    return build_revision(parsed(server, model, **spec), defaults)
+
+
+def pod(server: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    found: dict[str, Any] = built(server, model, **spec).template["spec"]
+    return found
+
+
+def triton(server: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    containers: list[dict[str, Any]] = pod(server, model, **spec)["containers"]
+    return containers[0]
+
+
+def fetch(model: dict[str, Any] | None = None, defaults: Defaults = DEFAULTS) -> dict[str, Any]:
+    containers: list[dict[str, Any]] = built(None, model, defaults).template["spec"]["initContainers"]
+    return containers[0]
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
+
+
+def test_readiness_asks_for_the_model_and_liveness_for_the_server() -> None:
+    container = triton(model={"name": "ranker"})
+    assert container["startupProbe"]["httpGet"]["path"] == "/v2/models/ranker/ready"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/models/ranker/ready"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+
+
+def test_the_startup_probe_lasts_as_long_as_the_startup_timeout() -> None:
+    probe = triton({"startupTimeout": "5m"})["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 300
+
+
+def test_a_pod_is_given_time_to_leave_drain_and_unload() -> None:
+    spec = pod({"drainTimeout": "40s", "grpcMaxConnectionAge": "5s"})
+    [container] = spec["containers"]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
+    assert "--exit-timeout-secs=40" in container["args"]
+    assert spec["terminationGracePeriodSeconds"] == 10 + 40 + 15
+
+
+@pytest.mark.parametrize(("age", "seconds"), [("1s", 10), ("10s", 13), ("30s", 35), ("10m", 60)])
+def test_a_pod_serves_until_grpc_connections_have_moved_but_not_for_ever(age: str, seconds: int) -> None:
+    assert triton({"grpcMaxConnectionAge": age})["lifecycle"]["preStop"]["sleep"]["seconds"] == seconds
+
+
+def test_an_old_revision_lingers_until_every_grpc_connection_has_moved() -> None:
+    assert linger_seconds(parsed({"grpcMaxConnectionAge": "10m"})) == 662
+
+
+def test_nothing_in_the_pod_is_privileged_or_writes_to_its_image() -> None:
+    spec = pod()
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+
+
+def test_last_words_reach_the_status_from_both_containers() -> None:
+    spec = pod()
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_only_the_fetch_step_sees_the_credentials() -> None:
+    spec = pod(model={"credentialsSecretName": "models-read"})
+    [init], [server] = spec["initContainers"], spec["containers"]
+    assert init["envFrom"] == [{"secretRef": {"name": "models-read"}}]
+    assert "envFrom" not in server
+
+
+def test_the_fetch_step_is_told_what_to_fetch_and_under_which_rules() -> None:
+    defaults = Defaults(
+        triton_image="triton:26.11",
+        allow_unsafe_image=False,
+        fetch_image="op:1",
+        fetch_allowed_schemes=("https", "s3"),
+        fetch_allowed_hosts=("a.example", "b.example"),
+        fetch_allow_private_addresses=True,
+    )
+    found = environment(fetch({"digest": "sha256:" + "0" * 64, "backend": "python", "name": "ranker"}, defaults))
+    assert found == {
+        "HOME": "/home/triton",
+        "TRITONFLEET_FETCH_URI": "s3://models/demo",
+        "TRITONFLEET_FETCH_MODEL": "ranker",
+        "TRITONFLEET_FETCH_DIGEST": "sha256:" + "0" * 64,
+        "TRITONFLEET_FETCH_BACKEND": "python",
+        "TRITONFLEET_FETCH_TARGET": "/models",
+        "TRITONFLEET_FETCH_CONFIG": "/config/tritonfleet.pbtxt",
+        "TRITONFLEET_FETCH_ALLOWED_SCHEMES": "https,s3",
+        "TRITONFLEET_FETCH_ALLOWED_HOSTS": "a.example,b.example",
+        "TRITONFLEET_FETCH_ALLOW_PRIVATE": "true",
+    }
+
+
+def test_what_is_not_said_is_not_passed_to_the_fetch_step() -> None:
+    found = environment(fetch())
+    assert found["TRITONFLEET_FETCH_ALLOW_PRIVATE"] == "false"
+    assert not {f"TRITONFLEET_FETCH_{name}" for name in ("DIGEST", "BACKEND", "SOURCE", "ALLOWED_HOSTS")} & set(found)
+
+
+def test_a_claim_is_mounted_read_only_into_both_containers() -> None:
+    spec = pod(model={"uri": "pvc://artifacts/vision"})
+    assert {"name": "source", "persistentVolumeClaim": {"claimName": "artifacts", "readOnly": True}} in spec["volumes"]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert {"name": "source", "mountPath": "/source", "readOnly": True} in container["volumeMounts"]
+    assert environment(spec["initContainers"][0])["TRITONFLEET_FETCH_SOURCE"] == "/source"
+
+
+def test_the_server_cannot_change_the_model_it_serves() -> None:
+    assert {"name": "models", "mountPath": "/models", "readOnly": True} in triton()["volumeMounts"]
+
+
+def test_shared_memory_is_memory_of_the_size_asked_for() -> None:
+    [volume] = [volume for volume in pod({"sharedMemory": "2048Mi"})["volumes"] if volume["name"] == "shm"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
+
+
+def test_gpus_are_requested_as_a_limit_of_the_named_resource() -> None:
+    resources = triton({"gpu": {"count": 2, "resourceName": "nvidia.com/mig-1g.10gb"}})["resources"]
+    assert resources["limits"]["nvidia.com/mig-1g.10gb"] == "2"
+    assert resources["requests"]["nvidia.com/mig-1g.10gb"] == "2"
+
+
+def test_quantities_are_written_as_the_api_server_writes_them_back() -> None:
+    resources = triton(
+        {"gpu": {"count": 0}, "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"cpu": "0.5"}}}
+    )["resources"]
+    assert resources == {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "500m"}}
+
+
+def test_a_model_without_gpu_tolerates_no_gpu_node() -> None:
+    assert "tolerations" not in pod({"gpu": {"count": 0}})
+
+
+def test_a_model_with_gpu_tolerates_the_usual_taint_of_gpu_nodes() -> None:
+    own = {"key": "team", "operator": "Exists"}
+    assert pod({"tolerations": [own]})["tolerations"] == [
+        own,
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    ]
+
+
+PRODUCT = {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H200"]}
+DISK = {"key": "disk", "operator": "Exists"}
+ZONE = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a"]}
+
+
+def required(affinity: dict[str, Any]) -> Any:
+    return affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+
+
+def test_a_gpu_product_is_asked_of_the_node() -> None:
+    affinity = pod({"gpu": {"product": ["NVIDIA-H200"]}})["affinity"]
+    assert required(affinity) == [{"matchExpressions": [PRODUCT]}]
+
+
+def test_a_gpu_product_is_added_to_every_alternative_of_the_user_s_affinity() -> None:
+    own = {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [
+                    {"matchExpressions": [ZONE]},
+                    {"matchExpressions": [DISK]},
+                ]
+            }
+        },
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 1,
+                    "podAffinityTerm": {
+                        "labelSelector": {"matchLabels": {"app": "noisy"}},
+                        "topologyKey": "kubernetes.io/hostname",
+                    },
+                }
+            ]
+        },
+    }
+    affinity = pod({"gpu": {"product": ["NVIDIA-H200"]}, "affinity": own})["affinity"]
+    assert required(affinity) == [
+        {"matchExpressions": [ZONE, PRODUCT]},
+        {"matchExpressions": [DISK, PRODUCT]},
+    ]
+    assert affinity["podAntiAffinity"] == own["podAntiAffinity"]
+
+
+def test_pods_of_one_revision_spread_over_hosts_where_they_can() -> None:
+    revision = built()
+    assert revision.template["spec"]["topologySpreadConstraints"] == [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {
+                "matchLabels": {"tritonfleet.dev/modeldeployment": "demo", "tritonfleet.dev/revision": revision.hash}
+            },
+        }
+    ]
+
+
+def test_a_bad_configuration_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(InvalidSpec) as refusal:
+        built({"gpu": {"count": 0}}, instances=[{"kind": "GPU"}])
+    assert str(refusal.value) == (
+        "spec.instances[0].kind is GPU: needs spec.server.gpu.count of 1 or more, or kind CPU"
+    )
+    assert refusal.value.reason == "ConfigInvalid"
+
+
+def test_an_owned_flag_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="'--http-port=1' sets --http-port, which the operator sets itself"):
+        built({"args": ["--http-port=1"]})
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (None, "nvcr.io/nvidia/tritonserver:26.11-py3"),
+        ({"tag": "26.10-py3"}, "nvcr.io/nvidia/tritonserver:26.10-py3"),
+        ({"repository": "registry.example/triton", "tag": "ours"}, "registry.example/triton:ours"),
+        ({"digest": "sha256:" + "a" * 64}, "nvcr.io/nvidia/tritonserver@sha256:" + "a" * 64),
+        (
+            {"repository": "registry.example/triton", "tag": "26.11", "digest": "sha256:" + "a" * 64},
+            "registry.example/triton:26.11@sha256:" + "a" * 64,
+        ),
+    ],
+)
+def test_the_image_is_the_operator_s_with_what_the_spec_says_instead(image: Any, expected: str) -> None:
+    assert triton({"image": image} if image else {})["image"] == expected
+
+
+def test_a_pull_policy_is_passed_on() -> None:
+    assert triton({"image": {"pullPolicy": "Always"}})["imagePullPolicy"] == "Always"
+    assert "imagePullPolicy" not in triton()
+
+
+@pytest.mark.parametrize("allowed_by", ["the spec", "the operator"])
+def test_an_image_with_remote_holes_needs_permission(allowed_by: str) -> None:
+    server = {"image": {"tag": "24.10-py3"}}
+    with pytest.raises(InvalidSpec, match=r"older than 25\.07"):
+        built(server)
+    if allowed_by == "the spec":
+        allowed = built({**server, "allowUnsafeImage": True})
+    else:
+        allowed = built(server, defaults=Defaults("triton:26.11", allow_unsafe_image=True, fetch_image="op:1"))
+    assert allowed.template["spec"]["containers"][0]["image"].endswith(":24.10-py3")
+
+
+def test_a_rate_limiter_in_the_raw_configuration_is_switched_on() -> None:
+    raw = {"instance_group": [{"count": 1, "rate_limiter": {"priority": 1}}]}
+    assert "--rate-limit=execution_count" in triton(modelConfig=raw)["args"]
+
+
+def test_an_empty_value_is_left_out_as_the_api_server_leaves_it_out() -> None:
+    spec = pod({"env": [{"name": "A", "value": ""}], "tolerations": [{"key": "team", "value": ""}]})
+    assert spec["containers"][0]["env"][-1] == {"name": "A"}
+    assert spec["tolerations"][0] == {"key": "team"}
+
+
+def test_a_cpu_model_is_shown_no_gpu_even_where_the_nvidia_runtime_is_the_default() -> None:
+    assert environment(triton({"gpu": {"count": 0}}))["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert "NVIDIA_VISIBLE_DEVICES" not in environment(triton())
