@@ -71,10 +71,7 @@ bench-fleet: cluster ## 200 and 1,000 ModelDeployments at once: times, requests,
 
 .PHONY: crds
 crds: venv ## Write the CRD from the API's models
-	$(BIN)/python -m tritonfleet.api.schema
-	for chart in tritonfleet tritonfleet-crds; do \
-	  install -D --mode=644 --target-directory=charts/$$chart/crd crds/tritonfleet.dev_modeldeployments.yaml; \
-	done
+	$(BIN)/python -m tritonfleet.api.schema --write
 
 .PHONY: docs
 docs: venv ## Write the generated parts of the documentation
