@@ -8,6 +8,12 @@ from pydantic.alias_generators import to_camel
 from tritonfleet.api.cel import Rule, cel_pattern, rule
 
 
+def _with_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    rules: tuple[Rule, ...] = getattr(model, "rules", ())
+    if rules:
+        schema["x-kubernetes-validations"] = list(rules)
+
+
 class ApiModel(BaseModel):
     """A node of the API: snake_case in Python, camelCase in YAML, immutable, lenient to newer fields."""
 
@@ -18,6 +24,7 @@ class ApiModel(BaseModel):
         populate_by_name=True,
         protected_namespaces=(),
         use_attribute_docstrings=True,
+        json_schema_extra=_with_rules,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from typing import Final
 
 Rule = dict[str, str]
 """One entry of `x-kubernetes-validations`."""
+
+
+_GOT: Final = ", got '%s'"
 
 
 def rule(expression: str, must: str, *, got: str | None = None, at: str | None = None) -> Rule:
@@ -13,12 +17,23 @@ def rule(expression: str, must: str, *, got: str | None = None, at: str | None =
     `got` is a CEL expression for the offending value, quoted in the message; it must not fail when
     `expression` is false. `at` is the field to blame, relative to the rule's own node, such as `.uri`.
     """
-    built = {"rule": expression, "message": must}
-    if got is not None:
-        built["messageExpression"] = f'{json.dumps(must + ", got ")} + "\'" + string({got}) + "\'"'
+    built = {"rule": expression}
+    if got is None:
+        built["message"] = must
+    else:
+        # `format` and not `+`: the API server cannot bound the size of a number made into a string.
+        built["messageExpression"] = f"{json.dumps(must.replace('%', '%%') + _GOT)}.format([{got}])"
     if at is not None:
         built["fieldPath"] = at
     return built
+
+
+def requirement(built: Rule) -> str:
+    """Return the words of a rule, without the value."""
+    if "message" in built:
+        return built["message"]
+    words, _ = json.JSONDecoder().raw_decode(built["messageExpression"])
+    return str(words).removesuffix(_GOT).replace("%%", "%")
 
 
 def cel_list(texts: Iterable[str]) -> str:

@@ -58,13 +58,13 @@ class Reason(StrEnum):
     PROVISIONING = "Provisioning"
     QUOTA_EXCEEDED = "QuotaExceeded"
     READY = "Ready"
-    REFUSED = "Refused"
     ROLLING_OUT = "RollingOut"
     SERVING = "Serving"
     SUSPENDED = "Suspended"
     UNSCHEDULABLE = "Unschedulable"
     VALID = "Valid"
     WAITING_FOR_GPU = "WaitingForGPU"
+    WRITE_REFUSED = "WriteRefused"
 
 
 @dataclass(frozen=True, slots=True)

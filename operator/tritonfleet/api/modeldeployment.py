@@ -47,10 +47,7 @@ class ModelDeploymentSpec(ApiModel):
     """Copies of the model within one server; Triton's default is one per GPU."""
     raw_model_config: Annotated[
         dict[str, Any],
-        Field(
-            alias="modelConfig",
-            json_schema_extra={"x-kubernetes-preserve-unknown-fields": True, "additionalProperties": None},
-        ),
+        Field(alias="modelConfig", max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
     ] = Field(default_factory=dict)
     """Triton's ModelConfig in JSON form, laid over the typed fields, for whatever they lack.
 

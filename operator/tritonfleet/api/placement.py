@@ -1,16 +1,16 @@
 """`spec.server`, the part that decides on which nodes the pods run; the words are those of a pod spec."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, items
+from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, items, text
 from tritonfleet.api.cel import Rule, rule
 
 
 class SelectorOperator(StrEnum):
-    """How a value is compared with a set of values."""
+    """How a label is compared with values."""
 
     IN = "In"
     NOT_IN = "NotIn"
@@ -40,9 +40,6 @@ class Unsatisfiable(StrEnum):
 
     DO_NOT_SCHEDULE = "DoNotSchedule"
     SCHEDULE_ANYWAY = "ScheduleAnyway"
-
-
-Weight = Annotated[int, Field(ge=1, le=100)]
 
 
 class Toleration(ApiModel):
@@ -82,7 +79,7 @@ class Toleration(ApiModel):
 
 
 class SelectorRequirement(ApiModel):
-    """One comparison of a label with values."""
+    """One comparison of a node's label with values."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -92,28 +89,27 @@ class SelectorRequirement(ApiModel):
         ),
     )
 
-    key: QualifiedName
+    key: Annotated[str, text(317)]
     """Key of the label."""
     operator: SelectorOperator
-    """How the label is compared; Gt and Lt compare whole numbers, for nodes only."""
-    values: Annotated[tuple[LabelValue, ...], items(32)] = ()
+    """How the label is compared; Gt and Lt compare whole numbers."""
+    values: Annotated[
+        tuple[Annotated[str, text(63, min_length=0, description="Value of the label.")], ...], items(32)
+    ] = ()
     """Values to compare with."""
-
-
-Requirements = Annotated[tuple[SelectorRequirement, ...], items(8)]
 
 
 class NodeTerm(ApiModel):
     """A kind of node: all requirements hold."""
 
-    match_expressions: Annotated[Requirements, Field(min_length=1)]
+    match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(min_length=1), items(8)]
     """Requirements on the node's labels."""
 
 
 class PreferredNodeTerm(ApiModel):
     """A kind of node that is liked."""
 
-    weight: Weight
+    weight: Annotated[int, Field(ge=1, le=100)]
     """How much, from 1 to 100."""
     preference: NodeTerm
     """The kind of node."""
@@ -135,51 +131,23 @@ class NodeAffinity(ApiModel):
     """Nodes that the pods like."""
 
 
-class LabelSelector(ApiModel):
-    """Which pods are meant: all requirements hold."""
-
-    match_labels: Annotated[dict[str, LabelValue], Field(max_length=8)] = Field(default_factory=dict)
-    """Labels that the pods carry."""
-    match_expressions: Requirements = ()
-    """Requirements on the pods' labels."""
-
-
-class PodTerm(ApiModel):
-    """Pods of this namespace to be near to, or far from."""
-
-    label_selector: LabelSelector
-    """The pods that are meant."""
-    topology_key: QualifiedName
-    """Node label whose equal value means near, such as kubernetes.io/hostname."""
-
-
-class PreferredPodTerm(ApiModel):
-    """Pods whose nearness, or distance, is liked."""
-
-    weight: Weight
-    """How much, from 1 to 100."""
-    pod_affinity_term: PodTerm
-    """The pods."""
-
-
-class PodAffinity(ApiModel):
-    """Which pods to be near to, or far from."""
-
-    required_during_scheduling_ignored_during_execution: Annotated[tuple[PodTerm, ...], items(8)] = ()
-    """What must hold."""
-    preferred_during_scheduling_ignored_during_execution: Annotated[tuple[PreferredPodTerm, ...], items(8)] = ()
-    """What is liked."""
+# Open below: its schema would be a fifth of the whole. The API server checks it in the Deployment, and what it
+# refuses there is reported in the conditions.
+PodSpecPart = Annotated[
+    dict[str, Any],
+    Field(max_length=2, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+]
 
 
 class Affinity(ApiModel):
-    """Nodes and pods to be near to, or far from."""
+    """Nodes and pods to be near to, or far from, written as in a pod spec."""
 
     node_affinity: NodeAffinity | None = None
     """Which nodes the pods need or like."""
-    pod_affinity: PodAffinity | None = None
-    """Which pods to be near to."""
-    pod_anti_affinity: PodAffinity | None = None
-    """Which pods to be far from."""
+    pod_affinity: PodSpecPart | None = None
+    """Which pods to be near to, as `affinity.podAffinity` of a pod."""
+    pod_anti_affinity: PodSpecPart | None = None
+    """Which pods to be far from, as `affinity.podAntiAffinity` of a pod."""
 
 
 class TopologySpread(ApiModel):

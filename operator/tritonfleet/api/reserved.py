@@ -12,7 +12,6 @@ OWNED_FLAGS: Final = (
     "--exit-timeout-secs",
     "--grpc-address",
     "--grpc-max-connection-age",
-    "--grpc-max-connection-age-grace",
     "--grpc-port",
     "--grpc-restricted-protocol",
     "--help",

@@ -106,13 +106,13 @@ Quantities = Annotated[
             str,
             BeforeValidator(_spelled_out),
             Field(
+                max_length=48,
                 description="An amount, such as 500m, 4 or 16Gi.",
                 json_schema_extra={
                     "x-kubernetes-int-or-string": True,
                     "x-kubernetes-validations": [
                         rule(
-                            "type(self) == int ? self >= 0 && self <= 1000000000000 : "
-                            "(size(self) <= 48 && isQuantity(self) && quantity(self).sign() >= 0)",
+                            "type(self) == int ? self >= 0 : (isQuantity(self) && sign(quantity(self)) >= 0)",
                             "must be a quantity of at least 0, such as 500m, 4 or 16Gi",
                             got="self",
                         )

@@ -1,0 +1,86 @@
+"""The CustomResourceDefinition of ModelDeployment."""
+
+from typing import Any
+
+from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.status import ModelDeploymentStatus
+from tritonfleet.api.structural import Schema, structural
+
+_READY = '.status.conditions[?(@.type=="Ready")]'
+
+
+def definition() -> dict[str, Any]:
+    """Return the CustomResourceDefinition as plain data."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "names": {
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "singular": names.KIND.lower(),
+                "shortNames": ["mdep"],
+                "categories": ["tritonfleet"],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": names.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {"openAPIV3Schema": root_schema()},
+                }
+            ],
+        },
+    }
+
+
+def root_schema() -> Schema:
+    """Return the structural schema of the whole object."""
+    found = structural(ModelDeployment)
+    status = structural(ModelDeploymentStatus)
+    # A fresh object counts as in progress until the operator has seen it, for whoever reads kstatus.
+    status["default"] = {"observedGeneration": status["properties"]["observedGeneration"].pop("default")}
+    return {
+        **found,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Version of this schema.", "maxLength": 64},
+            "kind": {"type": "string", "description": "ModelDeployment.", "maxLength": 64},
+            "metadata": {"type": "object"},
+            "spec": found["properties"]["spec"],
+            "status": status,
+        },
+    }
+
+
+def _columns() -> list[dict[str, Any]]:
+    return [
+        _column("Ready", f"{_READY}.status", "Whether the spec's revision serves with all its replicas."),
+        _column("Reason", f"{_READY}.reason", "Why it is ready or not."),
+        _column("Replicas", ".status.replicas", "Pods of the serving revision.", kind="integer"),
+        _column("Stable", ".status.revision.stable", "The revision that requests go to."),
+        _column("Model", ".spec.model.uri", "Where the model's files are.", wide=True),
+        _column("Image", ".status.revisions[0].image", "Triton image of the newest revision.", wide=True),
+        _column("URL", ".status.url", "Where clients reach the model within the cluster.", wide=True),
+        _column("Message", f"{_READY}.message", "What there is to say, with numbers.", wide=True),
+        _column("Age", ".metadata.creationTimestamp", "Time since the object was created.", kind="date"),
+    ]
+
+
+def _column(name: str, path: str, description: str, *, kind: str = "string", wide: bool = False) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    return {**column, "priority": 1} if wide else column

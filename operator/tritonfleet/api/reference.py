@@ -1,0 +1,90 @@
+"""The reference page of the API, written from its schema."""
+
+from collections.abc import Iterator
+
+from tritonfleet.api import names
+from tritonfleet.api.cel import Rule, requirement
+from tritonfleet.api.structural import Schema
+
+_HEAD = f"""\
+# ModelDeployment
+
+Group `{names.GROUP}`, version `{names.VERSION}`, short name `mdep`. Made from the schema by
+`python -m tritonfleet.api.schema --write`; `kubectl explain modeldeployment.spec --recursive` says the same.
+
+Durations are written `50ms`, `2s`, `1m30s`; quantities as everywhere in Kubernetes, such as `500m` or `16Gi`.
+Whatever breaks a rule below is refused by the API server, with a message that says what would be right.
+"""
+
+
+def reference(schema: Schema) -> str:
+    """Return the page in Markdown, one section per object of the API."""
+    parts = [_HEAD, *_rules(schema)]
+    for part in ("spec", "status"):
+        parts.extend(_sections(part, schema["properties"][part]))
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _sections(path: str, node: Schema) -> Iterator[str]:
+    inner = node.get("items", node)
+    if "properties" not in inner:
+        return
+    yield f"## {path}"
+    yield _escaped(node["description"]) + "\n"
+    yield "| Field | Type | Default | Limits | What it does |"
+    yield "|---|---|---|---|---|"
+    required = inner.get("required", ())
+    for name, child in inner["properties"].items():
+        default = "required" if name in required else _default(child)
+        yield f"| `{name}` | {_type(child)} | {default} | {_limits(child)} | {_escaped(child['description'])} |"
+    yield ""
+    yield from _rules(inner)
+    for name, child in inner["properties"].items():
+        yield from _sections(f"{path}.{name}{'[]' if 'items' in child else ''}", child)
+
+
+def _rules(node: Schema) -> Iterator[str]:
+    rules = node.get("x-kubernetes-validations", ())
+    for rule in rules:
+        field = f"`{rule['fieldPath'].lstrip('.')}` " if "fieldPath" in rule else ""
+        yield f"- {field}{requirement(rule)}"
+    if rules:
+        yield ""
+
+
+def _type(node: Schema) -> str:
+    if "items" in node:
+        return f"list of {_type(node['items'])}"
+    if "additionalProperties" in node:
+        return f"map of {_type(node['additionalProperties'])}"
+    if "enum" in node:
+        return " or ".join(f"`{value}`" for value in node["enum"])
+    return str(node.get("type", "quantity"))
+
+
+def _default(node: Schema) -> str:
+    default = node.get("default")
+    if default is None or isinstance(default, dict):
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _limits(node: Schema) -> str:
+    said = [requirement(rule) for rule in _own_rules(node)]
+    if "minimum" in node or "maximum" in node:
+        said.append(f"{node.get('minimum', '')} to {node.get('maximum', '')}")
+    for key, what in (("maxItems", "items"), ("maxProperties", "entries"), ("maxLength", "characters")):
+        if key in node:
+            said.append(f"at most {node[key]} {what}")
+    return _escaped("; ".join(said))
+
+
+def _own_rules(node: Schema) -> Iterator[Rule]:
+    """Yield the rules of a value and of its items; those of an object stand in its own section."""
+    for part in (node, node.get("items", {}), node.get("additionalProperties", {})):
+        if "properties" not in part:
+            yield from part.get("x-kubernetes-validations", ())
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
