@@ -52,6 +52,7 @@ def test_a_release_is_read_off_the_tag(tag: str | None, expected: tuple[int, int
 def test_a_release_with_remote_holes_is_refused() -> None:
     with pytest.raises(InvalidSpec) as refusal:
         refuse_unsafe(Image("nvcr.io/nvidia/tritonserver", "25.06-py3"), allow_unsafe=False)
+    assert refusal.value.reason == "ImageUnsafe"
     assert str(refusal.value) == (
         "spec.server.image: Triton 25.06 in 'nvcr.io/nvidia/tritonserver:25.06-py3' is older than 25.07 "
         "and has known remote vulnerabilities: use 26.04 or later, or set spec.server.allowUnsafeImage to true"
