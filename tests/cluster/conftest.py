@@ -1,0 +1,87 @@
+"""A real API server for the whole run, a namespace for each test."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.harness import RunningOperator, World
+from tritonfleet.adapters.cluster import Cluster, load_configuration
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory) -> Iterator[ControlPlane]:
+    plane = ControlPlane(tmp_path_factory.mktemp("controlplane"))
+    try:
+        plane.start()
+        asyncio.run(_install_crds(plane.kubeconfig))
+        yield plane
+    finally:
+        plane.stop()
+
+
+async def _install_crds(kubeconfig: Path) -> None:
+    cluster = Cluster(await load_configuration(kubeconfig))
+    collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    try:
+        for path in CRDS.glob("*.yaml"):
+            await cluster._call("POST", "CustomResourceDefinition", collection, body=yaml.safe_load(path.read_text()))
+        while await cluster.list("ModelDeployment") is None:
+            await asyncio.sleep(0.1)
+    finally:
+        await cluster.close()
+
+
+@pytest.fixture
+async def cluster(control_plane) -> AsyncIterator[Cluster]:
+    """The operator's own client, as an administrator."""
+    client = Cluster(await load_configuration(control_plane.kubeconfig))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def world(cluster) -> World:
+    """A namespace of its own."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    await cluster._call("POST", "Namespace", "/api/v1/namespaces", body=body)
+    return World(cluster, name)
+
+
+@pytest.fixture
+async def kubelet(world) -> AsyncIterator[None]:
+    """Imitated kubelets: every pod becomes ready within moments, though nothing runs."""
+    task = asyncio.create_task(world.keep_pods_ready())
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+def start_operator(control_plane, world) -> Iterator[Callable[..., RunningOperator]]:
+    """Start operators on the test's namespace; whichever still run at the end are killed."""
+    running: list[RunningOperator] = []
+
+    def start(**options) -> RunningOperator:
+        kubeconfig = options.pop("kubeconfig", control_plane.kubeconfig)
+        running.append(RunningOperator(kubeconfig, world.namespace, **options).start())
+        return running[-1]
+
+    yield start
+    for operator in running:
+        operator.kill()
+
+
+@pytest.fixture
+def operator(start_operator) -> RunningOperator:
+    """One operator on the test's namespace."""
+    return start_operator()
