@@ -17,6 +17,7 @@ from devcluster.runtime import PAUSE_IMAGE, Containerd
 
 SOURCES = HERE / "images"
 PYTHON_BASE = "docker.io/tritonfleet/python-base:bookworm"
+TRITON_IMAGE = "docker.io/tritonfleet/triton-cpu:24.10"
 _SUITE = "bookworm"
 _BASE_PACKAGES = "ca-certificates,python3,python3-pip,python3-venv,python-is-python3,libpython3.11"
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -90,6 +91,11 @@ def pause(progress: Progress) -> Archive:
     """The image of the process that holds a pod's namespaces."""
     binary = gobuild.build(gobuild.PAUSE, progress) / "pause"
     return from_files(PAUSE_IMAGE, {"pause": binary}, ["/pause"])
+
+
+def triton(progress: Progress) -> Archive:
+    """Triton for machines without a GPU, with a backend that serves ONNX models."""
+    return build(TRITON_IMAGE, SOURCES / "triton-cpu" / "Containerfile", SOURCES / "triton-cpu", (), progress)
 
 
 def from_files(reference: str, files: dict[str, Path], entrypoint: Sequence[str]) -> Archive:

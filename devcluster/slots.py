@@ -124,7 +124,7 @@ def claim(state: State) -> Slot:
         taken = _host_ranges()
         for number in range(_SLOTS):
             slot = Slot(number)
-            ranges = [ipaddress.ip_network(r) for r in (slot.link_range, slot.service_range, slot.pod_range)]
+            ranges = [ipaddress.IPv4Network(r) for r in (slot.link_range, slot.service_range, slot.pod_range)]
             if slot.run_dir.exists() or slot.namespace_file.exists():
                 continue
             if any(mine.overlaps(other) for mine in ranges for other in taken):
@@ -149,7 +149,7 @@ def release(slot: Slot) -> None:
 def _host_ranges() -> list[ipaddress.IPv4Network]:
     routes = json.loads(run("ip", "-4", "-json", "route", "show", "table", "all").stdout or "[]")
     return [
-        ipaddress.ip_network(route["dst"], strict=False)
+        ipaddress.IPv4Network(route["dst"], strict=False)
         for route in routes
         if route["dst"] != "default" and route["dst"][0].isdigit()
     ]

@@ -1,0 +1,46 @@
+"""The operator of this checkout, built and installed in the local cluster by its Helm chart."""
+
+from devcluster import images
+from devcluster.cluster import Cluster
+from devcluster.commands import run
+from devcluster.paths import HERE
+from devcluster.progress import Progress
+
+CHECKOUT = HERE.parent
+NAMESPACE = "tritonfleet-system"
+RELEASE = "tritonfleet"
+OPERATOR_IMAGE = "docker.io/tritonfleet/operator:dev"
+TRITON_IMAGE = "docker.io/tritonfleet/triton-cpu:24.10"
+READY_SECONDS_MAX = 120
+
+
+def install(cluster: Cluster, progress: Progress | None = None) -> None:
+    """Build what the operator needs, install or upgrade it, and wait until it leads.
+
+    Raises DevclusterError with the last words of whatever failed.
+    """
+    shown = progress or Progress()
+    cluster.load_image(images.triton(shown).path, shown)
+    cluster.build_image(OPERATOR_IMAGE, CHECKOUT / "Containerfile", CHECKOUT, shown)
+    with shown.step("helm upgrade --install tritonfleet charts/tritonfleet"):
+        run(*_helm_command(cluster), env=cluster.environment())
+
+
+def _helm_command(cluster: Cluster) -> list[str]:
+    values = {
+        "image.tag": "dev",
+        "triton.image": TRITON_IMAGE,
+        # Triton 24.10 is the newest that a package registry carries; nobody but this machine reaches it.
+        "triton.allowUnsafeImage": "true",
+        "fetch.allowPrivateAddresses": "true",
+        # The tag stays the same: this is what makes the pod change with the image.
+        "podAnnotations.image": cluster.containerd.images()[OPERATOR_IMAGE].removeprefix("sha256:"),
+    }
+    settings = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    return [
+        str(cluster.helm),
+        *("upgrade", "--install", RELEASE, str(CHECKOUT / "charts" / "tritonfleet")),
+        *("--namespace", NAMESPACE, "--create-namespace"),
+        *("--wait", "--timeout", f"{READY_SECONDS_MAX}s"),
+        *settings,
+    ]
