@@ -18,7 +18,7 @@ endif
 
 .PHONY: help
 help: ## Say what there is to run (this list)
-	@echo "make TARGET [KUBECONFIG=path/to/config: use that cluster instead of the local one]"; echo
+	@echo "make demo KUBECONFIG=~/.kube/config runs the demo on a cluster you have; all else uses a local one."; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
@@ -66,7 +66,7 @@ image: cluster ## Build the operator's image and load it into the local cluster
 	$(BIN)/python -m devcluster build-image --tag docker.io/tritonfleet/operator:dev
 
 .PHONY: bench-fleet
-bench-fleet: cluster ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
+bench-fleet: venv ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
 	$(BIN)/python -m benchmarks.fleet
 
 .PHONY: crds
@@ -74,7 +74,7 @@ crds: venv ## Write the CRD from the API's models
 	$(BIN)/python -m tritonfleet.api.schema --write
 
 .PHONY: docs
-docs: venv ## Write the generated parts of the documentation
+docs: crds ## Write the generated parts of the documentation
 	$(BIN)/python docs/tools/architecture.py
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
