@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.harness import RunningOperator, World
+from tests.cluster.harness import RunningOperator, World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -33,8 +33,7 @@ async def _install_crds(kubeconfig: Path) -> None:
     try:
         for path in CRDS.glob("*.yaml"):
             await cluster._call("POST", "CustomResourceDefinition", collection, body=yaml.safe_load(path.read_text()))
-        while await cluster.list("ModelDeployment") is None:
-            await asyncio.sleep(0.1)
+        await eventually(lambda: cluster.list("ModelDeployment"), "the new kind")
     finally:
         await cluster.close()
 

@@ -14,8 +14,10 @@ import yaml
 from devcluster import gobuild
 from devcluster.progress import Progress
 
-TOKEN = "test-administrator"  # noqa: S105
-CONTROLLERS = "deployment-controller,replicaset-controller,garbage-collector-controller,namespace-controller,disruption-controller"
+TOKEN = "test-administrator"
+CONTROLLERS = ",".join(
+    f"{name}-controller" for name in ("deployment", "replicaset", "garbage-collector", "namespace", "disruption")
+)
 
 
 class ControlPlane:

@@ -304,17 +304,21 @@ class World:
 _RANDOM = frozenset(
     {"uid", "resourceVersion", "managedFields", "creationTimestamp", "namespace", "clusterIP", "clusterIPs"}
 )
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_NOISE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"  # times
+    r"|(?<=tritonfleet-operator=)[0-9a-f]{32}"  # the pods' key, made from the owner's uid
+    r"|(?<=ReplicaSet )\S+"  # named by Kubernetes after the hash of a template that holds the key
+)
 
 
 def normalised(value: Any, *, namespace: str | None = None) -> Any:
-    """Return a copy without uids, versions, addresses and times."""
+    """Return a copy without uids, versions, addresses, times and what is made from them."""
     if isinstance(value, dict):
         namespace = namespace or value.get("metadata", {}).get("namespace")
         return {name: normalised(each, namespace=namespace) for name, each in value.items() if name not in _RANDOM}
     if isinstance(value, list):
         return [normalised(each, namespace=namespace) for each in value]
     if isinstance(value, str):
-        value = _TIMESTAMP.sub("<time>", value)
+        value = _NOISE.sub("<any>", value)
         return value.replace(namespace, "<namespace>") if namespace else value
     return value

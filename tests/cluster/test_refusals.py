@@ -1,0 +1,178 @@
+"""What the API server itself says to wrong manifests, and that it takes the right ones."""
+
+import copy
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from devcluster import gobuild
+from tritonfleet.api import names
+from tritonfleet.api.crd import root_schema
+from tritonfleet.api.quantities import canonical_quantity
+from tritonfleet.errors import Refused
+
+HERE = Path(__file__).parent
+REFUSALS = yaml.safe_load((HERE / "refusals.yaml").read_text(encoding="utf-8"))
+EXAMPLES = sorted((HERE.parents[1] / "examples").rglob("*.yaml"))
+VALID = yaml.safe_load("""
+apiVersion: tritonfleet.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: recommender}
+spec:
+  model: {uri: "s3://models/recommender/7", backend: onnxruntime}
+  batching: {maxBatchSize: 32, dynamic: {maxQueueDelay: 2ms}}
+  instances: [{kind: GPU}]
+  server: {gpu: {count: 1}}
+""")
+COMPLETE = yaml.safe_load((HERE / "complete.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def send(cluster):
+    """Create an object without keeping it, unknown fields refused, as `kubectl create --dry-run=server` does."""
+
+    async def create(manifest):
+        path = f"/apis/{manifest['apiVersion']}/namespaces/default/{names.PLURAL}"
+        if manifest["kind"] == "Pod":
+            path = "/api/v1/namespaces/default/pods"
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        return await cluster._call("POST", manifest["kind"], path, query, manifest)
+
+    return create
+
+
+def test_there_is_one_wrong_manifest_for_each_name():
+    assert len({entry["name"] for entry in REFUSALS}) == len(REFUSALS) >= 70
+
+
+@pytest.mark.parametrize("entry", REFUSALS, ids=lambda entry: entry["name"])
+async def test_the_api_server_refuses(send, entry):
+    with pytest.raises(Refused) as refusal:
+        await send(_wrong(entry))
+    message = str(refusal.value)
+    assert [words for words in entry["says"] if str(words) not in message] == [], message
+
+
+async def test_the_api_server_takes_the_manifest_that_the_wrong_ones_are_made_from(send):
+    assert (await send(VALID))["spec"]["replicas"] == 1
+
+
+async def test_the_api_server_takes_a_manifest_that_uses_every_field(send):
+    accepted = await send(COMPLETE)
+    assert accepted["spec"] == COMPLETE["spec"]
+
+
+def test_the_complete_manifest_uses_every_field():
+    wanted = set(_paths(root_schema()["properties"]["spec"]))
+    one_of_three = {".model.versionPolicy.specific", ".model.versionPolicy.all"}
+    assert wanted - set(_used(COMPLETE["spec"])) == one_of_three
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name + "/" + path.name)
+async def test_the_api_server_takes_every_example(send, path):
+    documents = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one]
+    for document in documents:
+        if document["kind"] == names.KIND:
+            assert (await send(document))["kind"] == names.KIND
+
+
+async def test_the_name_that_clients_use_cannot_change(world):
+    await world.create("named", model={"uri": "s3://models/demo", "name": "first"})
+    with pytest.raises(Refused, match=r"must not change.*create a new ModelDeployment.*'second'"):
+        await world.patch(names.KIND, "named", {"spec": {"model": {"name": "second"}}})
+    with pytest.raises(Refused, match=r"must not change.*'named'"):
+        await world.patch(names.KIND, "named", {"spec": {"model": {"name": None}}})
+
+
+async def test_the_name_of_the_object_may_be_written_down_as_the_models_name(world):
+    await world.create("unnamed")
+    await world.patch(names.KIND, "unnamed", {"spec": {"model": {"name": "unnamed"}}})
+    body = await world.get("unnamed")
+    assert body["spec"]["model"]["name"] == "unnamed"
+
+
+async def test_a_fresh_object_says_that_nobody_has_looked_at_it_yet(world):
+    await world.create("fresh")
+    assert (await world.get("fresh"))["status"] == {"observedGeneration": -1}
+
+
+QUANTITIES = (
+    "0.5 500m 1000m 1 1.0 1.50 .5 0.25 1e3 12e6 100e-3 1E 1.5k 1500 1024Mi 1000Mi 1Gi 1.5Gi 0.5Gi 0.5Ki 0.1Ki 1023Ki "
+    "1024 2048 4096Ki 1048576Ki 0.001 1n 0.1n 1u 1000u 0 0Gi 0.0 1000000 1000k 1Ti 1.1Gi 100M 0.1 7E 123456789012Ki"
+)
+
+
+@pytest.mark.parametrize("written", QUANTITIES.split())
+async def test_quantities_are_written_as_the_api_server_writes_them(send, written):
+    sizes = {"given": written, "canonical": canonical_quantity(written)}
+    volumes = [{"name": name, "emptyDir": {"sizeLimit": size}} for name, size in sizes.items()]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "quantities"},
+        "spec": {"containers": [{"name": "x", "image": "x"}], "volumes": volumes},
+    }
+    accepted = (await send(pod))["spec"]["volumes"]
+    returned = {one["name"]: one["emptyDir"]["sizeLimit"] for one in accepted if one["name"] in sizes}
+    assert returned == dict.fromkeys(sizes, canonical_quantity(written))
+
+
+def test_kubectl_explains_every_field(control_plane):
+    def explain(field, *options):
+        command = [gobuild.KUBERNETES.path("kubectl"), "explain", field, *options]
+        environment = {**os.environ, "KUBECONFIG": str(control_plane.kubeconfig)}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    everything = explain("modeldeployment.spec", "--recursive")
+    assert all(field in everything for field in ("maxQueueDelay", "nodeSelectorTerms", "progressDeadline"))
+    assert "How long a request may wait for others" in explain("mdep.spec.batching.dynamic.maxQueueDelay")
+
+
+def _wrong(entry):
+    manifest = copy.deepcopy(VALID)
+    for path, value in entry.get("set", {}).items():
+        _put(manifest, path, value)
+    if "fill" in entry:
+        fill = entry["fill"]
+        _put(manifest, fill["path"], _filled(fill))
+    return manifest
+
+
+def _filled(fill):
+    if "text" in fill:
+        return fill["text"].format(text="x" * fill["times"])
+    values = [json.loads(json.dumps(fill["value"]).replace("{n}", str(n))) for n in range(fill["times"])]
+    if "key" in fill:
+        return {fill["key"].format(n=n): value for n, value in enumerate(values)}
+    return values
+
+
+def _put(manifest, path, value):
+    *parents, last = path.split(".")
+    for parent in parents:
+        manifest = manifest.setdefault(parent, {})
+    if value is None:
+        del manifest[last]
+    else:
+        manifest[last] = value
+
+
+def _paths(schema, prefix=""):
+    inner = schema.get("items", schema)
+    for name, child in inner.get("properties", {}).items():
+        yield f"{prefix}.{name}"
+        yield from _paths(child, f"{prefix}.{name}")
+
+
+def _used(value, prefix=""):
+    if isinstance(value, list):
+        for item in value:
+            yield from _used(item, prefix)
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield f"{prefix}.{name}"
+            yield from _used(child, f"{prefix}.{name}")
