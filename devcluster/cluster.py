@@ -37,7 +37,7 @@ class Cluster:
 
     @property
     def kubectl(self) -> Path:
-        """kubectl of the cluster's own version."""
+        """Kubectl of the cluster's own version."""
         return gobuild.KUBERNETES.path("kubectl")
 
     @property
@@ -57,9 +57,7 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """KUBECONFIG, and a PATH that finds kubectl and helm first."""
-        path = os.pathsep.join(
-            [str(self.kubectl.parent), str(self.helm.parent), os.environ.get("PATH", os.defpath)]
-        )
+        path = os.pathsep.join([str(self.kubectl.parent), str(self.helm.parent), os.environ.get("PATH", os.defpath)])
         return {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
 
     def load_image(self, archive: Path, progress: Progress | None = None) -> list[str]:

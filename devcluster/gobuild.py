@@ -105,9 +105,7 @@ def _compile(go: Path, module: Module, step: Step) -> None:
     partial.rename(module.bin_dir)
 
 
-def _compile_one(
-    go: Path, module: Module, program: str, folder: Path, step: Step, title: str, total: int
-) -> None:
+def _compile_one(go: Path, module: Module, program: str, folder: Path, step: Step, title: str, total: int) -> None:
     compiled = 0
 
     def count(_line: str) -> None:

@@ -28,9 +28,7 @@ PACKAGES = {
     "python3-venv": "/usr/lib/python3.*/ensurepip/__init__.py",
 }
 _GO_MINIMUM = (1, 26)
-_INSTEAD = (
-    "to use a cluster you already have (kind, minikube, a real one), run `make demo KUBECONFIG=<its kubeconfig>`"
-)
+_INSTEAD = "to use a cluster you already have (kind, minikube, a real one), run `make demo KUBECONFIG=<its kubeconfig>`"
 
 
 def require_root_on_debian() -> None:

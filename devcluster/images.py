@@ -122,7 +122,7 @@ def from_files(reference: str, files: dict[str, Path], entrypoint: Sequence[str]
 
 
 def _full(tag: str) -> str:
-    first = tag.split("/")[0]
+    first = tag.split("/", maxsplit=1)[0]
     if "/" in tag and ("." in first or ":" in first or first == "localhost"):
         return tag
     return f"docker.io/{tag}" if "/" in tag else f"docker.io/library/{tag}"
@@ -153,7 +153,7 @@ def _ensure_base(base: Archive) -> None:
     marker = f"{base.reference}-{base.path.stem.rpartition('-')[2]}"
     known = run(*_buildah("images"), "--format", "{{.Name}}:{{.Tag}}").stdout.split()
     if marker not in known:
-        script = f"FROM scratch\nADD {base.path.name} /\nCMD [\"python3\"]\n"
+        script = f'FROM scratch\nADD {base.path.name} /\nCMD ["python3"]\n'
         run(*_buildah("bud"), "--isolation", "chroot", "--format", "docker", "-f", "-", "-t", marker,
             base.path.parent, stdin=script)  # fmt: skip
     run(*_buildah("tag"), marker, base.reference)

@@ -61,9 +61,7 @@ class Node:
                 f"--node-ip={self.slot.address}",
             ),
         )
-        self.registry.ensure(
-            "kube-proxy", self.slot.enter(gobuild.KUBERNETES.path("kube-proxy"), f"--config={proxy}")
-        )
+        self.registry.ensure("kube-proxy", self.slot.enter(gobuild.KUBERNETES.path("kube-proxy"), f"--config={proxy}"))
         hint = f"See {self.state.logs}/kubelet.log."
         wait_until(f"Node {NODE} being ready", lambda: self._ready(api), 60, hint)
         self._give_gpus(api)

@@ -2,7 +2,12 @@
 
 from collections.abc import Callable
 
+from devcluster.addons import coredns, kwok, s3
 from devcluster.cluster import Cluster
 from devcluster.progress import Progress
 
-ALL: dict[str, Callable[[Cluster, Progress], list[str]]] = {}
+ALL: dict[str, Callable[[Cluster, Progress], list[str]]] = {
+    "coredns": coredns.start,
+    "kwok": kwok.ensure,
+    "s3": s3.start,
+}

@@ -115,7 +115,6 @@ class Model:
         self.outputs = [Tensor(name, "output", node) for node in self.session.get_outputs()]
         self.batchable = all(tensor.batchable for tensor in (*self.inputs, *self.outputs))
 
-
     def configured(self, config, batched):
         """Each tensor with what the configuration says of it; raises ValueError for one the model lacks."""
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
@@ -207,7 +206,7 @@ class TritonPythonModel:
                 joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
             results = self.model.session.run(names, joined)
         # ONNX Runtime's errors share no base class; whatever it says belongs to the caller.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             if len(members) == 1:
                 answers[members[0][0]] = _failure(error)
                 return
