@@ -2,13 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from typing import Final
 
 Rule = dict[str, str]
 """One entry of `x-kubernetes-validations`."""
-
-
-_GOT: Final = ", got '%s'"
 
 
 def rule(expression: str, must: str, *, got: str | None = None, at: str | None = None) -> Rule:
@@ -17,23 +13,15 @@ def rule(expression: str, must: str, *, got: str | None = None, at: str | None =
     `got` is a CEL expression for the offending value, quoted in the message; it must not fail when
     `expression` is false. `at` is the field to blame, relative to the rule's own node, such as `.uri`.
     """
-    built = {"rule": expression}
-    if got is None:
-        built["message"] = must
-    else:
-        # `format` and not `+`: the API server cannot bound the size of a number made into a string.
-        built["messageExpression"] = f"{json.dumps(must.replace('%', '%%') + _GOT)}.format([{got}])"
+    built = {"rule": expression, "message": must}
+    if got is not None:
+        # `format` and not `+`: the API server cannot bound the size of a number made into a string. `message`
+        # stays, for values with line breaks: the API server drops a `messageExpression` that has any.
+        quoting = must.replace("%", "%%") + ", got '%s'"
+        built["messageExpression"] = f"{json.dumps(quoting)}.format([{got}])"
     if at is not None:
         built["fieldPath"] = at
     return built
-
-
-def requirement(built: Rule) -> str:
-    """Return the words of a rule, without the value."""
-    if "message" in built:
-        return built["message"]
-    words, _ = json.JSONDecoder().raw_decode(built["messageExpression"])
-    return str(words).removesuffix(_GOT).replace("%%", "%")
 
 
 def cel_list(texts: Iterable[str]) -> str:

@@ -1,12 +1,14 @@
 """The reference page of the API, written from its schema."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from tritonfleet.api import names
-from tritonfleet.api.cel import Rule, requirement
+from tritonfleet.api.cel import Rule
 from tritonfleet.api.structural import Schema
 
-_HEAD = f"""\
+_RULES_IN_A_CELL: Final = 2
+_HEAD: Final = f"""\
 # ModelDeployment
 
 Group `{names.GROUP}`, version `{names.VERSION}`, short name `mdep`. Made from the schema by
@@ -38,6 +40,9 @@ def _sections(path: str, node: Schema) -> Iterator[str]:
         default = "required" if name in required else _default(child)
         yield f"| `{name}` | {_type(child)} | {default} | {_limits(child)} | {_escaped(child['description'])} |"
     yield ""
+    for name, child in inner["properties"].items():
+        own = [f"- `{name}` {rule['message']}" for rule in _own_rules(child)]
+        yield from own if len(own) > _RULES_IN_A_CELL else ()
     yield from _rules(inner)
     for name, child in inner["properties"].items():
         yield from _sections(f"{path}.{name}{'[]' if 'items' in child else ''}", child)
@@ -47,7 +52,7 @@ def _rules(node: Schema) -> Iterator[str]:
     rules = node.get("x-kubernetes-validations", ())
     for rule in rules:
         field = f"`{rule['fieldPath'].lstrip('.')}` " if "fieldPath" in rule else ""
-        yield f"- {field}{requirement(rule)}"
+        yield f"- {field}{rule['message']}"
     if rules:
         yield ""
 
@@ -70,7 +75,8 @@ def _default(node: Schema) -> str:
 
 
 def _limits(node: Schema) -> str:
-    said = [requirement(rule) for rule in _own_rules(node)]
+    own = [rule["message"] for rule in _own_rules(node)]
+    said = own if len(own) <= _RULES_IN_A_CELL else ["see below"]
     if "minimum" in node or "maximum" in node:
         said.append(f"{node.get('minimum', '')} to {node.get('maximum', '')}")
     for key, what in (("maxItems", "items"), ("maxProperties", "entries"), ("maxLength", "characters")):
