@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from tritonfleet.adapters.cluster import Cluster, Listing
 from tritonfleet.adapters.store import Key, ObjectId, Store
 from tritonfleet.api import names
-from tritonfleet.api.resources import Resource
+from tritonfleet.api.resources import MODEL_DEPLOYMENT, Resource
 from tritonfleet.errors import Refused, Transient
 from tritonfleet.runtime.handlers import MANAGED
 from tritonfleet.runtime.telemetry import Telemetry
@@ -50,7 +50,13 @@ class Sweeper:
         self._relisted.set()
 
     async def fill(self) -> None:
-        """Read everything there is, so that the first decision is not made from half of it."""
+        """Read everything there is, so that the first decision is not made from half of it.
+
+        Waits for the CustomResourceDefinition first: kopf would never look for it again.
+        """
+        while await self._list(MODEL_DEPLOYMENT, self._namespaces[0], metadata_only=True) is None:
+            log.warning("waiting for the CustomResourceDefinition of ModelDeployments")
+            await asyncio.sleep(SETTLE_SECONDS)
         for resource in self._resources:
             for namespace in self._namespaces:
                 listing = await self._list(resource, namespace)
