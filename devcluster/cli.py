@@ -91,14 +91,13 @@ def _status(_chosen: argparse.Namespace) -> int:
     if found is None:
         print("down")
         return 1
-    running = found.registry.names()
-    expected = sorted({*cluster.PROCESSES, *running})
-    for name in expected:
-        print(f"{name:26} {'running' if name in running else 'NOT RUNNING: `up` mends it'}")
-    healthy = found.api.healthy()
-    print(f"{'API server ' + found.slot.server:26} {'ready' if healthy else 'NOT READY'}")
-    print(f"kubeconfig {found.kubeconfig}")
-    return 0 if healthy and set(cluster.PROCESSES) <= set(running) else 1
+    wrong = found.complaints()
+    for name in sorted({*cluster.PROCESSES, *found.registry.names()}):
+        print(f"{name:26} {wrong.get(name, 'well')}")
+    print(f"{'server':26} {found.slot.server}\n{'kubeconfig':26} {found.kubeconfig}")
+    if wrong:
+        print("`python -m devcluster up` mends it")
+    return 1 if wrong else 0
 
 
 def _logs(chosen: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import cgroups, controlplane, gobuild, host, images, network, node, pki, runtime, slots
+from devcluster import cgroups, controlplane, gobuild, health, host, images, network, node, pki, runtime, slots
 from devcluster.controlplane import ControlPlane
 from devcluster.errors import DevclusterError
 from devcluster.kube import Api, wait_until
@@ -59,6 +59,10 @@ class Cluster:
         """KUBECONFIG, and a PATH that finds kubectl and helm first."""
         path = os.pathsep.join([str(self.kubectl.parent), str(self.helm.parent), os.environ.get("PATH", os.defpath)])
         return {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def complaints(self) -> dict[str, str]:
+        """What is wrong: name of a process -> why; empty when all is well."""
+        return health.complaints(self.slot, self.registry, PROCESSES)
 
     def load_image(self, archive: Path, progress: Progress | None = None) -> list[str]:
         """Import a docker-archive unless its images are there already; returns their references."""
@@ -125,6 +129,7 @@ def _start(cluster: Cluster, pause: images.Archive, *, gpus: int, bench: bool, p
         Node(state, slot, registry, gpus).ensure(api)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_until("the default service account", lambda: api.exists(account), 30)
+        wait_until("a cluster whose every part is well", lambda: not cluster.complaints(), 60, "See `status`.")
 
 
 def down(progress: Progress | None = None, *, purge: bool = False) -> None:

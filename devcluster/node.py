@@ -9,7 +9,7 @@ from typing import Any
 from devcluster import cgroups, gobuild
 from devcluster.commands import run
 from devcluster.kube import Api, ApiError, wait_until
-from devcluster.paths import State
+from devcluster.paths import State, write_keyed
 from devcluster.processes import Registry
 from devcluster.slots import Slot
 
@@ -87,9 +87,7 @@ class Node:
         return allocatable.get("nvidia.com/gpu") == str(self.gpus)
 
     def _write(self, name: str, content: dict[str, object]) -> Path:
-        path = self.state.root / name
-        path.write_text(json.dumps(content, indent=1))
-        return path
+        return write_keyed(self.state.root / name, json.dumps(content, indent=1))
 
     def _kubelet(self) -> dict[str, object]:
         return {
@@ -101,6 +99,7 @@ class Node:
                 "x509": {"clientCAFile": f"{self.state.pki}/ca.crt"},
             },
             "authorization": {"mode": "Webhook"},
+            "healthzBindAddress": self.slot.address,
             "containerRuntimeEndpoint": f"unix://{self.slot.containerd_socket}",
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": self.slot.cgroup,

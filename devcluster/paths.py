@@ -64,6 +64,19 @@ class State:
         return self.root / "etcd"
 
 
+def write_keyed(path: Path, text: str) -> Path:
+    """Write a configuration under a name that holds its hash, and return that name.
+
+    A changed configuration thus changes the command line of the process that reads it, which is what starts
+    the process anew; an unchanged file is never touched (kube-proxy ends when its own is).
+    """
+    keyed = path.with_name(f"{path.stem}-{content_key(text)}{path.suffix}")
+    if not keyed.exists():
+        keyed.parent.mkdir(parents=True, exist_ok=True)
+        keyed.write_text(text)
+    return keyed
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file: two commands at once wait for each other instead of racing."""

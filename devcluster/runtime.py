@@ -4,16 +4,18 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from devcluster import cgroups
 from devcluster.commands import run, succeeds
 from devcluster.kube import wait_until
-from devcluster.paths import State
+from devcluster.paths import State, write_keyed
 from devcluster.processes import Registry, running_with, stop
 from devcluster.slots import Slot
 
 PAUSE_IMAGE = "docker.io/tritonfleet/pause:1"
 NAME = "containerd"
+_CNI_NOTES = Path("/var/lib/cni/results")
 _SNAPSHOTTERS = ("aufs", "btrfs", "zfs", "devmapper")
 
 
@@ -27,8 +29,7 @@ class Containerd:
 
     def ensure(self) -> None:
         """Start it unless it runs, and wait until it answers."""
-        config = self.state.root / "containerd.toml"
-        config.write_text(self._config())
+        config = write_keyed(self.state.root / "containerd.toml", self._config())
         network = self.state.root / "cni" / "10-devcluster.conflist"
         network.parent.mkdir(parents=True, exist_ok=True)
         network.write_text(json.dumps(self._network(), indent=1))
@@ -69,8 +70,12 @@ class Containerd:
             if left:
                 run(*self._ctr("containers", "delete", *left), check=False)
         stop((shim for shim in shims if shim.alive()), term_seconds=1)
-        # Shims that died without containerd leave their runc state behind.
+        # Shims that died without containerd leave their runc state behind, and the plugins what they noted.
         shutil.rmtree(self.slot.run_dir / "runc", ignore_errors=True)
+        for note in _CNI_NOTES.glob(f"{self.slot.namespace}-*-eth0"):
+            container = note.name.removeprefix(f"{self.slot.namespace}-").removesuffix("-eth0")
+            (_CNI_NOTES / f"cni-loopback-{container}-lo").unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
 
     def _config(self) -> str:
         disabled = [f"io.containerd.snapshotter.v1.{name}" for name in _SNAPSHOTTERS]
