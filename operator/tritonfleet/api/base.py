@@ -53,12 +53,15 @@ def mapping(max_entries: int, *rules: Rule) -> Any:
     return Field(max_length=max_entries, json_schema_extra=extra)
 
 
+DURATION = "^([0-9]{1,6}(us|ms|s|m|h))+$"
+
+
 def duration(lowest: str, highest: str) -> Any:
     """Return the constraints of a duration such as `50ms` or `1m30s`, bounds included."""
     return text(
         20,
         rule(
-            r"self.matches('^([0-9]{1,6}(us|ms|s|m|h))+$')"
+            f"self.matches('{DURATION}')"
             f" && duration(self) >= duration('{lowest}') && duration(self) <= duration('{highest}')",
             f"must be a duration from {lowest} to {highest}, such as 50ms, 2s or 1m30s",
             got="self",
@@ -76,7 +79,9 @@ LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 
 ObjectName = Annotated[
-    str, matching(253, DNS_SUBDOMAIN, "must be the name of an object: lowercase letters, digits, '-' and '.'")
+    str,
+    matching(253, DNS_SUBDOMAIN, "must be the name of an object: lowercase letters, digits, '-' and '.'"),
+    Field(description="Name of an object of this namespace."),
 ]
 """The name of another object of the same namespace."""
 
@@ -110,7 +115,7 @@ Labels = Annotated[
 ]
 """Labels, or what selects on them."""
 
-QUANTITY = r"^([0-9]{1,20}([.][0-9]{0,20})?|[.][0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+QUANTITY = r"^([0-9]{1,28}([.][0-9]{0,20})?|[.][0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 
 
 def quantity(lowest: str, highest: str, example: str, description: str | None = None) -> Any:

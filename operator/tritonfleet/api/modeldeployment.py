@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
-from tritonfleet.api.base import ApiModel, items
+from tritonfleet.api.base import DURATION, ApiModel, items
 from tritonfleet.api.batching import Batching
 from tritonfleet.api.cel import Rule, rule
 from tritonfleet.api.instances import InstanceGroup
@@ -28,11 +28,13 @@ class ModelDeploymentSpec(ApiModel):
             "!has(self.instances) || self.instances.all(i, !has(i.gpus)"
             " || i.gpus.all(gpu, gpu < self.server.gpu.count))",
             "must only use GPUs of the pod, numbered from 0 and below `server.gpu.count`",
-            got="self.server.gpu.count",
+            got="self.instances.filter(i, has(i.gpus)).map(i, i.gpus.filter(gpu, gpu >= self.server.gpu.count))"
+            ".filter(gpus, size(gpus) > 0)[0][0]",
             at=".instances",
         ),
         rule(
-            "duration(self.server.startupTimeout) <= duration(self.rollout.progressDeadline)",
+            "[self.server.startupTimeout, self.rollout.progressDeadline].exists(given, !given.matches("
+            f"'{DURATION}')) || duration(self.server.startupTimeout) <= duration(self.rollout.progressDeadline)",
             "must not be above `rollout.progressDeadline`: raise that too",
             got="self.server.startupTimeout",
             at=".server.startupTimeout",

@@ -14,7 +14,7 @@ _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**5
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _SUFFIX_OF_EXPONENT: Final = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _QUANTITY: Final = re.compile(
-    r"([0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?", re.ASCII
+    r"([0-9]{1,28}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?", re.ASCII
 )
 _EXACT: Final = Context(prec=150)
 _NANO: Final = Decimal("1e-9")

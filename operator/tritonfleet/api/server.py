@@ -96,7 +96,7 @@ class Gpu(ApiModel):
 
 
 def _spelled_out(value: object) -> object:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Quantities = Annotated[
