@@ -10,6 +10,7 @@ from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.serving import Tracks
 from tritonfleet.plan.world import GpuPool, Manifest
+from tritonfleet.triton import images
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,12 @@ def _config_valid(facts: Assessment) -> Condition:
         return Condition(
             ConditionType.CONFIG_VALID, ConditionStatus.FALSE, Reason(facts.problem.reason), str(facts.problem)
         )
-    return Condition(
-        ConditionType.CONFIG_VALID, ConditionStatus.TRUE, Reason.VALID, "the Triton configuration renders and validates"
-    )
+    message = "the Triton configuration renders and validates"
+    image = facts.target.image if facts.target is not None else None
+    concern = images.warning(images.Image.parse(image)) if image is not None else None
+    if concern is not None:
+        message = f"{message}, but the image has a flaw: {concern}"
+    return Condition(ConditionType.CONFIG_VALID, ConditionStatus.TRUE, Reason.VALID, message)
 
 
 def _model_loaded(facts: Assessment) -> Condition:

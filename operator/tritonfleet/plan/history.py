@@ -29,7 +29,7 @@ def _entry(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, 
         "number": revision.number,
         "outcome": _outcome(facts, revision, remembered).value,
         "created": revision.created,
-        "image": _image(revision) or remembered.get("image"),
+        "image": revision.image or remembered.get("image"),
         "modelDigest": _model_digest(revision.pods) or remembered.get("modelDigest"),
         "retiredAt": _retired_at(facts, revision),
     }
@@ -48,13 +48,6 @@ def _outcome(facts: Assessment, revision: KnownRevision, remembered: Mapping[str
 def _retired_at(facts: Assessment, revision: KnownRevision) -> str | None:
     since = facts.tracks.retiring.get(revision.hash)
     return since.isoformat(timespec="seconds").replace("+00:00", "Z") if since is not None else None
-
-
-def _image(revision: KnownRevision) -> str | None:
-    if revision.deployment is None:
-        return None
-    containers = revision.deployment["spec"]["template"]["spec"]["containers"]
-    return next((container["image"] for container in containers if container["name"] == "triton"), None)
 
 
 def _model_digest(pods: tuple[Manifest, ...]) -> str | None:

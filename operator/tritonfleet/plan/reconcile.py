@@ -68,12 +68,21 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
     if wanted is not None:
         number = revisions.next_number(known, wanted.hash)
         desired.extend(revision_children(deployment, wanted, number, replicas))
-    if serves is not None and serves != target and known[serves].record is not None:
-        frozen = revision_from(known[serves].record or {})
-        desired.extend(revision_children(deployment, frozen, known[serves].number, replicas))
+    if serves is not None and serves != target:
+        desired.extend(_old_children(deployment, known[serves], replicas))
     if serves is not None:
         desired.extend(shared_children(deployment, serves, observed.defaults))
     return _Decision(deployment, known, tracks, tuple(desired), problem, linger)
+
+
+def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
+    """Return the children of a revision that serves without being wanted; what cannot be read back is left alone."""
+    if old.record is None:
+        return ()
+    try:
+        return revision_children(deployment, revision_from(old.record), old.number, replicas)
+    except InvalidSpec:
+        return ()
 
 
 def _wanted_revision(
@@ -82,11 +91,11 @@ def _wanted_revision(
     """Return the revision of the spec, as first written if it was written before, or why there is none."""
     try:
         wanted = build_revision(deployment, observed.defaults)
+        existing = known.get(wanted.hash)
+        if existing is not None and existing.record is not None:
+            wanted = revision_from(existing.record)
     except InvalidSpec as problem:
         return None, problem
-    existing = known.get(wanted.hash)
-    if existing is not None and existing.record is not None:
-        return revision_from(existing.record), None
     return wanted, None
 
 

@@ -41,6 +41,14 @@ class KnownRevision:
         created: str | None = holder["metadata"].get("creationTimestamp")
         return created
 
+    @property
+    def image(self) -> str | None:
+        """The image that its Triton runs."""
+        if self.deployment is None:
+            return None
+        containers = self.deployment["spec"]["template"]["spec"]["containers"]
+        return next((container["image"] for container in containers if container["name"] == "triton"), None)
+
     def carries(self, replicas: int) -> bool:
         """Tell whether it can take the load of `replicas` pods, by a count that is not out of date."""
         if self.deployment is None:

@@ -217,6 +217,27 @@ def test_an_edited_config_map_is_replaced_because_it_cannot_be_changed(world: An
     assert "evil" not in json.dumps(world.children[target])
 
 
+def test_a_record_of_a_newer_operator_stops_the_spec_but_not_what_serves(world: Any) -> None:
+    world.settle()
+    old = world.serving()
+    world.make_ready(old)
+    world.settle()
+    world.children[ChildId("ControllerRevision", names.revision_name("m", old))]["data"]["format"] = 99
+    assert (world.plan().applies, world.plan().deletes) == ((), ())
+    world.settle()
+    assert "upgrade the operator" in world.condition("ConfigValid")[2]
+    world.edit(model={"uri": "s3://models/m/2"})
+    world.settle()
+    assert (world.serving(), world.condition("Available")[0]) == (old, "True")
+
+
+def test_an_image_with_a_known_flaw_is_warned_of(world: Any) -> None:
+    world.edit(server={"image": {"tag": "25.10-py3"}})
+    world.settle()
+    assert world.condition("ConfigValid")[0] == "True"
+    assert "use 26.04 or later" in world.condition("ConfigValid")[2]
+
+
 def test_old_records_beyond_the_limit_go(world: Any) -> None:
     world.edit(rollout={"revisionHistoryLimit": 1})
     for version in range(1, 5):
