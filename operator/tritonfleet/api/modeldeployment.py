@@ -28,8 +28,7 @@ class ModelDeploymentSpec(ApiModel):
             "!has(self.instances) || self.instances.all(i, !has(i.gpus)"
             " || i.gpus.all(gpu, gpu < self.server.gpu.count))",
             "must only use GPUs of the pod, numbered from 0 and below `server.gpu.count`",
-            got="self.instances.filter(i, has(i.gpus)).map(i, i.gpus.filter(gpu, gpu >= self.server.gpu.count))"
-            ".filter(gpus, size(gpus) > 0)[0][0]",
+            got="self.instances.filter(i, has(i.gpus) && i.gpus.exists(gpu, gpu >= self.server.gpu.count))[0].gpus",
             at=".instances",
         ),
         rule(

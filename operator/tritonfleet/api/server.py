@@ -17,7 +17,7 @@ from tritonfleet.api.base import (
     quantity,
     text,
 )
-from tritonfleet.api.cel import Rule, cel_list, rule
+from tritonfleet.api.cel import Rule, rule
 from tritonfleet.api.environment import EnvironmentVariable
 from tritonfleet.api.placement import Affinity, Toleration, TopologySpread
 from tritonfleet.api.reserved import OWNED_FLAGS
@@ -143,6 +143,8 @@ class Resources(ApiModel):
     """What each pod may use at most."""
 
 
+_FLAG = "^--[a-z0-9-]+"
+
 ServerArgument = Annotated[
     str,
     text(
@@ -153,8 +155,9 @@ ServerArgument = Annotated[
             got="self",
         ),
         rule(
-            f"!{cel_list(OWNED_FLAGS)}.exists(flag, flag.startsWith(self.find('^--[a-z0-9-]+')))"
-            " || self.find('^--[a-z0-9-]+') == ''",
+            # Triton completes a flag that is cut short, and each text that starts with -- and stands in the list
+            # is the start of one.
+            f"self.find('{_FLAG}') == '' || !'{' '.join(OWNED_FLAGS)}'.contains(self.find('{_FLAG}'))",
             "must not be a flag that the operator sets itself, also not abbreviated: remove it",
             got="self",
         ),
