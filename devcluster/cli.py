@@ -92,7 +92,7 @@ def _status(_chosen: argparse.Namespace) -> int:
         print("down")
         return 1
     wrong = found.complaints()
-    for name in sorted({*cluster.PROCESSES, *found.registry.names()}):
+    for name in sorted({*cluster.PROCESSES, *found.registry.recorded()}):
         print(f"{name:26} {wrong.get(name, 'well')}")
     print(f"{'server':26} {found.slot.server}\n{'kubeconfig':26} {found.kubeconfig}")
     if wrong:

@@ -62,7 +62,8 @@ class Cluster:
 
     def complaints(self) -> dict[str, str]:
         """What is wrong: name of a process -> why; empty when all is well."""
-        return health.complaints(self.slot, self.registry, PROCESSES)
+        names = {*PROCESSES, *self.registry.recorded()}
+        return health.complaints(self.slot, self.registry, sorted(names))
 
     def load_image(self, archive: Path, progress: Progress | None = None) -> list[str]:
         """Import a docker-archive unless its images are there already; returns their references."""
@@ -129,6 +130,7 @@ def _start(cluster: Cluster, pause: images.Archive, *, gpus: int, bench: bool, p
         Node(state, slot, registry, gpus).ensure(api)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_until("the default service account", lambda: api.exists(account), 30)
+        registry.revive()
         wait_until("a cluster whose every part is well", lambda: not cluster.complaints(), 60, "See `status`.")
 
 

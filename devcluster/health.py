@@ -3,6 +3,7 @@
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 
 from devcluster.processes import Registry
 from devcluster.slots import Slot
@@ -16,7 +17,7 @@ _CHECKS = {
 }
 
 
-def complaints(slot: Slot, registry: Registry, names: tuple[str, ...]) -> dict[str, str]:
+def complaints(slot: Slot, registry: Registry, names: Iterable[str]) -> dict[str, str]:
     """Name of each process that is not well -> what is wrong; empty when all is."""
     found = {}
     for name in names:

@@ -90,7 +90,7 @@ def python_base(progress: Progress) -> Archive:
 def pause(progress: Progress) -> Archive:
     """The image of the process that holds a pod's namespaces."""
     binary = gobuild.build(gobuild.PAUSE, progress) / "pause"
-    return from_files(PAUSE_IMAGE, {"pause": binary}, ["/pause"])
+    return from_files(PAUSE_IMAGE, {"pause": binary}, ["/pause"], progress)
 
 
 def triton(progress: Progress) -> Archive:
@@ -98,27 +98,34 @@ def triton(progress: Progress) -> Archive:
     return build(TRITON_IMAGE, SOURCES / "triton-cpu" / "Containerfile", SOURCES / "triton-cpu", (), progress)
 
 
-def from_files(reference: str, files: dict[str, Path], entrypoint: Sequence[str]) -> Archive:
-    """An image FROM scratch of these files (path inside -> file here), written without any tool."""
-    parts: list[str | bytes | Path] = []
+def from_files(reference: str, files: dict[str, Path], entrypoint: Sequence[str], progress: Progress) -> Archive:
+    """Pack an image FROM scratch of these files: path inside -> file here."""
+    parts: list[str | Path] = []
     for name in sorted(files):
         parts += [name, files[name]]
     archive = _archive(reference, content_key(*parts, repr(list(entrypoint))))
-    if archive.path.exists():
-        return archive
-    containerfile = "FROM scratch\nCOPY . /\nENTRYPOINT " + json.dumps(list(entrypoint)) + "\n"
+    with locked(archive.path.with_suffix(".lock")):
+        if not archive.path.exists():
+            with progress.step(f"packing image {reference}"):
+                _pack(archive, files, entrypoint)
+    return archive
+
+
+def _pack(archive: Archive, files: dict[str, Path], entrypoint: Sequence[str]) -> None:
     folder = archive.path.with_suffix(".context")
     shutil.rmtree(folder, ignore_errors=True)
     for name, source in files.items():
         target = folder / "root" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-    (folder / "Containerfile").write_text(containerfile)
-    run(*_buildah("bud"), "--isolation", "chroot", "--format", "docker", "-f", folder / "Containerfile",
-        "-t", reference, folder / "root")  # fmt: skip
-    _push(reference, archive.path)
+    containerfile = folder / "Containerfile"
+    containerfile.write_text(f"FROM scratch\nCOPY . /\nENTRYPOINT {json.dumps(list(entrypoint))}\n")
+    run(
+        *(*_buildah("bud"), "--isolation", "chroot", "--format", "docker"),
+        *("-f", containerfile, "-t", archive.reference, folder / "root"),
+    )
+    _push(archive.reference, archive.path)
     shutil.rmtree(folder)
-    return archive
 
 
 def _full(tag: str) -> str:

@@ -66,10 +66,19 @@ class Registry:
             last = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
             raise DevclusterError(f"{name} ended by itself; the last lines of {log}:\n" + "\n".join(last))
 
+    def recorded(self) -> list[str]:
+        """Every name that was started and not stopped since, whether or not it still runs."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
     def names(self) -> list[str]:
         """Every name with a live process."""
-        found = sorted(path.stem for path in self.folder.glob("*.json"))
-        return [name for name in found if self.find(name)]
+        return [name for name in self.recorded() if self.find(name)]
+
+    def revive(self) -> None:
+        """Start whatever was recorded and has died, with the command it was started with."""
+        for name in self.recorded():
+            if self.find(name) is None:
+                self.ensure(name, json.loads((self.folder / f"{name}.json").read_text())["command"])
 
     def ensure(self, name: str, command: Sequence[str | Path]) -> bool:
         """Start the process unless it runs with this very command; returns whether it was started."""

@@ -41,6 +41,7 @@ def _helm_command(cluster: Cluster) -> list[str]:
         str(cluster.helm),
         *("upgrade", "--install", RELEASE, str(CHECKOUT / "charts" / "tritonfleet")),
         *("--namespace", NAMESPACE, "--create-namespace"),
-        *("--wait", "--timeout", f"{READY_SECONDS_MAX}s"),
+        # The CRD may be there already, from a `kubectl apply` or from an installation in another namespace.
+        *("--take-ownership", "--wait", "--timeout", f"{READY_SECONDS_MAX}s"),
         *settings,
     ]

@@ -34,7 +34,7 @@ _COREFILE = """cluster.local:53 in-addr.arpa:53 {
 def start(cluster: Cluster, progress: Progress) -> list[str]:
     """Build and deploy CoreDNS, and wait until it answers."""
     binary = gobuild.build(gobuild.COREDNS, progress) / "coredns"
-    cluster.load_image(images.from_files(IMAGE, {"coredns": binary}, ["/coredns"]).path, progress)
+    cluster.load_image(images.from_files(IMAGE, {"coredns": binary}, ["/coredns"], progress).path, progress)
     with progress.step("starting CoreDNS"):
         for path, manifest in _manifests(cluster.slot.service_address(10)):
             cluster.api.apply(path, manifest)
