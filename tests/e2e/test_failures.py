@@ -1,0 +1,164 @@
+"""What goes wrong in a real pod is named in the condition, in words a person can act on, soon after it is known."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from devcluster.release import TRITON_IMAGE
+
+KNOWN_WITHIN_SECONDS = 10
+GIVE_UP_SECONDS = 90
+
+ECHO = """
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        {initialize}
+
+    def execute(self, requests):
+        inputs = [pb.get_input_tensor_by_name(request, "IN").as_numpy() for request in requests]
+        return [pb.InferenceResponse([pb.Tensor("OUT", array)]) for array in inputs]
+"""
+TENSORS = {
+    "inputs": [{"name": "IN", "dataType": "FP32", "dims": [4]}],
+    "outputs": [{"name": "OUT", "dataType": "FP32", "dims": [4]}],
+}
+
+
+def python_model(place: Any, initialize: str = "pass") -> dict[str, Any]:
+    uri = place.upload("echo", {"1/model.py": ECHO.format(initialize=initialize).encode()})
+    return {
+        "model": {"uri": uri, "backend": "python", "credentialsSecretName": "model-store", **TENSORS},
+        "server": {"gpu": {"count": 1}},
+    }
+
+
+def said_in_time(place: Any, name: str, reason: str, knows: Callable[[dict[str, Any]], bool]) -> str:
+    """Wait until `Ready` gives the reason; return its message once it came soon enough after a pod showed the cause."""
+    start, known = time.monotonic(), None
+    while place.condition(name, "Ready")["reason"] != reason:
+        if known is None and any(knows(pod) for pod in place.list("pods")):
+            known = time.monotonic()
+        waited = time.monotonic() - (known or start)
+        limit = GIVE_UP_SECONDS if known is None else KNOWN_WITHIN_SECONDS
+        assert waited < limit, f"not {reason} but {place.condition(name, 'Ready')}"
+        time.sleep(0.2)
+    assert place.condition(name, "Ready")["status"] == "False"
+    return str(place.condition(name, "Ready")["message"])
+
+
+def container_ended(name: str) -> Callable[[dict[str, Any]], bool]:
+    def knows(pod: dict[str, Any]) -> bool:
+        status = pod["status"]
+        containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+        states = [one.get(key, {}) for one in containers if one["name"] == name for key in ("state", "lastState")]
+        return any(state.get("terminated", {}).get("exitCode", 0) != 0 for state in states)
+
+    return knows
+
+
+def container_waits(*reasons: str) -> Callable[[dict[str, Any]], bool]:
+    def knows(pod: dict[str, Any]) -> bool:
+        status = pod["status"]
+        containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+        return any(one.get("state", {}).get("waiting", {}).get("reason") in reasons for one in containers)
+
+    return knows
+
+
+def unschedulable(pod: dict[str, Any]) -> bool:
+    return any(one.get("reason") == "Unschedulable" for one in pod["status"].get("conditions", ()))
+
+
+def test_a_python_model_serves(place: Any) -> None:
+    place.apply("echo", python_model(place))
+    place.wait_ready("echo")
+
+
+def test_a_model_whose_code_raises_is_quoted_with_its_line(place: Any) -> None:
+    place.apply("echo", python_model(place, "raise RuntimeError('weights are for another architecture')"))
+    message = said_in_time(place, "echo", "ModelLoadFailed", container_ended("triton"))
+    assert "RuntimeError: weights are for another architecture" in message
+    assert re.search(r"model\.py, line \d+", message)
+    assert place.condition("echo", "ModelLoaded")["status"] == "False"
+    place.wait("a second failure needs a person", lambda: place.condition("echo", "Stalled")["status"] == "True")
+
+
+def test_a_model_without_its_file_is_said_to_lack_it(place: Any) -> None:
+    spec = python_model(place)
+    spec["model"]["uri"] = place.upload("empty", {"1/readme.txt": b"no model here"})
+    place.apply("echo", spec)
+    message = said_in_time(place, "echo", "ModelLoadFailed", container_ended("triton"))
+    assert "model.py" in message
+
+
+def test_a_type_that_contradicts_the_model_is_named(place: Any, digits: Any) -> None:
+    digits["model"]["inputs"] = [{"name": "X", "dataType": "INT64", "dims": [64]}]
+    place.apply("digits", digits)
+    message = said_in_time(place, "digits", "ModelLoadFailed", container_ended("triton"))
+    assert "INT64" in message
+    assert "'X'" in message
+
+
+def test_a_bucket_that_does_not_exist_fails_the_fetch(place: Any, digits: Any) -> None:
+    digits["model"]["uri"] = "s3://nobody-made-this-bucket/model"
+    place.apply("digits", digits)
+    message = said_in_time(place, "digits", "FetchFailed", container_ended("fetch"))
+    assert "nobody-made-this-bucket" in message
+
+
+def test_other_bytes_than_the_digest_promises_are_refused(place: Any, digits: Any) -> None:
+    digits["model"]["digest"] = f"sha256:{'0' * 64}"
+    place.apply("digits", digits)
+    message = said_in_time(place, "digits", "FetchFailed", container_ended("fetch"))
+    assert "0" * 64 in message
+
+
+def test_a_missing_secret_is_named(place: Any, digits: Any) -> None:
+    digits["model"]["credentialsSecretName"] = "not-there"
+    place.apply("digits", digits)
+    message = said_in_time(place, "digits", "ContainerNotCreated", container_waits("CreateContainerConfigError"))
+    assert '"not-there" not found' in message
+
+
+def test_an_image_nobody_has_is_named(place: Any, digits: Any) -> None:
+    digits["server"]["image"] = {"repository": "registry.invalid/tritonserver", "tag": "26.11-py3"}
+    place.apply("digits", digits)
+    message = said_in_time(place, "digits", "ImagePullFailed", container_waits("ErrImagePull", "ImagePullBackOff"))
+    assert "registry.invalid/tritonserver:26.11-py3" in message
+
+
+def test_a_full_gpu_pool_is_counted_and_left_again_when_a_gpu_frees(place: Any, digits: Any) -> None:
+    """The node has eight GPUs, and others may use some: two ModelDeployments of five never fit."""
+    digits["server"]["gpu"]["count"] = 5
+    place.apply("first", digits)
+    place.wait_ready("first")
+    place.apply("second", digits)
+    message = said_in_time(place, "second", "WaitingForGPU", unschedulable)
+    counted = re.fullmatch(r"needs 5 nvidia\.com/gpu, ([0-3]) free on 1 matching node", message)
+    assert counted, message
+    assert place.condition("second", "CapacityAvailable")["status"] == "False"
+    short_by = 5 - int(counted[1])
+    assert place.get("mdep", "second")["status"]["gpu"] == {"requested": 5, "waiting": 5, "shortBy": short_by}
+    place.kubectl("delete", "mdep", "first")
+    place.wait_ready("second")
+
+
+def test_a_bad_update_leaves_the_old_revision_serving(place: Any, digits: Any) -> None:
+    place.apply("digits", digits)
+    place.wait_ready("digits")
+    place.patch("digits", {"model": {"uri": "s3://nobody-made-this-bucket/model"}})
+    said_in_time(place, "digits", "FetchFailed", container_ended("fetch"))
+    assert place.condition("digits", "Available")["status"] == "True"
+    generation = place.patch("digits", {"model": {"uri": digits["model"]["uri"]}})
+    place.wait_ready("digits", generation)
+
+
+def test_the_images_of_these_tests_are_the_local_ones(place: Any, digits: Any) -> None:
+    place.apply("digits", digits)
+    place.wait_ready("digits")
+    containers = place.list("pods")[0]["spec"]["containers"]
+    assert [one["image"] for one in containers] == [TRITON_IMAGE]
