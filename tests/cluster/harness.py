@@ -26,7 +26,7 @@ from tritonfleet.settings import Settings, from_environment
 CHILD_KINDS = tuple(resource.kind for resource in CHILDREN)
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
-Fault = Callable[[str, str, int], Awaitable[None] | None]
+Fault = Callable[[str, str, int], Awaitable[object] | None]
 """Called with the method, the kind and how many writes came before; may raise or wait."""
 
 

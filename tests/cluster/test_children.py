@@ -180,7 +180,7 @@ async def _empty(world) -> bool:
     return not await world.children()
 
 
-FOREIGN = {
+FOREIGN: dict[str, dict[str, object]] = {
     "Service": {"spec": {"ports": [{"name": "mine", "port": 1234}]}},
     "PodDisruptionBudget": {"spec": {"selector": {"matchLabels": {"app": "mine"}}}},
 }

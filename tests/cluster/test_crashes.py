@@ -105,7 +105,7 @@ async def _play(control_plane, cluster, story: str, *, killed_after: int | None)
 def _operator(control_plane, world: World, identity: str, killed_after: int | None = None) -> RunningOperator:
     """Start an operator; each has a lease of its own, so that a successor need not wait for a dead one's to expire."""
 
-    def die(_method: str, _kind: str, number: int) -> Awaitable[None] | None:
+    def die(_method: str, _kind: str, number: int) -> Awaitable[object] | None:
         if number != killed_after:
             return None
         # The write has taken effect, but nobody hears the answer, and nothing follows it.
@@ -139,5 +139,5 @@ async def _steady_state(world: World) -> Any:
 
 def _difference(outcome: Any, wanted: Any) -> str:
     """Return only the lines in which two end states differ."""
-    texts = [json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, outcome)]
-    return "\n".join(line for line in difflib.unified_diff(*texts, "undisturbed", "killed", lineterm=""))
+    before, after = (json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, outcome))
+    return "\n".join(difflib.unified_diff(before, after, "undisturbed", "killed", lineterm=""))

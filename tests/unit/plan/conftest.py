@@ -114,7 +114,7 @@ class World:
         existing = self.children.get(target)
         fresh = copy.deepcopy(manifest)
         self.uids += existing is None
-        kept = (
+        kept: Manifest = (
             existing["metadata"]
             if existing
             else {"uid": f"uid-{self.uids}", "creationTimestamp": "2026-01-01T12:00:00Z"}
