@@ -27,9 +27,17 @@ PORTS = (8000, 8001)
 class Ground(Protocol):
     """A cluster, a place for models that its pods reach, and a way to its Services."""
 
-    workspace: Path
-    kubectl: list[str]
-    farewell: str
+    @property
+    def workspace(self) -> Path:
+        """A folder for what the demo makes."""
+
+    @property
+    def kubectl(self) -> list[str]:
+        """How kubectl is called for this cluster and the demo's namespace."""
+
+    @property
+    def farewell(self) -> str:
+        """How to clean up."""
 
     def install_operator(self) -> None:
         """Install or upgrade the operator and wait until it is ready."""
