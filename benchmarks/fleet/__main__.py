@@ -1,0 +1,41 @@
+"""How fast a fleet of ModelDeployments is served, and what it costs, beside the floor measured in the same run.
+
+`make bench-fleet`. Nodes and pods are simulated by kwok; the API server, etcd, the scheduler, the controllers and the
+operator are real and share this machine.
+"""
+
+import argparse
+import asyncio
+import signal
+import tempfile
+from pathlib import Path
+
+from benchmarks.fleet.control_plane import build
+from benchmarks.fleet.measure import Fleet, Routine, measure_fleet
+from benchmarks.fleet.summary import NOTES, bars, tables
+from benchmarks.results import report
+from devcluster.progress import Progress
+
+
+def main() -> None:
+    """Measure every size asked for and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[200, 1000], help="ModelDeployments created at once")
+    parser.add_argument("--changed", type=int, default=100, help="of the largest fleet, changed at once")
+    parser.add_argument("--idle-seconds", type=float, default=300.0, help="how long the largest fleet is left alone")
+    arguments = parser.parse_args()
+    # A benchmark that is told to end takes its cluster with it, as it does on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress = Progress(total=len(arguments.sizes))
+    build(progress)
+    fleets: list[Fleet] = []
+    for size in arguments.sizes:
+        log = Path(tempfile.gettempdir()) / f"tritonfleet-bench-fleet-{size}.log"
+        with progress.step(f"{size} ModelDeployments (the operator's log: {log})"):
+            routine = Routine(arguments.idle_seconds, arguments.changed) if size == max(arguments.sizes) else None
+            fleets.append(asyncio.run(measure_fleet(size, routine, log)))
+    report("fleet", tables(fleets), bars(fleets), NOTES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What the measurements come to: tables, bars, and the notes without which neither means much."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fleet.manifests import fleet_names
+from benchmarks.fleet.measure import Fleet, Floor, Life
+from benchmarks.results import Bar, Row, Table, quantile
+
+FLOOR_FACTOR = 1.5
+REQUESTS_BEYOND_CHILDREN = 4
+CHANGE_SECONDS = 2.0
+IDLE_CORE_PERCENT = 3.0
+KSERVE = {
+    "what": "KServe's Go controller (not measured here)",
+    "size": 1000,
+    "to Deployment p95 s": 23,
+    "to Ready p95 s": 236,
+    "requests each": 35,
+    "peak MiB": 161,
+}
+NOTES = (Path(__file__).parent / "notes.md").read_text()
+
+
+def tables(fleets: Sequence[Fleet]) -> list[Table]:
+    """Return what was measured."""
+    times = [row for fleet in fleets for row in _time_rows(fleet)]
+    requests = [row for fleet in fleets for row in _request_rows(fleet)]
+    return [
+        Table("Creation", [*times, KSERVE]),
+        Table("Rest and change", [_life_row(fleet.size, fleet.life) for fleet in fleets if fleet.life is not None]),
+        Table("Requests for each ModelDeployment from create to Ready", requests),
+    ]
+
+
+def bars(fleets: Sequence[Fleet]) -> list[Bar]:
+    """Return every promise with what was measured of it."""
+    return [bar for fleet in fleets for bar in _bars(fleet)]
+
+
+def _bars(fleet: Fleet) -> Iterator[Bar]:
+    creation, of = fleet.creation, f"{fleet.size:,} created at once"
+    limit = FLOOR_FACTOR * min(quantile(floor.deployment_seconds, 0.95) for floor in fleet.floors)
+    yield Bar(f"{of}: p95 to Deployment", quantile(creation.deployment_seconds, 0.95), "s", limit)
+    allowed = fleet.children + REQUESTS_BEYOND_CHILDREN
+    yield Bar(
+        f"{of}: most API requests for one, from create to Ready",
+        fleet.creation.audited.most_of(fleet_names(fleet.size)),
+        "requests",
+        allowed,
+    )
+    yield Bar(f"{of}: mean API requests for each, by the operator's count", _mean_counted(fleet), "requests", allowed)
+    if fleet.life is not None:
+        yield from _life_bars(fleet.size, fleet.life)
+
+
+def _life_bars(size: int, life: Life) -> Iterator[Bar]:
+    change = f"{len(life.change_seconds)} of {size:,} changed at once: p95 to the new Deployment"
+    yield Bar(change, quantile(life.change_seconds, 0.95), "s", CHANGE_SECONDS, strict=True)
+    idle = f"{size:,} idle for {life.idle.seconds:.0f} s"
+    yield Bar(f"{idle}: writes but of the Lease", life.idle.writes, "writes", 0)
+    yield Bar(f"{idle}: processor", 100 * life.idle.core_share, "% of a core", IDLE_CORE_PERCENT, strict=True)
+
+
+def _time_rows(fleet: Fleet) -> Iterator[Row]:
+    for floor in fleet.floors:
+        yield _floor_row(fleet.size, floor)
+    creation = fleet.creation
+    yield {
+        "what": "Tritonfleet",
+        "size": fleet.size,
+        **_spread("to Deployment", creation.deployment_seconds),
+        **_spread("to Ready", creation.ready_seconds),
+        "requests each": _mean_audited(fleet),
+        "CPU s": creation.cpu_seconds,
+        "peak MiB": creation.peak_memory_mib,
+    }
+
+
+def _floor_row(size: int, floor: Floor) -> Row:
+    return {
+        "what": f"floor, {floor.in_flight} in flight",
+        "size": size,
+        **_spread("to Deployment", floor.deployment_seconds),
+        "objects": floor.objects,
+        "objects/s": floor.objects / floor.seconds,
+    }
+
+
+def _life_row(size: int, life: Life) -> Row:
+    return {
+        "size": size,
+        "idle s": life.idle.seconds,
+        "writes": life.idle.writes,
+        "% of a core": 100 * life.idle.core_share,
+        "then changed": len(life.change_seconds),
+        **_spread("to new Deployment", life.change_seconds),
+    }
+
+
+def _request_rows(fleet: Fleet) -> Iterator[Row]:
+    for (verb, resource), count in sorted(fleet.creation.audited.by_verb_and_resource.items()):
+        yield {"size": fleet.size, "by": "audit log", "verb": verb, "kind": resource, "each": count / fleet.size}
+    for (method, kind), count in sorted(fleet.creation.counted.items()):
+        yield {"size": fleet.size, "by": "operator", "verb": method, "kind": kind, "each": count / fleet.size}
+
+
+def _mean_audited(fleet: Fleet) -> float:
+    totals = fleet.creation.audited.by_verb_and_resource
+    return sum(count for (_, resource), count in totals.items() if resource != "leases") / fleet.size
+
+
+def _mean_counted(fleet: Fleet) -> float:
+    return sum(count for (_, kind), count in fleet.creation.counted.items() if kind != "Lease") / fleet.size
+
+
+def _spread(title: str, seconds: Sequence[float]) -> Mapping[str, Any]:
+    shares = {"p50": 0.5, "p95": 0.95, "max": 1.0}
+    return {f"{title} {name} s": quantile(seconds, share) for name, share in shares.items()}
