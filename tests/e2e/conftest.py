@@ -1,4 +1,4 @@
-"""The real thing: this machine's Kubernetes, the operator installed by its chart, real Triton pods, a real S3 server."""
+"""The real thing: this machine's Kubernetes, the operator installed by its chart, Triton pods and an S3 server."""
 
 import json
 import runpy
@@ -16,6 +16,7 @@ from devcluster import cluster as local_cluster
 from devcluster import release
 from devcluster.addons import s3
 from devcluster.cluster import Cluster
+from devcluster.progress import Progress
 
 Body = dict[str, Any]
 POLL_SECONDS = 0.2
@@ -59,8 +60,9 @@ class Place:
     def get(self, kind: str, name: str) -> Body:
         return dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))
 
-    def list(self, kind: str, labels: str = "") -> list[Body]:
-        return list(json.loads(self.kubectl("get", kind, "-l", labels, "-o", "json"))["items"])
+    def list(self, kind: str, labels: str = "", *, everywhere: bool = False) -> list[Body]:
+        where = ["--all-namespaces"] if everywhere else []
+        return list(json.loads(self.kubectl("get", kind, *where, "-l", labels, "-o", "json"))["items"])
 
     def condition(self, name: str, type_: str) -> Body:
         conditions = self.get("mdep", name).get("status", {}).get("conditions", ())
@@ -111,7 +113,7 @@ def local() -> Cluster:
 @pytest.fixture(scope="session")
 def store(local: Cluster) -> s3.Store:
     """The S3 server that pods reach."""
-    return s3.ensure(local)
+    return s3.ensure(local, Progress())
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ _DEFAULT_FILES: Final = {
     "dali": ("model.dali", (".dali",)),
 }
 """Per backend: the file that it loads, and the suffixes under which people keep it."""
+_ONE_FILE_BACKENDS: Final = frozenset({"onnxruntime", "openvino", "python", "dali"})
+"""Backends that have no other way to find their model than by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def laid_out(paths: Collection[str], hints: Hints, *, uri: str) -> dict[str, str
     _check_conflicts(used, uri)
     versions = {top for path in used if "/" in path and _VERSION.fullmatch(top := path.partition("/")[0])}
     if versions:
+        _check_newest(max(versions, key=int), used, hints, uri)
         return {path: path for path in used}
     bare = [path for path in used if path != CONFIG]
     if not bare:
@@ -65,6 +68,18 @@ def laid_out(paths: Collection[str], hints: Hints, *, uri: str) -> dict[str, str
     if all(_beside_versions(path, hints) for path in bare):
         raise FetchFailed(f"{uri}: no model file there, only labels or warm-up data; add the model's own file")
     return placed | {path: path for path in used if path == CONFIG}
+
+
+def _check_newest(version: str, paths: Collection[str], hints: Hints, uri: str) -> None:
+    """Raise FetchFailed when the newest version lacks its model: Triton's Python backend would wait for it for ever."""
+    if hints.default_file or hints.backend not in _ONE_FILE_BACKENDS:
+        return
+    wanted = f"{version}/{_DEFAULT_FILES[hints.backend][0]}"
+    if not any(path == wanted or path.startswith(f"{wanted}/") for path in paths):
+        raise FetchFailed(
+            f"{uri}: there is no {wanted}, which the {hints.backend} backend loads; add it, or set "
+            "modelConfig.default_model_filename to the file that is the model"
+        )
 
 
 def _beside_versions(path: str, hints: Hints) -> bool:

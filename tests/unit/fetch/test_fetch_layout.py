@@ -125,3 +125,17 @@ def test_what_is_no_model_is_refused_with_the_remedy(paths, words):
 )
 def test_an_archive_may_wrap_its_files_in_one_folder(paths, wrapper):
     assert without_wrapper(paths) == wrapper
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted"), [("python", "12/model.py"), ("onnxruntime", "12/model.onnx"), ("openvino", "12/model.xml")]
+)
+def test_the_newest_version_must_have_the_file_that_the_backend_loads(backend, wanted):
+    with pytest.raises(FetchFailed, match=f"there is no {wanted}"):
+        laid("2/model.py", "2/model.onnx", "2/model.xml", "12/readme.txt", backend=backend)
+    assert laid("12/other", backend=backend, default_file="other") == {"12/other": "12/other"}
+    assert laid("2/readme.txt", f"{wanted}/part", backend=backend)
+
+
+def test_a_backend_of_ones_own_may_keep_its_model_under_any_name():
+    assert laid("1/weights", backend="mine") == {"1/weights": "1/weights"}

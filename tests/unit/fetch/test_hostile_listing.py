@@ -78,8 +78,8 @@ def test_a_key_that_is_a_file_and_a_folder_is_named(https, fetch):
 
 def test_a_source_tidied_up_after_a_failure_is_fetched_by_the_next_attempt(https, fetch):
     https.etag = '"e"'
-    https.listing = listing("m/1/a", "m/1/a/b")
-    https.files |= {"/b/m/1/a": b"weights", "/b/m/1/a/b": b"weights"}
+    https.listing = listing("m/1/model.onnx", "m/1/model.onnx/b")
+    https.files |= {"/b/m/1/model.onnx": b"weights", "/b/m/1/model.onnx/b": b"weights"}
     assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).code == 1
-    https.listing = listing("m/1/a/b")
-    assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).files() == {"1/a/b": b"weights"}
+    https.listing = listing("m/1/model.onnx/b")
+    assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).files() == {"1/model.onnx/b": b"weights"}

@@ -16,7 +16,8 @@ def test_the_script_of_the_page_computes_the_digest_that_the_fetch_reports(fetch
         "labels.txt",
         "1/model.onnx",
         "1/model.onnx.data",
-        "10/a b/model.onnx",
+        "10/model.onnx",
+        "10/a b/weights",
         "configs/x.pbtxt",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
