@@ -22,6 +22,7 @@ def control_plane(tmp_path_factory) -> Iterator[ControlPlane]:
     try:
         plane.start()
         asyncio.run(_install_crds(plane.kubeconfig))
+        plane.start_controllers()
         yield plane
     finally:
         plane.stop()

@@ -31,7 +31,7 @@ class ControlPlane:
         self.kubeconfig = self.kubeconfig_for(self.port)
 
     def start(self) -> None:
-        """Build what is not built, start everything and wait for the API server."""
+        """Build what is not built, start etcd and the API server, and wait for the latter."""
         progress = Progress(stream=sys.stderr)
         for module in (gobuild.ETCD, gobuild.KUBERNETES):
             gobuild.build(module, progress)
@@ -51,6 +51,9 @@ class ControlPlane:
             "--log-level=warn",
         )
         self.start_apiserver()
+
+    def start_controllers(self) -> None:
+        """Start the controllers; the garbage collector knows at once only the kinds that are there by now."""
         self._spawn(
             gobuild.KUBERNETES.path("kube-controller-manager"),
             f"--kubeconfig={self.kubeconfig}",

@@ -49,7 +49,8 @@ class Executor:
             answer = await (self._update(key, apply) if apply.exists else self._create(key, apply))
         except Refused as refusal:
             message = f"{apply.target.kind} '{apply.target.name}' was refused by the API server: {refusal.message}"
-            raise WriteRefused(WriteFailure(apply.target, Reason.WRITE_REFUSED, message)) from refusal
+            reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in refusal.message else Reason.WRITE_REFUSED
+            raise WriteRefused(WriteFailure(apply.target, reason, message)) from refusal
         self._telemetry.wrote(key)
         self._store.put(answer)
 

@@ -99,18 +99,25 @@ class Worker:
             self._telemetry.forget(key)
             return None
         try:
-            observed, plan = await self._write(key, observed)
+            settled = await self._write(key, observed)
         except WriteRefused as refused:
             await self._report(key, refused.failure)
             raise
+        if settled is None:
+            return 0.0
+        observed, plan = settled
         await self._tell(key, observed.body, plan)
         if plan.requeue_after_seconds < self._resync_seconds:
             return plan.requeue_after_seconds
         # Spread, so that a thousand objects that were created together are not looked at together.
         return self._resync_seconds * random.uniform(0.8, 1.0)  # noqa: S311
 
-    async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan]:
-        """Carry out one plan after the other until one asks for no write; return it and what it was made from."""
+    async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan] | None:
+        """Carry out one plan after the other until one asks for no write; return it and what it was made from.
+
+        None once children have been created while other keys are due: what those lack matters more than what this
+        one's status says, which is written when its turn comes again, and may by then have become Ready at once.
+        """
         for _ in range(MAX_ROUNDS):
             plan = self._decide(observed, self._now())
             if not plan.applies and not plan.deletes:
@@ -120,6 +127,8 @@ class Worker:
             await self._executor.apply(key, plan.applies)
             if plan.deletes:
                 await self._executor.delete(key, observed.body, plan.deletes)
+            elif len(self._queue.schedule) and not any(apply.exists for apply in plan.applies):
+                return None
             latest = await self._observer.observe(key)
             if latest is None:
                 raise Conflict("the ModelDeployment was deleted meanwhile")

@@ -1,0 +1,71 @@
+"""Only one operator writes, whichever dies another takes over, and clocks need not agree."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from tests.cluster.harness import eventually
+from tritonfleet.adapters.lease import LeaseLost, Timing
+
+QUICK = Timing(duration_seconds=4.0, renew_deadline_seconds=3.0, retry_seconds=0.3)
+
+
+async def test_of_two_operators_one_works_and_the_other_takes_over_at_once(world, start_operator, kubelet):
+    first = start_operator(identity="first")
+    await eventually(lambda: first.leads, "a leader")
+    second = start_operator(identity="second")
+    await world.create("one")
+    await eventually(lambda: world.is_ready("one"), "Ready")
+    assert second.writes == []
+    assert not second.leads
+    first.stop()
+    assert first.error is None
+    await eventually(lambda: second.leads, "a new leader soon, because the old one let go", within=5)
+    await world.create("two")
+    await eventually(lambda: world.is_ready("two"), "Ready")
+
+
+async def test_a_leader_that_dies_is_replaced_when_its_lease_runs_out(world, start_operator, kubelet):
+    first = start_operator(identity="first", timing=QUICK)
+    await eventually(lambda: first.leads, "a leader")
+    second = start_operator(identity="second", timing=QUICK)
+    await asyncio.sleep(1)
+    first.kill()
+    await world.create("demo")
+    await asyncio.sleep(2)
+    assert not second.leads
+    await eventually(lambda: second.leads, "a new leader", within=10)
+    await eventually(lambda: world.is_ready("demo"), "Ready")
+
+
+async def test_a_leader_that_lost_its_lease_ends_at_once(world, start_operator):
+    operator = start_operator(identity="first", timing=QUICK)
+    await eventually(lambda: operator.leads, "a leader")
+    await world.patch("Lease", "operator", {"spec": {"holderIdentity": "usurper", "leaseDurationSeconds": 60}})
+    await eventually(lambda: not operator.alive, "its end", within=5)
+    assert isinstance(operator.error, LeaseLost)
+    lease = await world.cluster.get("Lease", world.namespace, "operator")
+    assert lease["spec"]["holderIdentity"] == "usurper"
+
+
+async def test_a_lease_deleted_by_hand_is_made_again(world, start_operator):
+    operator = start_operator(identity="first", timing=QUICK)
+    await eventually(lambda: operator.leads, "a leader")
+    await world.delete("Lease", "operator")
+    await eventually(lambda: world.cluster.get("Lease", world.namespace, "operator"), "the lease again", within=5)
+    assert operator.leads
+
+
+async def test_operators_whose_clocks_differ_by_hours_agree_on_the_end_state(world, start_operator, kubelet):
+    ahead = start_operator(identity="ahead", now=lambda: datetime.now(UTC) + timedelta(hours=5))
+    await world.create("demo")
+    await eventually(lambda: world.is_ready("demo"), "Ready")
+    await eventually(lambda: ahead.synced, "a first sweep")
+    versions = await world.versions()
+    ahead.stop()
+    behind = start_operator(identity="behind", now=lambda: datetime.now(UTC) - timedelta(hours=5))
+    await eventually(lambda: behind.synced, "a first sweep")
+    await asyncio.sleep(1)
+    assert behind.writes == []
+    assert await world.versions() == versions
+    await world.edit("ModelDeployment", "demo", lambda body: body["spec"].update(replicas=2))
+    await eventually(lambda: world.is_ready("demo"), "Ready with two", within=30)
