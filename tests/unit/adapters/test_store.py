@@ -1,0 +1,106 @@
+"""The store never goes back in time, and knows whom every object concerns."""
+
+import copy
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tritonfleet.adapters.store import Key, ObjectId, Store
+from tritonfleet.api import names
+from tritonfleet.plan.world import ChildId
+
+KEY = Key("shop", "demo")
+
+
+def child(version, *, kind="ConfigMap", name="demo-1", uid="u1", owner="demo", **parts):
+    metadata = {
+        "namespace": "shop",
+        "name": name,
+        "uid": uid,
+        "resourceVersion": str(version),
+        "labels": names.owner_labels(owner) if owner else {},
+        "managedFields": [{"manager": "somebody"}],
+    }
+    return {"kind": kind, "metadata": metadata, **parts}
+
+
+def test_a_child_concerns_its_owner_and_is_kept_without_its_managed_fields():
+    store = Store()
+    assert store.put(child(1)) == {KEY}
+    assert "managedFields" not in store.children(KEY)[ChildId("ConfigMap", "demo-1")]["metadata"]
+
+
+def test_what_comes_late_does_not_undo_what_is_newer():
+    store = Store()
+    store.put(child(10, data={"x": "new"}))
+    assert store.put(child(9, data={"x": "old"})) == frozenset()
+    assert store.children(KEY)[ChildId("ConfigMap", "demo-1")]["data"] == {"x": "new"}
+
+
+def test_versions_are_compared_as_numbers():
+    store = Store()
+    store.put(child(9, data={"x": "old"}))
+    assert store.put(child(10, data={"x": "new"})) == {KEY}
+
+
+def test_a_new_version_that_says_nothing_new_concerns_nobody():
+    store = Store()
+    store.put(child(1, data={"x": "1"}))
+    assert store.put(child(2, data={"x": "1"})) == frozenset()
+    store.put(child(1, kind="PodDisruptionBudget", status={"disruptionsAllowed": 0}))
+    assert store.put(child(2, kind="PodDisruptionBudget", status={"disruptionsAllowed": 1})) == frozenset()
+
+
+def test_a_child_relabelled_as_anothers_concerns_both():
+    store = Store()
+    store.put(child(1))
+    assert store.put(child(2, owner="thief")) == {KEY, Key("shop", "thief")}
+    assert store.children(KEY) == {}
+
+
+def test_the_deletion_of_a_predecessor_leaves_the_successor():
+    store = Store()
+    store.put(child(1, uid="old"))
+    store.put(child(5, uid="new"))
+    assert store.remove(child(4, uid="old")) == frozenset()
+    assert len(store.children(KEY)) == 1
+    assert store.remove(child(6, uid="new")) == {KEY}
+    assert store.children(KEY) == {}
+
+
+def test_pods_are_told_apart_from_the_other_children():
+    store = Store()
+    store.put(child(1, kind="Pod", name="b"))
+    store.put(child(2, kind="Pod", name="a"))
+    assert [pod["metadata"]["name"] for pod in store.pods(KEY)] == ["a", "b"]
+    assert store.children(KEY) == {}
+
+
+def test_a_list_shows_what_was_missed_and_what_is_gone_but_not_what_is_newer_than_itself():
+    store = Store()
+    for name, version in (("kept", 1), ("stale", 2), ("gone", 3), ("newer", 99)):
+        store.put(child(version, name=name))
+    listed = [child(1, name="kept"), child(7, name="stale"), child(8, name="unseen")]
+    missed, gone = store.outdated("ConfigMap", None, listed, as_of=50)
+    assert {each.name for each in missed} == {"stale", "unseen"}
+    assert gone == [ObjectId("ConfigMap", "shop", "gone")]
+    assert store.outdated("ConfigMap", "elsewhere", [], as_of=50)[1] == []
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from(["demo", "other"]), st.integers(0, 3)), min_size=1, max_size=12)
+
+
+@given(events=EVENTS, order=st.randoms(use_true_random=False))
+def test_the_order_in_which_versions_arrive_does_not_matter(events, order):
+    versions = [
+        child(number, owner=owner, data={"value": str(value)}) for number, (owner, value) in enumerate(events, start=1)
+    ]
+    shuffled = versions.copy()
+    order.shuffle(shuffled)
+    in_order, out_of_order = Store(), Store()
+    for store, bodies in ((in_order, versions), (out_of_order, shuffled)):
+        for body in bodies:
+            store.put(copy.deepcopy(body))
+    for owner in ("demo", "other"):
+        key = Key("shop", owner)
+        assert in_order.children(key) == out_of_order.children(key)
