@@ -11,6 +11,7 @@ from tritonfleet.plan.world import Defaults
 
 DEFAULT_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.11-py3"
 DEFAULT_FETCH_IMAGE = "docker.io/tritonfleet/operator:dev"
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 T = TypeVar("T")
@@ -101,14 +102,12 @@ def _port(text: str) -> int:
 
 
 def _pull_policy(text: str) -> str:
-    return _one_of(text, ("Always", "IfNotPresent", "Never"))
+    if text not in PULL_POLICIES:
+        raise ValueError(f"must be one of {', '.join(PULL_POLICIES)}, not '{text}'")
+    return text
 
 
 def _log_level(text: str) -> str:
-    return _one_of(text.upper(), LOG_LEVELS)
-
-
-def _one_of(text: str, allowed: tuple[str, ...]) -> str:
-    if text not in allowed:
-        raise ValueError(f"must be one of {', '.join(allowed)}, not '{text}'")
-    return text
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}, not '{text}'")
+    return text.upper()

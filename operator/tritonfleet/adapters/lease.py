@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
-from tritonfleet.adapters.cluster import Cluster
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.world import Manifest
 
@@ -59,6 +58,21 @@ def decide(sighting: Sighting | None, identity: str, now: float) -> Move:
     return Move.TAKE if now - sighting.since >= duration else Move.WAIT
 
 
+class Leases(Protocol):
+    """The three verbs that it takes, with the errors of `tritonfleet.adapters.cluster.Cluster`."""
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
+        """Return the object, or None."""
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object that does not exist."""
+        ...
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Replace an object at the manifest's resourceVersion."""
+        ...
+
+
 class LeaseLost(Exception):
     """Somebody else leads, or nobody knows: this process must stop writing at once."""
 
@@ -68,7 +82,7 @@ class Elector:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Leases,
         namespace: str,
         name: str,
         identity: str,

@@ -1,5 +1,6 @@
 """What /healthz, /readyz and /metrics answer, and when the answer is no."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,24 +62,36 @@ class HealthServer:
     async def start(self, port: int) -> None:
         """Listen; raises OSError if the port is taken."""
         application = web.Application()
-        application.router.add_get("/healthz", lambda _: self._verdict(sickness))
-        application.router.add_get("/readyz", lambda _: self._verdict(unreadiness))
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._exposition)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
-        # Probes and scrapes come from outside the pod, over IPv4 or IPv6.
-        site = web.TCPSite(self._runner, host=None, port=port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        listener = _listener(port)
+        await web.SockSite(self._runner, listener).start()
+        self.port = listener.getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _verdict(self, judge: Callable[[Vitals], str | None]) -> web.Response:
-        problem = judge(self._vitals())
-        return web.Response(text=problem or "ok", status=200 if problem is None else 503)
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _verdict(sickness(self._vitals()))
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _verdict(unreadiness(self._vitals()))
 
     async def _exposition(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def _listener(port: int) -> socket.socket:
+    """Open the port on every address: probes and scrapes come from outside the pod, over IPv4 or IPv6."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
+def _verdict(problem: str | None) -> web.Response:
+    return web.Response(text=problem or "ok", status=200 if problem is None else 503)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from tritonfleet.adapters.lease import Elector, Move, Sighting, Timing, decide
 from tritonfleet.errors import Conflict, Transient
+from tritonfleet.plan.world import Manifest
 
 
 def test_where_there_is_no_lease_it_is_created():
@@ -30,31 +31,35 @@ class LeaseStore:
     """One Lease, kept with the API server's rule that a replacement must name the version it replaces."""
 
     def __init__(self):
-        self.lease = None
+        self.versions = []
         self.broken = False
 
-    async def get(self, _kind, _namespace, _name):
+    @property
+    def spec(self):
+        return self.versions[-1]["spec"]
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
+        assert (kind, namespace, name) == ("Lease", "ns", "lease")
         if self.broken:
             raise Transient("no connection")
-        return self.lease
+        return self.versions[-1] if self.versions else None
 
-    async def create(self, manifest):
-        if self.lease is not None:
+    async def create(self, manifest: Manifest) -> Manifest:
+        if self.versions:
             raise Conflict("exists")
-        return self._keep(manifest, 1)
+        return self._keep(manifest)
 
-    async def replace(self, manifest):
+    async def replace(self, manifest: Manifest) -> Manifest:
         if self.broken:
             raise Transient("no connection")
-        version = int(self.lease["metadata"]["resourceVersion"])
-        if int(manifest["metadata"]["resourceVersion"]) != version:
+        if int(manifest["metadata"]["resourceVersion"]) != len(self.versions):
             raise Conflict("modified")
-        return self._keep(manifest, version + 1)
+        return self._keep(manifest)
 
-    def _keep(self, manifest, version):
-        metadata = manifest["metadata"] | {"resourceVersion": str(version)}
-        self.lease = {**manifest, "metadata": metadata}
-        return self.lease
+    def _keep(self, manifest: Manifest) -> Manifest:
+        metadata = manifest["metadata"] | {"resourceVersion": str(len(self.versions) + 1)}
+        self.versions.append({**manifest, "metadata": metadata})
+        return self.versions[-1]
 
 
 async def test_only_one_of_many_who_try_at_once_leads():
@@ -70,11 +75,11 @@ async def test_a_lease_that_is_taken_over_counts_one_more_transition_and_a_renew
     second = Elector(store, "ns", "lease", "second", clock=lambda: clock[0])
     assert await first._attempt()
     assert await first._attempt()
-    assert store.lease["spec"]["leaseTransitions"] == 0
+    assert store.spec["leaseTransitions"] == 0
     assert not await second._attempt()
     clock[0] = Timing().duration_seconds
     assert await second._attempt()
-    assert (store.lease["spec"]["holderIdentity"], store.lease["spec"]["leaseTransitions"]) == ("second", 1)
+    assert (store.spec["holderIdentity"], store.spec["leaseTransitions"]) == ("second", 1)
     assert not await first._attempt()
 
 
@@ -83,11 +88,11 @@ async def test_released_it_is_free_at_once_and_a_follower_releases_nothing():
     leader, follower = (Elector(store, "ns", "lease", name) for name in ("leader", "follower"))
     await leader.acquire()
     await follower.release()
-    assert store.lease["spec"]["holderIdentity"] == "leader"
+    assert store.spec["holderIdentity"] == "leader"
     await leader.release()
-    assert store.lease["spec"]["holderIdentity"] == ""
+    assert store.spec["holderIdentity"] == ""
     await follower.acquire()
-    assert store.lease["spec"]["holderIdentity"] == "follower"
+    assert store.spec["holderIdentity"] == "follower"
 
 
 async def test_a_release_that_fails_raises_nothing():

@@ -16,7 +16,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize(jitter=st.floats(0, 1, exclude_max=True))
     def begin(self, jitter):
-        self.schedule = Schedule(jitter=lambda: jitter)
+        self.schedule: Schedule[str] = Schedule(jitter=lambda: jitter)
         self.now = 0.0
         self.promised: dict[str, float] = {}
         self.taken: set[str] = set()
@@ -69,7 +69,7 @@ TestQueue = QueueMachine.TestCase
 
 
 def test_failures_in_a_row_wait_longer_up_to_the_limit_and_success_starts_over():
-    schedule = Schedule(jitter=lambda: 1.0)
+    schedule: Schedule[str] = Schedule(jitter=lambda: 1.0)
     waits = [schedule.fail("a", 0.0) for _ in range(12)]
     assert waits[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert waits[-1] == BACKOFF_LIMIT_SECONDS
@@ -78,7 +78,7 @@ def test_failures_in_a_row_wait_longer_up_to_the_limit_and_success_starts_over()
 
 
 def test_keys_are_taken_in_the_order_in_which_they_became_due():
-    schedule = Schedule()
+    schedule: Schedule[str] = Schedule()
     schedule.add("late", 0.0, after=5.0)
     schedule.add("first", 0.0)
     schedule.add("second", 0.0)
@@ -89,6 +89,7 @@ async def test_many_workers_never_share_a_key_and_miss_none():
     queue: WorkQueue[int] = WorkQueue()
     active: set[int] = set()
     seen: dict[int, int] = {}
+    rounds = [asyncio.Event() for _ in range(3)]
 
     async def work():
         while (key := await queue.take()) is not None:
@@ -96,6 +97,8 @@ async def test_many_workers_never_share_a_key_and_miss_none():
             active.add(key)
             await asyncio.sleep(0.001)
             seen[key] = seen.get(key, 0) + 1
+            if sum(seen.values()) % 50 == 0:
+                rounds[min(seen.values()) - 1].set()
             active.discard(key)
             queue.give_back(key)
 
@@ -103,8 +106,9 @@ async def test_many_workers_never_share_a_key_and_miss_none():
     for round_number in range(3):
         for key in range(50):
             queue.add(key, after=0.01 * (key % 3))
-        await asyncio.sleep(0.15)
-        assert min(seen.get(key, 0) for key in range(50)) == round_number + 1
+        async with asyncio.timeout(20):
+            await rounds[round_number].wait()
+    assert set(seen.values()) == {3}
     queue.close()
     await asyncio.wait_for(asyncio.gather(*workers), 1)
 

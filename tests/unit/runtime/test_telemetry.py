@@ -1,0 +1,82 @@
+"""Metrics under the names that dashboards know, and log lines that machines can read."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from tritonfleet.adapters.store import Key
+from tritonfleet.runtime.logs import JsonFormatter
+from tritonfleet.runtime.telemetry import Telemetry
+
+KEY = Key("shop", "demo")
+
+
+async def test_only_writes_that_took_effect_are_counted_as_writes():
+    telemetry = Telemetry()
+    telemetry.requested("PATCH", "Deployment", "201")
+    telemetry.requested("PATCH", "Deployment", "409")
+    telemetry.requested("GET", "Deployment", "200")
+    telemetry.requested("POST", "Event", "<error>")
+    text = telemetry.exposition().decode()
+    assert 'tritonfleet_writes_total{kind="Deployment",verb="apply"} 1.0' in text
+    assert text.count("tritonfleet_writes_total{") == 1
+    assert 'rest_client_requests_total{code="<error>",kind="Event",method="POST"} 1.0' in text
+
+
+async def test_each_change_is_timed_once_to_its_first_write_and_once_to_ready():
+    telemetry = Telemetry()
+    telemetry.changed(KEY, 1)
+    telemetry.wrote(KEY)
+    telemetry.wrote(KEY)
+    telemetry.ready(KEY, 1)
+    telemetry.ready(KEY, 1)
+    assert _count(telemetry, "first_write") == 1
+    assert _count(telemetry, "ready") == 1
+
+
+async def test_ready_for_an_older_generation_does_not_stop_the_clock():
+    telemetry = Telemetry()
+    telemetry.changed(KEY, 2)
+    telemetry.ready(KEY, 1)
+    assert _count(telemetry, "ready") == 0
+    telemetry.forget(KEY)
+    telemetry.ready(KEY, 2)
+    assert _count(telemetry, "ready") == 0
+
+
+def _count(telemetry, what):
+    return telemetry.registry.get_sample_value(f"tritonfleet_change_to_{what}_seconds_count")
+
+
+async def test_the_names_of_controller_runtime_are_used():
+    names = Telemetry().exposition().decode()
+    for name in (
+        "controller_runtime_reconcile_total",
+        "controller_runtime_reconcile_errors_total",
+        "controller_runtime_reconcile_time_seconds",
+        "workqueue_depth",
+        "workqueue_retries_total",
+        "workqueue_longest_running_processor_seconds",
+        "leader_election_master_status",
+        "rest_client_requests_total",
+    ):
+        assert f"# TYPE {name} " in names
+
+
+def test_a_log_line_is_one_json_object_with_its_fields_beside_the_message():
+    record = logging.makeLogRecord({"name": "x", "levelno": 20, "levelname": "INFO", "msg": "creating", "reason": "R"})
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert json.loads(line).items() >= {"level": "info", "msg": "creating", "reason": "R"}.items()
+
+
+def test_a_traceback_stays_within_its_line():
+    try:
+        pytest.fail("boom")
+    except BaseException:  # noqa: BLE001
+        record = logging.makeLogRecord({"levelname": "ERROR", "msg": "failed", "exc_info": sys.exc_info()})
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "boom" in json.loads(line)["exception"]

@@ -1,0 +1,58 @@
+"""Settings are read from the environment; what cannot be used is refused by name."""
+
+import re
+
+import pytest
+
+from tritonfleet.settings import from_environment
+
+
+def test_without_any_variable_the_defaults_hold():
+    settings = from_environment({})
+    assert settings.namespaces == ()
+    assert settings.workers == 32
+    assert settings.defaults.fetch_allowed_schemes == ("https", "pvc", "s3")
+    assert settings.defaults.fetch_allow_private_addresses is False
+
+
+def test_every_kind_of_value_is_read():
+    settings = from_environment(
+        {
+            "TRITONFLEET_TRITON_IMAGE": "example.com/triton:1",
+            "TRITONFLEET_ALLOW_UNSAFE_IMAGE": "true",
+            "TRITONFLEET_NAMESPACES": "a, b,",
+            "TRITONFLEET_WORKERS": "8",
+            "TRITONFLEET_RESYNC_SECONDS": "60",
+            "TRITONFLEET_HTTP_PORT": "0",
+            "TRITONFLEET_LOG_LEVEL": "debug",
+            "TRITONFLEET_FETCH_ALLOWED_HOSTS": " ",
+            "TRITONFLEET_IDENTITY": "pod-1",
+        }
+    )
+    assert settings.defaults.triton_image == "example.com/triton:1"
+    assert settings.defaults.allow_unsafe_image
+    assert settings.namespaces == ("a", "b")
+    assert (settings.workers, settings.resync_seconds, settings.http_port) == (8, 60.0, 0)
+    assert (settings.log_level, settings.identity) == ("DEBUG", "pod-1")
+    assert settings.defaults.fetch_allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POD_MONITOR", "maybe"),
+        ("WORKERS", "0"),
+        ("WORKERS", "many"),
+        ("RESYNC_SECONDS", "inf"),
+        ("HTTP_PORT", "70000"),
+        ("LOG_LEVEL", "loud"),
+        ("FETCH_IMAGE_PULL_POLICY", "Sometimes"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name, value):
+    with pytest.raises(ValueError, match=f"^TRITONFLEET_{name}: .*{re.escape(value)}"):
+        from_environment({f"TRITONFLEET_{name}": value})
+
+
+def test_two_processes_of_one_host_have_different_identities():
+    assert from_environment({}).identity != from_environment({}).identity
