@@ -55,8 +55,8 @@ class Progress:
         with _Ticker(self, step, live=self._live, stream=self._stream):
             try:
                 yield step
-            except BaseException:
-                self.say(f"{step.title}: failed after {step.elapsed_seconds():.1f} s")
+            except BaseException as error:
+                self.say(f"{step.title}: {type(error).__name__} after {step.elapsed_seconds():.1f} s")
                 raise
         self.say(f"{step.title}: {step.elapsed_seconds():.1f} s")
 
