@@ -19,7 +19,7 @@ SOURCES = HERE / "images"
 PYTHON_BASE = "docker.io/tritonfleet/python-base:bookworm"
 TRITON_IMAGE = "docker.io/tritonfleet/triton-cpu:24.10"
 _SUITE = "bookworm"
-_BASE_PACKAGES = "ca-certificates,python3,python3-pip,python3-venv,python-is-python3,libpython3.11"
+_BASE_PACKAGES = "ca-certificates,dumb-init,haproxy,python3,python3-pip,python3-venv,python-is-python3,libpython3.11"
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 

@@ -170,4 +170,4 @@ def test_the_images_of_these_tests_are_the_local_ones(place: Any, digits: Any) -
     place.apply("digits", digits)
     place.wait_ready("digits")
     containers = place.list("pods")[0]["spec"]["containers"]
-    assert [one["image"] for one in containers] == [TRITON_IMAGE]
+    assert {one["name"]: one["image"] for one in containers}["triton"] == TRITON_IMAGE

@@ -1,5 +1,6 @@
 """What a pod of a revision is made of."""
 
+import re
 from typing import Any
 
 import pytest
@@ -52,10 +53,26 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 
 
 def test_readiness_asks_for_the_model_and_liveness_for_the_server() -> None:
-    container = triton(model={"name": "ranker"})
-    assert container["startupProbe"]["httpGet"]["path"] == "/v2/models/ranker/ready"
-    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/models/ranker/ready"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+    server, proxy = pod(model={"name": "ranker"})["containers"]
+    assert server["startupProbe"]["httpGet"] == {"path": "/v2/models/ranker/ready", "port": 8010}
+    assert server["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": 8010}
+    assert proxy["readinessProbe"]["httpGet"] == {"path": "/v2/models/ranker/ready", "port": "http"}
+
+
+def test_a_fault_of_the_proxy_does_not_restart_the_server() -> None:
+    server, proxy = pod()["containers"]
+    assert proxy["ports"] == [{"name": "http", "containerPort": 8000, "protocol": "TCP"}]
+    assert [port["name"] for port in server["ports"]] == ["grpc", "metrics"]
+    assert "--http-port=8010" in server["args"]
+    assert "livenessProbe" not in proxy
+
+
+def test_the_proxy_leads_to_the_port_that_the_server_listens_on() -> None:
+    files = built().config
+    assert "  server triton 127.0.0.1:8010\n" in files["haproxy.cfg"]
+    [proxy] = [container for container in pod()["containers"] if container["name"] == "http"]
+    assert proxy["command"][-2:] == ["-f", "/config/haproxy.cfg"]
+    assert {"name": "config", "mountPath": "/config", "readOnly": True} in proxy["volumeMounts"]
 
 
 def test_the_startup_probe_lasts_as_long_as_the_startup_timeout() -> None:
@@ -65,19 +82,35 @@ def test_the_startup_probe_lasts_as_long_as_the_startup_timeout() -> None:
 
 def test_a_pod_is_given_time_to_leave_drain_and_unload() -> None:
     spec = pod({"drainTimeout": "40s", "grpcMaxConnectionAge": "5s"})
-    [container] = spec["containers"]
-    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
-    assert "--exit-timeout-secs=40" in container["args"]
-    assert spec["terminationGracePeriodSeconds"] == 10 + 40 + 15
+    server, proxy = spec["containers"]
+    assert proxy["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
+    assert server["lifecycle"] == {"preStop": {"sleep": {"seconds": 35}}}
+    assert "--exit-timeout-secs=40" in server["args"]
+    assert spec["terminationGracePeriodSeconds"] == 35 + 40 + 15
 
 
-@pytest.mark.parametrize(("age", "seconds"), [("1s", 10), ("10s", 13), ("30s", 35), ("10m", 60)])
+def test_the_server_outlives_every_idle_connection_to_the_proxy() -> None:
+    deployment = built({"drainTimeout": "0s"})
+    server, proxy = deployment.template["spec"]["containers"]
+    leaving = [container["lifecycle"]["preStop"]["sleep"]["seconds"] for container in (server, proxy)]
+    [idle] = re.findall(r"timeout http-keep-alive (\d+)s", deployment.config["haproxy.cfg"])
+    assert leaving[0] > leaving[1] + int(idle)
+
+
+def test_the_proxy_waits_for_requests_under_way_as_long_as_the_server_does() -> None:
+    deployment = built({"drainTimeout": "1h"})
+    assert "hard-stop-after 3625s" in deployment.config["haproxy.cfg"]
+    assert deployment.template["spec"]["terminationGracePeriodSeconds"] > 10 + 3625
+
+
+@pytest.mark.parametrize(("age", "seconds"), [("1s", 35), ("10s", 35), ("40s", 46), ("10m", 60)])
 def test_a_pod_serves_until_grpc_connections_have_moved_but_not_for_ever(age: str, seconds: int) -> None:
     assert triton({"grpcMaxConnectionAge": age})["lifecycle"]["preStop"]["sleep"]["seconds"] == seconds
 
 
-def test_an_old_revision_lingers_until_every_grpc_connection_has_moved() -> None:
-    assert linger_seconds(parsed({"grpcMaxConnectionAge": "10m"})) == 662
+def test_an_old_revision_and_its_leaving_pods_outlast_every_grpc_connection() -> None:
+    assert linger_seconds(parsed({"grpcMaxConnectionAge": "10m"})) + 60 == 662
+    assert linger_seconds(parsed({"grpcMaxConnectionAge": "10s"})) == 2
 
 
 def test_nothing_in_the_pod_is_privileged_or_writes_to_its_image() -> None:
@@ -92,7 +125,7 @@ def test_nothing_in_the_pod_is_privileged_or_writes_to_its_image() -> None:
         }
 
 
-def test_last_words_reach_the_status_from_both_containers() -> None:
+def test_last_words_reach_the_status_from_every_container() -> None:
     spec = pod()
     for container in (*spec["initContainers"], *spec["containers"]):
         assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
@@ -100,9 +133,8 @@ def test_last_words_reach_the_status_from_both_containers() -> None:
 
 def test_only_the_fetch_step_sees_the_credentials() -> None:
     spec = pod(model={"credentialsSecretName": "models-read"})
-    [init], [server] = spec["initContainers"], spec["containers"]
-    assert init["envFrom"] == [{"secretRef": {"name": "models-read"}}]
-    assert "envFrom" not in server
+    assert spec["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "models-read"}}]
+    assert not [container for container in spec["containers"] if "envFrom" in container]
 
 
 def test_the_fetch_step_is_told_what_to_fetch_and_under_which_rules() -> None:
@@ -135,11 +167,12 @@ def test_what_is_not_said_is_not_passed_to_the_fetch_step() -> None:
     assert not {f"TRITONFLEET_FETCH_{name}" for name in ("DIGEST", "BACKEND", "SOURCE", "ALLOWED_HOSTS")} & set(found)
 
 
-def test_a_claim_is_mounted_read_only_into_both_containers() -> None:
+def test_a_claim_is_mounted_read_only_where_the_model_is_read() -> None:
     spec = pod(model={"uri": "pvc://artifacts/vision"})
     assert {"name": "source", "persistentVolumeClaim": {"claimName": "artifacts", "readOnly": True}} in spec["volumes"]
-    for container in (*spec["initContainers"], *spec["containers"]):
-        assert {"name": "source", "mountPath": "/source", "readOnly": True} in container["volumeMounts"]
+    source = {"name": "source", "mountPath": "/source", "readOnly": True}
+    reading = [one["name"] for one in (*spec["initContainers"], *spec["containers"]) if source in one["volumeMounts"]]
+    assert reading == ["fetch", "triton"]
     assert environment(spec["initContainers"][0])["TRITONFLEET_FETCH_SOURCE"] == "/source"
 
 

@@ -9,6 +9,7 @@ def args(**changes: object) -> list[str]:
     given: dict = {
         "repository": "/models",
         "model_name": "demo",
+        "http_port": 8010,
         "owner_uid": "6d2e0a4c-0000-4000-8000-000000000001",
         "gpus": 1,
         "drain_seconds": 30.0,

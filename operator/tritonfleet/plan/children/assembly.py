@@ -51,11 +51,11 @@ def shared_children(deployment: ModelDeployment, serving_hash: str, defaults: De
 
 
 def linger_seconds(deployment: ModelDeployment) -> int:
-    """Return how long an old revision must go on serving after the front Service has left it.
+    """Return how long an old revision must stay after the front Service has left it.
 
-    Connections that clients hold open still lead to it; gRPC ones end within this time.
+    Connections that clients hold open still lead to it, and deleting it leaves its pods time only up to a limit.
     """
-    return Lifecycle.of(deployment.spec.server).connections_gone
+    return Lifecycle.of(deployment.spec.server).linger
 
 
 def _owner(deployment: ModelDeployment) -> Manifest:

@@ -1,4 +1,4 @@
-"""The ConfigMap that brings a revision's model configuration to its fetch step."""
+"""The ConfigMap that brings a revision's configuration into its pods."""
 
 from typing import Final
 
@@ -6,14 +6,15 @@ from tritonfleet.plan.children.metadata import revision_metadata
 from tritonfleet.plan.world import Manifest
 
 CONFIG_KEY: Final = "tritonfleet.pbtxt"
+"""Where the model's configuration is, in protobuf text form."""
 
 
-def config_map(owner: Manifest, revision_hash: str, config: str) -> Manifest:
-    """Return the immutable ConfigMap that holds `config` in protobuf text form."""
+def config_map(owner: Manifest, revision_hash: str, config: dict[str, str]) -> Manifest:
+    """Return the immutable ConfigMap; `config` maps the name of each file to its text."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": revision_metadata(owner, revision_hash),
         "immutable": True,
-        "data": {CONFIG_KEY: config},
+        "data": config,
     }

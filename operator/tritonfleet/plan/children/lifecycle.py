@@ -8,7 +8,14 @@ from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.server import Server
 
 PROBE_PERIOD_SECONDS: Final = 2
-SHORTEST_PRE_STOP_SECONDS: Final = 10
+PROXY_PRE_STOP_SECONDS: Final = 10
+"""From leaving the Services until the proxy refuses new HTTP connections: gateways outside are slow to hear."""
+IDLE_SECONDS: Final = 23
+"""How long the proxy keeps an HTTP connection that asks nothing.
+
+No round number, so that a client that asks at regular intervals does not meet the moment of closing.
+"""
+_HTTP_GONE_SECONDS: Final = PROXY_PRE_STOP_SECONDS + IDLE_SECONDS + 2
 LONGEST_PRE_STOP_SECONDS: Final = 60
 GRACE_MARGIN_SECONDS: Final = 15
 """Triton needs 3 to 6 s to unload after its last request, and 10 s more if a request would not end."""
@@ -43,11 +50,25 @@ class Lifecycle:
 
     @property
     def pre_stop(self) -> int:
-        """Seconds between leaving the Service and SIGTERM, at which Triton refuses every gRPC call at once.
+        """Seconds between leaving the Service and Triton's SIGTERM, at which it refuses whatever is new at once.
 
-        Until then the pod serves normally, while clients are moved to other pods by the connection age.
+        Until then Triton serves normally: gRPC clients are moved to other pods by the connection age, and by
+        the end no idle HTTP connection is left that could ask the proxy for something new.
         """
-        return min(max(SHORTEST_PRE_STOP_SECONDS, self.connections_gone), LONGEST_PRE_STOP_SECONDS)
+        return min(max(_HTTP_GONE_SECONDS, self.connections_gone), LONGEST_PRE_STOP_SECONDS)
+
+    @property
+    def proxy_drain(self) -> int:
+        """Seconds that the proxy has for requests under way: until Triton would give them up."""
+        return self.pre_stop - PROXY_PRE_STOP_SECONDS + math.ceil(self.drain)
+
+    @property
+    def linger(self) -> int:
+        """Seconds until an old revision may be deleted after the front Service has left it.
+
+        Its pods go on serving for `pre_stop` after that.
+        """
+        return max(PROPAGATION_SECONDS, self.connections_gone - self.pre_stop)
 
     @property
     def grace(self) -> int:

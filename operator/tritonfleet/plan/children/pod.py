@@ -8,6 +8,8 @@ from tritonfleet.api.quantities import canonical_quantity
 from tritonfleet.plan.children.fetch_container import claim, fetch_container
 from tritonfleet.plan.children.lifecycle import Lifecycle
 from tritonfleet.plan.children.placement import placement
+from tritonfleet.plan.children.ports import TRITON_HTTP_PORT
+from tritonfleet.plan.children.proxy_container import proxy_container
 from tritonfleet.plan.children.server_container import TRITON, server_container
 from tritonfleet.plan.children.volumes import MODELS_PATH, volumes
 from tritonfleet.plan.world import Defaults, Manifest
@@ -45,6 +47,7 @@ def pod_template(
     args = server_args(
         repository=MODELS_PATH,
         model_name=model_name,
+        http_port=TRITON_HTTP_PORT,
         owner_uid=owner.uid,
         gpus=server.gpu.count,
         drain_seconds=lifecycle.drain,
@@ -67,7 +70,7 @@ def pod_template(
         "enableServiceLinks": False,
         "securityContext": _POD_SECURITY,
         "initContainers": [fetch_container(model, model_name, defaults, _CONTAINER_SECURITY)],
-        "containers": [triton],
+        "containers": [triton, proxy_container(model_name, defaults, _CONTAINER_SECURITY)],
         "volumes": volumes(
             names.revision_name(owner.name, revision_hash), canonical_quantity(server.shared_memory), claim(model.uri)
         ),

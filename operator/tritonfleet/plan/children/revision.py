@@ -6,7 +6,10 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.children import identity
+from tritonfleet.plan.children.configmap import CONFIG_KEY
+from tritonfleet.plan.children.lifecycle import Lifecycle
 from tritonfleet.plan.children.pod import pod_template
+from tritonfleet.plan.children.proxy_container import PROXY_KEY, proxy_config
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
 from tritonfleet.triton.config import model_config
@@ -21,8 +24,8 @@ class Revision:
 
     hash: str
     name: str
-    config: str
-    """The model configuration in text form."""
+    config: dict[str, str]
+    """What its ConfigMap holds: the configuration of the model and of the proxy."""
     template: Manifest
     """The pod template."""
     data: Manifest
@@ -53,9 +56,9 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults) -> Revision:
         rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         defaults=defaults,
     )
-    text = schema.to_text(config)
-    data = {"format": identity.FORMAT, "spec": normal, "config": text, "template": template}
-    return Revision(revision_hash, names.revision_name(owner.name, revision_hash), text, template, data)
+    files = {CONFIG_KEY: schema.to_text(config), PROXY_KEY: proxy_config(Lifecycle.of(spec.server))}
+    data = {"format": identity.FORMAT, "spec": normal, "config": files, "template": template}
+    return Revision(revision_hash, names.revision_name(owner.name, revision_hash), files, template, data)
 
 
 def revision_from(controller_revision: Manifest) -> Revision:

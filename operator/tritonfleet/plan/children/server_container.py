@@ -6,11 +6,12 @@ from tritonfleet.api.quantities import canonical_quantity
 from tritonfleet.api.server import Server
 from tritonfleet.plan.children.lifecycle import PROBE_PERIOD_SECONDS, Lifecycle
 from tritonfleet.plan.children.plain import plain
-from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.children.ports import PORTS, TRITON_HTTP_PORT
 from tritonfleet.plan.children.volumes import HOME_PATH, mounts
 from tritonfleet.plan.world import Manifest
 
 TRITON: Final = "triton"
+_PORTS: Final = [(name, number) for name, number in PORTS.items() if name != "http"]
 
 
 def server_container(
@@ -30,7 +31,7 @@ def server_container(
         "command": ["tritonserver"],
         "args": args,
         "env": _environment(server),
-        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in PORTS.items()],
+        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in _PORTS],
         "resources": _resources(server),
         "volumeMounts": mounts(
             "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
@@ -46,18 +47,19 @@ def server_container(
 
 
 def _probes(lifecycle: Lifecycle, model_name: str) -> Manifest:
-    """Ask for the model, not the server: the server says it is ready while its model is not."""
-    ready = {"path": f"/v2/models/{model_name}/ready", "port": "http"}
+    """Ask for the model, not the server: the server says it is ready while its model is not.
+
+    Both ask Triton itself: it is not to be restarted for a fault of the proxy, which readiness asks.
+    """
     return {
         "startupProbe": {
-            "httpGet": ready,
+            "httpGet": {"path": f"/v2/models/{model_name}/ready", "port": TRITON_HTTP_PORT},
             "periodSeconds": PROBE_PERIOD_SECONDS,
             "timeoutSeconds": PROBE_PERIOD_SECONDS,
             "failureThreshold": lifecycle.startup_attempts,
         },
-        "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
         "livenessProbe": {
-            "httpGet": {"path": "/v2/health/live", "port": "http"},
+            "httpGet": {"path": "/v2/health/live", "port": TRITON_HTTP_PORT},
             "periodSeconds": 10,
             "timeoutSeconds": 10,
             "failureThreshold": 6,
