@@ -129,17 +129,20 @@ class Operator:
         ear = handlers.Ear(self.store, self.queue, self._telemetry, self._sweeper.relisted)
         handlers.register(registry, self._resources, ear)
         kopf.on.login(registry=registry)(self._login)
-        kopf.on.startup(registry=registry)(self._started)
         settings = kopf.OperatorSettings()
         handlers.configure(settings, self._resources)
         namespaces = self._settings.namespaces
-        await kopf.operator(
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
         )
+        # kopf has just taken the signals for itself; our way of stopping finishes what is in hand first.
+        self._catch_signals()
+        await kopf.run_tasks(tasks, ignored=others)
 
     async def _login(self, **_: object) -> kopf.ConnectionInfo:
         endpoint = await self._cluster.endpoint()
@@ -151,10 +154,6 @@ class Operator:
             token=endpoint.token,
             insecure=endpoint.insecure,
         )
-
-    async def _started(self, **_: object) -> None:
-        # kopf has just taken the signals for itself; our way of stopping finishes what is in hand first.
-        self._catch_signals()
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

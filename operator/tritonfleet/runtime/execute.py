@@ -13,8 +13,13 @@ from tritonfleet.errors import Conflict, Refused, Transient, TritonfleetError
 from tritonfleet.plan.world import Apply, ChildId, Delete, Event, Manifest, WriteFailure
 from tritonfleet.runtime.telemetry import Telemetry
 
-_FIRST = frozenset({"ControllerRevision", "ConfigMap", "Service"})
-"""What a Deployment's pods need, or what records them, is there before they are."""
+_BEFORE_PODS = frozenset({"ControllerRevision", "ConfigMap", "NetworkPolicy"})
+"""What records, configures or shields pods is there before they are."""
+
+
+def needed_by_pods(apply: Apply) -> bool:
+    """Tell whether pods can only start once this child is there."""
+    return apply.target.kind == "Deployment" or apply.target.kind in _BEFORE_PODS
 
 
 class WriteRefused(TritonfleetError):
@@ -37,7 +42,7 @@ class Executor:
         """Apply children, those that others need first; all of a wave are tried before its first error is raised."""
         waves: tuple[list[Apply], list[Apply]] = ([], [])
         for apply in applies:
-            waves[apply.target.kind not in _FIRST].append(apply)
+            waves[apply.target.kind not in _BEFORE_PODS].append(apply)
         for wave in waves:
             outcomes = await asyncio.gather(*(self._apply(key, each) for each in wave), return_exceptions=True)
             for outcome in outcomes:

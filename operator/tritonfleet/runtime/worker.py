@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.world import Apply, Delete, Manifest, Observed, Plan, WriteFailure
-from tritonfleet.runtime.execute import Executor, WriteRefused
+from tritonfleet.runtime.execute import Executor, WriteRefused, needed_by_pods
 from tritonfleet.runtime.observe import Observer
 from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry
 from tritonfleet.runtime.workqueue import WorkQueue
@@ -115,25 +115,35 @@ class Worker:
     async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan] | None:
         """Carry out one plan after the other until one asks for no write; return it and what it was made from.
 
-        None once children have been created while other keys are due: what those lack matters more than what this
-        one's status says, which is written when its turn comes again, and may by then have become Ready at once.
+        While other keys are due, only what pods need is created, and the key goes back in line (None): pods take the
+        longest, so those of all keys come before the rest of any, and a status may by then have become Ready at once.
         """
         for _ in range(MAX_ROUNDS):
             plan = self._decide(observed, self._now())
             if not plan.applies and not plan.deletes:
                 return observed, plan
-            for action in _actions(plan):
-                log.info(_verb(action), extra=_about(key, observed.body) | _action_fields(action))
-            await self._executor.apply(key, plan.applies)
-            if plan.deletes:
-                await self._executor.delete(key, observed.body, plan.deletes)
-            elif len(self._queue.schedule) and not any(apply.exists for apply in plan.applies):
+            if len(self._queue.schedule) and not plan.deletes and not any(apply.exists for apply in plan.applies):
+                await self._apply(
+                    key, observed, [each for each in plan.applies if needed_by_pods(each)] or plan.applies
+                )
                 return None
+            await self._apply(key, observed, plan.applies)
+            if plan.deletes:
+                self._log(key, observed, plan.deletes)
+                await self._executor.delete(key, observed.body, plan.deletes)
             latest = await self._observer.observe(key)
             if latest is None:
                 raise Conflict("the ModelDeployment was deleted meanwhile")
             observed = latest
         raise Conflict(f"{MAX_ROUNDS} decisions in a row found something to write: {_summary(plan)}")
+
+    async def _apply(self, key: Key, observed: Observed, applies: Sequence[Apply]) -> None:
+        self._log(key, observed, applies)
+        await self._executor.apply(key, applies)
+
+    def _log(self, key: Key, observed: Observed, actions: Iterable[Apply | Delete]) -> None:
+        for action in actions:
+            log.info(_verb(action), extra=_about(key, observed.body) | _action_fields(action))
 
     async def _report(self, key: Key, failure: WriteFailure) -> None:
         """Say in the status what the API server refused."""
