@@ -1,6 +1,7 @@
 """The real operator, run in a thread of the test's process, and what a test does to the cluster around it."""
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
@@ -36,6 +37,8 @@ class FaultyCluster(Cluster):
     before: Fault | None = None
     after: Fault | None = None
     dead = False
+    order: contextlib.AbstractAsyncContextManager[Any] = contextlib.nullcontext()
+    """What every write waits for: a lock has them made one after the other."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,12 +49,13 @@ class FaultyCluster(Cluster):
             raise Transient("a dead process sends nothing")
         if method not in WRITES or kind == "Lease":
             return await super()._call(method, kind, *args, **kwargs)
-        number = len(self.writes)
-        self.writes.append((method, kind))
-        await _strike(self.before, method, kind, number)
-        answer = await super()._call(method, kind, *args, **kwargs)
-        await _strike(self.after, method, kind, number)
-        return answer
+        async with self.order:
+            number = len(self.writes)
+            self.writes.append((method, kind))
+            await _strike(self.before, method, kind, number)
+            answer = await super()._call(method, kind, *args, **kwargs)
+            await _strike(self.after, method, kind, number)
+            return answer
 
 
 async def _strike(fault: Fault | None, method: str, kind: str, number: int) -> None:
@@ -77,6 +81,7 @@ class RunningOperator:
         timing: Timing | None = None,
         resync_seconds: float = 300.0,
         clusterwide: bool = False,
+        serial: bool = False,
         **defaults: Any,
     ) -> None:
         settings = from_environment({})
@@ -91,7 +96,7 @@ class RunningOperator:
             resync_seconds=resync_seconds,
         )
         self._kubeconfig = kubeconfig
-        self._before, self._after = before, after
+        self._before, self._after, self._serial = before, after, serial
         self._decide, self._now, self._timing = decide, now, timing
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name=identity, daemon=True)
@@ -170,6 +175,8 @@ class RunningOperator:
         self.telemetry = Telemetry()
         self.cluster = FaultyCluster(await load_configuration(self._kubeconfig), self.telemetry.requested)
         self.cluster.before, self.cluster.after = self._before, self._after
+        if self._serial:
+            self.cluster.order = asyncio.Lock()
         self.operator = Operator(
             self.settings, self.cluster, self.telemetry, self._decide, timing=self._timing, now=self._now
         )

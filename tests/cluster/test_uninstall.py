@@ -1,0 +1,55 @@
+"""Whatever is uninstalled first, nothing is left behind and nothing hangs."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tests.cluster.conftest import _install_crds
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.harness import RunningOperator, World, eventually
+from tritonfleet.adapters.cluster import Cluster, load_configuration
+
+DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modeldeployments.tritonfleet.dev"
+
+
+@pytest.fixture
+def own_control_plane(tmp_path):
+    """A control plane whose CustomResourceDefinition may be deleted without disturbing other tests."""
+    plane = ControlPlane(tmp_path)
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "after the operator"])
+async def test_deleting_the_definition_takes_everything_with_it(own_control_plane, running):
+    await _install_crds(own_control_plane.kubeconfig)
+    own_control_plane.start_controllers()
+    client = Cluster(await load_configuration(own_control_plane.kubeconfig))
+    world = World(client, "default")
+    operator = RunningOperator(own_control_plane.kubeconfig, "default").start()
+    kubelet = asyncio.create_task(world.keep_pods_ready())
+    try:
+        await world.create("demo")
+        await eventually(lambda: world.is_ready("demo"), "Ready")
+        if not running:
+            operator.stop()
+        await client._call("DELETE", "CustomResourceDefinition", DEFINITION)
+
+        async def nothing_is_left() -> bool:
+            definition = await client._call("GET", "CustomResourceDefinition", DEFINITION)
+            return definition is None and not await world.children()
+
+        await eventually(nothing_is_left, "no definition and no child", within=60)
+        if running:
+            await eventually(lambda: not operator.alive, "the end of an operator without anything to watch")
+            assert operator.error is not None
+    finally:
+        operator.kill()
+        kubelet.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await kubelet
+        await client.close()
