@@ -28,7 +28,7 @@ class Settings:
     defaults: Defaults
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all."""
-    workers: int = 32
+    workers: int = 64
     resync_seconds: float = 300.0
     """Longest time after which an object is looked at again though nothing happened."""
     http_port: int = 8080
@@ -65,7 +65,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             pod_monitor=read("POD_MONITOR", False, _flag),
         ),
         namespaces=read("NAMESPACES", (), _words),
-        workers=int(read("WORKERS", 32.0, _positive)),
+        workers=int(read("WORKERS", 64.0, _positive)),
         resync_seconds=read("RESYNC_SECONDS", 300.0, _positive),
         http_port=read("HTTP_PORT", 8080, _port),
         lease_namespace=read("LEASE_NAMESPACE", "tritonfleet-system", str),

@@ -10,7 +10,7 @@ from tritonfleet.settings import from_environment
 def test_without_any_variable_the_defaults_hold():
     settings = from_environment({})
     assert settings.namespaces == ()
-    assert settings.workers == 32
+    assert settings.workers == 64
     assert settings.defaults.fetch_allowed_schemes == ("https", "pvc", "s3")
     assert settings.defaults.fetch_allow_private_addresses is False
 

@@ -115,17 +115,16 @@ class Worker:
     async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan] | None:
         """Carry out one plan after the other until one asks for no write; return it and what it was made from.
 
-        While other keys are due, only what pods need is created, and the key goes back in line (None): pods take the
-        longest, so those of all keys come before the rest of any, and a status may by then have become Ready at once.
+        While other keys are in hand, only what pods need is created, and the key goes back in line (None). Pods take
+        longest: those of all keys come before the rest of any, whose status may by then have become Ready at once.
         """
         for _ in range(MAX_ROUNDS):
             plan = self._decide(observed, self._now())
             if not plan.applies and not plan.deletes:
                 return observed, plan
-            if len(self._queue.schedule) and not plan.deletes and not any(apply.exists for apply in plan.applies):
-                await self._apply(
-                    key, observed, [each for each in plan.applies if needed_by_pods(each)] or plan.applies
-                )
+            if self._queue.schedule.taken > 1 and _only_creates(plan):
+                first = [each for each in plan.applies if needed_by_pods(each)]
+                await self._apply(key, observed, first or plan.applies)
                 return None
             await self._apply(key, observed, plan.applies)
             if plan.deletes:
@@ -170,6 +169,10 @@ def _about(key: Key, body: Manifest | None = None) -> dict[str, object]:
 
 def _action_fields(action: Apply | Delete) -> dict[str, str]:
     return {"kind": action.target.kind, "object": action.target.name, "reason": action.reason, "why": action.message}
+
+
+def _only_creates(plan: Plan) -> bool:
+    return not plan.deletes and not any(apply.exists for apply in plan.applies)
 
 
 def _actions(plan: Plan) -> list[Apply | Delete]:

@@ -97,16 +97,18 @@ async def test_what_pods_need_is_there_before_the_deployment():
     kinds = ["PodDisruptionBudget", "Deployment", "Service", "ConfigMap", "ControllerRevision", "NetworkPolicy"]
     await executor(cluster)[0].apply(KEY, [missing(kind) for kind in kinds])
     order = [kind for _, kind, _ in cluster.calls]
-    assert set(order[:3]) == {"ControllerRevision", "ConfigMap", "Service"}
-    assert set(order[3:]) == {"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
+    assert set(order[:3]) == {"ControllerRevision", "ConfigMap", "NetworkPolicy"}
+    assert set(order[3:]) == {"Deployment", "PodDisruptionBudget", "Service"}
 
 
 async def test_without_what_pods_need_there_is_no_deployment_but_everything_beside_it_was_tried():
     cluster = Recorder()
     cluster.refuse["create", "ConfigMap"] = Transient("HTTP 500")
     with pytest.raises(Transient):
-        await executor(cluster)[0].apply(KEY, [missing("Deployment"), missing("ConfigMap"), missing("Service")])
-    assert {kind for _, kind, _ in cluster.calls} == {"ConfigMap", "Service"}
+        await executor(cluster)[0].apply(
+            KEY, [missing("Deployment"), missing("ConfigMap"), missing("ControllerRevision")]
+        )
+    assert {kind for _, kind, _ in cluster.calls} == {"ConfigMap", "ControllerRevision"}
 
 
 async def test_an_answer_is_in_the_store_before_any_watch_tells_of_it():
