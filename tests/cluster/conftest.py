@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.harness import RunningOperator, World, eventually
+from tests.cluster.harness import RunningOperator
+from tests.cluster.world import World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 
 CRDS = Path(__file__).parents[2] / "crds"

@@ -1,10 +1,8 @@
-"""The real operator, run in a thread of the test's process, and what a test does to the cluster around it."""
+"""The real operator, run in a thread of the test's process, and made to fail where a test wants it to."""
 
 import asyncio
 import contextlib
-import re
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
@@ -14,8 +12,6 @@ from typing import Any
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 from tritonfleet.adapters.lease import Timing
 from tritonfleet.adapters.store import Key
-from tritonfleet.api import names
-from tritonfleet.api.resources import BY_KIND, CHILDREN
 from tritonfleet.errors import Transient
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Manifest
@@ -24,7 +20,6 @@ from tritonfleet.runtime.telemetry import Telemetry
 from tritonfleet.runtime.worker import Decide, utc_now
 from tritonfleet.settings import Settings, from_environment
 
-CHILD_KINDS = tuple(resource.kind for resource in CHILDREN)
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 Fault = Callable[[str, str, int], Awaitable[object] | None]
@@ -185,147 +180,3 @@ class RunningOperator:
             await self.operator.run()
         finally:
             await self.cluster.close()
-
-
-async def eventually(
-    condition: Callable[[], Awaitable[Any] | Any], what: str, *, within: float = 20.0, every: float = 0.05
-) -> Any:
-    """Wait until the condition gives something true and return it; fail with the last thing it gave."""
-    deadline = time.monotonic() + within
-    while True:
-        outcome = condition()
-        if isinstance(outcome, Awaitable):
-            outcome = await outcome
-        if outcome:
-            return outcome
-        assert time.monotonic() < deadline, f"not within {within} s: {what}; last: {outcome!r}"
-        await asyncio.sleep(every)
-
-
-class World:
-    """One namespace of the cluster, seen and changed by an administrator."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-
-    async def create(self, name: str, **spec: Any) -> Manifest:
-        """Create a ModelDeployment on the CPU; `spec` overrides its parts."""
-        return await self.cluster.create(self.model(name, **spec))
-
-    def model(self, name: str, **spec: Any) -> Manifest:
-        base = {"model": {"uri": "s3://models/demo", "backend": "onnxruntime"}, "server": {"gpu": {"count": 0}}}
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "metadata": {"namespace": self.namespace, "name": name},
-            "spec": base | spec,
-        }
-
-    async def edit(self, kind: str, name: str, change: Callable[[Manifest], None]) -> Manifest:
-        """Change an object as `kubectl edit` does, trying again when somebody else was faster."""
-        while True:
-            body = await self.cluster.get(kind, self.namespace, name)
-            assert body is not None, f"there is no {kind} {name}"
-            change(body)
-            try:
-                return await self.cluster.replace(body)
-            except Exception as error:
-                if "modified" not in str(error):
-                    raise
-
-    async def patch(self, kind: str, name: str, change: Manifest, subresource: str = "") -> None:
-        """Merge-patch an object, or a subresource of it (`/status`), as `kubectl patch` does."""
-        path = BY_KIND[kind].path(self.namespace, name) + subresource
-        await self.cluster._call("PATCH", kind, path, body=change, content_type="application/merge-patch+json")
-
-    async def get(self, name: str) -> Manifest | None:
-        return await self.cluster.get(names.KIND, self.namespace, name)
-
-    async def delete(self, kind: str, name: str) -> None:
-        body = await self.cluster.get(kind, self.namespace, name)
-        if body is not None:
-            await self.cluster.delete(kind, self.namespace, name, uid=body["metadata"]["uid"])
-
-    async def children(self, *kinds: str) -> list[Manifest]:
-        """Return everything labelled as the operator's, by kind and name."""
-        found = []
-        for kind in kinds or CHILD_KINDS:
-            listing = await self.cluster.list(
-                kind, self.namespace, labels=f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
-            )
-            found += listing.items if listing is not None else []
-        return sorted(found, key=lambda body: (body["kind"], body["metadata"]["name"]))
-
-    async def condition(self, name: str, condition: str) -> Manifest:
-        """Return one condition, if it has been set for the current generation."""
-        body = await self.get(name) or {}
-        status = body.get("status") or {}
-        if not body or status.get("observedGeneration") != body["metadata"]["generation"]:
-            return {}
-        return next((each for each in status.get("conditions", ()) if each["type"] == condition), {})
-
-    async def is_ready(self, name: str) -> bool:
-        return (await self.condition(name, "Ready")).get("status") == "True"
-
-    async def make_pods_ready(self) -> None:
-        """Imitate kubelets: nothing runs here, so every pod is simply said to be ready."""
-        listing = await self.cluster.list("Pod", self.namespace)
-        for pod in listing.items if listing is not None else ():
-            await self._say_ready(pod)
-
-    async def keep_pods_ready(self) -> None:
-        """Imitate kubelets until cancelled."""
-        while True:
-            try:
-                await self.make_pods_ready()
-            except Transient:
-                await asyncio.sleep(0.5)
-            await asyncio.sleep(0.1)
-
-    async def _say_ready(self, pod: Manifest) -> None:
-        if any(each["type"] == "Ready" for each in pod["status"].get("conditions", ())):
-            return
-        now = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = {
-            "phase": "Running",
-            "startTime": now,
-            "conditions": [
-                {"type": kind, "status": "True", "lastTransitionTime": now}
-                for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
-            ],
-        }
-        await self.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
-
-    async def versions(self) -> dict[tuple[str, str], str]:
-        """Return the resourceVersion of every child and of every ModelDeployment."""
-        bodies = [*await self.children(), *(await self.cluster.list(names.KIND, self.namespace)).items]
-        return {(body["kind"], body["metadata"]["name"]): body["metadata"]["resourceVersion"] for body in bodies}
-
-    async def end_state(self) -> Any:
-        """Return all that matters of every object of ours, without what no two runs have in common."""
-        bodies = [*await self.children(), *(await self.cluster.list(names.KIND, self.namespace)).items]
-        return [normalised(body) for body in bodies]
-
-
-_RANDOM = frozenset(
-    {"uid", "resourceVersion", "managedFields", "creationTimestamp", "namespace", "clusterIP", "clusterIPs"}
-)
-_NOISE = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"  # times
-    r"|(?<=tritonfleet-operator=)[0-9a-f]{32}"  # the pods' key, made from the owner's uid
-    r"|(?<=ReplicaSet )\S+"  # named by Kubernetes after the hash of a template that holds the key
-)
-
-
-def normalised(value: Any, *, namespace: str | None = None) -> Any:
-    """Return a copy without uids, versions, addresses, times and what is made from them."""
-    if isinstance(value, dict):
-        namespace = namespace or value.get("metadata", {}).get("namespace")
-        return {name: normalised(each, namespace=namespace) for name, each in value.items() if name not in _RANDOM}
-    if isinstance(value, list):
-        return [normalised(each, namespace=namespace) for each in value]
-    if isinstance(value, str):
-        value = _NOISE.sub("<any>", value)
-        return value.replace(namespace, "<namespace>") if namespace else value
-    return value

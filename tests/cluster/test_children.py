@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.cluster.harness import eventually
+from tests.cluster.world import eventually
 from tritonfleet.api import names
 
 OWN_KINDS = ["ConfigMap", "ControllerRevision", "Deployment", "PodDisruptionBudget", "Service", "Service"]

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.harness import RunningOperator, World, eventually
+from tests.cluster.harness import RunningOperator
+from tests.cluster.world import World, eventually
 from tritonfleet.api import names
 
 AT_ONCE = 4

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.cluster.faultproxy import Fault, FaultProxy
-from tests.cluster.harness import eventually
+from tests.cluster.world import eventually
 from tritonfleet.api import names
 
 

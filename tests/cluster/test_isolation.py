@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.cluster.harness import eventually
+from tests.cluster.world import eventually
 from tritonfleet.api import names
 from tritonfleet.plan.reconcile import reconcile
 

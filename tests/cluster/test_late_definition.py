@@ -4,7 +4,8 @@ import pytest
 
 from tests.cluster.conftest import _install_crds
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.harness import RunningOperator, World, eventually
+from tests.cluster.harness import RunningOperator
+from tests.cluster.world import World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 
 

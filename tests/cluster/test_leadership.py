@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from tests.cluster.harness import eventually
+from tests.cluster.world import eventually
 from tritonfleet.adapters.lease import LeaseLost, Timing
 
 QUICK = Timing(duration_seconds=4.0, renew_deadline_seconds=3.0, retry_seconds=0.3)

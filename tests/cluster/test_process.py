@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.cluster.harness import eventually
+from tests.cluster.world import eventually
 
 
 class Process:

@@ -25,9 +25,9 @@ def main() -> int:
     logs.configure(settings.log_level)
     try:
         asyncio.run(run(settings))
-    except Exception:
+    except Exception as error:
         # Everything that ends the operator ends here, and Kubernetes starts it anew.
-        log.exception("the operator ended")
+        log.exception("the operator ended", extra={"reason": type(error).__name__})
         return 1
     return 0
 
