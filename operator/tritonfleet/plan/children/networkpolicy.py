@@ -1,4 +1,4 @@
-"""The NetworkPolicy: nothing but Triton's three ports can be reached."""
+"""The NetworkPolicy: nothing but the three ports of the Services can be reached."""
 
 from tritonfleet.api import names
 from tritonfleet.plan.children.metadata import shared_metadata
