@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.fleet.control_plane import build
 from benchmarks.fleet.measure import Fleet, Routine, measure_fleet
 from benchmarks.fleet.summary import NOTES, bars, tables
-from benchmarks.results import report
+from benchmarks.report import report
 from devcluster.progress import Progress
 
 

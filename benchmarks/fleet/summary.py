@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.fleet.manifests import fleet_names
 from benchmarks.fleet.measure import Fleet, Floor, Life
-from benchmarks.results import Bar, Row, Table, quantile
+from benchmarks.report import Bar, Row, Table, quantile
 
 FLOOR_FACTOR = 1.5
 REQUESTS_BEYOND_CHILDREN = 4
