@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fleet.manifests import owner_of
+from tritonfleet.api.resources import BY_KIND
 
-READS = frozenset({"get", "list", "watch"})
+METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE", "get": "GET", "list": "GET"}
+KINDS = {resource.plural: resource.kind for resource in BY_KIND.values()}
 
 
 def policy(user: str) -> Mapping[str, Any]:
@@ -24,10 +26,10 @@ def policy(user: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `resource` is like `deployments` or `modeldeployments/status`."""
+    """One request: its HTTP method, and what it was about."""
 
-    verb: str
-    resource: str
+    method: str
+    kind: str
     name: str
 
 
@@ -35,17 +37,14 @@ class Request:
 class Tally:
     """Requests added up."""
 
-    by_verb_and_resource: Counter[tuple[str, str]]
+    by_method_and_kind: Counter[tuple[str, str]]
     by_owner: Mapping[str, int]
 
     @property
     def writes(self) -> int:
         """Everything but reads, and but the Lease."""
-        return sum(
-            count
-            for (verb, resource), count in self.by_verb_and_resource.items()
-            if verb not in READS and resource != "leases"
-        )
+        counts = self.by_method_and_kind.items()
+        return sum(count for (method, kind), count in counts if method != "GET" and kind != "Lease")
 
     def most_of(self, owners: Iterable[str]) -> int:
         """Return the requests about the one of these ModelDeployments that took most."""
@@ -64,7 +63,7 @@ class AuditLog:
         totals: Counter[tuple[str, str]] = Counter()
         owners: dict[str, int] = defaultdict(int)
         for request in self._read():
-            totals[request.verb, request.resource] += 1
+            totals[request.method, request.kind] += 1
             owners[owner_of(request.name)] += 1
         return Tally(totals, owners)
 
@@ -76,13 +75,13 @@ class AuditLog:
                     break
                 self._position += len(line)
                 request = _request(json.loads(line))
-                if request is not None and request.verb != "watch":
+                if request is not None:
                     yield request
 
 
 def _request(event: Mapping[str, Any]) -> Request | None:
     target = event.get("objectRef")
-    if target is None:
+    if target is None or event["verb"] == "watch":
         return None
-    resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)
-    return Request(event["verb"], resource, target.get("name", ""))
+    resource = target["resource"]
+    return Request(METHODS[event["verb"]], KINDS.get(resource, resource), target.get("name", ""))

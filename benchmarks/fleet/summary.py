@@ -26,11 +26,10 @@ NOTES = (Path(__file__).parent / "notes.md").read_text()
 def tables(fleets: Sequence[Fleet]) -> list[Table]:
     """Return what was measured."""
     times = [row for fleet in fleets for row in _time_rows(fleet)]
-    requests = [row for fleet in fleets for row in _request_rows(fleet)]
     return [
         Table("Creation", [*times, KSERVE]),
         Table("Rest and change", [_life_row(fleet.size, fleet.life) for fleet in fleets if fleet.life is not None]),
-        Table("Requests for each ModelDeployment from create to Ready", requests),
+        Table("Requests for each ModelDeployment from create to Ready", _request_rows(fleets)),
     ]
 
 
@@ -99,20 +98,28 @@ def _life_row(size: int, life: Life) -> Row:
     }
 
 
-def _request_rows(fleet: Fleet) -> Iterator[Row]:
-    for (verb, resource), count in sorted(fleet.creation.audited.by_verb_and_resource.items()):
-        yield {"size": fleet.size, "by": "audit log", "verb": verb, "kind": resource, "each": count / fleet.size}
-    for (method, kind), count in sorted(fleet.creation.counted.items()):
-        yield {"size": fleet.size, "by": "operator", "verb": method, "kind": kind, "each": count / fleet.size}
+def _request_rows(fleets: Sequence[Fleet]) -> list[Row]:
+    counts = {}
+    for fleet in fleets:
+        counts[f"{fleet.size:,}: audit log"] = fleet.creation.audited.by_method_and_kind, fleet.size
+        counts[f"{fleet.size:,}: operator's count"] = fleet.creation.counted, fleet.size
+    keys = sorted({key for tally, _ in counts.values() for key in tally}, key=lambda key: (key[1], key[0]))
+    return [
+        {"kind": kind, "method": method, **{who: tally[method, kind] / size for who, (tally, size) in counts.items()}}
+        for method, kind in keys
+    ]
 
 
 def _mean_audited(fleet: Fleet) -> float:
-    totals = fleet.creation.audited.by_verb_and_resource
-    return sum(count for (_, resource), count in totals.items() if resource != "leases") / fleet.size
+    return _but_of_the_lease(fleet.creation.audited.by_method_and_kind) / fleet.size
 
 
 def _mean_counted(fleet: Fleet) -> float:
-    return sum(count for (_, kind), count in fleet.creation.counted.items() if kind != "Lease") / fleet.size
+    return _but_of_the_lease(fleet.creation.counted) / fleet.size
+
+
+def _but_of_the_lease(counts: Mapping[tuple[str, str], int]) -> int:
+    return sum(count for (_, kind), count in counts.items() if kind != "Lease")
 
 
 def _spread(title: str, seconds: Sequence[float]) -> Mapping[str, Any]:

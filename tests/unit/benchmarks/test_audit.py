@@ -10,7 +10,7 @@ def line(verb, resource, name, subresource=None):
     return json.dumps({"verb": verb, "objectRef": target}) + "\n"
 
 
-def test_requests_are_added_up_by_verb_and_kind_and_by_modeldeployment(tmp_path):
+def test_requests_are_added_up_by_method_and_kind_and_by_modeldeployment(tmp_path):
     log = tmp_path / "audit.log"
     log.write_text(
         line("patch", "deployments", "m0001-0123456789")
@@ -22,11 +22,11 @@ def test_requests_are_added_up_by_verb_and_kind_and_by_modeldeployment(tmp_path)
         + "\n"
     )
     tally = AuditLog(log).tally()
-    assert tally.by_verb_and_resource == {
-        ("patch", "deployments"): 1,
-        ("patch", "modeldeployments/status"): 1,
-        ("create", "events"): 1,
-        ("patch", "services"): 1,
+    assert tally.by_method_and_kind == {
+        ("PATCH", "Deployment"): 1,
+        ("PATCH", "ModelDeployment"): 1,
+        ("POST", "Event"): 1,
+        ("PATCH", "Service"): 1,
     }
     assert tally.most_of(["m0001", "m0002"]) == 3
     assert tally.most_of(["m0003"]) == 0
@@ -37,10 +37,10 @@ def test_every_tally_covers_what_came_since_the_last_and_leaves_half_a_line_for_
     whole = line("update", "leases", "operator")
     log.write_text(whole + whole[:10])
     audit = AuditLog(log)
-    assert sum(audit.tally().by_verb_and_resource.values()) == 1
+    assert sum(audit.tally().by_method_and_kind.values()) == 1
     with log.open("a") as more:
         more.write(whole[10:])
-    assert sum(audit.tally().by_verb_and_resource.values()) == 1
+    assert sum(audit.tally().by_method_and_kind.values()) == 1
 
 
 def test_the_lease_and_reads_are_no_writes(tmp_path):
