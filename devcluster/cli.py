@@ -71,7 +71,7 @@ def _running() -> Cluster:
 
 
 def _up(chosen: argparse.Namespace) -> int:
-    progress = Progress(total=2 if chosen.no_triton else 3)
+    progress = Progress()
     brought = cluster.ensure(gpus=chosen.gpus, bench=chosen.bench, progress=progress)
     if not chosen.no_triton:
         brought.load_image(images.triton(progress).path, progress)
@@ -80,7 +80,7 @@ def _up(chosen: argparse.Namespace) -> int:
 
 
 def _down(chosen: argparse.Namespace) -> int:
-    progress = Progress(total=1)
+    progress = Progress()
     cluster.down(progress, purge=chosen.purge)
     progress.say("cluster is down")
     return 0
@@ -141,7 +141,7 @@ def _env(_chosen: argparse.Namespace) -> int:
 
 
 def _addon(chosen: argparse.Namespace) -> int:
-    progress = Progress(total=len(chosen.name))
+    progress = Progress()
     for name in chosen.name:
         for line in addons.ALL[name](_running(), progress):
             print(line)

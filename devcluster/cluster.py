@@ -19,6 +19,7 @@ from devcluster.slots import Slot
 
 DEFAULT_GPUS = 8
 PROCESSES = (*node.NAMES, *controlplane.NAMES, runtime.NAME)
+_PROGRAMS = (gobuild.KUBERNETES, gobuild.ETCD, gobuild.HELM, gobuild.PAUSE)
 _SETTLED = "settled"
 
 
@@ -95,19 +96,25 @@ def ensure(*, gpus: int | None = None, bench: bool | None = None, progress: Prog
     Raises DevclusterError with what to do.
     """
     host.require_root_on_debian()
-    shown = progress or Progress(total=5)
+    shown = progress or Progress()
     state = State.of_checkout()
     state.root.mkdir(parents=True, exist_ok=True)
     with locked(state.root / "lock"):
         gpus, bench = _settings(state, gpus, bench)
+        shown.add(_steps_ahead())
         host.install_packages(shown)
-        for module in (gobuild.KUBERNETES, gobuild.ETCD, gobuild.HELM):
+        for module in _PROGRAMS:
             gobuild.build(module, shown)
         pause = images.pause(shown)
         cluster = _of(state, slots.claim(state))
         _start(cluster, pause, gpus=gpus, bench=bench, progress=shown)
         _remember(state, gpus, bench)
     return cluster
+
+
+def _steps_ahead() -> int:
+    """Steps that `ensure` will show: what has to be installed and built, the control plane and the node."""
+    return bool(host.missing_packages()) + sum(not gobuild.is_built(module) for module in _PROGRAMS) + 2
 
 
 def _start(cluster: Cluster, pause: images.Archive, *, gpus: int, bench: bool, progress: Progress) -> None:
@@ -141,7 +148,7 @@ def down(progress: Progress | None = None, *, purge: bool = False) -> None:
     Raises DevclusterError naming whatever could not be removed.
     """
     host.require_root_on_debian()
-    shown = progress or Progress(total=1)
+    shown = progress or Progress()
     state = State.of_checkout()
     if not state.root.exists():
         return

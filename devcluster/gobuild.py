@@ -78,10 +78,10 @@ def build(module: Module, progress: Progress) -> Path:
 
     Raises CommandFailed with the compiler's words. Two checkouts building at once wait for each other.
     """
-    if _complete(module):
+    if is_built(module):
         return module.bin_dir
     with locked(cache_dir() / "bin" / f"{module.folder}.lock"):
-        if _complete(module):
+        if is_built(module):
             return module.bin_dir
         go = go_binary(progress)
         with progress.step(f"building {', '.join(module.programs)}") as step:
@@ -89,7 +89,8 @@ def build(module: Module, progress: Progress) -> Path:
     return module.bin_dir
 
 
-def _complete(module: Module) -> bool:
+def is_built(module: Module) -> bool:
+    """Whether the cache holds all its programs."""
     return all(module.path(program).exists() for program in module.programs)
 
 

@@ -131,7 +131,7 @@ class ExistingGround:
 def local_ground() -> LocalGround:
     """Bring up the local cluster and what the demo needs beside it."""
     with step("Start a real Kubernetes on this machine (about 8 minutes the first time, most of it compiling)"):
-        cluster = local_cluster.ensure(progress=Progress(total=5))
+        cluster = local_cluster.ensure()
         cluster.load_image(images.triton(Progress()).path, Progress())
     with step("Start an S3 server for the models"):
         store = s3.ensure(cluster, Progress())
