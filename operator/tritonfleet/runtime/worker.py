@@ -104,7 +104,8 @@ class Worker:
             await self._report(key, refused.failure)
             raise
         if settled is None:
-            return 0.0
+            self._queue.schedule.defer(key)
+            return None
         observed, plan = settled
         await self._tell(key, observed.body, plan)
         if plan.requeue_after_seconds < self._resync_seconds:
@@ -115,8 +116,8 @@ class Worker:
     async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan] | None:
         """Carry out one plan after the other until one asks for no write; return it and what it was made from.
 
-        While other keys are in hand, only what pods need is created, and the key goes back in line (None). Pods take
-        longest: those of all keys come before the rest of any, whose status may by then have become Ready at once.
+        While other keys are in hand, only what pods need is created, and the rest is put off (None). Pods take longest:
+        those of all keys come before the rest of any, whose status may by then have become Ready at once.
         """
         for _ in range(MAX_ROUNDS):
             plan = self._decide(observed, self._now())

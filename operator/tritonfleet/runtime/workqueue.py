@@ -11,6 +11,8 @@ K = TypeVar("K", bound=Hashable)
 
 BACKOFF_BASE_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
+PATIENCE_SECONDS = 30.0
+"""A deferred key gives way to others for so long."""
 
 
 class Schedule(Generic[K]):
@@ -23,17 +25,19 @@ class Schedule(Generic[K]):
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
         self._ready: deque[K] = deque()
+        self._deferred: deque[K] = deque()
         self._due: dict[K, float] = {}
         self._wake: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
         self._taken: dict[K, float] = {}
         self._again: dict[K, float] = {}
+        self._defers: set[K] = set()
         self._failures: dict[K, int] = {}
         self._sequence = 0
 
     def __len__(self) -> int:
         """Count the keys that are due."""
-        return len(self._ready)
+        return len(self._ready) + len(self._deferred)
 
     def add(self, key: K, now: float, after: float = 0.0) -> None:
         """Ask for a key in `after` seconds; an earlier wish stands."""
@@ -47,11 +51,12 @@ class Schedule(Generic[K]):
         self.ripen(now)
 
     def take(self, now: float) -> K | None:
-        """Take the key that has been due for longest, or None."""
+        """Take the key that has been due for longest, deferred ones last, or None."""
         self.ripen(now)
-        if not self._ready:
+        line = self._line(now)
+        if not line:
             return None
-        key = self._ready.popleft()
+        key = line.popleft()
         del self._due[key]
         self._taken[key] = now
         return key
@@ -60,8 +65,16 @@ class Schedule(Generic[K]):
         """End the work on a key."""
         del self._taken[key]
         again = self._again.pop(key, None)
-        if again is not None:
+        if key in self._defers:
+            self._defers.remove(key)
+            self._due[key] = now
+            self._deferred.append(key)
+        elif again is not None:
             self.add(key, now, max(0.0, again - now))
+
+    def defer(self, key: K) -> None:
+        """Have a taken key become due again once it is given back, behind all that are not deferred."""
+        self._defers.add(key)
 
     def fail(self, key: K, now: float, *, limit: float = BACKOFF_LIMIT_SECONDS, at_least: float = 0.0) -> float:
         """Ask for a key after its next backoff, at most `limit` but not before `at_least`; return the seconds."""
@@ -90,11 +103,16 @@ class Schedule(Generic[K]):
 
     def oldest_due(self, now: float) -> float:
         """Return for how many seconds the first key in line has been due."""
-        return now - self._due[self._ready[0]] if self._ready else 0.0
+        heads = [line[0] for line in (self._ready, self._deferred) if line]
+        return now - min((self._due[key] for key in heads), default=now)
 
     def longest_taken(self, now: float) -> float:
         """Return for how many seconds the slowest worker has had its key."""
         return now - min(self._taken.values(), default=now)
+
+    def _line(self, now: float) -> deque[K]:
+        patient = self._deferred and now - self._due[self._deferred[0]] < PATIENCE_SECONDS
+        return self._deferred if self._deferred and not (patient and self._ready) else self._ready
 
     def ripen(self, now: float) -> None:
         """Move the keys whose moment has come into the line."""

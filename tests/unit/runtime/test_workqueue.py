@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tritonfleet.runtime.workqueue import BACKOFF_LIMIT_SECONDS, Schedule, WorkQueue
+from tritonfleet.runtime.workqueue import BACKOFF_LIMIT_SECONDS, PATIENCE_SECONDS, Schedule, WorkQueue
 
 KEYS = st.sampled_from("abcde")
 SECONDS = st.floats(0, 500)
@@ -83,6 +83,33 @@ def test_keys_are_taken_in_the_order_in_which_they_became_due():
     schedule.add("first", 0.0)
     schedule.add("second", 0.0)
     assert [schedule.take(6.0) for _ in range(4)] == ["first", "second", "late", None]
+
+
+def test_a_deferred_key_gives_way_to_all_others_until_its_patience_ends():
+    schedule: Schedule[str] = Schedule()
+    schedule.add("rest", 0.0)
+    assert schedule.take(0.0) == "rest"
+    schedule.defer("rest")
+    schedule.add("early", 0.0)
+    schedule.give_back("rest", 0.0)
+    schedule.add("late", 1.0)
+    schedule.add("much later", 1.0, PATIENCE_SECONDS)
+    assert [schedule.take(2.0), schedule.oldest_due(2.0), len(schedule)] == ["early", 2.0, 2]
+    assert [schedule.take(PATIENCE_SECONDS + 1.0) for _ in range(3)] == ["rest", "late", "much later"]
+
+
+def test_a_deferred_key_is_taken_once_nothing_else_is_due_and_only_once():
+    schedule: Schedule[str] = Schedule()
+    for key in ("rest", "other"):
+        schedule.add(key, 0.0)
+        schedule.take(0.0)
+    schedule.defer("rest")
+    schedule.add("rest", 0.0)
+    schedule.give_back("rest", 0.0)
+    schedule.add("rest", 0.0)
+    assert [schedule.take(0.0), schedule.take(0.0)] == ["rest", None]
+    schedule.give_back("rest", 0.0)
+    assert schedule.take(PATIENCE_SECONDS) is None
 
 
 async def test_many_workers_never_share_a_key_and_miss_none():
