@@ -88,6 +88,8 @@ def configure(settings: kopf.OperatorSettings, resources: Iterable[Resource]) ->
     settings.persistence.finalizer = f"{names.GROUP}/unused"
     settings.persistence.diffbase_storage = settings.persistence.progress_storage = NoMemory()
     settings.watching.chunk_size = 500
+    # kopf keeps a task, a queue and a context for every object for so long after its last event: megabytes per hundred.
+    settings.queueing.idle_timeout = 0.2
     # kopf would kill the whole process ten minutes after it was told to stop.
     settings.process.ultimate_exiting_timeout = None
     for resource in resources:
