@@ -7,6 +7,7 @@ operator are real and share this machine.
 import argparse
 import asyncio
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks.fleet.control_plane import build
 from benchmarks.fleet.measure import Fleet, Routine, measure_fleet
 from benchmarks.fleet.summary import NOTES, bars, tables
 from benchmarks.report import report
+from devcluster.errors import DevclusterError
 from devcluster.progress import Progress
 
 
@@ -27,7 +29,10 @@ def main() -> None:
     # A benchmark that is told to end takes its cluster with it, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress(total=len(arguments.sizes))
-    build(progress)
+    try:
+        build(progress)
+    except DevclusterError as error:
+        sys.exit(str(error))
     fleets: list[Fleet] = []
     for size in arguments.sizes:
         log = Path(tempfile.gettempdir()) / f"tritonfleet-bench-fleet-{size}.log"

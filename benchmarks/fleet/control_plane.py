@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.fleet.audit import policy
-from devcluster import gobuild, network, pki, slots
+from devcluster import gobuild, host, network, pki, slots
 from devcluster.controlplane import ControlPlane
 from devcluster.kube import Api
 from devcluster.paths import State
@@ -31,7 +31,9 @@ class Place:
 
 
 def build(progress: Progress) -> None:
-    """Build the programs that the cache does not hold."""
+    """Install and build what the machine and the cache lack; raises DevclusterError where that cannot be."""
+    host.require_root_on_debian()
+    host.install_packages(progress)
     for module in (gobuild.KUBERNETES, gobuild.ETCD, gobuild.KWOK):
         gobuild.build(module, progress)
 
