@@ -108,6 +108,7 @@ def _compile(go: Path, module: Module, step: Step) -> None:
 
 def _compile_one(go: Path, module: Module, program: str, folder: Path, step: Step, title: str, total: int) -> None:
     compiled = 0
+    step.note = f"{title}: compiling and linking {total} packages, less those compiled before"
 
     def count(_line: str) -> None:
         nonlocal compiled
