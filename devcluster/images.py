@@ -18,6 +18,7 @@ from devcluster.runtime import PAUSE_IMAGE, Containerd
 SOURCES = HERE / "images"
 PYTHON_BASE = "docker.io/tritonfleet/python-base:bookworm"
 TRITON_IMAGE = "docker.io/tritonfleet/triton-cpu:24.10"
+_KEPT = 3
 _SUITE = "bookworm"
 _BASE_PACKAGES = "ca-certificates,dumb-init,haproxy,python3,python3-pip,python3-venv,python-is-python3,libpython3.11"
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -29,6 +30,23 @@ class Archive:
 
     reference: str
     path: Path
+
+    @property
+    def _name(self) -> str:
+        return self.path.stem.rpartition("-")[0]
+
+    @property
+    def lock(self) -> Path:
+        """Held while any content of this name is made."""
+        return self.path.with_name(f"{self._name}.lock")
+
+    def prune(self) -> None:
+        """Delete all but the newest archives of this name: each is half a gigabyte."""
+        same = sorted(
+            self.path.parent.glob(f"{self._name}-{'[0-9a-f]' * 12}.tar"), key=lambda path: path.stat().st_mtime
+        )
+        for old in same[:-_KEPT]:
+            old.unlink()
 
 
 def import_archive(containerd: Containerd, archive: Path, progress: Progress) -> list[str]:
@@ -59,7 +77,7 @@ def build(tag: str, file: Path, context: Path, arguments: Sequence[str], progres
     base = python_base(progress)
     key = content_key(file, *_sources(context), repr(list(arguments)), base.path.name)
     archive = _archive(reference, key)
-    with locked(archive.path.with_suffix(".lock")):
+    with locked(archive.lock):
         if archive.path.exists():
             return archive
         with progress.step(f"building image {reference}") as step:
@@ -71,14 +89,14 @@ def build(tag: str, file: Path, context: Path, arguments: Sequence[str], progres
                 "-f", file, "-t", reference, context,
                 on_line=lambda line: setattr(step, "note", line[-70:]),
             )  # fmt: skip
-            _push(reference, archive.path)
+            _push(archive)
     return archive
 
 
 def python_base(progress: Progress) -> Archive:
     """Debian with Python 3.11 and pip: stands in for `python:3.11-slim-bookworm` where no registry is."""
     archive = Archive(PYTHON_BASE, cache_dir() / "images" / f"base-{content_key(_SUITE, _BASE_PACKAGES)}.tar")
-    with locked(archive.path.with_suffix(".lock")):
+    with locked(archive.lock):
         if not archive.path.exists():
             partial = archive.path.with_suffix(".partial.tar")
             with progress.step("making a Debian base image with Python"):
@@ -104,7 +122,7 @@ def from_files(reference: str, files: dict[str, Path], entrypoint: Sequence[str]
     for name in sorted(files):
         parts += [name, files[name]]
     archive = _archive(reference, content_key(*parts, repr(list(entrypoint))))
-    with locked(archive.path.with_suffix(".lock")):
+    with locked(archive.lock):
         if not archive.path.exists():
             with progress.step(f"packing image {reference}"):
                 _pack(archive, files, entrypoint)
@@ -124,7 +142,7 @@ def _pack(archive: Archive, files: dict[str, Path], entrypoint: Sequence[str]) -
         *(*_buildah("bud"), "--isolation", "chroot", "--format", "docker"),
         *("-f", containerfile, "-t", archive.reference, folder / "root"),
     )
-    _push(archive.reference, archive.path)
+    _push(archive)
     shutil.rmtree(folder)
 
 
@@ -147,13 +165,15 @@ def _buildah(verb: str) -> list[str]:
     return ["buildah", "--root", str(store), "--runroot", str(store / "run"), "--storage-driver", "vfs", verb]
 
 
-def _push(reference: str, path: Path) -> None:
+def _push(archive: Archive) -> None:
+    reference, path = archive.reference, archive.path
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     run(*_buildah("push"), "--quiet", reference, f"docker-archive:{partial}:{reference}")
     partial.rename(path)
     # The archive is what is kept: vfs holds a full copy of each layer.
     run(*_buildah("rmi"), reference, check=False)
+    archive.prune()
 
 
 def _ensure_base(base: Archive) -> None:
