@@ -27,7 +27,6 @@ def run(
     cwd: Path | None = None,
     stdin: str | None = None,
     check: bool = True,
-    timeout_seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end and return what was printed; raises CommandFailed unless `check` is off."""
     words = [str(word) for word in command]
@@ -39,7 +38,6 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout_seconds,
     )
     if check and done.returncode:
         raise CommandFailed(shlex.join(words), done.returncode, done.stderr or done.stdout)
