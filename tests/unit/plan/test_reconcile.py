@@ -330,3 +330,22 @@ def _ready_behind_the_front(world: Any) -> int:
 
 def _intent(world: Any) -> dict[ChildId, Any]:
     return {target: child.get("spec", child.get("data")) for target, child in world.children.items()}
+
+
+@pytest.mark.parametrize(
+    ("message", "digest"),
+    [('{"digest": "sha256:abc"}', "sha256:abc"), ("not json", None), ("[]", None), ('{"digest": 7}', None)],
+)
+def test_the_digest_that_the_fetch_step_reports_is_kept_after_its_pod_is_gone(
+    world: Any, message: str, digest: str | None
+) -> None:
+    world.settle()
+    ended = {"name": "fetch", "state": {"terminated": {"exitCode": 0, "message": message}}}
+    labels = names.revision_labels("m", world.serving())
+    world.pods = [
+        {"metadata": {"labels": labels}, "spec": {"containers": []}, "status": {"initContainerStatuses": [ended]}}
+    ]
+    world.settle()
+    world.pods = []
+    world.settle()
+    assert world.status["revisions"][0].get("modelDigest") == digest
