@@ -181,15 +181,23 @@ def test_its_account_may_do_nothing_else(release, verb, resource, elsewhere):
 
 def test_a_standby_takes_over_when_the_leader_goes(release):
     release.install("upgrade", replicaCount=2)
-    before = release.leader()
+    before = leader_other_than(release, None)
 
     release.kubectl("delete", "pod", before, "--wait=false")
 
-    deadline = time.monotonic() + 30
-    while release.leader() in (before, "", None) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert release.leader() in {pod["metadata"]["name"] for pod in release.pods()} - {before}
+    leader_other_than(release, before)
     release.create_suspended("taken-over")
+
+
+def leader_other_than(release, former):
+    """Wait until a pod other than the former leader leads, and return its name; between two leaders there is none."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        pods = {pod["metadata"]["name"] for pod in release.pods()} - {former}
+        if (leader := release.leader()) in pods:
+            return leader
+        time.sleep(0.5)
+    raise AssertionError(f"nobody took over from {former}: the Lease names {release.leader()!r}")
 
 
 def test_uninstalling_leaves_the_models_and_nothing_of_the_operator(new_release):
