@@ -64,6 +64,11 @@ class ModelDeploymentSpec(ApiModel):
     suspended: bool = False
     """Scales to nothing and stays there."""
 
+    @property
+    def wanted_replicas(self) -> int:
+        """Pods to run now."""
+        return 0 if self.suspended else self.replicas
+
 
 class ObjectMeta(ApiModel):
     """What the operator reads of an object's metadata."""

@@ -30,7 +30,7 @@ class Assessment:
     @property
     def replicas(self) -> int:
         """Pods wanted now."""
-        return 0 if self.deployment.spec.suspended else self.deployment.spec.replicas
+        return self.deployment.spec.wanted_replicas
 
     @property
     def target(self) -> KnownRevision | None:

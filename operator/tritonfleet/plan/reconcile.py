@@ -56,7 +56,7 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
     known = dict(revisions.known_revisions(observed))
     wanted, problem = _wanted_revision(deployment, observed, known)
     target = wanted.hash if wanted is not None else None
-    replicas = 0 if deployment.spec.suspended else deployment.spec.replicas
+    replicas = deployment.spec.wanted_replicas
     serves = serving.choose_serving(target, revisions.serving_hash(observed, known), known, replicas)
     retired = {
         name.removeprefix(f"{deployment.metadata.name}-"): at

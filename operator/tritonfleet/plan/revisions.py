@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tritonfleet.api import names
+from tritonfleet.plan.children.server_container import TRITON
 from tritonfleet.plan.world import ChildId, Manifest, Observed
 
 
@@ -47,7 +48,7 @@ class KnownRevision:
         if self.deployment is None:
             return None
         containers = self.deployment["spec"]["template"]["spec"]["containers"]
-        return next((container["image"] for container in containers if container["name"] == "triton"), None)
+        return next((container["image"] for container in containers if container["name"] == TRITON), None)
 
     def carries(self, replicas: int) -> bool:
         """Tell whether it can take the load of `replicas` pods, by a count that is not out of date."""

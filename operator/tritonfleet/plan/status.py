@@ -8,11 +8,10 @@ from tritonfleet.api.conditions import Condition, ConditionType, Reason, shorten
 from tritonfleet.api.status import ModelState
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.assessment import Assessment, conditions, unreadable_conditions
+from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.diagnosis import gpu_need
 from tritonfleet.plan.history import revision_entries
 from tritonfleet.plan.world import Event, Manifest
-
-HTTP_PORT = 8000
 
 
 def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
@@ -23,7 +22,7 @@ def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple
         "observedGeneration": metadata.generation,
         "replicas": stable.size if stable is not None and stable.ready_replicas else 0,
         "readyReplicas": stable.ready_replicas if stable is not None else 0,
-        "url": f"http://{metadata.name}.{metadata.namespace}.svc:{HTTP_PORT}",
+        "url": f"http://{metadata.name}.{metadata.namespace}.svc:{PORTS['http']}",
         "revisions": revision_entries(facts),
         "revision": _roles(facts),
         "model": _model(facts),
