@@ -243,16 +243,21 @@ def test_the_secret_cannot_send_the_fetch_around_the_checks(bucket, fetch, monke
     )
 
 
-def test_nothing_is_in_place_while_the_fetch_runs(bucket, tmp_path):
-    bucket.put({"m/1/model.onnx": HUGE})
-    (tmp_path / "overlay.pbtxt").write_text("")
-    environment = os.environ | bucket.environment() | {
+def process_environment(bucket, folder):
+    """Return what a fetch of the bucket's model `m` into the folder needs when it runs as a process of its own."""
+    (folder / "overlay.pbtxt").write_text("")
+    return os.environ | bucket.environment() | {
         "TRITONFLEET_FETCH_URI": f"s3://{bucket.name}/m",
         "TRITONFLEET_FETCH_MODEL": "resnet",
-        "TRITONFLEET_FETCH_TARGET": str(tmp_path),
-        "TRITONFLEET_FETCH_CONFIG": str(tmp_path / "overlay.pbtxt"),
+        "TRITONFLEET_FETCH_TARGET": str(folder),
+        "TRITONFLEET_FETCH_CONFIG": str(folder / "overlay.pbtxt"),
         "TRITONFLEET_FETCH_ALLOW_PRIVATE": "true",
     }  # fmt: skip
+
+
+def test_nothing_is_in_place_while_the_fetch_runs(bucket, tmp_path):
+    bucket.put({"m/1/model.onnx": HUGE})
+    environment = process_environment(bucket, tmp_path)
     program = "import sys; from tritonfleet.fetch.main import main; sys.exit(main())"
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as process:
         seen = set()
@@ -266,14 +271,7 @@ def test_nothing_is_in_place_while_the_fetch_runs(bucket, tmp_path):
 
 def test_a_killed_fetch_goes_on_where_it_stopped(bucket, tmp_path):
     bucket.put({f"m/1/part-{i}.bin": HUGE for i in range(4)} | {"m/1/model.onnx": MODEL})
-    (tmp_path / "overlay.pbtxt").write_text("")
-    environment = os.environ | bucket.environment() | {
-        "TRITONFLEET_FETCH_URI": f"s3://{bucket.name}/m",
-        "TRITONFLEET_FETCH_MODEL": "resnet",
-        "TRITONFLEET_FETCH_TARGET": str(tmp_path),
-        "TRITONFLEET_FETCH_CONFIG": str(tmp_path / "overlay.pbtxt"),
-        "TRITONFLEET_FETCH_ALLOW_PRIVATE": "true",
-    }  # fmt: skip
+    environment = process_environment(bucket, tmp_path)
     command = [sys.executable, "-c", "import sys; from tritonfleet.fetch.main import main; sys.exit(main())"]
     journal = tmp_path / ".tritonfleet" / "resnet" / "journal"
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
