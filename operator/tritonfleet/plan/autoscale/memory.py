@@ -1,0 +1,1 @@
+"""What one decision leaves for the next."""
