@@ -69,6 +69,16 @@ image: cluster ## Build the operator's image and load it into the local cluster
 bench-fleet: venv ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
 	$(BIN)/python -m benchmarks.fleet
 
+TRACES ?=
+
+.PHONY: bench-autoscale
+bench-autoscale: venv ## Our scaler against HPA, KEDA, KPA and a clairvoyant; TRACES=folder adds real traces
+	$(BIN)/python -m benchmarks.autoscale $(if $(TRACES),--traces $(TRACES))
+
+.PHONY: bench-tick
+bench-tick: venv ## One look at 1,000 ModelDeployments with 5,000 pods: CPU and queries
+	$(BIN)/python -m benchmarks.tick
+
 .PHONY: crds
 crds: venv ## Write the CRD from the API's models
 	$(BIN)/python -m tritonfleet.api.schema --write
@@ -82,7 +92,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 .PHONY: lock
 lock: venv ## Pin the newest dependencies that pyproject.toml allows
 	$(LOCK) --upgrade --output-file requirements.lock
-	$(LOCK) --upgrade --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade --extra simulate --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 .PHONY: venv
 venv: $(VENV)/.ready ## Make .venv with everything the other targets use
