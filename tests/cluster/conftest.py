@@ -29,6 +29,17 @@ def control_plane(tmp_path_factory) -> Iterator[ControlPlane]:
         plane.stop()
 
 
+@pytest.fixture
+def own_control_plane(tmp_path) -> Iterator[ControlPlane]:
+    """An API server without a definition and without controllers, to do with as the test likes."""
+    plane = ControlPlane(tmp_path)
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.stop()
+
+
 async def _install_crds(kubeconfig: Path) -> None:
     cluster = Cluster(await load_configuration(kubeconfig))
     collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -1,32 +1,19 @@
 """An operator that is there before its CustomResourceDefinition."""
 
-import pytest
-
 from tests.cluster.conftest import _install_crds
-from tests.cluster.controlplane import ControlPlane
 from tests.cluster.harness import RunningOperator
 from tests.cluster.world import World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 
 
-@pytest.fixture
-def bare_control_plane(tmp_path):
-    plane = ControlPlane(tmp_path)
-    try:
-        plane.start()
-        yield plane
-    finally:
-        plane.stop()
-
-
-async def test_an_operator_waits_for_the_definition_and_then_works(bare_control_plane):
-    operator = RunningOperator(bare_control_plane.kubeconfig, "default").start()
-    client = Cluster(await load_configuration(bare_control_plane.kubeconfig))
+async def test_an_operator_waits_for_the_definition_and_then_works(own_control_plane):
+    operator = RunningOperator(own_control_plane.kubeconfig, "default").start()
+    client = Cluster(await load_configuration(own_control_plane.kubeconfig))
     try:
         await eventually(lambda: operator.leads, "the operator leads")
         assert not operator.synced
 
-        await _install_crds(bare_control_plane.kubeconfig)
+        await _install_crds(own_control_plane.kubeconfig)
         world = World(client, "default")
         await world.create("m")
 

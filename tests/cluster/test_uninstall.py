@@ -6,23 +6,11 @@ import contextlib
 import pytest
 
 from tests.cluster.conftest import _install_crds
-from tests.cluster.controlplane import ControlPlane
 from tests.cluster.harness import RunningOperator
 from tests.cluster.world import World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modeldeployments.tritonfleet.dev"
-
-
-@pytest.fixture
-def own_control_plane(tmp_path):
-    """A control plane whose CustomResourceDefinition may be deleted without disturbing other tests."""
-    plane = ControlPlane(tmp_path)
-    try:
-        plane.start()
-        yield plane
-    finally:
-        plane.stop()
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "after the operator"])
