@@ -11,7 +11,12 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import (
+    ConfigException,
+    list_kube_config_contexts,
+    load_incluster_config,
+    load_kube_config,
+)
 
 from tritonfleet.api import names
 from tritonfleet.api.resources import BY_KIND
@@ -51,23 +56,39 @@ class Listing:
     resource_version: str
 
 
-async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
+async def load_configuration(kubeconfig: Path | None = None, context: str | None = None) -> Configuration:
     """Read how to reach the API server: `kubeconfig` if given, else the pod's service account, else ~/.kube/config.
 
-    Raises ConfigException if there is none of them.
+    A `context` is one of a kubeconfig, so it rules out the service account. Raises ConfigException if there is none of
+    them.
     """
     configuration = Configuration()
-    if kubeconfig is None:
+    if kubeconfig is None and context is None:
         try:
             load_incluster_config(configuration)
         except ConfigException:
-            await load_kube_config(client_configuration=configuration)
+            await _load_kubeconfig(configuration, None, None)
     else:
-        await load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+        await _load_kubeconfig(configuration, kubeconfig, context)
     configuration.connection_pool_maxsize = CONNECTIONS
     # Else aiohttp looks for a .netrc and a proxy, each in a thread, before every single request.
     configuration.client_session_kwargs = {"trust_env": False}
     return configuration
+
+
+async def _load_kubeconfig(configuration: Configuration, kubeconfig: Path | None, context: str | None) -> None:
+    file = str(kubeconfig) if kubeconfig is not None else None
+    await load_kube_config(config_file=file, context=context, client_configuration=configuration)
+
+
+def default_namespace(kubeconfig: Path | None = None, context: str | None = None) -> str:
+    """Return the namespace that a kubeconfig's context names, `default` if it names none or there is no kubeconfig."""
+    try:
+        contexts, current = list_kube_config_contexts(str(kubeconfig) if kubeconfig is not None else None)
+    except ConfigException:
+        return "default"
+    chosen = next((one for one in contexts if one["name"] == context), current)
+    return str(chosen["context"].get("namespace") or "default")
 
 
 class Cluster:
