@@ -1,0 +1,220 @@
+"""Asks every pod for its metrics, without Prometheus: what comes is seconds old, and no other system can stop it."""
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from tritonfleet.api import names
+from tritonfleet.plan.autoscale.observation import Counters, PodSample
+from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.children.server_container import TRITON
+from tritonfleet.plan.world import Manifest
+from tritonfleet.triton import metrics
+from tritonfleet.triton.metrics import ModelMetrics, Unreadable, model_metrics
+
+TIMEOUT_SECONDS: Final = 2.0
+CONNECT_SECONDS: Final = 1.0
+"""Within a cluster a connection takes milliseconds; after a lost packet the next tick is early enough."""
+KEEP_ALIVE_SECONDS: Final = 30.0
+LARGEST_PAGE_BYTES: Final = 1 << 20
+"""A real page has 5 to 20 kB."""
+READ: Final = "Read"
+MODEL_MISSING: Final = "ModelMissing"
+"""What became of a page that was read; every other outcome is a failure."""
+
+Report = Callable[[str, float], None]
+"""Told the outcome of every question, and the seconds it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One container of Triton that can be asked."""
+
+    uid: str
+    started_seconds: float
+    revision: str
+    address: str
+    """The pod's IP address, as the kubelet reported it."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The newest page of one pod."""
+
+    sample: PodSample
+    first_response: Mapping[float, float]
+    """Cumulative requests by the milliseconds to their first response; empty where Triton keeps no such histogram."""
+
+
+def target_of(pod: Manifest, model: str) -> Target | None:
+    """Return how to ask a pod; None unless it is ready, stays, and has an address that is one."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    started = _running_since(status)
+    revision = (metadata.get("labels") or {}).get(names.REVISION_LABEL)
+    if metadata.get("deletionTimestamp") or started is None or not revision or not _ready(status):
+        return None
+    try:
+        address = str(ipaddress.ip_address(status.get("podIP", "")))
+    except ValueError:
+        return None
+    return Target(metadata["uid"], started.timestamp(), revision, address, model)
+
+
+class PodScraper:
+    """Keeps the newest answer of each pod it is asked about.
+
+    Pods that failed the last time are asked apart from the others, so that what hangs is never waited for twice.
+    Needs a running event loop; `close` ends every question.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        report: Report,
+        *,
+        concurrency: int = 256,
+        port: int = PORTS["metrics"],
+    ) -> None:
+        self._now = now
+        self._report = report
+        self._concurrency = concurrency
+        self._port = port
+        self._clock = asyncio.get_running_loop().time
+        self._session: aiohttp.ClientSession | None = None
+        self._answers: dict[str, Answer] = {}
+        self._failed: set[str] = set()
+        self._doubtful: asyncio.Task[None] | None = None
+
+    def answer(self, uid: str) -> Answer | None:
+        """Return the newest answer of a pod, however old it is; None if it never gave one."""
+        return self._answers.get(uid)
+
+    async def scrape(self, targets: Iterable[Target], patience_seconds: float) -> None:
+        """Ask all of them; return when all but those that failed the last time were asked, or patience is over.
+
+        What is known of other pods is forgotten. Whoever has waited longest comes first, so that under a shortage of
+        time nobody goes short twice.
+        """
+        wanted = sorted(targets, key=self._heard)
+        uids = {target.uid for target in wanted}
+        self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
+        self._failed &= uids
+        if self._doubtful is None or self._doubtful.done():
+            again = [target for target in wanted if target.uid in self._failed]
+            self._doubtful = asyncio.create_task(self._ask_all(again, max(1, self._concurrency // 4)))
+        prompt = [target for target in wanted if target.uid not in self._failed]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                await self._ask_all(prompt, self._concurrency)
+
+    async def close(self) -> None:
+        """Give up every question and every connection."""
+        if self._doubtful is not None:
+            self._doubtful.cancel()
+            await asyncio.gather(self._doubtful, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    def _heard(self, target: Target) -> float:
+        answer = self._answers.get(target.uid)
+        return answer.sample.at_seconds if answer is not None else 0.0
+
+    async def _ask_all(self, targets: list[Target], concurrency: int) -> None:
+        queue = iter(targets)
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(min(concurrency, len(targets))):
+                lanes.create_task(self._lane(queue))
+
+    async def _lane(self, queue: Iterator[Target]) -> None:
+        for target in queue:
+            started = self._clock()
+            outcome = await self._ask(target)
+            self._report(outcome, self._clock() - started)
+
+    async def _ask(self, target: Target) -> str:
+        """Ask one pod and keep what it says; return the outcome, whatever happens."""
+        try:
+            found = model_metrics(await self._page(target), target.model)
+        except Unreadable as refusal:
+            outcome = refusal.reason
+        except TimeoutError:
+            outcome = "Timeout"
+        except aiohttp.ClientConnectorError:
+            outcome = "Unreachable"
+        except (aiohttp.ClientError, OSError, ValueError):
+            outcome = "Disconnected"
+        else:
+            self._failed.discard(target.uid)
+            self._answers[target.uid] = self._answer(target, found)
+            return READ if found is not None else MODEL_MISSING
+        self._failed.add(target.uid)
+        return outcome
+
+    def _answer(self, target: Target, found: ModelMetrics | None) -> Answer:
+        sample = PodSample(
+            uid=target.uid,
+            started_seconds=target.started_seconds,
+            revision=target.revision,
+            at_seconds=self._now().timestamp(),
+            counters=_counters(found.totals) if found is not None else None,
+        )
+        return Answer(sample, found.first_response if found is not None else {})
+
+    async def _page(self, target: Target) -> bytes:
+        if self._session is None:
+            self._session = _session()
+        url = URL.build(scheme="http", host=target.address, port=self._port, path="/metrics")
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise Unreadable("Status", f"answered with status {response.status}")
+            page = bytearray()
+            async for chunk in response.content.iter_any():
+                page += chunk
+                if len(page) > LARGEST_PAGE_BYTES:
+                    raise Unreadable("TooLarge", f"more than {LARGEST_PAGE_BYTES} bytes")
+            return bytes(page)
+
+
+def _session() -> aiohttp.ClientSession:
+    """No proxy, no cookies, no compression: a pod can make us read no more bytes than it sends."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS, sock_connect=CONNECT_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"},
+    )
+
+
+def _counters(totals: Mapping[str, float]) -> Counters:
+    return Counters(
+        success=totals[metrics.SUCCESS],
+        failure=totals[metrics.FAILURE],
+        inferences=totals[metrics.INFERENCES],
+        executions=totals[metrics.EXECUTIONS],
+        request_us=totals[metrics.REQUEST_US],
+        queue_us=totals[metrics.QUEUE_US],
+        compute_us=sum(totals[name] for name in metrics.COMPUTE_US),
+        pending=totals.get(metrics.PENDING, 0.0),
+    )
+
+
+def _running_since(status: Manifest) -> datetime | None:
+    for container in status.get("containerStatuses") or ():
+        if container["name"] == TRITON:
+            running = (container.get("state") or {}).get("running") or {}
+            started = running.get("startedAt")
+            return datetime.fromisoformat(started) if started else None
+    return None
+
+
+def _ready(status: Manifest) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())

@@ -1,0 +1,69 @@
+"""A latency histogram: the buckets of all replicas added up, and what they say. Quantiles are never averaged."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative counts (or rates) by upper bound, as Prometheus has them."""
+
+    bounds_seconds: tuple[float, ...]
+    """Ascending; the last is infinite."""
+    counts: tuple[float, ...]
+    """Never descending; the last is the total."""
+
+    @property
+    def total(self) -> float:
+        """Everything that was counted."""
+        return self.counts[-1]
+
+    def percentile(self, percent: float) -> float:
+        """Return, in seconds, what `percent` percent stay within, as Prometheus' histogram_quantile interpolates it.
+
+        What lies beyond the last finite bound is reported as that bound. NaN without any count or finite bound.
+        """
+        if not self.total or len(self.bounds_seconds) < 2:
+            return math.nan
+        rank = self.total * percent / 100
+        at = bisect_left(self.counts, rank)
+        if at >= len(self.counts) - 1:
+            return self.bounds_seconds[-2]
+        below = self.counts[at - 1] if at else 0.0
+        lower = self.bounds_seconds[at - 1] if at else 0.0
+        share = (rank - below) / (self.counts[at] - below) if self.counts[at] > below else 1.0
+        return lower + (self.bounds_seconds[at] - lower) * share
+
+    def within(self, seconds: float) -> float:
+        """Return how many stayed within so many seconds, in the unit of the counts.
+
+        Within a bucket the counts are taken to lie evenly; of those beyond the last finite bound none is taken to.
+        """
+        at = bisect_left(self.bounds_seconds, seconds)
+        below = self.counts[at - 1] if at else 0.0
+        lower = self.bounds_seconds[at - 1] if at else 0.0
+        upper = self.bounds_seconds[at]
+        if math.isinf(upper):
+            return below
+        return below + (self.counts[at] - below) * (seconds - lower) / (upper - lower)
+
+
+def histogram(cumulative: Mapping[float, float]) -> Histogram | None:
+    """Return the histogram of counts by upper bound in seconds; None if one is impossible or the total is missing.
+
+    Counts that descend, as rounding of rates makes them, are raised.
+    """
+    possible = all(bound >= 0 and 0 <= count < math.inf for bound, count in cumulative.items())
+    if not possible or math.inf not in cumulative:
+        return None
+    bounds = tuple(sorted(cumulative))
+    return Histogram(bounds, tuple(_ascending(cumulative[bound] for bound in bounds)))
+
+
+def _ascending(counts: Iterable[float]) -> Iterable[float]:
+    highest = 0.0
+    for count in counts:
+        highest = max(highest, count)
+        yield highest
