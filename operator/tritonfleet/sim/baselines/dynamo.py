@@ -162,5 +162,5 @@ class EngineModel:
         mean_batch, mean_seconds = sum(batches) / len(batches), sum(seconds) / len(seconds)
         spread = sum((each - mean_batch) ** 2 for each in batches)
         shared = sum((each - mean_batch) * (took - mean_seconds) for each, took in self._seen)
-        slope = max(0.0, shared / spread) if spread > 0 else 0.0
-        return max(0.0, mean_seconds + slope * (batch - mean_batch))
+        slope: float = max(0.0, shared / spread) if spread > 0 else 0.0
+        return float(max(0.0, mean_seconds + slope * (batch - mean_batch)))
