@@ -15,6 +15,8 @@ IDLE_SECONDS: Final = 23
 
 No round number, so that a client that asks at regular intervals does not meet the moment of closing.
 """
+HTTP_AGE_SECONDS: Final = 10
+"""After how long the proxy ends a busy HTTP connection with its next answer, so that clients find new pods."""
 _HTTP_GONE_SECONDS: Final = PROXY_PRE_STOP_SECONDS + IDLE_SECONDS + 2
 LONGEST_PRE_STOP_SECONDS: Final = 60
 GRACE_MARGIN_SECONDS: Final = 15

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tritonfleet.plan.children.lifecycle import IDLE_SECONDS, PROXY_PRE_STOP_SECONDS, Lifecycle
+from tritonfleet.plan.children.lifecycle import HTTP_AGE_SECONDS, IDLE_SECONDS, PROXY_PRE_STOP_SECONDS, Lifecycle
 from tritonfleet.plan.children.ports import PORTS, TRITON_HTTP_PORT
 from tritonfleet.plan.children.volumes import CONFIG_PATH, mounts
 from tritonfleet.plan.world import Defaults, Manifest
@@ -19,8 +19,10 @@ def proxy_config(lifecycle: Lifecycle) -> str:
     """Return the configuration of HAProxy.
 
     Between requests a connection lives IDLE_SECONDS; during a request only its peers end it, since a model
-    may think for hours. When the proxy stops it takes no new connection and says `Connection: close` in the
-    next answer on each open one, so that a client never meets a connection that was closed under it.
+    may think for hours. One older than HTTP_AGE_SECONDS ends with its next answer, which says `Connection: close`:
+    clients that keep theirs busy would otherwise never send anything to pods that started later, and an
+    overloaded pod would stay so however many come to help. When the proxy stops it takes no new connection and says
+    the same in the next answer on each open one, so that a client never meets a connection that was closed under it.
     """
     return f"""\
 global
@@ -48,6 +50,8 @@ defaults
 
 listen http
   bind :{PORTS["http"]}
+  tcp-request session set-var(sess.opened) date
+  http-after-response set-header Connection close if {{ date,sub(sess.opened) ge {HTTP_AGE_SECONDS} }}
   server triton 127.0.0.1:{TRITON_HTTP_PORT}
 """
 
