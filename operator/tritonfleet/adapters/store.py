@@ -54,6 +54,8 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[ObjectId, _Entry] = {}
         self._by_owner: dict[Key, dict[ChildId, _Entry]] = defaultdict(dict)
+        self._changes: dict[Key, int] = {}
+        self._clock = 0
 
     def put(self, manifest: Manifest) -> frozenset[Key]:
         """Remember an object; return the ModelDeployments whose view of the world changed by it."""
@@ -67,7 +69,7 @@ class Store:
         self._link(identity, after)
         if before is not None and before.text == after.text:
             return frozenset()
-        return _owners(before, after)
+        return self._changed(_owners(before, after))
 
     def remove(self, manifest: Manifest) -> frozenset[Key]:
         """Forget an object that was deleted; a later one of the same name stays."""
@@ -77,7 +79,7 @@ class Store:
             return frozenset()
         del self._objects[identity]
         self._unlink(identity, before)
-        return _owners(before)
+        return self._changed(_owners(before))
 
     def body(self, key: Key) -> Manifest | None:
         """Return the ModelDeployment itself."""
@@ -87,6 +89,10 @@ class Store:
     def known(self) -> list[Key]:
         """Return every ModelDeployment there is."""
         return [Key(each.namespace, each.name) for each in self._objects if each.kind == names.KIND]
+
+    def changes(self, key: Key) -> int:
+        """Return a number that is another one after everything that changes this ModelDeployment's view of the world."""
+        return self._changes.get(key, 0)
 
     def children(self, key: Key) -> Mapping[ChildId, Manifest]:
         """Return every object labelled as this ModelDeployment's, but its pods."""
@@ -126,6 +132,15 @@ class Store:
         """Forget an object that no list shows any more."""
         entry = self._objects.get(identity)
         return self.remove(entry.manifest()) if entry is not None else frozenset()
+
+    def _changed(self, keys: frozenset[Key]) -> frozenset[Key]:
+        for key in keys:
+            self._clock += 1
+            if key in self._by_owner or ObjectId(names.KIND, *key) in self._objects:
+                self._changes[key] = self._clock
+            else:
+                self._changes.pop(key, None)
+        return keys
 
     def _link(self, identity: ObjectId, entry: _Entry) -> None:
         if entry.owner is not None and identity.kind != names.KIND:

@@ -104,3 +104,20 @@ def test_the_order_in_which_versions_arrive_does_not_matter(events, order):
     for owner in ("demo", "other"):
         key = Key("shop", owner)
         assert in_order.children(key) == out_of_order.children(key)
+
+
+def test_every_change_is_seen_by_a_number_that_never_comes_again():
+    store = Store()
+    numbers = [store.changes(KEY)]
+    store.put(child(1, data={"x": "a"}))
+    numbers.append(store.changes(KEY))
+    store.put(child(2, data={"x": "b"}))
+    numbers.append(store.changes(KEY))
+    store.put(child(3, data={"x": "b"}))
+    assert store.changes(KEY) == numbers[-1]
+    store.remove(child(4))
+    assert store.changes(KEY) == 0
+    store.put(child(5))
+    numbers.append(store.changes(KEY))
+    assert len(set(numbers)) == 4
+    assert store.changes(Key("shop", "other")) == 0

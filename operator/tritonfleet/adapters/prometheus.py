@@ -1,0 +1,211 @@
+"""What only Prometheus knows, for the whole fleet at once: latency at the gateway, and the rates of past days."""
+
+import asyncio
+import math
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import requests
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from prometheus_api_client.prometheus_connect import PrometheusConnect
+from urllib3.util.retry import Retry
+
+from tritonfleet.errors import Transient
+from tritonfleet.plan.histogram import Histogram, histogram
+
+CONNECT_SECONDS: Final = 2.0
+READ_SECONDS: Final = 10.0
+LIMIT_SECONDS: Final = 15.0
+"""After this a query is given up, whatever it waits for."""
+THREADS: Final = 2
+CHUNK: Final = timedelta(days=1)
+"""Of the past, asked for at once: more of a thousand ModelDeployments would be tens of megabytes of JSON."""
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+Report = Callable[[str, str, float], None]
+"""Told the name of every query, its outcome (`success` or `error`) and the seconds it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where Prometheus is and how to be let in; the files are read anew for every query, since they are rotated."""
+
+    url: str
+    token_file: str = ""
+    """Holds a bearer token; empty for none."""
+    ca_file: str = ""
+    """Holds the certificates to trust; empty for those of the system."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTraffic:
+    """One route's traffic over the window, in requests per second."""
+
+    latency: Histogram
+    failed: float
+    """Answered with a status of 500 or more, however fast."""
+
+
+class Series(NamedTuple):
+    """The requests of one model of one ModelDeployment."""
+
+    namespace: str
+    modeldeployment: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Arrivals per second on a grid of time; NaN where Prometheus knows nothing."""
+
+    start_seconds: float
+    step_seconds: float
+    rates: Mapping[Series, Sequence[float]]
+
+
+class Prometheus:
+    """Asks by a synchronous client, in at most two threads. Every method raises Transient for whatever goes wrong."""
+
+    def __init__(self, access: Access, report: Report, *, window_seconds: float = 60.0) -> None:
+        self._access = access
+        self._report = report
+        self._window_seconds = round(window_seconds)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._waiting = 0
+
+    async def gateway(self) -> Mapping[tuple[str, str], GatewayTraffic]:
+        """Return what every HTTPRoute of an Envoy Gateway carries, by namespace and name.
+
+        Envoy Gateway names a route's upstreams `httproute/NAMESPACE/NAME/rule/N`; all rules are added up. One query,
+        however many routes: rows with a bound are buckets, the others failures.
+        """
+        window = f'{{envoy_cluster_name=~"httproute/.+"%s}}[{self._window_seconds}s]'
+        buckets = "envoy_cluster_upstream_rq_time_bucket" + window % ""
+        failures = "envoy_cluster_upstream_rq_xx" + window % ',envoy_response_code_class="5"'
+        query = (
+            f"sum by (envoy_cluster_name, le) (rate({buckets}))"
+            f" or sum by (envoy_cluster_name, envoy_response_code_class) (rate({failures}))"
+        )
+        return await self._ask("gateway", lambda client: _traffic(client.custom_query(query)))
+
+    async def arrivals(self, end: datetime, days: int, step_seconds: float) -> Past:
+        """Return the requests that ended in the `days` before `end`; one query a day, whatever the fleet's size."""
+        start = end - timedelta(days=days)
+        steps = math.ceil((end - start).total_seconds() / step_seconds)
+        rates: dict[Series, array[float]] = defaultdict(lambda: array("d", [math.nan]) * steps)
+        window = f"[{step_seconds:.0f}s]"
+        query = (
+            f"sum by (namespace, modeldeployment, model) (rate(nv_inference_request_success{window})"
+            f" or rate(nv_inference_request_failure{window}))"
+        )
+
+        def ask(client: PrometheusConnect, begin: datetime, close: datetime) -> None:
+            for series, at, rate in _points(client.custom_query_range(query, begin, close, f"{step_seconds:.0f}s")):
+                index = round((at - start.timestamp()) / step_seconds) - 1
+                if 0 <= index < steps:
+                    rates[series][index] = rate
+
+        for begin, close in _chunks(start, end, step_seconds):
+            await self._ask("history", partial(ask, begin=begin, close=close))
+        return Past(start.timestamp(), step_seconds, rates)
+
+    def close(self) -> None:
+        """Begin nothing more; a query that hangs ends by its own time limits."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, name: str, query: Callable[[PrometheusConnect], T]) -> T:
+        if self._waiting >= THREADS:
+            raise Transient("Prometheus has not answered earlier queries yet")
+        self._waiting += 1
+        started = time.monotonic()
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, self._call, query)
+        asked.add_done_callback(self._answered)
+        outcome = "error"
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                answer = await asyncio.shield(asked)
+            outcome = "success"
+        except TimeoutError as error:
+            raise Transient(f"Prometheus did not answer within {LIMIT_SECONDS:.0f} s") from error
+        finally:
+            self._report(name, outcome, time.monotonic() - started)
+        return answer
+
+    def _answered(self, asked: asyncio.Future[Any]) -> None:
+        self._waiting -= 1
+        # A result that came too late is of no use; asking for it keeps asyncio from complaining.
+        if not asked.cancelled():
+            asked.exception()
+
+    def _call(self, query: Callable[[PrometheusConnect], T]) -> T:
+        try:
+            with self._client() as client:
+                return query(client)
+        except (requests.RequestException, PrometheusApiClientException, OSError, ValueError, KeyError) as error:
+            raise Transient(f"Prometheus at {self._access.url}: {str(error)[:300]}") from error
+
+    def _client(self) -> PrometheusConnect:
+        session = requests.Session()
+        # Neither a proxy nor a password of the environment is meant for it, and it has no reason to send us elsewhere.
+        session.trust_env = False
+        session.max_redirects = 0
+        session.verify = self._access.ca_file or True
+        headers = {}
+        if self._access.token_file:
+            headers["Authorization"] = f"Bearer {Path(self._access.token_file).read_text().strip()}"
+        retry = Retry(total=1, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False)
+        timeout: Any = (CONNECT_SECONDS, READ_SECONDS)
+        url = self._access.url.rstrip("/")
+        return PrometheusConnect(url, headers=headers, retry=retry, session=session, timeout=timeout)
+
+
+def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:
+    buckets: dict[tuple[str, str], dict[float, float]] = defaultdict(lambda: defaultdict(float))
+    failed: dict[tuple[str, str], float] = defaultdict(float)
+    for row in rows:
+        labels = row["metric"]
+        kind, *route = str(labels.get("envoy_cluster_name", "")).split("/", 3)[:3]
+        rate = _number(row["value"][1])
+        if kind != "httproute" or len(route) != 2 or rate is None:
+            continue
+        if "le" in labels:
+            buckets[route[0], route[1]][float(labels["le"]) / 1000] += rate
+        else:
+            failed[route[0], route[1]] += rate
+    return {
+        route: GatewayTraffic(latency, failed[route])
+        for route, cumulative in buckets.items()
+        if (latency := histogram(cumulative)) is not None
+    }
+
+
+def _chunks(start: datetime, end: datetime, step_seconds: float) -> Iterator[tuple[datetime, datetime]]:
+    """Split a time into days; the first point of each lies one step after its beginning, since it looks back."""
+    step = timedelta(seconds=step_seconds)
+    while start < end:
+        yield start + step, min(start + CHUNK, end)
+        start += CHUNK
+
+
+def _points(rows: list[Row]) -> Iterator[tuple[Series, float, float]]:
+    for row in rows:
+        labels = row["metric"]
+        series = Series(*(labels.get(name, "") for name in Series._fields))
+        for at, text in row["values"]:
+            rate = _number(text)
+            if rate is not None:
+                yield series, float(at), rate
+
+
+def _number(text: str) -> float | None:
+    number = float(text)
+    return number if 0 <= number < math.inf else None
