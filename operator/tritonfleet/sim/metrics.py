@@ -1,0 +1,158 @@
+"""What the simulated metrics systems know: scraped at intervals, late, with gaps, and faulty when told so."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritonfleet.plan.autoscale.observation import Counters, PodSample
+from tritonfleet.sim.cluster import REVISION, Cluster, Pod
+from tritonfleet.sim.outage import Outage
+from tritonfleet.sim.promql import Series, rate, slope
+from tritonfleet.sim.scaler import PerPod
+from tritonfleet.sim.state import FAILURE, SUCCESS, Floats, Ints, quantile_of_bins
+
+KEPT_SECONDS = 900.0
+"""How long the simulated Prometheus keeps what it read: longer than any scaler's window."""
+PENDING, HELD, BUSY = 7, 8, 9
+"""Columns of a reading after the engine's counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One round of scrapes; `values` has the shape (pods, 10)."""
+
+    at_seconds: float
+    pods: tuple[Pod, ...]
+    values: Floats
+    gateway: Ints
+
+
+class SimulatedMetrics:
+    """Implements the scaler's view. Reads nothing but what was scraped before."""
+
+    def __init__(self, cluster: Cluster, outage: Outage, seed: int) -> None:
+        self._cluster, self._fleet, self._plant = cluster, cluster.fleet, cluster.plant
+        self._outage = outage
+        self._random = np.random.default_rng((seed, 3))
+        self._samples: dict[str, PodSample] = {}
+        self._direct: deque[Reading] = deque()
+        self._prometheus: deque[Reading] = deque()
+
+    @property
+    def _now(self) -> float:
+        return self._fleet.now
+
+    def scrape_directly(self) -> None:
+        """Read every pod as the operator does."""
+        if not self._outage.blackout(self._now):
+            self._direct.append(self._read())
+
+    def scrape_by_prometheus(self) -> None:
+        """Read every pod and the gateway as Prometheus does."""
+        if not self._outage.prometheus_down(self._now):
+            self._prometheus.append(self._read())
+        while self._prometheus and self._prometheus[0].at_seconds < self._now - KEPT_SECONDS:
+            self._prometheus.popleft()
+
+    def jitter_seconds(self) -> float:
+        """Draw how late a round of scrapes is."""
+        return float(self._random.uniform(0.0, self._plant.jitter_seconds))
+
+    def samples(self) -> tuple[PodSample, ...]:
+        """Return the newest direct scrape of each pod that still exists."""
+        while self._direct and self._direct[0].at_seconds + self._plant.lag_seconds <= self._now:
+            reading = self._direct.popleft()
+            at = reading.at_seconds + self._plant.lag_seconds
+            for pod, values in zip(reading.pods, reading.values[:, : PENDING + 1].tolist(), strict=True):
+                self._samples[pod.uid] = PodSample(pod.uid, pod.ready or 0.0, REVISION, at, Counters(*values))
+        live = {pod.uid for pod in self._cluster.live}
+        self._samples = {uid: sample for uid, sample in self._samples.items() if uid in live}
+        return tuple(self._samples.values())
+
+    def arrival_rate(self, window_seconds: float) -> float | None:
+        """Return rate(success + failure) + deriv(pending), summed over pods."""
+        total = self._sum(window_seconds, rate, SUCCESS, FAILURE)
+        pending = self._sum(window_seconds, slope, PENDING)
+        return None if total is None else max(0.0, total + (pending or 0.0))
+
+    def success_rate(self, window_seconds: float) -> float | None:
+        """Return rate(success), summed over pods."""
+        return self._sum(window_seconds, rate, SUCCESS)
+
+    def latency(self, percentile: float, window_seconds: float) -> float | None:
+        """Return a percentile of what the gateway answered during the window, refusals included."""
+        window = self._window(window_seconds)
+        if len(window) < 2:
+            return None
+        value = quantile_of_bins(window[-1].gateway - window[0].gateway, percentile / 100)
+        return None if np.isnan(value) else value
+
+    def concurrency(self, window_seconds: float) -> float | None:
+        """Return the requests held by all pods, averaged over whole seconds."""
+        if self._outage.blackout(self._now):
+            return None
+        last = int(self._now)
+        first = max(0, last - round(window_seconds))
+        return float(np.mean(self._fleet.state.concurrency[first:last])) if last > first else None
+
+    def pending(self) -> float | None:
+        """Return the requests that waited at the newest scrape."""
+        window = self._window(5 * 60.0)
+        return float(np.sum(window[-1].values[:, PENDING])) if window else None
+
+    def per_pod(self, name: PerPod, window_seconds: float) -> Mapping[str, float]:
+        """Return one metric by pod."""
+        if name == "arrivals":
+            counted, waiting = (
+                self._per_pod(window_seconds, rate, SUCCESS, FAILURE),
+                self._per_pod(window_seconds, slope, PENDING),
+            )
+            return {uid: max(0.0, value + waiting.get(uid, 0.0)) for uid, value in counted.items()}
+        if name == "utilization":
+            return {uid: min(1.0, value) for uid, value in self._per_pod(window_seconds, rate, BUSY).items()}
+        return self._per_pod(window_seconds, lambda series, _: float(np.mean(series.values)), HELD)
+
+    def _window(self, seconds: float) -> list[Reading]:
+        """Return what Prometheus can show of the last seconds, oldest first."""
+        if self._outage.prometheus_down(self._now):
+            return []
+        until = self._now - self._plant.lag_seconds
+        return [reading for reading in self._prometheus if self._now - seconds < reading.at_seconds <= until]
+
+    def _per_pod(
+        self, window_seconds: float, function: Callable[[Series, float], float | None], *columns: int
+    ) -> dict[str, float]:
+        """Evaluate a function over each pod's series; pods with too few points are left out."""
+        points: dict[str, list[tuple[float, float]]] = {}
+        for reading in self._window(window_seconds):
+            sums = reading.values[:, columns].sum(axis=1).tolist()
+            for pod, value in zip(reading.pods, sums, strict=True):
+                points.setdefault(pod.uid, []).append((reading.at_seconds, value))
+        found = {
+            uid: function(Series(self._now - window_seconds, self._now, tuple(pairs)), window_seconds)
+            for uid, pairs in points.items()
+        }
+        return {uid: value for uid, value in found.items() if value is not None}
+
+    def _sum(
+        self, window_seconds: float, function: Callable[[Series, float], float | None], *columns: int
+    ) -> float | None:
+        values = self._per_pod(window_seconds, function, *columns)
+        return sum(values.values()) if values else None
+
+    def _read(self) -> Reading:
+        """Scrape the pods that serve; some scrapes get lost."""
+        pods = self._outage.answering(self._cluster.serving, self._now)
+        if self._plant.loss:
+            pods = [pod for pod in pods if self._random.random() >= self._plant.loss]
+        state, slots = self._fleet.state, [pod.slot for pod in pods]
+        values = np.empty((len(pods), 10))
+        values[:, :PENDING] = state.counters[slots]
+        values[:, PENDING] = state.queue_length[slots]
+        values[:, HELD] = state.held[slots]
+        values[:, BUSY] = [self._fleet.busy_seconds(slot) for slot in slots]
+        silent = self._outage.silent(self._cluster.serving, self._now)
+        values[[pod.serial in silent for pod in pods]] = 0.0
+        return Reading(self._now, tuple(pods), values, state.gateway_bins.copy())
