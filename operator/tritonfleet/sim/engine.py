@@ -1,54 +1,14 @@
 """The event loop, compiled: requests arrive, are batched as Triton batches them, and are answered.
 
-Triton's dynamic batcher, as its source has it (dynamic_batch_scheduler.cc, instance_queue.cc) for requests of one
-inference each: when an instance is free it takes the largest preferred size that the queue fills; once the oldest
-request has waited the queue delay, or without a delay, it takes whatever waits; else it waits. Queue timeouts are
-noticed only when a batch is formed. Refusals for a full queue move no counter.
+Refusals for a full queue move none of Triton's counters, as in Triton.
 """
 
-from collections.abc import Callable
-from math import inf, log
-from typing import TypeVar, cast
+from math import inf
 
-import numba
-
-from tritonfleet.sim.state import (
-    ACTIVE,
-    AREA,
-    BIN_WIDTH,
-    BINS,
-    COMPUTE_US,
-    DRAW,
-    EXECUTED,
-    EXECUTIONS,
-    FAILURE,
-    FREE,
-    HELD,
-    INFERENCES,
-    LOST,
-    LOWEST_SECONDS,
-    NONE,
-    QUEUE_US,
-    READY,
-    REJECTED,
-    REQUEST_US,
-    SECOND,
-    SEEN,
-    SINCE,
-    SLOWDOWN,
-    SUCCESS,
-    TURN,
-    Floats,
-    Rules,
-    State,
-)
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def compiled(function: F) -> F:
-    """Compile a function to machine code and keep it for the next process."""
-    return cast("F", numba.njit(cache=True, nogil=True)(function))
+from tritonfleet.sim.batcher import release, start_batches, take
+from tritonfleet.sim.compilation import compiled
+from tritonfleet.sim.latency import bin_of
+from tritonfleet.sim.state import NONE, Floats, Rules, State
 
 
 @compiled
@@ -64,7 +24,7 @@ def advance(rules: Rules, state: State, arrivals: Floats, end: float) -> None:
         _count_held(state, arrival)
         slot = _arrive(rules, state, arrival)
         if slot != NONE:
-            wake = min(wake, state.wake[slot])
+            wake = min(wake, state.slots[slot].wake)
     while wake < end:
         wake = _happen(rules, state, wake)
     _count_held(state, end)
@@ -74,31 +34,27 @@ def advance(rules: Rules, state: State, arrivals: Floats, end: float) -> None:
 def drop_all(state: State, slot: int, now: float) -> None:
     """Lose everything that a slot holds: its pod is gone."""
     _count_held(state, now)
-    lost = 0
-    while state.queue_head[slot] != NONE:
-        _release(state, _take(state, slot))
-        lost += 1
-    for instance in range(state.finish.shape[1]):
-        if state.finish[slot, instance] < inf:
-            node = state.batch_head[slot, instance]
-            for _ in range(state.batch_size[slot, instance]):
-                following = state.node_next[node]
-                _release(state, node)
+    pod = state.slots[slot]
+    while pod.waiting > 0:
+        release(state, take(state, slot))
+    for index in range(state.instances.shape[1]):
+        instance = state.instances[slot, index]
+        if instance.finish < inf:
+            node = instance.head
+            for _ in range(instance.size):
+                following = state.nodes[node].next
+                release(state, node)
                 node = following
-                lost += 1
-            state.finish[slot, instance] = inf
+            instance.finish = inf
+    state.totals[0].lost += state.held[slot]
     state.held[slot] = 0
-    state.running[slot] = 0
-    state.timer[slot] = inf
-    state.wake[slot] = inf
-    state.whole[LOST] += lost
 
 
 @compiled
 def _next_wake(state: State) -> float:
     wake = inf
-    for index in range(state.whole[ACTIVE]):
-        wake = min(wake, state.wake[state.active[index]])
+    for index in range(state.totals[0].active):
+        wake = min(wake, state.slots[state.active[index]].wake)
     return wake
 
 
@@ -107,75 +63,77 @@ def _happen(rules: Rules, state: State, now: float) -> float:
     """Let every slot that is due at `now` act; return when the next one is due."""
     _count_held(state, now)
     wake = inf
-    for index in range(state.whole[ACTIVE]):
-        slot = state.active[index]
-        if state.wake[slot] <= now:
-            for instance in range(state.finish.shape[1]):
-                if state.finish[slot, instance] <= now:
-                    _complete(rules, state, slot, instance)
-            _start_batches(rules, state, slot, now)
-        wake = min(wake, state.wake[slot])
+    for listed in range(state.totals[0].active):
+        slot = state.active[listed]
+        pod = state.slots[slot]
+        if pod.wake <= now:
+            for index in range(state.instances.shape[1]):
+                if state.instances[slot, index].finish <= now:
+                    _complete(rules, state, slot, index)
+            start_batches(rules, state, slot, now)
+        wake = min(wake, pod.wake)
     return wake
 
 
 @compiled
 def _count_held(state: State, now: float) -> None:
     """Add what was held since the last event to the seconds that passed."""
-    whole, real = state.whole, state.real
-    while whole[SECOND] + 1 <= now:
-        edge = whole[SECOND] + 1.0
-        real[AREA] += whole[HELD] * (edge - real[SINCE])
-        if whole[SECOND] < len(state.concurrency):
-            state.concurrency[whole[SECOND]] = real[AREA]
-        whole[SECOND] += 1
-        real[AREA] = 0.0
-        real[SINCE] = edge
-    if now > real[SINCE]:
-        real[AREA] += whole[HELD] * (now - real[SINCE])
-        real[SINCE] = now
+    totals = state.totals[0]
+    while totals.second + 1 <= now:
+        edge = totals.second + 1.0
+        if totals.second < len(state.concurrency):
+            state.concurrency[totals.second] = totals.area + totals.held * (edge - totals.since)
+        totals.second += 1
+        totals.area = 0.0
+        totals.since = edge
+    if now > totals.since:
+        totals.area += totals.held * (now - totals.since)
+        totals.since = now
 
 
 @compiled
 def _arrive(rules: Rules, state: State, now: float) -> int:
     """Route one request; return the slot that took it, or NONE."""
-    whole = state.whole
-    number = whole[SEEN]
-    whole[SEEN] += 1
+    totals = state.totals[0]
+    number = totals.seen
+    totals.seen += 1
     state.minute_arrivals[int(now // 60.0)] += 1
-    if whole[READY] == 0:
-        whole[REJECTED] += 1
+    if totals.ready == 0:
+        totals.rejected += 1
         return NONE
     slot = _route(rules, state)
+    pod = state.slots[slot]
     if number < len(state.sample_pod):
-        state.sample_pod[number] = state.serial[slot]
-    if 0 < rules.max_queue <= state.queue_length[slot]:
-        whole[REJECTED] += 1
-        state.gateway_bins[_bin(rules.overhead)] += 1
+        state.sample_pod[number] = pod.serial
+    if 0 < rules.max_queue <= pod.waiting:
+        totals.rejected += 1
+        state.gateway_bins[bin_of(rules.overhead)] += 1
         return NONE
-    node = whole[FREE]
-    whole[FREE] = state.node_next[node]
-    state.node_time[node] = now
-    state.node_request[node] = number
-    state.node_next[node] = NONE
-    if state.queue_length[slot] == 0:
-        state.queue_head[slot] = node
+    index = totals.free
+    node = state.nodes[index]
+    totals.free = node.next
+    node.at = now
+    node.request = number
+    node.next = NONE
+    if pod.waiting == 0:
+        pod.head = index
     else:
-        state.node_next[state.queue_tail[slot]] = node
-    state.queue_tail[slot] = node
-    state.queue_length[slot] += 1
+        state.nodes[pod.tail].next = index
+    pod.tail = index
+    pod.waiting += 1
     state.held[slot] += 1
-    whole[HELD] += 1
-    if state.running[slot] < state.finish.shape[1]:
-        _start_batches(rules, state, slot, now)
+    totals.held += 1
+    if pod.running < state.instances.shape[1]:
+        start_batches(rules, state, slot, now)
     return slot
 
 
 @compiled
 def _route(rules: Rules, state: State) -> int:
     """Choose a ready slot: the next one in turn, or from there on the one that holds least."""
-    count = state.whole[READY]
-    turn = state.whole[TURN] % count
-    state.whole[TURN] = turn + 1
+    count = state.totals[0].ready
+    turn = state.totals[0].turn % count
+    state.totals[0].turn = turn + 1
     best = state.ready[turn]
     if rules.least_outstanding:
         least = state.held[best]
@@ -189,137 +147,42 @@ def _route(rules: Rules, state: State) -> int:
 
 
 @compiled
-def _start_batches(rules: Rules, state: State, slot: int, now: float) -> None:
-    """Give idle instances what the batcher would give them, and set when to look again."""
-    state.timer[slot] = inf
-    while state.running[slot] < state.finish.shape[1]:
-        _expire(rules, state, slot, now)
-        size = _batch_size(rules, state, slot, now)
-        if size == 0:
-            break
-        _start(rules, state, slot, size, now)
-    wake = state.timer[slot]
-    for instance in range(state.finish.shape[1]):
-        wake = min(wake, state.finish[slot, instance])
-    state.wake[slot] = wake
-
-
-@compiled
-def _expire(rules: Rules, state: State, slot: int, now: float) -> None:
-    """Refuse what waited longer than the queue allows or than its client was willing to."""
-    limit = min(rules.timeout, rules.patience)
-    while state.queue_length[slot] > 0 and now >= state.node_time[state.queue_head[slot]] + limit:
-        node = _take(state, slot)
-        state.gateway_bins[_bin(now - state.node_time[node] + rules.overhead)] += 1
-        state.counters[slot, FAILURE] += 1
-        state.whole[REJECTED] += 1
-        state.held[slot] -= 1
-        _release(state, node)
-
-
-@compiled
-def _batch_size(rules: Rules, state: State, slot: int, now: float) -> int:
-    """Return the size of the batch to start now; 0 for none, with the timer set if one is to come."""
-    waiting = min(state.queue_length[slot], rules.max_batch)
-    if waiting == 0:
-        return 0
-    oldest = state.node_time[state.queue_head[slot]]
-    preferred = rules.best_preferred[waiting]
-    waited = rules.delay > 0 and now >= oldest + rules.delay
-    if preferred > 0 and not waited:
-        return int(preferred)
-    if waited or rules.delay == 0 or waiting == rules.max_batch:
-        return int(waiting)
-    state.timer[slot] = oldest + min(rules.delay, rules.timeout, rules.patience)
-    return 0
-
-
-@compiled
-def _start(rules: Rules, state: State, slot: int, size: int, now: float) -> None:
-    instance = 0
-    while state.finish[slot, instance] < inf:
-        instance += 1
-    head = state.queue_head[slot]
-    node = head
-    for _ in range(size - 1):
-        node = state.node_next[node]
-    state.queue_head[slot] = state.node_next[node]
-    state.queue_length[slot] -= size
-    noise = rules.noise[state.whole[DRAW] % len(rules.noise)]
-    state.whole[DRAW] += 1
-    took = (rules.alpha + rules.beta * size) * noise * state.real[SLOWDOWN]
-    state.batch_head[slot, instance] = head
-    state.batch_size[slot, instance] = size
-    state.started[slot, instance] = now
-    state.finish[slot, instance] = now + took
-    if state.running[slot] == 0:
-        state.busy_since[slot] = now
-    state.running[slot] += 1
-
-
-@compiled
-def _complete(rules: Rules, state: State, slot: int, instance: int) -> None:
+def _complete(rules: Rules, state: State, slot: int, index: int) -> None:
     """Answer a batch and count it as Triton does: each request is given the time of its whole batch."""
-    finish, started = state.finish[slot, instance], state.started[slot, instance]
-    size = state.batch_size[slot, instance]
-    node = state.batch_head[slot, instance]
+    pod, instance = state.slots[slot], state.instances[slot, index]
+    took, size = instance.finish - instance.started, instance.size
+    node = instance.head
     waited = 0.0
     for _ in range(size):
-        waited += started - state.node_time[node]
-        following = state.node_next[node]
-        _answer(rules, state, node, finish, size)
+        waited += instance.started - state.nodes[node].at
+        following = state.nodes[node].next
+        _answer(rules, state, node, instance.finish, size)
         node = following
-    counters = state.counters[slot]
-    counters[SUCCESS] += size
-    counters[INFERENCES] += size
-    counters[EXECUTIONS] += 1
-    counters[QUEUE_US] += 1e6 * waited
-    counters[COMPUTE_US] += 1e6 * size * (finish - started)
-    counters[REQUEST_US] += 1e6 * (waited + size * (finish - started))
-    state.whole[EXECUTED] += 1
-    state.finish[slot, instance] = inf
+    pod.success += size
+    pod.inferences += size
+    pod.executions += 1
+    pod.queue_us += 1e6 * waited
+    pod.compute_us += 1e6 * size * took
+    pod.request_us += 1e6 * (waited + size * took)
+    state.totals[0].executed += 1
     state.held[slot] -= size
-    state.running[slot] -= 1
-    if state.running[slot] == 0:
-        state.busy_seconds[slot] += finish - state.busy_since[slot]
+    pod.running -= 1
+    if pod.running == 0:
+        pod.busy_seconds += instance.finish - pod.busy_since
+    instance.finish = inf
 
 
 @compiled
-def _answer(rules: Rules, state: State, node: int, finish: float, size: int) -> None:
-    arrival, number = state.node_time[node], state.node_request[node]
-    latency = finish - arrival + rules.overhead
-    minute = int(arrival // 60.0)
-    index = _bin(latency)
-    state.minute_bins[minute, index] += 1
-    state.gateway_bins[index] += 1
+def _answer(rules: Rules, state: State, index: int, finish: float, size: int) -> None:
+    node = state.nodes[index]
+    latency = finish - node.at + rules.overhead
+    minute = int(node.at // 60.0)
+    found = bin_of(latency)
+    state.minute_bins[minute, found] += 1
+    state.gateway_bins[found] += 1
     if latency <= rules.target:
         state.minute_good[minute] += 1
-    if number < len(state.sample_latency):
-        state.sample_latency[number] = latency
-        state.sample_batch[number] = size
-    _release(state, node)
-
-
-@compiled
-def _take(state: State, slot: int) -> int:
-    """Remove the oldest request from a queue."""
-    node = state.queue_head[slot]
-    state.queue_head[slot] = state.node_next[node]
-    state.queue_length[slot] -= 1
-    if state.queue_length[slot] == 0:
-        state.queue_head[slot] = NONE
-    return int(node)
-
-
-@compiled
-def _release(state: State, node: int) -> None:
-    state.node_next[node] = state.whole[FREE]
-    state.whole[FREE] = node
-    state.whole[HELD] -= 1
-
-
-@compiled
-def _bin(seconds: float) -> int:
-    if seconds <= LOWEST_SECONDS:
-        return 0
-    return min(BINS - 1, int(log(seconds / LOWEST_SECONDS) / BIN_WIDTH))
+    if node.request < len(state.sample_latency):
+        state.sample_latency[node.request] = latency
+        state.sample_batch[node.request] = size
+    release(state, index)

@@ -10,7 +10,7 @@ from tritonfleet.sim.arrivals import Trace
 from tritonfleet.sim.plant import Plant, Routing
 from tritonfleet.sim.server import ServerModel
 from tritonfleet.sim.slo import Slo
-from tritonfleet.sim.state import ACTIVE, READY, SLOWDOWN, Floats, Ints, Rules, State, empty, with_nodes, with_slots
+from tritonfleet.sim.state import COUNTERS, Floats, Ints, Rules, State, empty, reset_slot, with_nodes, with_slots
 
 NOISE_DRAWS = 1 << 16
 """Factors drawn once and used in turn: enough that no pattern shows."""
@@ -80,38 +80,41 @@ class Fleet:
             self.state = with_slots(self.state, before)
             self._free = list(range(before, 2 * before))[::-1]
         slot = self._free.pop()
-        state, whole = self.state, self.state.whole
-        state.serial[slot] = serial
-        state.counters[slot] = 0.0
-        state.busy_seconds[slot] = 0.0
-        for listed, count in ((state.active, ACTIVE), (state.ready, READY)):
-            listed[whole[count]] = slot
-            whole[count] += 1
+        state = self.state
+        reset_slot(state, slot, serial)
+        for listed, count in ((state.active, "active"), (state.ready, "ready")):
+            listed[state.totals[count][0]] = slot
+            state.totals[count] += 1
         return slot
 
     def close(self, slot: int) -> None:
         """Send no more requests to a slot; it goes on with what it holds."""
-        self._unlist(self.state.ready, READY, slot)
+        self._unlist(self.state.ready, "ready", slot)
 
     def remove(self, slot: int) -> None:
         """Take a pod away with whatever it still holds."""
         self.close(slot)
         engine.drop_all(self.state, slot, self.now)
-        self._unlist(self.state.active, ACTIVE, slot)
+        self._unlist(self.state.active, "active", slot)
         self._free.append(slot)
 
     def slow_down(self, factor: float) -> None:
         """Let executions that start from now on take `factor` times as long."""
-        self.state.real[SLOWDOWN] = factor
+        self.state.totals["slowdown"] = factor
+
+    def reset_counters(self) -> None:
+        """Let every counter start again."""
+        for name in COUNTERS:
+            self.state.slots[name] = 0.0
 
     def busy_seconds(self, slot: int) -> float:
         """Return for how long the slot has had an execution under way."""
-        state = self.state
-        running = self.now - state.busy_since[slot] if state.running[slot] else 0.0
-        return float(state.busy_seconds[slot] + running)
+        pod = self.state.slots[slot]
+        running = self.now - pod["busy_since"] if pod["running"] else 0.0
+        return float(pod["busy_seconds"] + running)
 
-    def _unlist(self, listed: Ints, count: int, slot: int) -> None:
-        size = self.state.whole[count]
+    def _unlist(self, listed: Ints, count: str, slot: int) -> None:
+        size = self.state.totals[count][0]
         kept = [one for one in listed[:size] if one != slot]
         listed[: len(kept)] = kept
-        self.state.whole[count] = len(kept)
+        self.state.totals[count] = len(kept)

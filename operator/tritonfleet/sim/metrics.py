@@ -8,15 +8,16 @@ import numpy as np
 
 from tritonfleet.plan.autoscale.observation import Counters, PodSample
 from tritonfleet.sim.cluster import REVISION, Cluster, Pod
+from tritonfleet.sim.latency import quantile_of_bins
 from tritonfleet.sim.outage import Outage
 from tritonfleet.sim.promql import Series, rate, slope
 from tritonfleet.sim.scaler import PerPod
-from tritonfleet.sim.state import FAILURE, SUCCESS, Floats, Ints, quantile_of_bins
+from tritonfleet.sim.state import COUNTERS, Floats, Ints
 
 KEPT_SECONDS = 900.0
 """How long the simulated Prometheus keeps what it read: longer than any scaler's window."""
-PENDING, HELD, BUSY = 7, 8, 9
-"""Columns of a reading after the engine's counters."""
+SUCCESS, FAILURE, PENDING, HELD, BUSY = 0, 1, 7, 8, 9
+"""Columns of a reading: the engine's counters first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ class SimulatedMetrics:
             pods = [pod for pod in pods if self._random.random() >= self._plant.loss]
         state, slots = self._fleet.state, [pod.slot for pod in pods]
         values = np.empty((len(pods), 10))
-        values[:, :PENDING] = state.counters[slots]
-        values[:, PENDING] = state.queue_length[slots]
+        values[:, :PENDING] = np.stack([state.slots[name][slots] for name in COUNTERS], axis=1)
+        values[:, PENDING] = state.slots["waiting"][slots]
         values[:, HELD] = state.held[slots]
         values[:, BUSY] = [self._fleet.busy_seconds(slot) for slot in slots]
         silent = self._outage.silent(self._cluster.serving, self._now)

@@ -9,6 +9,7 @@ from tritonfleet.sim.arrivals import Trace
 from tritonfleet.sim.cluster import Agenda, Cluster
 from tritonfleet.sim.faults import CounterReset, Fault, ForeignWrite, NodesFull, PodLoss, Slower, SlowStart
 from tritonfleet.sim.fleet import Fleet, rules_of
+from tritonfleet.sim.latency import quantile_of_bins
 from tritonfleet.sim.metrics import SimulatedMetrics
 from tritonfleet.sim.outage import Outage
 from tritonfleet.sim.plant import Plant
@@ -16,7 +17,6 @@ from tritonfleet.sim.result import Change, Minutes, Requests, Run
 from tritonfleet.sim.scaler import Scaler
 from tritonfleet.sim.server import ServerModel
 from tritonfleet.sim.slo import Slo
-from tritonfleet.sim.state import EXECUTED, LOST, REJECTED, SEEN, quantile_of_bins
 
 
 def simulate(
@@ -73,7 +73,7 @@ class _Course:
 
     def result(self, slo: Slo, seed: int) -> Run:
         """Return what it came to."""
-        state, whole = self._fleet.state, self._fleet.state.whole
+        state, totals = self._fleet.state, self._fleet.state.totals[0]
         minutes = ceil(self._seconds / 60)
         cluster = self._cluster
         return Run(
@@ -83,11 +83,11 @@ class _Course:
             duration_seconds=self._seconds,
             latency_seconds=slo.latency_seconds,
             percentile=slo.percentile,
-            requests=int(whole[SEEN]),
+            requests=int(totals["seen"]),
             good=int(state.minute_good.sum()),
-            rejected=int(whole[REJECTED]),
-            lost=int(whole[LOST]),
-            executions=int(whole[EXECUTED]),
+            rejected=int(totals["rejected"]),
+            lost=int(totals["lost"]),
+            executions=int(totals["executed"]),
             gpu_hours=cluster.billed.total() * self._plant.gpus_per_replica / 3600,
             changes=tuple(self._changes),
             minutes=Minutes(
@@ -149,6 +149,6 @@ class _Course:
             case ForeignWrite():
                 at(fault.at_seconds, lambda now: cluster.scale(now, fault.replicas))
             case CounterReset():
-                at(fault.at_seconds, lambda _: self._fleet.state.counters.fill(0.0))
+                at(fault.at_seconds, lambda _: self._fleet.reset_counters())
             case _:
                 pass

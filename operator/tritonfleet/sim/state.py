@@ -9,26 +9,57 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tritonfleet.sim.latency import BINS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Records = NDArray[Any]
+"""Structured arrays; the dtypes below name their fields."""
 
 NONE = -1
 """No node, no pod."""
 
-SUCCESS, FAILURE, INFERENCES, EXECUTIONS, REQUEST_US, QUEUE_US, COMPUTE_US = range(7)
-"""Columns of a slot's counters; each means what Triton's counter of that name means."""
+COUNTERS = ("success", "failure", "inferences", "executions", "request_us", "queue_us", "compute_us")
+"""A slot's counters, each what Triton's counter of that name means."""
 
-FREE, ACTIVE, READY, TURN, DRAW, SECOND, HELD, REJECTED, LOST, EXECUTED, SEEN = range(11)
-"""Whole numbers of the fleet: first free node, slots in use, slots that take requests, round robin's turn, noise drawn,
-second under way, requests held, rejected, lost, executions done, requests seen."""
+NODE = np.dtype([("at", "f8"), ("next", "i8"), ("request", "i8")])
+"""One request: when it came, its successor in whatever list it is in, and its number in order of arrival."""
 
-AREA, SINCE, SLOWDOWN = range(3)
-"""Real numbers of the fleet: held requests times seconds in this second, up to when that is counted, factor on T(b)."""
+SLOT = np.dtype(
+    [
+        ("head", "i8"),  # the oldest request that waits
+        ("tail", "i8"),
+        ("waiting", "i8"),
+        ("running", "i8"),  # executions
+        ("timer", "f8"),  # when the oldest waiting request must be looked at, infinite for never
+        ("wake", "f8"),  # when something happens next
+        ("busy_since", "f8"),
+        ("busy_seconds", "f8"),
+        ("serial", "i8"),  # which pod, by order of creation
+        *((name, "f8") for name in COUNTERS),
+    ]
+)
+INSTANCE = np.dtype([("finish", "f8"), ("started", "f8"), ("head", "i8"), ("size", "i8")])
+"""One execution: its end, infinite while idle, and its batch."""
 
-BINS = 640
-LOWEST_SECONDS = 1e-4
-BIN_WIDTH = 0.025
-"""Latencies fall into bins each 2.5 % wide, from 0.1 ms to 15 minutes."""
+TOTALS = np.dtype(
+    [
+        ("free", "i8"),  # the first node of the pool that is not in use
+        ("active", "i8"),  # slots in use
+        ("ready", "i8"),  # slots that take requests
+        ("turn", "i8"),
+        ("draw", "i8"),
+        ("second", "i8"),  # the one under way
+        ("held", "i8"),
+        ("rejected", "i8"),
+        ("lost", "i8"),
+        ("executed", "i8"),
+        ("seen", "i8"),
+        ("area", "f8"),  # requests held times seconds, in the second under way
+        ("since", "f8"),  # up to when that is counted
+        ("slowdown", "f8"),  # a factor on T(b)
+    ]
+)
 
 
 class Rules(NamedTuple):
@@ -55,39 +86,20 @@ class Rules(NamedTuple):
 class State(NamedTuple):
     """What changes. Times are seconds since the trace began."""
 
-    node_time: Floats
-    node_next: Ints
-    node_request: Ints
-    """Number of the request, in order of arrival."""
-
-    queue_head: Ints
-    queue_tail: Ints
-    queue_length: Ints
+    nodes: Records
+    """NODE, the pool."""
+    slots: Records
+    """SLOT."""
     held: Ints
     """Requests that wait or run, by slot."""
-    running: Ints
-    timer: Floats
-    """When the oldest waiting request must be looked at, by slot; infinite for never."""
-    wake: Floats
-    """When something happens next, by slot."""
-    busy_since: Floats
-    busy_seconds: Floats
-    serial: Ints
-    """Which pod the slot holds, by order of creation."""
-    counters: Floats
-    """Shape (slots, 7)."""
     active: Ints
+    """Slots in use, as many as the totals say."""
     ready: Ints
-
-    finish: Floats
-    """Shape (slots, instances), like the next three; infinite while idle."""
-    started: Floats
-    batch_head: Ints
-    batch_size: Ints
-
-    whole: Ints
-    real: Floats
-
+    """Slots that take requests, as many as the totals say."""
+    instances: Records
+    """INSTANCE, shape (slots, instances)."""
+    totals: Records
+    """TOTALS, shape (1,)."""
     minute_arrivals: Ints
     minute_good: Ints
     minute_bins: NDArray[np.int32]
@@ -96,7 +108,6 @@ class State(NamedTuple):
     """Latencies of everything that was answered so far, refusals too, shape (BINS,)."""
     concurrency: Floats
     """Requests held on average during each second."""
-
     sample_latency: Floats
     """Shape (requests,) when the run is recorded, else (0,), like the next two."""
     sample_pod: Ints
@@ -105,28 +116,20 @@ class State(NamedTuple):
 
 def empty(slots: int, instances: int, seconds: int, requests: int) -> State:
     """Return a fleet without pods, for a run of that many seconds that records that many requests."""
-    floats: dict[str, Any] = {name: np.full(slots, np.inf) for name in ("timer", "wake")} | {
-        name: np.zeros(slots) for name in ("busy_since", "busy_seconds")
-    }
-    ints: dict[str, Any] = {
-        name: np.zeros(slots, np.int64) for name in ("queue_length", "held", "running", "active", "ready", "serial")
-    } | {name: np.full(slots, NONE) for name in ("queue_head", "queue_tail")}
     minutes = seconds // 60 + 1
-    whole = np.zeros(11, np.int64)
-    whole[FREE] = NONE
+    totals = np.zeros(1, TOTALS)
+    totals["free"] = NONE
+    totals["slowdown"] = 1.0
+    idle = np.zeros((slots, instances), INSTANCE)
+    idle["finish"] = np.inf
     return State(
-        **floats,
-        **ints,
-        node_time=np.zeros(0),
-        node_next=np.zeros(0, np.int64),
-        node_request=np.zeros(0, np.int64),
-        counters=np.zeros((slots, 7)),
-        finish=np.full((slots, instances), np.inf),
-        started=np.zeros((slots, instances)),
-        batch_head=np.full((slots, instances), NONE),
-        batch_size=np.zeros((slots, instances), np.int64),
-        whole=whole,
-        real=np.array([0.0, 0.0, 1.0]),
+        nodes=np.zeros(0, NODE),
+        slots=np.full(slots, _unused_slot()),
+        held=np.zeros(slots, np.int64),
+        active=np.zeros(slots, np.int64),
+        ready=np.zeros(slots, np.int64),
+        instances=idle,
+        totals=totals,
         minute_arrivals=np.zeros(minutes, np.int64),
         minute_good=np.zeros(minutes, np.int64),
         minute_bins=np.zeros((minutes, BINS), np.int32),
@@ -138,39 +141,34 @@ def empty(slots: int, instances: int, seconds: int, requests: int) -> State:
     )
 
 
+def reset_slot(state: State, slot: int, serial: int) -> None:
+    """Give an unused slot to a pod."""
+    state.slots[slot] = _unused_slot()
+    state.slots["serial"][slot] = serial
+
+
 def with_nodes(state: State, free: int) -> State:
-    """Return the state with room for at least `free` more requests; the arrays that need no room stay the same."""
-    before = len(state.node_time)
-    idle = before - int(state.whole[HELD])
+    """Return the state with room for at least `free` more requests."""
+    before = len(state.nodes)
+    idle = before - int(state.totals["held"][0])
     if idle >= free:
         return state
-    added = max(free - idle, before, 1024)
-    chain = np.arange(before + 1, before + added + 1)
-    chain[-1] = state.whole[FREE]
-    state.whole[FREE] = before
-    return state._replace(
-        node_time=np.concatenate((state.node_time, np.zeros(added))),
-        node_next=np.concatenate((state.node_next, chain)),
-        node_request=np.concatenate((state.node_request, np.zeros(added, np.int64))),
-    )
-
-
-def quantile_of_bins(bins: NDArray[Any], share: float) -> float:
-    """Return the quantile of binned latencies in seconds, NaN for no latencies; a bin's middle stands for it."""
-    total = np.cumsum(bins)
-    if total[-1] == 0:
-        return float("nan")
-    index = int(np.searchsorted(total, share * total[-1]))
-    return LOWEST_SECONDS * float(np.exp((min(index, BINS - 1) + 0.5) * BIN_WIDTH))
-
-
-BY_SLOT = (
-    "queue_head", "queue_tail", "queue_length", "held", "running", "timer", "wake", "busy_since", "busy_seconds",
-    "serial", "counters", "active", "ready", "finish", "started", "batch_head", "batch_size",
-)  # fmt: skip
+    added = np.zeros(max(free - idle, before, 1024), NODE)
+    added["next"] = np.arange(before + 1, before + len(added) + 1)
+    added["next"][-1] = state.totals["free"][0]
+    state.totals["free"] = before
+    return state._replace(nodes=np.concatenate((state.nodes, added)))
 
 
 def with_slots(state: State, added: int) -> State:
-    """Return the state with that many more slots, all empty."""
-    more = empty(added, state.finish.shape[1], 0, 0)
-    return state._replace(**{name: np.concatenate((getattr(state, name), getattr(more, name))) for name in BY_SLOT})
+    """Return the state with that many more slots, all unused."""
+    more = empty(added, state.instances.shape[1], 0, 0)
+    names = ("slots", "held", "active", "ready", "instances")
+    return state._replace(**{name: np.concatenate((getattr(state, name), getattr(more, name))) for name in names})
+
+
+def _unused_slot() -> Any:
+    slot = np.zeros((), SLOT)
+    slot["head"] = slot["tail"] = NONE
+    slot["timer"] = slot["wake"] = np.inf
+    return slot
