@@ -1,0 +1,70 @@
+"""Are more of the canary's requests slow?
+
+What is compared is the share above a bound of the histogram, a count: a percentile read from buckets is a guess
+between two bounds and has no exact test. The bound is chosen once a step, before the canary is looked at.
+"""
+
+from collections.abc import Iterable
+
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis.evidence import Cell
+from tritonfleet.plan.rollout.analysis.policy import LatencyObjective, Policy
+from tritonfleet.plan.rollout.analysis.share_check import Cells, Rule
+from tritonfleet.plan.rollout.analysis.text import seconds_of
+from tritonfleet.plan.rollout.analysis.window import Window
+
+CHECK = "slow"
+OBJECTIVE_CHECK = "slo"
+TAIL = 0.01
+"""The share above a p99."""
+
+
+def bound_nearest_p99(stable: Iterable[PodCounts]) -> float | None:
+    """Return the histogram's bound nearest to stable's p99, in seconds; None when nothing was timed.
+
+    The p99 is placed by a straight line within its bucket, as Prometheus does. Above the last bound it is that bound.
+    """
+    pods = [pod for pod in stable if pod.timed and pod.within]
+    total = sum(pod.timed for pod in pods)
+    bounds = sorted(set.intersection(*(set(pod.within) for pod in pods))) if pods else []
+    below, low = 0, 0.0
+    for bound in bounds:
+        within = sum(pod.within[bound] for pod in pods)
+        if within >= (1 - TAIL) * total:
+            p99 = low + (bound - low) * ((1 - TAIL) * total - below) / max(1, within - below)
+            return min(bounds, key=lambda candidate: (abs(candidate - p99), candidate))
+        below, low = within, bound
+    return bounds[-1] if bounds else None
+
+
+def bound_at_least(objective: LatencyObjective, stable: Iterable[PodCounts]) -> float | None:
+    """Return the smallest bound not below the objective: what is above it is surely too slow. None: there is none."""
+    bounds = {bound for pod in stable for bound in pod.within if bound >= objective.seconds}
+    return min(bounds, default=None)
+
+
+def rule(policy: Policy, bound_seconds: float, *, alone: bool) -> Rule:
+    """Return what is asked of the share above stable's p99."""
+    bad = f"above {seconds_of(bound_seconds)}"
+    return Rule(CHECK, bad, policy.slow_margin, policy.min_slow_requests, alone=alone)
+
+
+def objective_rule(policy: Policy, bound_seconds: float, allowed_share: float, *, alone: bool) -> Rule:
+    """Return what is asked of the share above the latency objective."""
+    bad = f"above {seconds_of(bound_seconds)}"
+    return Rule(OBJECTIVE_CHECK, bad, policy.slow_margin, policy.min_slow_requests, allowed_share, alone=alone)
+
+
+def cells(window: Window, bound_seconds: float) -> Cells:
+    """Return slow and timed requests of each pod."""
+    return Cells(_slow(window.canary, bound_seconds), _slow(window.stable, bound_seconds))
+
+
+def is_fair(window: Window, policy: Policy) -> bool:
+    """Tell whether both revisions' pods carried about the same: an idle pod is faster and batches less."""
+    loads = [revision.requests / len(revision.pods) for revision in (window.canary, window.stable) if revision.pods]
+    return len(loads) == 2 and max(loads) <= policy.load_tolerance * min(loads)
+
+
+def _slow(revision: Revision, bound_seconds: float) -> tuple[Cell, ...]:
+    return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in revision.pods.values())
