@@ -72,8 +72,8 @@ def report(name: str, tables: Sequence[Table], bars: Sequence[Bar], notes: str) 
 def markdown(document: Mapping[str, Any], tables: Sequence[Table], bars: Sequence[Bar]) -> str:
     """Return the report as it is shown in the documentation."""
     head = f"`{document['command']}`, {document['date']}, {document['machine']}."
-    sections = [f"### {table.title}\n\n{_table(table.rows)}" for table in tables]
-    promises = f"### Bars\n\n{_table([bar.as_row() for bar in bars])}"
+    sections = [f"### {table.title}\n\n{markdown_table(table.rows)}" for table in tables]
+    promises = f"### Bars\n\n{markdown_table([bar.as_row() for bar in bars])}"
     return "\n\n".join([head, *sections, promises, document["notes"]])
 
 
@@ -82,7 +82,8 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.release()}"
 
 
-def _table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return rows as Markdown, one column for each key of any of them."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in [columns, ["---"] * len(columns), *cells])

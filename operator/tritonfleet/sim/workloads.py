@@ -99,14 +99,15 @@ def _ramps(times: Rates, random: np.random.Generator) -> Rates:
 
 def _bursty(times: Rates, random: np.random.Generator) -> Rates:
     """A day with raw minute-scale bursts up to 4.5 times the load, most of them at the same minute of the hour."""
-    rates = _day(times, min(DAY_SECONDS, _length(times))) * _wander(times, random, 0.08, 60.0)
+    rates = _day(times, min(DAY_SECONDS, _length(times)))
+    rates *= _wander(times, random, 0.08, 120.0) * _wander(times, random, 0.10, STEP_SECONDS)
     scheduled = [
         hour * HOUR_SECONDS + BURST_HOUR_SECONDS + random.uniform(0, 20)
         for hour in range(int(_length(times) / HOUR_SECONDS) + 1)
         if random.random() < 0.6
     ]
     for start in scheduled + list(_events(times, random, per_hour=0.5)):
-        height = min(4.5, 1.3 + random.exponential(0.7))
+        height = min(4.5, 1.3 + random.exponential(1.0))
         since = times - start
         lasts = random.uniform(60, 180)
         rates *= 1.0 + (height - 1.0) * np.where(since < 0, 0.0, np.exp(-np.maximum(since - lasts, 0.0) / 45.0))

@@ -1,0 +1,93 @@
+"""What is replayed: traces by name, each with what goes wrong meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.autoscale.recorded import read, recordings
+from benchmarks.autoscale.settings import SETTINGS, Setting
+from tritonfleet.sim.arrivals import Trace
+from tritonfleet.sim.faults import Blackout, CounterReset, Fault, PodLoss, Slower, Unscraped
+from tritonfleet.sim.workloads import NAMES, workload
+
+HOUR = 3600.0
+HOURS: Mapping[str, float] = {"daily": 4.0, "bursty": 4.0, "weekly": 3.5}
+"""Days and weeks are pressed into these: steeper than real ones."""
+HOURS_OTHERWISE = 1.0
+FAST_HOURS = 0.5
+BLACKOUT_SECONDS = 1200.0
+FAULTED = "daily"
+"""The trace that faults are shown on: nothing else happens on it."""
+BURSTY = "bursty"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One trace in one setting, with faults. Picklable: workers make the trace themselves."""
+
+    name: str
+    setting_name: str
+    trace_name: str
+    file: Path | None = None
+    """Where the trace is recorded; None for a generated one."""
+    fault: str = ""
+    hours: float = 0.0
+    """Length of a generated trace; 0 for the usual one."""
+
+    @property
+    def swept(self) -> bool:
+        """Whether rivals try all their targets here, and not only the usual one."""
+        return not self.fault
+
+    @property
+    def setting(self) -> Setting:
+        """The fleet that it is replayed against."""
+        return SETTINGS[self.setting_name]
+
+    def trace(self, seed: int) -> Trace:
+        """Return the trace at the setting's mean rate."""
+        rate = self.setting.mean_rate
+        if self.file is None:
+            hours = self.hours or HOURS.get(self.trace_name, HOURS_OTHERWISE)
+            return workload(self.trace_name, rate, hours * HOUR, seed)
+        original = read(self.file)
+        return original.scaled(rate * original.duration_seconds / len(original.times))
+
+    def faults(self, trace: Trace) -> tuple[Fault, ...]:
+        """Return what goes wrong, placed by the trace's own peak."""
+        peak = _peak(trace)
+        start, end = peak - BLACKOUT_SECONDS / 2, peak + BLACKOUT_SECONDS / 2
+        every_ten_minutes = np.arange(600.0, trace.duration_seconds, 600.0).tolist()
+        placed: dict[str, tuple[Fault, ...]] = {
+            "": (),
+            "slower": (Slower(start),),
+            "blackout": (Blackout(start, end),),
+            "unscraped": (Unscraped(start, end, 0.5),),
+            "reset": tuple(CounterReset(at) for at in every_ten_minutes),
+            "loss": (PodLoss(peak, 2),),
+        }
+        return placed[self.fault]
+
+
+FAULTS = ("slower", "blackout", "unscraped", "reset", "loss")
+
+
+def scenes(directory: Path | None, hours: float = 0.0) -> list[Scene]:
+    """Return every scene: recorded traces, generated ones, faults, and some of them with the faster model."""
+    recorded = {} if directory is None else recordings(directory)
+    found = [Scene(name, "slow", name, file) for name, file in recorded.items()]
+    found += [Scene(name, "slow", name, hours=hours) for name in NAMES]
+    found += [Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours) for fault in FAULTS]
+    found += [Scene(f"{name}, fast model", "fast", name, hours=hours or FAST_HOURS) for name in (FAULTED, BURSTY)]
+    return found
+
+
+def _peak(trace: Trace) -> float:
+    """Return the middle of the ten busiest minutes in a row, leaving room for a blackout on either side."""
+    edges = np.arange(0.0, trace.duration_seconds, 60.0)
+    counts = np.array([len(trace.arrivals(edge, edge + 60.0)) for edge in edges])
+    busiest = np.convolve(counts, np.ones(10), mode="same")
+    middle = float(edges[int(np.argmax(busiest))])
+    return float(np.clip(middle, BLACKOUT_SECONDS, max(BLACKOUT_SECONDS, trace.duration_seconds - BLACKOUT_SECONDS)))
