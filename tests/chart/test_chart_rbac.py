@@ -19,6 +19,7 @@ IN_WATCHED_NAMESPACES = {
     ("", "services"): APPLY | {"delete"},
     ("policy", "poddisruptionbudgets"): APPLY,
     ("", "pods"): READ,
+    ("autoscaling", "horizontalpodautoscalers"): READ,
     ("", "events"): {"create"},
 }
 OPTIONAL = {

@@ -37,6 +37,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+# See what else scales a ModelDeployment or its Deployments: two that write the same number would fight.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch]
 # Tell `kubectl describe` what changed.
 - apiGroups: [""]
   resources: [events]

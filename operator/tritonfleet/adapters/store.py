@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tritonfleet.api import names
+from tritonfleet.api.resources import SCALER
 from tritonfleet.plan.world import ChildId, Manifest
 
 
@@ -91,13 +92,18 @@ class Store:
         return [Key(each.namespace, each.name) for each in self._objects if each.kind == names.KIND]
 
     def changes(self, key: Key) -> int:
-        """Return a number that is another one after everything that changes this ModelDeployment's view of the world."""
+        """Return a number that changes with everything that changes this ModelDeployment's view of the world."""
         return self._changes.get(key, 0)
 
     def children(self, key: Key) -> Mapping[ChildId, Manifest]:
         """Return every object labelled as this ModelDeployment's, but its pods."""
         owned = self._by_owner.get(key, {})
-        return {child: entry.manifest() for child, entry in owned.items() if child.kind != "Pod"}
+        return {child: entry.manifest() for child, entry in owned.items() if child.kind not in ("Pod", SCALER.kind)}
+
+    def scalers(self, key: Key) -> tuple[Manifest, ...]:
+        """Return the HorizontalPodAutoscalers that reach for this ModelDeployment or for what may be its Deployment."""
+        owned = self._by_owner.get(key, {})
+        return tuple(owned[child].manifest() for child in sorted(owned) if child.kind == SCALER.kind)
 
     def pods(self, key: Key) -> tuple[Manifest, ...]:
         """Return the pods labelled as this ModelDeployment's, by name."""
@@ -167,12 +173,23 @@ def version_of(manifest: Manifest) -> int:
 
 
 def owner_key(manifest: Manifest) -> Key | None:
-    """Return the ModelDeployment that an object is, or is labelled as belonging to."""
+    """Return the ModelDeployment that an object is, is labelled as belonging to, or scales."""
     metadata = manifest["metadata"]
+    if manifest["kind"] == SCALER.kind:
+        scaled = _scaled(manifest["spec"]["scaleTargetRef"])
+        return Key(metadata["namespace"], scaled) if scaled is not None else None
     if manifest["kind"] == names.KIND:
         return Key(metadata["namespace"], metadata["name"])
     owner = (metadata.get("labels") or {}).get(names.OWNER_LABEL)
     return Key(metadata["namespace"], owner) if owner else None
+
+
+def _scaled(target: Manifest) -> str | None:
+    """Return the ModelDeployment that a target is, or whose Deployment it may be by its name."""
+    if target["kind"] == names.KIND:
+        return str(target["name"])
+    revision = names.REVISION_NAME.fullmatch(target["name"])
+    return revision[1] if revision is not None and target["kind"] == "Deployment" else None
 
 
 def _owners(*entries: _Entry | None) -> frozenset[Key]:
@@ -185,6 +202,13 @@ def _text(manifest: Manifest) -> str:
         name: value for name, value in manifest["metadata"].items() if name not in {"managedFields", "resourceVersion"}
     }
     kept = {**manifest, "metadata": metadata}
+    if manifest["kind"] == SCALER.kind:
+        metadata.pop("annotations", None)
+        kept = {
+            "kind": SCALER.kind,
+            "metadata": metadata,
+            "spec": {"scaleTargetRef": manifest["spec"]["scaleTargetRef"]},
+        }
     if manifest["kind"] == "PodDisruptionBudget":
         kept.pop("status", None)
     return json.dumps(kept, separators=(",", ":"))

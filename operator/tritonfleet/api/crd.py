@@ -7,6 +7,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import ModelDeploymentStatus
 from tritonfleet.api.structural import Schema, structural
 
+_SLO_MET = '.status.conditions[?(@.type=="SLOMet")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 
@@ -73,6 +74,9 @@ def _columns() -> list[dict[str, Any]]:
         _column("Reason", f"{_READY}.reason", "Why it is ready or not."),
         _column("Replicas", ".status.replicas", "Pods of the serving revision.", kind="integer"),
         _column("Stable", ".status.revision.stable", "The revision that requests go to."),
+        _column("P99", ".status.autoscaling.p99", "99th percentile of the latency, if the SLO is about it."),
+        _column("SLO", f"{_SLO_MET}.status", "Whether the SLO is met.", wide=True),
+        _column("Rate", ".status.autoscaling.observedRate", "Requests per second.", kind="number", wide=True),
         _column("Model", ".spec.model.uri", "Where the model's files are.", wide=True),
         _column("Image", ".status.revisions[0].image", "Triton image of the newest revision.", wide=True),
         _column("URL", ".status.url", "Where clients reach the model within the cluster.", wide=True),

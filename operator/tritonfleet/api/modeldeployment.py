@@ -4,15 +4,20 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
+from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, ScalingMode
 from tritonfleet.api.base import DURATION, ApiModel, items
 from tritonfleet.api.batching import Batching
 from tritonfleet.api.cel import Rule, rule
 from tritonfleet.api.instances import InstanceGroup
+from tritonfleet.api.metrics import Metrics
 from tritonfleet.api.model import Model
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.server import Server
+from tritonfleet.api.slo import Slo
 from tritonfleet.api.traffic import Traffic
 from tritonfleet.errors import InvalidSpec
+
+_OTHERS_DECIDE = "!has(self.autoscaling) || self.autoscaling.mode != 'SLO' || self.autoscaling.advisory"
 
 
 class ModelDeploymentSpec(ApiModel):
@@ -38,6 +43,42 @@ class ModelDeploymentSpec(ApiModel):
             got="self.server.startupTimeout",
             at=".server.startupTimeout",
         ),
+        rule(
+            "!has(self.autoscaling) || self.autoscaling.mode != 'SLO' || has(self.slo)",
+            "must be set when `autoscaling.mode` is 'SLO': there is nothing to scale by",
+            at=".slo",
+        ),
+        rule(
+            f"!has(self.replicas) || {_OTHERS_DECIDE}",
+            "must be absent when `autoscaling` decides: set `autoscaling.minReplicas` and `maxReplicas`, or"
+            " `autoscaling.advisory`",
+            got="self.replicas",
+            at=".replicas",
+        ),
+        rule(
+            "!has(self.autoscaling) || has(self.replicas) || !(self.autoscaling.mode == 'External'"
+            " || self.autoscaling.advisory)",
+            "must be set when `autoscaling.mode` is 'External' or `autoscaling.advisory` is true: it is the number of"
+            " pods, and what another scaler starts from",
+            at=".replicas",
+        ),
+        rule(
+            "!has(self.slo) || !self.slo.shedLate || (has(self.batching) && has(self.batching.dynamic))",
+            "must come with `batching.dynamic`: only its queue can refuse what is late",
+            at=".slo.shedLate",
+        ),
+        rule(
+            "!has(self.slo) || !self.slo.shedLate || !has(self.batching) || !has(self.batching.dynamic)"
+            " || !has(self.batching.dynamic.queueTimeout)",
+            "must be absent when `slo.shedLate` is true, which sets it",
+            got="self.batching.dynamic.queueTimeout",
+            at=".batching.dynamic.queueTimeout",
+        ),
+        rule(
+            "!has(self.metrics) || has(self.slo)",
+            "must come with `slo`: nothing else is measured",
+            at=".metrics",
+        ),
     )
 
     model: Model
@@ -55,8 +96,14 @@ class ModelDeploymentSpec(ApiModel):
     Field names as in Triton's model_config.proto, snake_case or camelCase."""
     server: Server = Server()
     """The pods that run Triton."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Pods that serve."""
+    replicas: Annotated[int, Field(ge=0, le=REPLICAS_MAX)] | None = None
+    """Pods that serve; absent means 1. What `/scale` reads and writes. Left to `autoscaling` in mode SLO."""
+    slo: Slo | None = None
+    """What clients are promised; `SLOMet` says whether it is kept."""
+    autoscaling: Autoscaling | None = None
+    """Who decides how many pods serve, and within which limits; absent: `replicas` does."""
+    metrics: Metrics | None = None
+    """Where the measured latency comes from."""
     traffic: Traffic = Traffic()
     """How clients reach the model."""
     rollout: Rollout = Rollout()
@@ -65,9 +112,19 @@ class ModelDeploymentSpec(ApiModel):
     """Scales to nothing and stays there."""
 
     @property
-    def wanted_replicas(self) -> int:
-        """Pods to run now."""
-        return 0 if self.suspended else self.replicas
+    def declared_replicas(self) -> int:
+        """Pods that `replicas` asks for."""
+        return self.replicas if self.replicas is not None else 1
+
+    @property
+    def scales_by_slo(self) -> bool:
+        """Whether the operator itself works out a number of pods, be it as advice."""
+        return self.autoscaling is not None and self.autoscaling.mode is ScalingMode.SLO
+
+    @property
+    def scaled_by_us(self) -> bool:
+        """Whether the number that the operator works out is the one that runs."""
+        return self.scales_by_slo and self.autoscaling is not None and not self.autoscaling.advisory
 
 
 class ObjectMeta(ApiModel):

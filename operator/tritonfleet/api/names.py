@@ -1,5 +1,6 @@
 """Every name, label and annotation the operator puts on an object."""
 
+import re
 from typing import Final
 
 GROUP: Final = "tritonfleet.dev"
@@ -19,6 +20,10 @@ REVISION_NUMBER_ANNOTATION: Final = f"{GROUP}/revision-number"
 
 NAME_MAX_LENGTH: Final = 52
 """A Service name holds 63 characters; a revision's is the owner's, a dash and ten hex digits."""
+
+
+REVISION_NAME: Final = re.compile(r"(.+)-[0-9a-f]{10}")
+"""What `revision_name` returns."""
 
 
 def revision_name(owner: str, revision_hash: str) -> str:

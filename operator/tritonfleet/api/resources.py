@@ -15,6 +15,8 @@ class Resource:
     version: str
     plural: str
     namespaced: bool = True
+    labelled: bool = True
+    """Whether only those that carry the operator's label concern it."""
 
     @property
     def api_version(self) -> str:
@@ -32,7 +34,8 @@ class Resource:
         return "/".join(parts)
 
 
-MODEL_DEPLOYMENT: Final = Resource(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
+MODEL_DEPLOYMENT: Final = Resource(names.KIND, names.GROUP, names.VERSION, names.PLURAL, labelled=False)
+SCALER: Final = Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", labelled=False)
 POD: Final = Resource("Pod", "", "v1", "pods")
 CHILDREN: Final = (
     Resource("ControllerRevision", "apps", "v1", "controllerrevisions"),
@@ -48,6 +51,7 @@ BY_KIND: Final = {
     resource.kind: resource
     for resource in (
         MODEL_DEPLOYMENT,
+        SCALER,
         POD,
         *CHILDREN,
         NETWORK_POLICY,

@@ -22,7 +22,7 @@ _REFERENCE_PATH: Final = Path("docs/reference/modeldeployment.md")
 
 def crd_yaml() -> str:
     """Return the CustomResourceDefinition as YAML."""
-    return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=160)
+    return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=160, default_flow_style=None)
 
 
 def generated_files() -> dict[Path, str]:

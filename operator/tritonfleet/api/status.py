@@ -1,7 +1,7 @@
 """`status`: what the operator says about a ModelDeployment."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -82,6 +82,81 @@ class GpuStatus(ApiModel):
     """GPUs that the cluster lacks."""
 
 
+Replicas = Annotated[int, Field(ge=0, le=10_000_000)]
+Rate = Annotated[float, Field(ge=0, le=1_000_000_000)]
+Latency = Annotated[str, text(24)]
+ScaleReasonWord = Annotated[str, text(64)]
+HISTORY_MAX = 10
+FIELD_OF_PERCENTILE = {50.0: "p50", 90.0: "p90", 95.0: "p95", 99.0: "p99", 99.9: "p999"}
+"""Where `status.autoscaling` has the measured latency."""
+
+
+class ScaleEntry(ApiModel):
+    """One change of the number of pods."""
+
+    at: Time
+    """When it was decided."""
+    before: Annotated[Replicas, Field(alias="from")]
+    """Pods before."""
+    after: Annotated[Replicas, Field(alias="to")]
+    """Pods after."""
+    reason: ScaleReasonWord
+    """One CamelCase word for programs."""
+    message: Annotated[str, text(MESSAGE_MAX_LENGTH, min_length=0)]
+    """A sentence for people, with numbers."""
+
+
+class AutoscalingStatus(ApiModel):
+    """What the autoscaler sees and decides; numbers are rounded, and written when they have moved noticeably."""
+
+    at: Time | None = None
+    """When the numbers were written."""
+    desired_replicas: Replicas | None = None
+    """Pods that are asked for, or would be if `autoscaling.advisory` is true."""
+    wanted_replicas: Replicas | None = None
+    """Pods that the demand asks for, before any limit."""
+    min_replicas: Replicas | None = None
+    """Fewest pods, by `autoscaling` and the schedules of the moment."""
+    max_replicas: Replicas | None = None
+    """Most pods, by `autoscaling` and the schedules of the moment."""
+    observed_rate: Rate | None = None
+    """Requests per second that arrive."""
+    capacity_per_replica: Rate | None = None
+    """Requests per second that one pod can serve within the target, as learned."""
+    p50: Latency | None = None
+    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    p90: Latency | None = None
+    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    p95: Latency | None = None
+    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    p99: Latency | None = None
+    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    p999: Latency | None = None
+    """Measured latency of percentile 99.9, if the SLO is about it, such as 12.3ms."""
+    p99_source: Annotated[ScaleReasonWord | None, Field(alias="p99Source")] = None
+    """Where the latency, of whichever percentile, comes from: Gateway, Triton or Estimated."""
+    slo_attainment: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the requests within the target over the last minutes."""
+    forecast: Rate | None = None
+    """Requests per second expected when a pod started now would be ready; only while forecasts have proven skill."""
+    ready_seconds: Rate | None = None
+    """Time from a pod's creation to ready that is planned with, as measured."""
+    metrics_age: Latency | None = None
+    """Age of the oldest sample that the numbers rest on, such as 4s."""
+    reason: ScaleReasonWord | None = None
+    """Why the number of pods is what it is, in one CamelCase word."""
+    message: Annotated[str, text(MESSAGE_MAX_LENGTH, min_length=0)] | None = None
+    """The same in a sentence, with numbers."""
+    last_scale_time: Time | None = None
+    """When the number of pods last changed."""
+    history: Annotated[tuple[ScaleEntry, ...], items(HISTORY_MAX)] = ()
+    """The newest changes, newest first."""
+    memory: Annotated[
+        dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+    ] = Field(default_factory=dict)
+    """What the autoscaler has learned, kept over restarts of the operator; not meant for reading."""
+
+
 class ConditionEntry(ApiModel):
     """One statement about the object."""
 
@@ -120,5 +195,7 @@ class ModelDeploymentStatus(ApiModel):
     """The model as Triton sees it."""
     gpu: GpuStatus | None = None
     """GPUs that the object asks for."""
+    autoscaling: AutoscalingStatus | None = None
+    """What the autoscaler sees and decides; absent unless `autoscaling.mode` is SLO."""
     conditions: Annotated[tuple[ConditionEntry, ...], items(16, key="type")] = ()
-    """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, CapacityAvailable."""
+    """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable."""

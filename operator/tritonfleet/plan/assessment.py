@@ -8,8 +8,10 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.scale_conditions import scale_conditions
+from tritonfleet.plan.scale_report import ScaleReport
 from tritonfleet.plan.serving import Tracks
-from tritonfleet.plan.world import GpuPool, Manifest
+from tritonfleet.plan.world import GpuPool, Manifest, Observed
 from tritonfleet.triton import images
 
 
@@ -18,19 +20,27 @@ class Assessment:
     """What the status is written from."""
 
     deployment: ModelDeployment
-    body: Manifest
+    observed: Observed
+    replicas: int
+    """Pods wanted now."""
+    report: ScaleReport
+    """What there is to say of scaling."""
     known: Mapping[str, KnownRevision]
     tracks: Tracks
-    gpus: GpuPool | None
     finding: Finding | None
     """What holds the target up, if anything does."""
     problem: InvalidSpec | None
     """Why the spec cannot be rendered, if it cannot."""
 
     @property
-    def replicas(self) -> int:
-        """Pods wanted now."""
-        return self.deployment.spec.wanted_replicas
+    def body(self) -> Manifest:
+        """The object as it is in the cluster."""
+        return self.observed.body
+
+    @property
+    def gpus(self) -> GpuPool | None:
+        """The nodes that its pods may run on, if they were counted."""
+        return self.observed.gpus
 
     @property
     def target(self) -> KnownRevision | None:
@@ -58,6 +68,7 @@ def conditions(facts: Assessment) -> tuple[Condition, ...]:
         *_progress(facts, ready),
         _config_valid(facts),
         _model_loaded(facts),
+        *scale_conditions(facts.deployment, facts.observed, facts.report),
         _capacity(facts),
     )
 

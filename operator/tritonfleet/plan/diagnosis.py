@@ -61,6 +61,11 @@ def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
     return GpuNeed(resource=resource, per_pod=per_pod, waiting_pods=len(requests))
 
 
+def is_unschedulable(pod: Manifest) -> bool:
+    """Tell whether the scheduler has said that no node can take the pod."""
+    return _unschedulable(pod) is not None
+
+
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
     """Return when the grace of a pod that is not scheduled yet ends, if that is still to come."""
     ends = [

@@ -19,11 +19,11 @@ from tritonfleet.plan.children import (
     shared_children,
 )
 from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
+from tritonfleet.plan.replicas import Size, size_of
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.scale_report import scale_report
 from tritonfleet.plan.status import status_and_events, unreadable_status
 from tritonfleet.plan.world import Apply, ChildId, Delete, Manifest, Observed, Plan, WriteFailure
-
-RESYNC_SECONDS = 300.0
 
 
 def reconcile(observed: Observed, now: datetime) -> Plan:
@@ -32,7 +32,7 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         deployment = ModelDeployment.parse(observed.body)
     except InvalidSpec as problem:
         status, events = unreadable_status(observed.body, problem, now)
-        return Plan(status=status, events=events, requeue_after_seconds=RESYNC_SECONDS)
+        return Plan(status=status, events=events)
     decision = _decide(deployment, observed, now)
     conflict = _foreign_child(decision.desired, observed)
     if conflict is not None:
@@ -50,14 +50,18 @@ class _Decision:
     desired: tuple[Manifest, ...]
     problem: InvalidSpec | None
     linger: timedelta
+    size: Size
 
 
 def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _Decision:
     known = dict(revisions.known_revisions(observed))
+    serves = revisions.serving_hash(observed, known)
+    size = size_of(deployment, observed, known.get(serves or ""), now)
     wanted, problem = _wanted_revision(deployment, observed, known)
-    target = wanted.hash if wanted is not None else None
-    replicas = deployment.spec.wanted_replicas
-    serves = serving.choose_serving(target, revisions.serving_hash(observed, known), known, replicas)
+    if size.problem is not None:
+        wanted, problem = None, size.problem
+    target, replicas = wanted.hash if wanted is not None else None, size.replicas
+    serves = serving.choose_serving(target, serves, known, replicas)
     retired = {
         name.removeprefix(f"{deployment.metadata.name}-"): at
         for name, at in revisions.retired_at(observed.body).items()
@@ -72,7 +76,7 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
         desired.extend(_old_children(deployment, known[serves], replicas))
     if serves is not None:
         desired.extend(shared_children(deployment, serves, observed.defaults))
-    return _Decision(deployment, known, tracks, tuple(desired), problem, linger)
+    return _Decision(deployment, known, tracks, tuple(desired), problem, linger, size)
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
@@ -104,10 +108,11 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
     status, events = status_and_events(
         Assessment(
             deployment=decision.deployment,
-            body=observed.body,
+            observed=observed,
+            replicas=decision.size.replicas,
+            report=scale_report(decision.deployment, observed.body, observed.scaling, decision.size.limits, now),
             known=decision.known,
             tracks=decision.tracks,
-            gpus=observed.gpus,
             problem=decision.problem,
             finding=_finding(decision, observed, failure, now),
         ),
@@ -183,8 +188,8 @@ def _foreign_child(desired: Iterable[Manifest], observed: Observed) -> WriteFail
     return None
 
 
-def _requeue_after(decision: _Decision, now: datetime) -> float:
+def _requeue_after(decision: _Decision, now: datetime) -> float | None:
     moments = [decision.tracks.next_expiry(decision.linger)]
     moments.extend(wakes_at(revision, now) for revision in decision.known.values())
     waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
-    return max(0.1, min([RESYNC_SECONDS, *waits]))
+    return max(0.1, min(waits)) if waits else None

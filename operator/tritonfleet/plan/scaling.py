@@ -1,19 +1,25 @@
-"""Between a ModelDeployment and the law of scaling: what it is asked, what it is shown, and when to listen to it."""
+"""Between a ModelDeployment and the law of scaling: what it is asked, what it is shown, and what comes of it."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation, PodSample
+from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.plan import revisions
+from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation, PodSample, PodState
 from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.diagnosis import is_unschedulable
+from tritonfleet.plan.schedules import Limits, limits
 from tritonfleet.plan.world import Manifest, Observed
+from tritonfleet.triton.config import model_config
+from tritonfleet.triton.parallelism import executions_side_by_side, largest_batch
 
 
 def has_slo(deployment: ModelDeployment) -> bool:
     """Tell whether verdicts are wanted: an SLO is set and pods run, whoever owns their number."""
-    raise NotImplementedError
+    return deployment.spec.slo is not None and not deployment.spec.suspended
 
 
 def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:
@@ -22,7 +28,38 @@ def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:
     Where replicas are not the law's (no `autoscaling`, External), both limits are `replicas`: only attainment counts.
     Raises InvalidSpec for a time zone that does not exist. Only for ModelDeployments with an SLO (`has_slo`).
     """
-    raise NotImplementedError
+    spec, allowed = deployment.spec, limits_of(deployment, now)
+    latency = spec.slo.latency if spec.slo is not None else None
+    throughput = spec.slo.throughput if spec.slo is not None else None
+    config = model_config(spec, deployment.model_name)
+    found: dict[str, Any] = {}
+    if spec.scales_by_slo and spec.autoscaling is not None:
+        found["capacity_hint"] = spec.autoscaling.capacity_hint
+        found["forecast"] = spec.autoscaling.forecast
+        if spec.autoscaling.behavior is not None:
+            down = spec.autoscaling.behavior.scale_down
+            found["scale_up_factor"] = spec.autoscaling.behavior.scale_up.max_factor
+            found["scale_down_percent"] = float(down.max_percent)
+            found["hold_seconds"] = duration_seconds(down.hold_window)
+    return Policy(
+        latency_target_seconds=duration_seconds(latency.target) if latency is not None else None,
+        percentile=latency.percentile if latency is not None else 99.0,
+        throughput=throughput or 0.0,
+        min_replicas=allowed.lowest,
+        max_replicas=allowed.highest,
+        max_batch_size=largest_batch(config),
+        max_queue_delay_seconds=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
+        instances=executions_side_by_side(config, spec.server.gpu.count),
+        **found,
+    )
+
+
+def limits_of(deployment: ModelDeployment, now: datetime) -> Limits:
+    """Return between which numbers the law may choose; raises InvalidSpec for a time zone that does not exist."""
+    spec = deployment.spec
+    if spec.scales_by_slo and spec.autoscaling is not None:
+        return limits(spec.autoscaling, now)
+    return Limits(spec.declared_replicas, spec.declared_replicas)
 
 
 def observation(
@@ -32,15 +69,74 @@ def observation(
     history: History | None = None,
 ) -> Observation:
     """Return what the law is shown. All but the last three arguments changes only with the objects in the store."""
-    raise NotImplementedError
+    known = revisions.known_revisions(observed)
+    serving = revisions.serving_hash(observed, known)
+    pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
+    return Observation(
+        replicas=asked_for(known[serving].deployment) if serving is not None else 0,
+        pods=pods,
+        samples=tuple(samples),
+        serving=serving,
+        rolling=_rolling(observed.body),
+        latency=latency,
+        schedulable=_schedulable(observed, pods),
+        history=history,
+    )
+
+
+def pod_state(pod: Manifest) -> PodState:
+    """Return what the law sees of one pod."""
+    metadata = pod["metadata"]
+    return PodState(
+        uid=metadata["uid"],
+        revision=(metadata.get("labels") or {}).get(names.REVISION_LABEL, ""),
+        created_seconds=_seconds(metadata["creationTimestamp"]),
+        ready_seconds=_ready_since(pod),
+        schedulable=not is_unschedulable(pod),
+    )
+
+
+def exists(pod: Manifest) -> bool:
+    """Tell whether a pod runs or may yet: it is not being deleted and has not ended for good."""
+    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return not ended and "deletionTimestamp" not in pod["metadata"]
+
+
+def asked_for(deployment: Manifest | None) -> int:
+    """Return the replicas that a Deployment asks for."""
+    return int((deployment or {}).get("spec", {}).get("replicas", 0))
 
 
 def remembered(body: Manifest) -> dict[str, Any]:
     """Return the law's memory as the status keeps it, for `Memory.restore`; empty if there is none."""
-    raise NotImplementedError
+    memory = ((body.get("status") or {}).get("autoscaling") or {}).get("memory")
+    return dict(memory) if isinstance(memory, dict) else {}
 
 
-def worth_a_look(verdict: Verdict, observed: Observed, now: datetime) -> bool:
-    """Tell whether a reconcile with this verdict would write anything: other replicas, another reason, or numbers that
-    have moved noticeably since they were last written, a minute ago or longer."""
-    raise NotImplementedError
+def _rolling(body: Manifest) -> bool:
+    roles = (body.get("status") or {}).get("revision") or {}
+    return bool(roles.get("target") != roles.get("stable"))
+
+
+def _schedulable(observed: Observed, pods: tuple[PodState, ...]) -> int | None:
+    """Count the pods that have a place and those that would still find one; nobody counts while none waits."""
+    if observed.gpus is None:
+        return None
+    per_pod = max(1, _gpus_per_pod(observed))
+    return sum(pod.schedulable for pod in pods) + observed.gpus.free // per_pod
+
+
+def _gpus_per_pod(observed: Observed) -> int:
+    spec = observed.body["spec"].get("server") or {}
+    return int((spec.get("gpu") or {}).get("count", 1))
+
+
+def _ready_since(pod: Manifest) -> float | None:
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            return _seconds(condition["lastTransitionTime"])
+    return None
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()

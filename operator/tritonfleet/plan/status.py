@@ -28,10 +28,13 @@ def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple
         "model": _model(facts),
         "gpu": _gpu(facts),
     }
+    if facts.report.document:
+        status["autoscaling"] = facts.report.document
     if facts.tracks.serving is not None:
         selector = names.serving_selector(metadata.name, facts.tracks.serving)
         status["selector"] = ",".join(f"{label}={value}" for label, value in sorted(selector.items()))
-    return _with_conditions(facts.body, status, conditions(facts), now)
+    status, events = _with_conditions(facts.body, status, conditions(facts), now)
+    return status, events if facts.report.event is None else (*events, facts.report.event)
 
 
 def unreadable_status(body: Manifest, problem: InvalidSpec, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:

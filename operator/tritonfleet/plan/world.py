@@ -1,11 +1,12 @@
 """What a decision is made from (`Observed`) and what it comes to (`Plan`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
+from tritonfleet.plan.autoscale.verdict import Verdict
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON data; treated as immutable once it is in one of these classes."""
@@ -62,6 +63,10 @@ class Observed:
     defaults: Defaults
     gpus: GpuPool | None = None
     failure: WriteFailure | None = None
+    scalers: tuple[Manifest, ...] = ()
+    """HorizontalPodAutoscalers that reach for the ModelDeployment or for a Deployment of such a name."""
+    scaling: Verdict | None = None
+    """What the law of scaling said last; None until it has spoken in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,8 @@ class Plan:
     applies: tuple[Apply, ...] = ()
     deletes: tuple[Delete, ...] = ()
     events: tuple[Event, ...] = ()
-    requeue_after_seconds: float = field(default=300.0)
+    requeue_after_seconds: float | None = None
+    """When to look again though nothing has happened; None if nothing is due at any known time."""
 
 
 Now = datetime

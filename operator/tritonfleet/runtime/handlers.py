@@ -93,6 +93,6 @@ def configure(settings: kopf.OperatorSettings, resources: Iterable[Resource]) ->
     # kopf would kill the whole process ten minutes after it was told to stop.
     settings.process.ultimate_exiting_timeout = None
     for resource in resources:
-        if resource.kind != names.KIND:
+        if resource.labelled:
             selector = (resource.group, resource.version, resource.plural)
             settings.watching.label_selectors[selector] = MANAGED

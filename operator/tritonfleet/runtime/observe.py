@@ -1,17 +1,27 @@
 """Puts together everything that one decision may look at."""
 
+from collections.abc import Callable
+
 from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
 from tritonfleet.adapters.store import Key, Store
+from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.plan.world import Defaults, GpuPool, Manifest, Observed, WriteFailure
 
 
 class Observer:
-    """Reads the store, and counts GPUs for those whose pods wait for one."""
+    """Reads the store, counts GPUs for those whose pods wait for one, and asks what the law of scaling said last."""
 
-    def __init__(self, store: Store, census: GpuCensus, defaults: Defaults) -> None:
+    def __init__(
+        self,
+        store: Store,
+        census: GpuCensus,
+        defaults: Defaults,
+        verdict_on: Callable[[Key], Verdict | None] = lambda _key: None,
+    ) -> None:
         self._store = store
         self._census = census
         self._defaults = defaults
+        self._verdict_on = verdict_on
 
     async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
         """Return what is known now, or None if the ModelDeployment is gone or being deleted."""
@@ -26,6 +36,8 @@ class Observer:
             defaults=self._defaults,
             gpus=gpus,
             failure=failure,
+            scalers=self._store.scalers(key),
+            scaling=self._verdict_on(key),
         )
 
     async def _gpus(self, pods: tuple[Manifest, ...]) -> GpuPool | None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 from tritonfleet.adapters.cluster import Cluster, Listing
 from tritonfleet.adapters.store import Key, ObjectId, Store
-from tritonfleet.api import names
 from tritonfleet.api.resources import MODEL_DEPLOYMENT, Resource
 from tritonfleet.errors import Refused, Transient
 from tritonfleet.runtime.handlers import MANAGED
@@ -115,7 +114,7 @@ class Sweeper:
                 self._enqueue(self._store.put(body))
 
     async def _list(self, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Listing | None:
-        labels = "" if resource.kind == names.KIND else MANAGED
+        labels = MANAGED if resource.labelled else ""
         return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=metadata_only)
 
     def _enqueue(self, keys: Iterable[Key]) -> None:

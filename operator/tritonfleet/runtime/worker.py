@@ -108,7 +108,7 @@ class Worker:
             return None
         observed, plan = settled
         await self._tell(key, observed.body, plan)
-        if plan.requeue_after_seconds < self._resync_seconds:
+        if plan.requeue_after_seconds is not None and plan.requeue_after_seconds < self._resync_seconds:
             return plan.requeue_after_seconds
         # Spread, so that a thousand objects that were created together are not looked at together.
         return self._resync_seconds * random.uniform(0.8, 1.0)  # noqa: S311

@@ -12,6 +12,7 @@ from tritonfleet.api.conditions import (
     shortened,
     updated_conditions,
 )
+from tritonfleet.plan.autoscale.verdict import ScaleReason
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 READY = Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, "2 of 2 replicas serve revision 1")
@@ -30,24 +31,44 @@ def test_the_conditions_and_their_order_are_frozen():
         "Stalled",
         "ConfigValid",
         "ModelLoaded",
+        "SLOMet",
+        "ScalingActive",
         "CapacityAvailable",
     ]
 
 
 def test_the_reasons_are_frozen():
     assert sorted(Reason) == [
+        "AtMaxReplicas",
+        "AtMinReplicas",
+        "Backlog",
+        "Burst",
         "ConfigInvalid",
         "ContainerNotCreated",
         "CrashLooping",
+        "Demand",
+        "DemandFell",
+        "ExternalScaler",
         "FetchFailed",
+        "ForeignScaler",
+        "Holding",
         "ImagePullFailed",
         "ImageUnsafe",
+        "Learning",
         "Loaded",
+        "Met",
+        "MetricsPartial",
+        "MetricsStale",
+        "Missed",
         "ModelLoadFailed",
         "NameConflict",
         "NoReadyReplicas",
+        "NoSLO",
+        "NoTraffic",
+        "NotAutoscaled",
         "NotLoaded",
         "NotObserved",
+        "NotSchedulable",
         "OutOfMemory",
         "Placed",
         "Placing",
@@ -57,14 +78,24 @@ def test_the_reasons_are_frozen():
         "Provisioning",
         "QuotaExceeded",
         "Ready",
+        "Restarted",
         "RollingOut",
+        "SLOInfeasible",
+        "Season",
+        "SeriesMissing",
         "Serving",
+        "Steady",
         "Suspended",
+        "Throughput",
         "Unschedulable",
         "Valid",
         "WaitingForGPU",
         "WriteRefused",
     ]
+
+
+def test_whatever_the_law_of_scaling_says_a_condition_can_repeat():
+    assert {reason.value for reason in ScaleReason} <= {reason.value for reason in Reason}
 
 
 def test_every_condition_is_set_from_the_first_look_on():

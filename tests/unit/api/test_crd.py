@@ -72,12 +72,13 @@ def test_every_map_has_a_size():
     assert breaking(lambda node: "additionalProperties" not in node or node["maxProperties"] <= 64) == []
 
 
-def test_only_what_triton_or_a_pod_defines_is_open():
+def test_only_what_triton_a_pod_or_the_autoscaler_defines_is_open():
     is_open = sorted(path for path, node in NODES.items() if node.get("x-kubernetes-preserve-unknown-fields"))
     assert is_open == [
         ".spec.modelConfig",
         ".spec.server.affinity.podAffinity",
         ".spec.server.affinity.podAntiAffinity",
+        ".status.autoscaling.memory",
     ]
 
 
@@ -145,6 +146,7 @@ def test_a_fresh_object_counts_as_unseen():
 
 def test_the_status_holds_every_field_of_this_release():
     assert sorted(root_schema()["properties"]["status"]["properties"]) == [
+        "autoscaling",
         "conditions",
         "gpu",
         "model",
@@ -165,7 +167,7 @@ def test_autoscalers_find_what_they_scale():
         "labelSelectorPath": ".status.selector",
     }
     assert {".spec.replicas", ".status.replicas", ".status.selector"} <= set(NODES)
-    assert NODES[".spec.replicas"]["default"] == 1
+    assert "default" not in NODES[".spec.replicas"], "a default would be a second owner beside the autoscaler"
 
 
 def test_a_list_shows_readiness_first_and_details_on_demand():
@@ -175,9 +177,11 @@ def test_a_list_shows_readiness_first_and_details_on_demand():
         "Reason",
         "Replicas",
         "Stable",
+        "P99",
         "Age",
     ]
-    assert [one["name"] for one in columns if one.get("priority")] == ["Model", "Image", "URL", "Message"]
+    wide = [one["name"] for one in columns if one.get("priority")]
+    assert wide == ["SLO", "Rate", "Model", "Image", "URL", "Message"]
 
 
 def test_the_generated_files_are_what_the_schema_says():

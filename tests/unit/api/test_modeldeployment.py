@@ -12,7 +12,7 @@ def parse(spec, **metadata):
 
 def test_a_spec_that_only_names_its_model_gets_the_defaults():
     spec = parse({}).spec
-    assert (spec.replicas, spec.suspended, spec.batching, spec.instances) == (1, False, None, ())
+    assert (spec.declared_replicas, spec.suspended, spec.batching, spec.instances) == (1, False, None, ())
     assert (spec.server.gpu.count, spec.server.gpu.resource_name) == (1, "nvidia.com/gpu")
     assert (spec.server.startup_timeout, spec.rollout.progress_deadline) == ("10m", "15m")
 
@@ -23,7 +23,7 @@ def test_the_model_is_named_after_the_object_unless_it_says_otherwise():
 
 
 def test_what_a_newer_release_added_is_passed_over():
-    assert parse({"autoscaling": {"minReplicas": 2}}).spec == parse({}).spec
+    assert parse({"costCenter": {"name": "shop"}}).spec == parse({}).spec
 
 
 def test_quantities_may_be_written_as_numbers():

@@ -45,7 +45,7 @@ def children_of(name: str) -> str:
     deployment = ModelDeployment.parse(body)
     revision = build_revision(deployment, DEFAULTS)
     children = [
-        *revision_children(deployment, revision, 1, deployment.spec.replicas),
+        *revision_children(deployment, revision, 1, deployment.spec.declared_replicas),
         *shared_children(deployment, revision.hash, DEFAULTS),
     ]
     children[0] = copy.deepcopy(children[0])

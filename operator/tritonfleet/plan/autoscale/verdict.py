@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from tritonfleet.plan.autoscale.memory import Memory
+if TYPE_CHECKING:
+    from tritonfleet.plan.autoscale.memory import Memory
 
 
 class ScaleReason(StrEnum):
@@ -76,5 +78,5 @@ class Verdict:
     metrics_age_seconds: float | None
     """Age of the oldest sample that the decision rests on."""
     attainment: Attainment
-    memory: Memory
+    memory: "Memory"
     """Hand it to the next decision."""

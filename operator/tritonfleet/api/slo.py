@@ -1,0 +1,65 @@
+"""`spec.slo`: what clients are promised."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from tritonfleet.api.base import ApiModel, duration
+from tritonfleet.api.cel import Rule, rule
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+
+
+def _one_of_them(percentile: float) -> float:
+    if percentile not in PERCENTILES:
+        raise ValueError("must be 50, 90, 95, 99 or 99.9")
+    return percentile
+
+
+Percentile = Annotated[
+    float,
+    Field(
+        ge=50,
+        le=99.9,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(f"{list(PERCENTILES)}.exists(one, one == self)", "must be 50, 90, 95, 99 or 99.9", got="self")
+            ]
+        },
+    ),
+    AfterValidator(_one_of_them),
+]
+RequestRate = Annotated[float, Field(ge=0.001, le=10_000_000)]
+"""Requests per second."""
+
+
+class LatencyObjective(ApiModel):
+    """How fast answers come."""
+
+    percentile: Percentile = 99
+    """Percent of the requests that keep the target: 50, 90, 95, 99 or 99.9."""
+    target: Annotated[str, duration("1ms", "1h")]
+    """Time from request to answer, queueing included, that these requests do not exceed, such as 50ms."""
+
+
+class Slo(ApiModel):
+    """What clients are promised."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule("has(self.latency) || has(self.throughput)", "must have `latency`, `throughput` or both"),
+        rule(
+            "!self.shedLate || has(self.latency)",
+            "must come with `latency`: nothing is late without a target",
+            at=".shedLate",
+        ),
+    )
+
+    latency: LatencyObjective | None = None
+    """How fast answers come."""
+    throughput: RequestRate | None = None
+    """Requests per second that the replicas must be able to carry at any time, asked for or not."""
+    shed_late: bool = False
+    """Refuses requests at once when their answer would be late, by Triton's queue timeout and queue size.
+
+    Both follow from the target and the learned speed of the model and are frozen with the revision, so that only a
+    change of the spec starts a rollout. Clients should try again: another replica may have room."""
