@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from tritonfleet.plan.world import Defaults
 
@@ -37,6 +38,18 @@ class Settings:
     identity: str = field(default_factory=_own_identity)
     """Who this process is in the Lease; no two processes may share it at the same time."""
     log_level: str = "INFO"
+    tick_seconds: float = 5.0
+    """How often every pod of a ModelDeployment with an SLO is asked, and its replicas are decided."""
+    scrape_concurrency: int = 256
+    """Pods that are asked at the same time."""
+    prometheus_url: str = ""
+    """Where latency at the gateway and the past are found; empty for nowhere."""
+    prometheus_token_file: str = ""
+    """Holds a bearer token for it."""
+    prometheus_ca_file: str = ""
+    """Holds the certificates it is trusted by; empty for the system's."""
+    prometheus_window_seconds: float = 60.0
+    """Over which rates are taken: at least two of its scrapes of the gateway must lie within."""
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -72,6 +85,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         lease_name=read("LEASE_NAME", "tritonfleet-operator", str),
         identity=read("IDENTITY", _own_identity(), str),
         log_level=read("LOG_LEVEL", "INFO", _log_level),
+        tick_seconds=read("TICK_SECONDS", 5.0, _positive),
+        scrape_concurrency=int(read("SCRAPE_CONCURRENCY", 256.0, _positive)),
+        prometheus_url=read("PROMETHEUS_URL", "", _url),
+        prometheus_token_file=read("PROMETHEUS_TOKEN_FILE", "", str),
+        prometheus_ca_file=read("PROMETHEUS_CA_FILE", "", str),
+        prometheus_window_seconds=read("PROMETHEUS_WINDOW_SECONDS", 60.0, _positive),
     )
 
 
@@ -99,6 +118,13 @@ def _port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise ValueError(f"must be a port number from 0 (any free port) to 65535, not '{text}'")
     return number
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError(f"must be an address such as https://prometheus.monitoring:9090, not '{text}'")
+    return text
 
 
 def _pull_policy(text: str) -> str:

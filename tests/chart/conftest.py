@@ -23,6 +23,12 @@ EVERYTHING: Manifest = {
     "triton": {"allowUnsafeImage": True},
     "fetch": {"allowedHosts": ["s3.example.com", "*.models.example.com"], "allowPrivateAddresses": True},
     "workloads": {"networkPolicy": True, "podMonitor": True},
+    "prometheus": {
+        "url": "https://prometheus.monitoring:9090",
+        "secretName": "prometheus",
+        "tokenKey": "token",
+        "caKey": "ca.crt",
+    },
     "nodeSelector": {"kubernetes.io/os": "linux"},
     "tolerations": [{"key": "infra", "operator": "Exists", "effect": "NoSchedule"}],
     "affinity": {"podAntiAffinity": {}},

@@ -67,6 +67,14 @@ def test_every_value_reaches_the_operator(helm):
                 "allowPrivateAddresses": True,
             },
             "workloads": {"networkPolicy": True, "podMonitor": True},
+            "autoscaling": {"tickSeconds": 2, "scrapeConcurrency": 32},
+            "prometheus": {
+                "url": "https://prometheus.example.com/fleet",
+                "windowSeconds": 120,
+                "secretName": "prometheus",
+                "tokenKey": "token",
+                "caKey": "ca.crt",
+            },
         }
     )
 
@@ -91,4 +99,24 @@ def test_every_value_reaches_the_operator(helm):
         lease_name="fleet",
         identity="tritonfleet-7c9d-x2x4z",
         log_level="DEBUG",
+        tick_seconds=2.0,
+        scrape_concurrency=32,
+        prometheus_url="https://prometheus.example.com/fleet",
+        prometheus_token_file="/etc/tritonfleet/prometheus/token",
+        prometheus_ca_file="/etc/tritonfleet/prometheus/ca.crt",
+        prometheus_window_seconds=120.0,
     )
+
+
+def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_does_not_read(helm):
+    rendered = helm.render({"prometheus": {"url": "http://x", "secretName": "let-me-in", "tokenKey": "token"}})
+    pod = rendered.one("Deployment")["spec"]["template"]["spec"]
+
+    assert pod["volumes"] == [{"name": "prometheus", "secret": {"secretName": "let-me-in"}}]
+    assert pod["containers"][0]["volumeMounts"] == [
+        {"name": "prometheus", "mountPath": "/etc/tritonfleet/prometheus", "readOnly": True}
+    ]
+
+
+def test_a_key_without_a_secret_is_refused(helm):
+    assert "secretName" in helm.refusal({"prometheus": {"url": "http://x", "tokenKey": "token"}})

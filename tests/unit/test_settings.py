@@ -27,6 +27,8 @@ def test_every_kind_of_value_is_read():
             "TRITONFLEET_LOG_LEVEL": "debug",
             "TRITONFLEET_FETCH_ALLOWED_HOSTS": " ",
             "TRITONFLEET_IDENTITY": "pod-1",
+            "TRITONFLEET_TICK_SECONDS": "2",
+            "TRITONFLEET_PROMETHEUS_URL": "http://prometheus.monitoring:9090",
         }
     )
     assert settings.defaults.triton_image == "example.com/triton:1"
@@ -35,6 +37,7 @@ def test_every_kind_of_value_is_read():
     assert (settings.workers, settings.resync_seconds, settings.http_port) == (8, 60.0, 0)
     assert (settings.log_level, settings.identity) == ("DEBUG", "pod-1")
     assert settings.defaults.fetch_allowed_hosts == ()
+    assert (settings.tick_seconds, settings.prometheus_url) == (2.0, "http://prometheus.monitoring:9090")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,11 @@ def test_every_kind_of_value_is_read():
         ("HTTP_PORT", "70000"),
         ("LOG_LEVEL", "loud"),
         ("FETCH_IMAGE_PULL_POLICY", "Sometimes"),
+        ("TICK_SECONDS", "0"),
+        ("SCRAPE_CONCURRENCY", "all"),
+        ("PROMETHEUS_URL", "prometheus:9090"),
+        ("PROMETHEUS_URL", "http://user@prometheus"),
+        ("PROMETHEUS_URL", "file:///etc/passwd"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name, value):

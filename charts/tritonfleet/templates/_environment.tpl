@@ -34,4 +34,18 @@
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: TRITONFLEET_LOG_LEVEL
   value: {{ .Values.logLevel | quote }}
+- name: TRITONFLEET_TICK_SECONDS
+  value: {{ .Values.autoscaling.tickSeconds | quote }}
+- name: TRITONFLEET_SCRAPE_CONCURRENCY
+  value: {{ .Values.autoscaling.scrapeConcurrency | quote }}
+{{- with .Values.prometheus }}
+- name: TRITONFLEET_PROMETHEUS_URL
+  value: {{ .url | quote }}
+- name: TRITONFLEET_PROMETHEUS_TOKEN_FILE
+  value: {{ ternary (printf "/etc/tritonfleet/prometheus/%s" .tokenKey) "" (not (empty .tokenKey)) | quote }}
+- name: TRITONFLEET_PROMETHEUS_CA_FILE
+  value: {{ ternary (printf "/etc/tritonfleet/prometheus/%s" .caKey) "" (not (empty .caKey)) | quote }}
+- name: TRITONFLEET_PROMETHEUS_WINDOW_SECONDS
+  value: {{ .windowSeconds | quote }}
+{{- end }}
 {{- end -}}

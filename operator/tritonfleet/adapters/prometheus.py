@@ -5,7 +5,7 @@ import math
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,7 +69,7 @@ class Past:
 
     start_seconds: float
     step_seconds: float
-    rates: Mapping[Series, Sequence[float]]
+    rates: MutableMapping[Series, array[float]]
 
 
 class Prometheus:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tritonfleet.adapters.store import Key
+from tritonfleet.runtime.scaling_metrics import ScalingMetrics
 
 CONTROLLER = "modeldeployment"
 LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -30,6 +31,7 @@ class Telemetry:
         self._changes: dict[Key, _Change] = {}
         self._define_work()
         self._define_traffic()
+        self.scaling = ScalingMetrics(self.registry)
 
     def _define_work(self) -> None:
         registry = self.registry
