@@ -5,7 +5,7 @@ import math
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,7 +69,7 @@ class Past:
 
     start_seconds: float
     step_seconds: float
-    rates: MutableMapping[Series, array[float]]
+    rates: MutableMapping[Series, MutableSequence[float]]
 
 
 class Prometheus:
@@ -101,7 +101,7 @@ class Prometheus:
         """Return the requests that ended in the `days` before `end`; one query a day, whatever the fleet's size."""
         start = end - timedelta(days=days)
         steps = math.ceil((end - start).total_seconds() / step_seconds)
-        rates: dict[Series, array[float]] = defaultdict(lambda: array("d", [math.nan]) * steps)
+        rates: dict[Series, MutableSequence[float]] = defaultdict(lambda: array("d", [math.nan]) * steps)
         window = f"[{step_seconds:.0f}s]"
         query = (
             f"sum by (namespace, modeldeployment, model) (rate(nv_inference_request_success{window})"

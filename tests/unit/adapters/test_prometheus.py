@@ -1,0 +1,214 @@
+"""Prometheus is asked for the whole fleet at once, and whatever it does instead of answering stays its own affair."""
+
+import asyncio
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tritonfleet.adapters import prometheus
+from tritonfleet.adapters.prometheus import Access, Prometheus, Series
+from tritonfleet.errors import Transient
+
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+class Server:
+    """Answers every request with the rows it was given, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.rows: list = []
+        self.status = 200
+        self.body: bytes | None = None
+        self.hang_seconds = 0.0
+        self.asked: list[tuple[str, dict, dict]] = []
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(handler.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self.asked.append((parts.path, query, dict(handler.headers)))
+        time.sleep(self.hang_seconds)
+        rows = {"status": "success", "data": {"result": self.rows}}
+        body = self.body if self.body is not None else json.dumps(rows).encode()
+        handler.send_response(self.status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Location", "/elsewhere")
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+@contextmanager
+def serving() -> Iterator[tuple[Server, str]]:
+    server = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.answer(self)
+
+        def log_message(self, *_):
+            """Stay silent."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server, f"http://127.0.0.1:{http.server_address[1]}"
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+@pytest.fixture
+def server():
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture
+def client(server):
+    found = Prometheus(Access(server[1]), lambda *_: None)
+    yield found
+    found.close()
+
+
+def bucket(route, bound, rate):
+    return {"metric": {"envoy_cluster_name": route, "le": bound}, "value": [1.0, rate]}
+
+
+def failures(route, rate):
+    return {"metric": {"envoy_cluster_name": route, "envoy_response_code_class": "5"}, "value": [1.0, rate]}
+
+
+async def test_all_rules_of_a_route_are_added_up_in_seconds_and_failures_are_kept_apart(server, client):
+    server[0].rows = [
+        bucket("httproute/shop/demo/rule/0", "50", "8"),
+        bucket("httproute/shop/demo/rule/0", "+Inf", "10"),
+        bucket("httproute/shop/demo/rule/1/backend/0", "50", "1"),
+        bucket("httproute/shop/demo/rule/1/backend/0", "+Inf", "2"),
+        failures("httproute/shop/demo/rule/0", "0.5"),
+        bucket("httproute/shop/other/rule/0", "+Inf", "3"),
+    ]
+    traffic = await client.gateway()
+    demo = traffic["shop", "demo"]
+    assert demo.latency.bounds_seconds == (0.05, math.inf)
+    assert demo.latency.counts == (9, 12)
+    assert demo.failed == 0.5
+    assert traffic["shop", "other"].failed == 0
+
+
+async def test_a_row_that_cannot_be_costs_its_own_route_alone(server, client):
+    server[0].rows = [
+        bucket("httproute/shop/demo/rule/0", "+Inf", "NaN"),
+        bucket("service/shop/demo/80/tcp", "+Inf", "7"),
+        bucket("httproute/odd", "+Inf", "7"),
+        bucket("httproute/shop/fine/rule/0", "+Inf", "1"),
+    ]
+    assert set(await client.gateway()) == {("shop", "fine")}
+
+
+@pytest.mark.parametrize("routes", [1, 300])
+async def test_the_number_of_queries_does_not_grow_with_the_fleet(server, client, routes):
+    server[0].rows = [bucket(f"httproute/shop/m{n}/rule/0", "+Inf", "1") for n in range(routes)]
+    assert len(await client.gateway()) == routes
+    server[0].rows = [
+        {
+            "metric": {"namespace": "shop", "modeldeployment": f"m{n}", "model": f"m{n}"},
+            "values": [[NOW.timestamp(), "1"]],
+        }
+        for n in range(routes)
+    ]
+    assert len((await client.arrivals(NOW, 3, 900)).rates) == routes
+    assert [path for path, _, _ in server[0].asked] == ["/api/v1/query"] + ["/api/v1/query_range"] * 3
+
+
+async def test_the_past_lies_on_a_grid_with_gaps(server, client):
+    start = NOW.timestamp() - 86400
+    labels = {"namespace": "shop", "modeldeployment": "demo", "model": "m"}
+    server[0].rows = [{"metric": labels, "values": [[start + 900, "1.5"], [start + 2700, "NaN"], [start + 3600, "4"]]}]
+    past = await client.arrivals(NOW, 1, 900)
+    rates = past.rates[Series("shop", "demo", "m")]
+    assert (past.start_seconds, past.step_seconds, len(rates)) == (start, 900, 96)
+    assert (rates[0], rates[3]) == (1.5, 4)
+    assert math.isnan(rates[1])
+    assert math.isnan(rates[2])
+    _, asked, _ = server[0].asked[0]
+    assert (float(asked["start"]), float(asked["end"])) == (start + 900, NOW.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b"oops"),
+        (302, b""),
+        (200, b"<html>"),
+        (200, b"{}"),
+        (200, b'{"data": {"result": [{"value": 3}]}}'),
+        (401, b""),
+    ],
+)
+async def test_whatever_is_no_answer_is_an_error_that_may_pass(server, client, status, body):
+    server[0].status, server[0].body = status, body
+    with pytest.raises(Transient, match="Prometheus at http"):
+        await client.gateway()
+    assert {path for path, _, _ in server[0].asked} == {"/api/v1/query"}
+
+
+async def test_where_nothing_listens_it_is_an_error_that_may_pass():
+    client = Prometheus(Access("http://127.0.0.1:9"), lambda *_: None)
+    with pytest.raises(Transient):
+        await client.gateway()
+    client.close()
+
+
+async def test_the_token_is_read_for_every_query(server, tmp_path):
+    token = tmp_path / "token"
+    client = Prometheus(Access(server[1], token_file=str(token)), lambda *_: None)
+    with pytest.raises(Transient, match="token"):
+        await client.gateway()
+    for word in ("one", "two"):
+        token.write_text(f"{word}\n")
+        await client.gateway()
+    client.close()
+    assert [headers["Authorization"] for _, _, headers in server[0].asked] == ["Bearer one", "Bearer two"]
+
+
+async def test_neither_proxies_nor_passwords_of_the_environment_are_used(server, client, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    await client.gateway()
+    assert "Authorization" not in server[0].asked[0][2]
+
+
+async def test_a_prometheus_that_hangs_holds_two_threads_and_nobody_else(server, client, monkeypatch):
+    monkeypatch.setattr(prometheus, "LIMIT_SECONDS", 0.2)
+    server[0].hang_seconds = 1.5
+    started = time.monotonic()
+    outcomes = await asyncio.gather(*(client.gateway() for _ in range(4)), return_exceptions=True)
+    assert time.monotonic() - started < 1
+    assert [type(outcome) for outcome in outcomes] == [Transient] * 4
+    assert sum("earlier queries" in str(outcome) for outcome in outcomes) == 2
+    await asyncio.sleep(1.6)
+    server[0].hang_seconds = 0
+    assert await client.gateway() == {}
+
+
+async def test_every_query_is_reported_with_its_outcome(server):
+    reported = []
+    client = Prometheus(Access(server[1]), lambda *report: reported.append(report[:2]))
+    await client.gateway()
+    server[0].body = b""
+    with pytest.raises(Transient):
+        await client.gateway()
+    client.close()
+    assert reported == [("gateway", "success"), ("gateway", "error")]
