@@ -7,10 +7,11 @@ import numpy as np
 
 from tritonfleet.sim import engine
 from tritonfleet.sim.arrivals import Trace
+from tritonfleet.sim.latency import BIN_WIDTH, LOWEST_SECONDS
 from tritonfleet.sim.plant import Plant, Routing
 from tritonfleet.sim.server import ServerModel
 from tritonfleet.sim.slo import Slo
-from tritonfleet.sim.state import COUNTERS, Floats, Ints, Rules, State, empty, reset_slot, with_nodes, with_slots
+from tritonfleet.sim.state import COUNTERS, Floats, Rules, State, empty, reset_slot, with_nodes, with_slots
 
 NOISE_DRAWS = 1 << 16
 """Factors drawn once and used in turn: enough that no pattern shows."""
@@ -34,6 +35,8 @@ def rules_of(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> Rules:
         least_outstanding=plant.routing is Routing.LEAST_OUTSTANDING,
         best_preferred=np.array([max((one for one in preferred if one <= size), default=0) for size in sizes]),
         noise=np.exp(server.noise * normal - server.noise**2 / 2),
+        lowest_seconds=LOWEST_SECONDS,
+        bin_width=BIN_WIDTH,
     )
 
 
@@ -82,20 +85,21 @@ class Fleet:
         slot = self._free.pop()
         state = self.state
         reset_slot(state, slot, serial)
-        for listed, count in ((state.active, "active"), (state.ready, "ready")):
-            listed[state.totals[count][0]] = slot
-            state.totals[count] += 1
+        state.ready[state.totals["ready"][0]] = slot
+        state.totals["ready"] += 1
         return slot
 
     def close(self, slot: int) -> None:
         """Send no more requests to a slot; it goes on with what it holds."""
-        self._unlist(self.state.ready, "ready", slot)
+        state = self.state
+        kept = [one for one in state.ready[: state.totals["ready"][0]] if one != slot]
+        state.ready[: len(kept)] = kept
+        state.totals["ready"] = len(kept)
 
     def remove(self, slot: int) -> None:
         """Take a pod away with whatever it still holds."""
         self.close(slot)
         engine.drop_all(self.state, slot, self.now)
-        self._unlist(self.state.active, "active", slot)
         self._free.append(slot)
 
     def slow_down(self, factor: float) -> None:
@@ -112,9 +116,3 @@ class Fleet:
         pod = self.state.slots[slot]
         running = self.now - pod["busy_since"] if pod["running"] else 0.0
         return float(pod["busy_seconds"] + running)
-
-    def _unlist(self, listed: Ints, count: str, slot: int) -> None:
-        size = self.state.totals[count][0]
-        kept = [one for one in listed[:size] if one != slot]
-        listed[: len(kept)] = kept
-        self.state.totals[count] = len(kept)

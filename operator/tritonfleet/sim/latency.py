@@ -1,25 +1,14 @@
 """Bins for latencies: fine enough for a quantile within 1.3 %, few enough for every minute of a week."""
 
-from math import log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritonfleet.sim.compilation import compiled
-
 BINS = 640
 LOWEST_SECONDS = 1e-4
 BIN_WIDTH = 0.025
 """Latencies fall into bins each 2.5 % wide, from 0.1 ms to 15 minutes."""
-
-
-@compiled
-def bin_of(seconds: float) -> int:
-    """Return the bin that a latency falls into."""
-    if seconds <= LOWEST_SECONDS:
-        return 0
-    return min(BINS - 1, int(log(seconds / LOWEST_SECONDS) / BIN_WIDTH))
 
 
 def quantile_of_bins(bins: NDArray[Any], share: float) -> float:

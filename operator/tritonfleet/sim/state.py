@@ -32,7 +32,6 @@ SLOT = np.dtype(
         ("waiting", "i8"),
         ("running", "i8"),  # executions
         ("timer", "f8"),  # when the oldest waiting request must be looked at, infinite for never
-        ("wake", "f8"),  # when something happens next
         ("busy_since", "f8"),
         ("busy_seconds", "f8"),
         ("serial", "i8"),  # which pod, by order of creation
@@ -45,7 +44,6 @@ INSTANCE = np.dtype([("finish", "f8"), ("started", "f8"), ("head", "i8"), ("size
 TOTALS = np.dtype(
     [
         ("free", "i8"),  # the first node of the pool that is not in use
-        ("active", "i8"),  # slots in use
         ("ready", "i8"),  # slots that take requests
         ("turn", "i8"),
         ("draw", "i8"),
@@ -81,6 +79,10 @@ class Rules(NamedTuple):
     """The largest preferred size of at most the index, 0 for none, shape (max_batch + 1,)."""
     noise: Floats
     """Factors on T(b), used in turn."""
+    lowest_seconds: float
+    """Where the bins of latencies begin."""
+    bin_width: float
+    """Of the logarithm of a latency."""
 
 
 class State(NamedTuple):
@@ -92,8 +94,8 @@ class State(NamedTuple):
     """SLOT."""
     held: Ints
     """Requests that wait or run, by slot."""
-    active: Ints
-    """Slots in use, as many as the totals say."""
+    wake: Floats
+    """When something happens next, by slot; infinite for never."""
     ready: Ints
     """Slots that take requests, as many as the totals say."""
     instances: Records
@@ -126,7 +128,7 @@ def empty(slots: int, instances: int, seconds: int, requests: int) -> State:
         nodes=np.zeros(0, NODE),
         slots=np.full(slots, _unused_slot()),
         held=np.zeros(slots, np.int64),
-        active=np.zeros(slots, np.int64),
+        wake=np.full(slots, np.inf),
         ready=np.zeros(slots, np.int64),
         instances=idle,
         totals=totals,
@@ -163,12 +165,12 @@ def with_nodes(state: State, free: int) -> State:
 def with_slots(state: State, added: int) -> State:
     """Return the state with that many more slots, all unused."""
     more = empty(added, state.instances.shape[1], 0, 0)
-    names = ("slots", "held", "active", "ready", "instances")
+    names = ("slots", "held", "wake", "ready", "instances")
     return state._replace(**{name: np.concatenate((getattr(state, name), getattr(more, name))) for name in names})
 
 
 def _unused_slot() -> Any:
     slot = np.zeros((), SLOT)
     slot["head"] = slot["tail"] = NONE
-    slot["timer"] = slot["wake"] = np.inf
+    slot["timer"] = np.inf
     return slot
