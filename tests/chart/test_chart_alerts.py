@@ -5,10 +5,27 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tritonfleet.adapters.store import Key
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
 from tritonfleet.runtime.telemetry import Telemetry
 
 SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")
 FROM_THE_SCRAPE = {"namespace"}
+VERDICT = Verdict(
+    replicas=2,
+    wanted=2,
+    reason=ScaleReason.DEMAND,
+    message="",
+    fresh=True,
+    rate=10.0,
+    capacity_per_replica=5.0,
+    forecast=None,
+    ready_seconds=None,
+    metrics_age_seconds=1.0,
+    attainment=Attainment(True, None, 0.04, "Gateway", 0.999, 20.0, 3600.0, burn_1h=0.1, burn_6h=0.1),
+    memory=Memory(),
+)
 
 
 @pytest.fixture
@@ -18,32 +35,52 @@ async def exposed():
     telemetry.leader.labels("tritonfleet").set(1)
     telemetry.reconciles.labels("modeldeployment", "success").inc()
     telemetry.errors.labels("modeldeployment", "Conflict").inc()
+    telemetry.scaling.verdicts[Key("shop", "demo")] = VERDICT
     families = text_string_to_metric_families(telemetry.exposition().decode())
-    return {sample.name: sample.labels for family in families for sample in family.samples}
+    exposed: dict = {}
+    for family in families:
+        for sample in family.samples:
+            exposed.setdefault(sample.name, []).append(sample.labels)
+    return exposed
 
 
 def rules(rendered):
-    (group,) = rendered.one("PrometheusRule")["spec"]["groups"]
-    return group["rules"]
+    return [rule for group in rendered.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
 
 
 async def test_every_metric_and_label_of_an_alert_exists(with_everything, exposed):
     asked = [pair for rule in rules(with_everything) for pair in SELECTOR.findall(rule["expr"])]
 
-    assert len(asked) >= 4
+    assert len(asked) >= 6
     for metric, selector in asked:
         wanted = dict(re.findall(r'(\w+)="([^"]*)"', selector))
-        labels = exposed[metric]
-        assert set(wanted) <= {*labels, *FROM_THE_SCRAPE}
-        assert {name: wanted[name] for name in labels if name in wanted}.items() <= labels.items()
+        assert any(asks_for(wanted, labels) for labels in exposed[metric])
+
+
+def asks_for(wanted, labels):
+    of_the_operator = {name: value for name, value in wanted.items() if name not in FROM_THE_SCRAPE - labels.keys()}
+    return of_the_operator.items() <= labels.items()
 
 
 async def test_what_an_alert_groups_by_is_a_label(with_everything, exposed):
     (rule,) = (each for each in rules(with_everything) if "sum by" in each["expr"])
 
-    assert "reason" in exposed["controller_runtime_reconcile_errors_total"]
+    assert all("reason" in labels for labels in exposed["controller_runtime_reconcile_errors_total"])
     assert "sum by (reason)" in rule["expr"]
     assert "{{ $labels.reason }}" in rule["annotations"]["summary"]
+
+
+async def test_an_alert_on_a_modeldeployment_names_it(with_everything, exposed):
+    named = [rule for rule in rules(with_everything) if "$labels.modeldeployment" in rule["annotations"]["summary"]]
+
+    assert {rule["alert"] for rule in named} == {
+        "TritonfleetSLOBurnsFast",
+        "TritonfleetSLOBurnsSlowly",
+        "TritonfleetMetricsStale",
+    }
+    for rule in named:
+        metric = re.split(r"[{ ]", rule["expr"])[0]
+        assert all({"namespace", "modeldeployment"} <= labels.keys() for labels in exposed[metric])
 
 
 def test_every_alert_says_what_is_the_matter(with_everything):

@@ -13,12 +13,17 @@ import kopf
 from tritonfleet.adapters.cluster import Cluster
 from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.lease import Elector, Timing
+from tritonfleet.adapters.pods import PodScraper
+from tritonfleet.adapters.prometheus import Access, Prometheus
 from tritonfleet.adapters.store import Key, Store
-from tritonfleet.api.resources import CHILDREN, MODEL_DEPLOYMENT, NETWORK_POLICY, POD, POD_MONITOR, Resource
+from tritonfleet.api.resources import CHILDREN, MODEL_DEPLOYMENT, NETWORK_POLICY, POD, POD_MONITOR, SCALER, Resource
 from tritonfleet.errors import Refused
+from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime import handlers
+from tritonfleet.runtime.autoscaling import Autoscaler
 from tritonfleet.runtime.execute import Executor
+from tritonfleet.runtime.gateway import Gateway
 from tritonfleet.runtime.health import HealthServer, Vitals
 from tritonfleet.runtime.observe import Observer
 from tritonfleet.runtime.sweep import Sweeper
@@ -58,9 +63,14 @@ class Operator:
         self._sweeper = Sweeper(
             cluster, self.store, self.queue, telemetry, self._resources, namespaces=settings.namespaces
         )
+        self._now = now
+        self._verdicts: dict[Key, Verdict] = {}
+        self._observer = Observer(
+            self.store, GpuCensus(self._list_all), settings.defaults, verdict_on=self._verdicts.get
+        )
         self._worker = Worker(
             self.queue,
-            Observer(self.store, GpuCensus(self._list_all), settings.defaults),
+            self._observer,
             Executor(cluster, self.store, telemetry),
             telemetry,
             decide,
@@ -108,8 +118,9 @@ class Operator:
         workers = [asyncio.create_task(self._worker.run(), name=f"worker-{n}") for n in range(self._settings.workers)]
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         listening = asyncio.create_task(self._listen(), name="kopf")
+        scaling = self._scale()
         stopped = asyncio.create_task(self._stopping.wait(), name="stop")
-        endless = {holding, sweeping, listening, *workers}
+        endless = {holding, sweeping, listening, *workers, *scaling}
         try:
             done, _ = await asyncio.wait({stopped, *endless}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
@@ -121,7 +132,31 @@ class Operator:
             await asyncio.wait(workers, timeout=DRAIN_SECONDS)
         finally:
             self.queue.close()
-            await _cancel(*workers, sweeping, stopped, listening)
+            await _cancel(*workers, *scaling, sweeping, stopped, listening)
+
+    def _scale(self) -> list[asyncio.Task[None]]:
+        """Begin to tick and, where there is a Prometheus, to ask it."""
+        settings, metrics = self._settings, self._telemetry.scaling
+        gateway = None
+        if settings.prometheus_url:
+            access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
+            prometheus = Prometheus(access, metrics.queried, window_seconds=settings.prometheus_window_seconds)
+            gateway = Gateway(prometheus, self._now)
+        autoscaler = Autoscaler(
+            self.store,
+            self.queue,
+            self._observer,
+            PodScraper(self._now, metrics.scraped, concurrency=settings.scrape_concurrency),
+            gateway,
+            metrics,
+            self._verdicts,
+            interval_seconds=settings.tick_seconds,
+            now=self._now,
+        )
+        tasks = [asyncio.create_task(autoscaler.run(), name="autoscaler")]
+        if gateway is not None:
+            tasks.append(asyncio.create_task(gateway.run(), name="gateway"))
+        return tasks
 
     async def _listen(self) -> None:
         """Run kopf; a watch that dies raises here."""
@@ -201,7 +236,7 @@ class Operator:
 
 def _watched(settings: Settings) -> tuple[Resource, ...]:
     optional = {NETWORK_POLICY: settings.defaults.network_policy, POD_MONITOR: settings.defaults.pod_monitor}
-    return (MODEL_DEPLOYMENT, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))
+    return (MODEL_DEPLOYMENT, SCALER, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -1,0 +1,202 @@
+"""The tick: every few seconds all pods are asked, and for every ModelDeployment with an SLO it is decided anew."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from tritonfleet.adapters.pods import PodScraper
+from tritonfleet.adapters.store import Key, Store
+from tritonfleet.api.metrics import Metrics, MetricsSource
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.autoscale.law import decide
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.observation import LatencyReading, Observation
+from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.runtime.gateway import Gateway
+from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime.scaling_metrics import ScalingMetrics
+from tritonfleet.runtime.subject import Subject, subject_of
+from tritonfleet.runtime.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 0.6
+"""Of the interval between ticks that pods are waited for; what is missing then is decided without."""
+LOOK_SECONDS = 1.0
+"""Counting free GPUs takes long in a big cluster; whose objects have not been read by then is decided on as before."""
+REFRESH_SECONDS = 60.0
+"""The status shows numbers that are at most this old, and is not written more often for their sake."""
+AT_ONCE = 20
+"""Decisions in a row before the event loop may turn to something else: a few milliseconds."""
+LATENCY_FRESH_SECONDS = 60.0
+"""A reading of the gateway that is older is passed over for Triton's own."""
+
+
+class Autoscaler:
+    """Keeps one verdict for each ModelDeployment with an SLO in `verdicts`, where the reconcile finds it.
+
+    A verdict there changes only when it says something new, and once a minute: what the status is written from must
+    not move between two reconciles.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queue: WorkQueue[Key],
+        observer: Observer,
+        scraper: PodScraper,
+        gateway: Gateway | None,
+        metrics: ScalingMetrics,
+        verdicts: dict[Key, Verdict],
+        *,
+        interval_seconds: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._observer = observer
+        self._scraper = scraper
+        self._gateway = gateway
+        self._metrics = metrics
+        self._verdicts = verdicts
+        self._interval = interval_seconds
+        self._now = now
+        self._clock = asyncio.get_running_loop().time
+        self._subjects: dict[Key, Subject] = {}
+        self._seen: dict[Key, int] = {}
+        self._shown: dict[Key, float] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that takes too long makes those that it overlaps fall out."""
+        try:
+            due = self._clock()
+            while True:
+                await self._timed_tick()
+                due += self._interval
+                missed = max(0, int((self._clock() - due) // self._interval) + 1)
+                if missed:
+                    self._metrics.missed_ticks.inc(missed)
+                    due += missed * self._interval
+                await asyncio.sleep(due - self._clock())
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+            await self._scraper.close()
+
+    async def tick(self) -> None:
+        """Ask every pod and decide once for everybody."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
+        targets = [target for subject in self._subjects.values() for target in subject.targets]
+        await self._scraper.scrape(targets, self._interval * PATIENCE)
+        for number, key in enumerate(list(self._subjects)):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            self._decide(key)
+
+    async def _timed_tick(self) -> None:
+        started = self._clock()
+        try:
+            await self.tick()
+        except Exception:
+            # The next tick may do better; without any, nobody would ever be told that replicas stand still.
+            log.exception("a tick failed")
+            self._metrics.failures.labels("tick").inc()
+        self._metrics.tick_seconds.observe(self._clock() - started)
+
+    async def _look(self) -> None:
+        """Derive anew whatever has changed, and forget whatever is gone."""
+        known = self._store.known()
+        for key in self._seen.keys() - set(known):
+            self._forget(key)
+        for number, key in enumerate(known):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            subject = self._subjects.get(key)
+            if self._seen.get(key) != self._store.changes(key) or (subject is not None and subject.waits):
+                await self._look_at(key, subject)
+
+    async def _look_at(self, key: Key, known: Subject | None) -> None:
+        self._seen[key] = self._store.changes(key)
+        try:
+            observed = await self._observer.observe(key)
+            subject = subject_of(observed, known, self._now()) if observed is not None else None
+        except InvalidSpec:
+            # The reconcile says so in the status; the law goes on as it was told last.
+            return
+        except Exception:
+            log.exception("a ModelDeployment could not be read", extra=_about(key))
+            self._metrics.failures.labels("read").inc()
+            return
+        if subject is not None:
+            self._subjects[key] = subject
+        else:
+            self._drop(key)
+
+    def _decide(self, key: Key) -> None:
+        subject = self._subjects.get(key)
+        if subject is None:
+            return
+        now = self._now()
+        try:
+            policy = subject.policy_at(now)
+            verdict = decide(policy, subject.memory, self._observation(key, subject, policy, now), now.timestamp())
+        except Exception:
+            log.exception("the law failed", extra=_about(key))
+            self._metrics.failures.labels("decide").inc()
+            return
+        subject.memory = verdict.memory
+        self._metrics.verdicts[key] = verdict
+        self._show(key, verdict)
+
+    def _observation(self, key: Key, subject: Subject, policy: Policy, now: datetime) -> Observation:
+        answers = [answer for target in subject.targets if (answer := self._scraper.answer(target.uid)) is not None]
+        subject.responses.hear(answers)
+        return replace(
+            subject.observation,
+            samples=tuple(answer.sample for answer in answers),
+            latency=self._latency(key, subject, policy, now),
+            history=self._gateway.history(key, subject.deployment.model_name) if self._gateway is not None else None,
+        )
+
+    def _latency(self, key: Key, subject: Subject, policy: Policy, now: datetime) -> LatencyReading | None:
+        """Return the best reading there is: the gateway's includes the network and what was rejected."""
+        wanted = (subject.deployment.spec.metrics or Metrics()).source
+        if self._gateway is not None and wanted is not MetricsSource.TRITON:
+            reading = self._gateway.reading(key, policy)
+            if reading is not None and now.timestamp() - reading.at_seconds <= LATENCY_FRESH_SECONDS:
+                return reading
+        return subject.responses.reading(policy) if wanted is not MetricsSource.GATEWAY else None
+
+    def _show(self, key: Key, verdict: Verdict) -> None:
+        """Let the reconcile see a verdict, if it is time to."""
+        shown = self._verdicts.get(key)
+        same = shown is not None and (shown.replicas, shown.reason) == (verdict.replicas, verdict.reason)
+        if same and self._clock() - self._shown[key] < REFRESH_SECONDS:
+            return
+        self._verdicts[key] = verdict
+        self._shown[key] = self._clock()
+        if shown is None or _news(shown) != _news(verdict):
+            self._queue.add(key)
+
+    def _drop(self, key: Key) -> None:
+        for held in (self._subjects, self._verdicts, self._shown, self._metrics.verdicts):
+            held.pop(key, None)
+
+    def _forget(self, key: Key) -> None:
+        self._drop(key)
+        del self._seen[key]
+
+
+def _news(verdict: Verdict) -> Verdict:
+    """Leave out what moves though nothing happens."""
+    return replace(verdict, memory=Memory(), metrics_age_seconds=None)
+
+
+def _about(key: Key) -> dict[str, str]:
+    return {"namespace": key.namespace, "modeldeployment": key.name}

@@ -1,0 +1,63 @@
+"""One ModelDeployment with an SLO, between two ticks."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tritonfleet.adapters.pods import Target, target_of
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.plan import scaling
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.observation import Observation
+from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.world import Observed
+from tritonfleet.runtime.responses import Responses
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is derived from its objects, anew only when they change, and what the law remembers of it."""
+
+    uid: str
+    deployment: ModelDeployment
+    policy: Policy
+    observation: Observation
+    """Without samples, latency and history."""
+    targets: tuple[Target, ...]
+    waits: bool
+    """Whether pods wait for a node: then the count of free GPUs changes though no object of ours does."""
+    memory: Memory
+    responses: Responses = field(default_factory=Responses)
+
+    def policy_at(self, now: datetime) -> Policy:
+        """Return the policy with the limits of this moment, the only part that time alone changes."""
+        allowed = scaling.limits_of(self.deployment, now)
+        if (allowed.lowest, allowed.highest) == (self.policy.min_replicas, self.policy.max_replicas):
+            return self.policy
+        return replace(self.policy, min_replicas=allowed.lowest, max_replicas=allowed.highest)
+
+
+def subject_of(observed: Observed, known: Subject | None, now: datetime) -> Subject | None:
+    """Derive it, with the memory it had or else the one in its status; None if it has no SLO.
+
+    Raises InvalidSpec if it cannot be read.
+    """
+    deployment = ModelDeployment.parse(observed.body)
+    if not scaling.has_slo(deployment):
+        return None
+    uid = observed.body["metadata"]["uid"]
+    fresh = Subject(
+        uid=uid,
+        deployment=deployment,
+        policy=scaling.policy_of(deployment, now),
+        observation=scaling.observation(observed),
+        targets=tuple(target for pod in observed.pods if (target := target_of(pod, deployment.model_name)) is not None),
+        waits=observed.gpus is not None,
+        memory=known.memory if known is not None and known.uid == uid else _remembered(observed, now),
+    )
+    if known is not None and known.uid == uid:
+        fresh.responses = known.responses
+    return fresh
+
+
+def _remembered(observed: Observed, now: datetime) -> Memory:
+    return Memory.restore(scaling.remembered(observed.body), now.timestamp())

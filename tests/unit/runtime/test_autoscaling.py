@@ -1,0 +1,367 @@
+"""The tick asks pods, decides for everybody, and lets a reconcile see what is new; nobody holds up anybody."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tritonfleet.adapters.pods import PodScraper
+from tritonfleet.adapters.store import Key, Store
+from tritonfleet.api import names
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.observation import LatencyReading
+from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.world import Defaults
+from tritonfleet.runtime import autoscaling
+from tritonfleet.runtime.autoscaling import Autoscaler
+from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime.workqueue import WorkQueue
+from tritonfleet.triton import metrics
+
+DEFAULTS = Defaults("nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="operator:1")
+SPEC = {
+    "model": {"uri": "s3://models/m/1", "backend": "onnxruntime"},
+    "slo": {"latency": {"target": "50ms"}},
+    "autoscaling": {"maxReplicas": 9},
+}
+KEY, OTHER = Key("shop", "demo"), Key("shop", "other")
+
+
+def page(model: str, success: float) -> bytes:
+    return "".join(f'{name}{{model="{model}",version="1"}} {success}\n' for name in metrics.COUNTERS).encode()
+
+
+@dataclass
+class Law:
+    """Wants as many replicas as pods were heard, or does as it is told; remembers what it was shown."""
+
+    shown: list = field(default_factory=list)
+    replicas: int | None = None
+    reason: ScaleReason = ScaleReason.DEMAND
+    rate: float | None = 1.0
+    fails_for: frozenset[int] = frozenset()
+
+    def __call__(self, policy, memory, observation, now):
+        self.shown.append((policy, memory, observation, now))
+        if policy.max_replicas in self.fails_for:
+            raise ZeroDivisionError("a bug in the law")
+        replicas = self.replicas if self.replicas is not None else len(observation.samples)
+        attainment = Attainment(True, None, 0.01, "Estimated", 1.0, 1.0, 60.0, 0.0, 0.0)
+        return Verdict(
+            replicas=replicas, wanted=replicas, reason=self.reason, message="", fresh=True, rate=self.rate,
+            capacity_per_replica=None, forecast=None, ready_seconds=None, metrics_age_seconds=1.0,
+            attainment=attainment, memory=memory,
+        )  # fmt: skip
+
+
+class Census:
+    """Counts no GPUs, since no pod here waits for one."""
+
+    async def pool_for(self, _pod):
+        raise AssertionError("no pod waits")
+
+
+class Fleet:
+    """ModelDeployments in a store, and their pods behind one server on loopback."""
+
+    def __init__(self, law: Law) -> None:
+        self.law = law
+        self.now = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.verdicts: dict[Key, Verdict] = {}
+        self.telemetry = Telemetry()
+        self.pages: dict[str, bytes] = {}
+        self.version = 0
+        self.gateway = None
+
+    def build(self, port: int, interval_seconds: float) -> None:
+        self.scraper = PodScraper(lambda: self.now, self.telemetry.scaling.scraped, port=port)
+        self.autoscaler = Autoscaler(
+            self.store,
+            self.queue,
+            Observer(self.store, Census(), DEFAULTS, self.verdicts.get),
+            self.scraper,
+            self.gateway,
+            self.telemetry.scaling,
+            self.verdicts,
+            interval_seconds=interval_seconds,
+            now=lambda: self.now,
+        )
+
+    async def serve(self, reader, writer):
+        address = writer.get_extra_info("sockname")[0]
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                body = self.pages[address]
+                writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        except (asyncio.IncompleteReadError, ConnectionError, KeyError):
+            writer.close()
+
+    def put(self, kind, name, key, labels=(), **parts):
+        self.version += 1
+        owner = names.owner_labels(key.name) if kind != names.KIND else {}
+        metadata = {
+            "namespace": key.namespace,
+            "name": name,
+            "uid": f"{kind}-{name}",
+            "generation": 1,
+            "creationTimestamp": "2026-05-01T11:00:00Z",
+            "resourceVersion": str(self.version),
+            "labels": {**owner, **dict(labels)},
+        }
+        manifest = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, **parts}
+        self.store.put(manifest)
+        return manifest
+
+    def deploy(self, key, pods=0, *, spec=None, **parts):
+        """Write a ModelDeployment with so many ready pods, each on an address of its own."""
+        body = self.put(names.KIND, key.name, key, spec=spec or SPEC, **parts)
+        for _ in range(pods):
+            address = f"127.0.0.{len(self.pages) + 1}"
+            self.pages[address] = page(key.name, 5)
+            self.pod(key, f"{key.name}-{len(self.pages)}", address)
+        return body
+
+    def pod(self, key, name, address, *, ready="True"):
+        conditions = [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-05-01T11:01:00Z"}]
+        running = {"name": "triton", "state": {"running": {"startedAt": "2026-05-01T11:00:30Z"}}}
+        status = {"podIP": address, "conditions": conditions, "containerStatuses": [running]}
+        self.put("Pod", name, key, {names.REVISION_LABEL: "abc"}, spec={"containers": []}, status=status)
+
+    async def tick(self) -> None:
+        await self.autoscaler.tick()
+
+    async def enqueued(self) -> list[Key]:
+        keys = []
+        while len(self.queue.schedule):
+            key = await self.queue.take()
+            self.queue.give_back(key)
+            keys.append(key)
+        return sorted(keys)
+
+
+@asynccontextmanager
+async def fleet(monkeypatch, law=None, *, gateway=None, interval_seconds=5.0):
+    found = Fleet(law or Law())
+    found.gateway = gateway
+    monkeypatch.setattr(autoscaling, "decide", found.law)
+    server = await asyncio.start_server(found.serve, "0.0.0.0", 0)
+    found.build(server.sockets[0].getsockname()[1], interval_seconds)
+    try:
+        yield found
+    finally:
+        await found.scraper.close()
+        server.close()
+
+
+async def test_everybody_with_an_slo_gets_a_verdict_from_what_its_ready_pods_say(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=2)
+        world.deploy(OTHER, pods=1)
+        world.deploy(Key("shop", "plain"), pods=1, spec={"model": SPEC["model"]})
+        world.pod(KEY, "starting", "127.0.0.77", ready="False")
+        await world.tick()
+        assert {key: verdict.replicas for key, verdict in world.verdicts.items()} == {KEY: 2, OTHER: 1}
+        assert await world.enqueued() == [KEY, OTHER]
+        policy, _, observation, now = world.law.shown[0]
+        assert (policy.latency_target_seconds, policy.max_replicas, now) == (0.05, 9, world.now.timestamp())
+        assert len(observation.pods) == 3
+        assert {sample.counters.success for sample in observation.samples} == {5}
+
+
+async def test_a_verdict_that_says_nothing_new_stays_as_it_was_shown(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=1)
+        await world.tick()
+        shown = world.verdicts[KEY]
+        await world.enqueued()
+        world.law.rate = 2.0
+        await world.tick()
+        assert world.verdicts[KEY] is shown
+        assert await world.enqueued() == []
+
+
+async def test_other_replicas_or_another_reason_are_shown_at_once(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=1)
+        await world.tick()
+        await world.enqueued()
+        for world.law.replicas, world.law.reason in ((3, ScaleReason.DEMAND), (3, ScaleReason.BURST)):
+            await world.tick()
+            assert (world.verdicts[KEY].replicas, world.verdicts[KEY].reason) == (3, world.law.reason)
+            assert await world.enqueued() == [KEY]
+
+
+async def test_after_a_minute_numbers_that_moved_are_shown_and_those_that_did_not_cost_nothing(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=1)
+        world.deploy(OTHER, pods=1)
+        await world.tick()
+        await world.enqueued()
+        monkeypatch.setattr(autoscaling, "REFRESH_SECONDS", 0.0)
+        await world.tick()
+        assert await world.enqueued() == []
+        world.law.rate = 2.0
+        await world.tick()
+        assert await world.enqueued() == [KEY, OTHER]
+
+
+async def test_one_whom_the_law_fails_keeps_its_verdict_and_delays_nobody(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=1, spec={**SPEC, "autoscaling": {"maxReplicas": 7}})
+        world.deploy(OTHER, pods=1)
+        await world.tick()
+        world.law.fails_for, world.law.replicas = frozenset({7}), 5
+        await world.tick()
+        assert (world.verdicts[KEY].replicas, world.verdicts[OTHER].replicas) == (1, 5)
+        assert sample(world, "tritonfleet_scaling_failures_total", step="decide") == 1
+
+
+async def test_one_that_cannot_be_read_goes_on_as_it_was_last_told(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=1)
+        world.deploy(OTHER, pods=1)
+        await world.tick()
+        world.deploy(KEY, spec={**SPEC, "slo": {"latency": {"target": "soon"}}})
+        world.deploy(OTHER, spec={"model": "odd"})
+        world.law.replicas = 4
+        await world.tick()
+        assert [world.verdicts[key].replicas for key in (KEY, OTHER)] == [4, 4]
+
+
+async def test_what_is_gone_or_has_no_slo_any_more_is_forgotten_with_its_metrics(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        body = world.deploy(KEY, pods=1)
+        world.deploy(OTHER, pods=1)
+        await world.tick()
+        assert exposed(world) == {"demo", "other"}
+        world.store.remove(body)
+        world.deploy(OTHER, spec={"model": SPEC["model"]})
+        await world.tick()
+        assert world.verdicts == {}
+        assert exposed(world) == set()
+
+
+async def test_a_namesake_starts_with_its_own_memory(monkeypatch):
+    restored = []
+    remember = Memory.restore
+    monkeypatch.setattr(Memory, "restore", lambda document, now: restored.append(document) or remember(document, now))
+    async with fleet(monkeypatch) as world:
+        body = world.deploy(KEY, status={"autoscaling": {"memory": {"version": -1}}})
+        await world.tick()
+        world.deploy(KEY, spec={**SPEC, "autoscaling": {"maxReplicas": 3}})
+        await world.tick()
+        assert restored == [{"version": -1}]
+        world.store.remove(body)
+        world.version += 1
+        world.store.put({**body, "metadata": {**body["metadata"], "uid": "new", "resourceVersion": str(world.version)}})
+        await world.tick()
+        assert len(restored) == 2
+
+
+async def test_limits_of_a_schedule_change_with_time_alone(monkeypatch):
+    schedule = {"name": "day", "timeZone": "UTC", "from": "12:00", "to": "13:00", "minReplicas": 4}
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, spec={**SPEC, "autoscaling": {"maxReplicas": 9, "schedules": [schedule]}})
+        world.now = datetime(2026, 5, 1, 11, 59, 58, tzinfo=UTC)
+        for _ in range(2):
+            await world.tick()
+            world.now += timedelta(seconds=5)
+        assert [policy.min_replicas for policy, *_ in world.law.shown] == [1, 4]
+
+
+class Told:
+    """A gateway that saw something, so many seconds ago."""
+
+    def __init__(self, at_seconds: float) -> None:
+        self.seen = LatencyReading("Gateway", at_seconds, 0.04, 0.99, 10.0)
+
+    def reading(self, _key, _policy):
+        return self.seen
+
+    def history(self, _key, _model):
+        return None
+
+
+def histogram(within: float, total: float) -> bytes:
+    rows = (("50", within), ("100", total), ("+Inf", total))
+    return "".join(
+        f'{metrics.FIRST_RESPONSE_BUCKET}{{model="demo",le="{le}"}} {count}\n' for le, count in rows
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("source", "age_seconds", "expected"),
+    [
+        ("Auto", 10, "Gateway"), ("Auto", 100, "Triton"), ("Triton", 10, "Triton"), ("Gateway", 10, "Gateway"),
+        ("Gateway", 100, None),
+    ],
+)  # fmt: skip
+async def test_latency_comes_from_the_gateway_then_from_triton_unless_one_is_asked_for(
+    monkeypatch, source, age_seconds, expected
+):
+    began = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+    async with fleet(monkeypatch, gateway=Told(began.timestamp() + 5 - age_seconds)) as world:
+        world.deploy(KEY, pods=1, spec={**SPEC, "metrics": {"source": source}})
+        for within, total in ((0, 0), (90, 100)):
+            world.pages["127.0.0.1"] = page("demo", 5) + histogram(within, total)
+            await world.tick()
+            world.now += timedelta(seconds=5)
+        latency = world.law.shown[-1][2].latency
+        assert (latency.source if latency is not None else None) == expected
+        if expected == "Triton":
+            assert latency.within == pytest.approx(0.9)
+            assert latency.requests_per_second == pytest.approx(20)
+
+
+async def test_a_tick_that_takes_too_long_makes_the_next_fall_out_instead_of_piling_up(monkeypatch):
+    async with fleet(monkeypatch, interval_seconds=0.1) as world:
+        begun = 0
+
+        async def slow():
+            nonlocal begun
+            begun += 1
+            await asyncio.sleep(0.25)
+
+        monkeypatch.setattr(world.autoscaler, "tick", slow)
+        running = asyncio.create_task(world.autoscaler.run())
+        await asyncio.sleep(0.75)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert begun == 3
+        assert sample(world, "tritonfleet_ticks_missed_total") == 4
+
+
+async def test_a_tick_that_fails_is_not_the_last(monkeypatch):
+    async with fleet(monkeypatch, interval_seconds=0.05) as world:
+        begun = 0
+
+        async def failing():
+            nonlocal begun
+            begun += 1
+            raise RuntimeError("a bug in the tick")
+
+        monkeypatch.setattr(world.autoscaler, "tick", failing)
+        running = asyncio.create_task(world.autoscaler.run())
+        await asyncio.sleep(0.2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert begun >= 2
+        assert sample(world, "tritonfleet_scaling_failures_total", step="tick") == begun
+
+
+def sample(world, name, **labels):
+    return world.telemetry.registry.get_sample_value(name, labels)
+
+
+def exposed(world) -> set[str]:
+    return {
+        each.labels["modeldeployment"]
+        for family in world.telemetry.registry.collect()
+        for each in family.samples
+        if "modeldeployment" in each.labels
+    }
