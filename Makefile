@@ -69,6 +69,10 @@ image: cluster ## Build the operator's image and load it into the local cluster
 bench-fleet: venv ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
 	$(BIN)/python -m benchmarks.fleet
 
+.PHONY: bench-autoscale
+bench-autoscale: venv ## Our scaling against HPA, KEDA, Knative and Dynamo (TRACES=directory adds recorded traffic)
+	$(BIN)/python -m benchmarks.autoscale $(if $(TRACES),--traces $(TRACES))
+
 TRACES ?=
 
 .PHONY: bench-autoscale

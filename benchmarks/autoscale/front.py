@@ -32,7 +32,7 @@ def front(points: Iterable[Point]) -> list[Point]:
     """Return the settings that no other beats in both GPU-hours and misses, cheapest first."""
     kept: list[Point] = []
     for point in sorted(points, key=lambda each: (each.gpu_hours, each.miss)):
-        if not kept or point.miss < kept[-1].miss:
+        if not kept or _floored(point.miss) < _floored(kept[-1].miss):
             kept.append(point)
     return kept
 
@@ -46,19 +46,20 @@ def price(points: Sequence[Point], miss: float) -> Price:
     Raises:
         ValueError: There are no points.
     """
-    best = front(points)
+    best, miss = front(points), _floored(miss)
     if not best:
         raise ValueError("price: needs at least one point")
-    if best[0].miss <= miss:
-        return Price(best[0].gpu_hours, " " if best[0].miss == miss else "<", best[0].label)
-    if best[-1].miss > miss:
+    misses = [_floored(point.miss) for point in best]
+    if misses[0] <= miss:
+        return Price(best[0].gpu_hours, " " if misses[0] == miss else "<", best[0].label)
+    if misses[-1] > miss:
         return Price(best[-1].gpu_hours, ">", best[-1].label)
-    right = next(index for index, point in enumerate(best) if point.miss <= miss)
+    right = next(index for index, each in enumerate(misses) if each <= miss)
     cheap, dear = best[right - 1], best[right]
-    share = (_log(cheap.miss) - _log(miss)) / (_log(cheap.miss) - _log(dear.miss))
+    share = math.log(misses[right - 1] / miss) / math.log(misses[right - 1] / misses[right])
     hours = cheap.gpu_hours + share * (dear.gpu_hours - cheap.gpu_hours)
     return Price(hours, " ", f"{cheap.label}..{dear.label}")
 
 
-def _log(miss: float) -> float:
-    return math.log(max(miss, LEAST_MISS))
+def _floored(miss: float) -> float:
+    return max(miss, LEAST_MISS)
