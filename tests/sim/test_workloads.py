@@ -19,7 +19,7 @@ def test_any_workload_has_the_rate_and_the_length_asked_for(name, rate, seconds,
     trace = workload(name, rate, seconds, seed)
     assert trace.rates.mean() == pytest.approx(rate)
     assert trace.rates.min() >= 0
-    assert seconds <= trace.duration_seconds < seconds + STEP_SECONDS
+    assert seconds <= trace.duration_seconds <= seconds + STEP_SECONDS
 
 
 @pytest.mark.parametrize("name", NAMES)
