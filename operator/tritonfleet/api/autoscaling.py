@@ -38,8 +38,8 @@ class Day(StrEnum):
 class ScaleUp(ApiModel):
     """How replicas are added."""
 
-    max_factor: Annotated[float, Field(ge=1.1, le=100)] = 4
-    """Largest growth in one decision: 4 means from 2 to 8 at most."""
+    max_factor: Annotated[float, Field(ge=1, le=100)] = 4
+    """Largest growth in one decision: 4 means from 2 to 8 at most; one replica may always come."""
 
 
 class ScaleDown(ApiModel):

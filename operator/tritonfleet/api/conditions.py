@@ -73,6 +73,7 @@ class Reason(StrEnum):
     PLACED = "Placed"
     PLACING = "Placing"
     PODS_FORBIDDEN = "PodsForbidden"
+    PODS_NOT_READY = "PodsNotReady"
     PREDECESSOR_REMAINS = "PredecessorRemains"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     PROVISIONING = "Provisioning"

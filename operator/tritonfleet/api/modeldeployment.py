@@ -75,6 +75,12 @@ class ModelDeploymentSpec(ApiModel):
             at=".batching.dynamic.queueTimeout",
         ),
         rule(
+            "!has(self.slo) || !self.slo.shedLate || !has(self.batching) || !has(self.batching.dynamic)"
+            " || self.batching.dynamic.timeoutAction != 'Delay'",
+            "must be 'Reject' when `slo.shedLate` is true: what is late is refused",
+            at=".batching.dynamic.timeoutAction",
+        ),
+        rule(
             "!has(self.metrics) || has(self.slo)",
             "must come with `slo`: nothing else is measured",
             at=".metrics",

@@ -78,7 +78,8 @@ def _limits(node: Schema) -> str:
     own = [rule["message"] for rule in _own_rules(node)]
     said = own if len(own) <= _RULES_IN_A_CELL else ["see below"]
     if "minimum" in node or "maximum" in node:
-        said.append(f"{node.get('minimum', '')} to {node.get('maximum', '')}")
+        above = "above " if node.get("exclusiveMinimum") else ""
+        said.append(f"{above}{node.get('minimum', '')} to {node.get('maximum', '')}")
     for key, what in (("maxItems", "items"), ("maxProperties", "entries"), ("maxLength", "characters")):
         if key in node:
             said.append(f"at most {node[key]} {what}")

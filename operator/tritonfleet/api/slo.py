@@ -29,8 +29,9 @@ Percentile = Annotated[
     ),
     AfterValidator(_one_of_them),
 ]
-RequestRate = Annotated[float, Field(ge=0.001, le=10_000_000)]
-"""Requests per second."""
+# Kubernetes cuts the bounds of a number off at the point when a whole number is written, so a lowest of 0.001 lets 0 pass.
+RequestRate = Annotated[float, Field(ge=0, le=10_000_000, json_schema_extra={"exclusiveMinimum": True})]
+"""Requests per second, more than none."""
 
 
 class LatencyObjective(ApiModel):

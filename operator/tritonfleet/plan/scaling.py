@@ -72,14 +72,15 @@ def observation(
     known = revisions.known_revisions(observed)
     serving = revisions.serving_hash(observed, known)
     pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
+    replicas = asked_for(known[serving].deployment) if serving is not None else 0
     return Observation(
-        replicas=asked_for(known[serving].deployment) if serving is not None else 0,
+        replicas=replicas,
         pods=pods,
         samples=tuple(samples),
         serving=serving,
         rolling=_rolling(observed.body),
         latency=latency,
-        schedulable=_schedulable(observed, pods),
+        schedulable=_schedulable(observed, pods, replicas),
         history=history,
     )
 
@@ -118,12 +119,16 @@ def _rolling(body: Manifest) -> bool:
     return bool(roles.get("target") != roles.get("stable"))
 
 
-def _schedulable(observed: Observed, pods: tuple[PodState, ...]) -> int | None:
-    """Count the pods that have a place and those that would still find one; nobody counts while none waits."""
+def _schedulable(observed: Observed, pods: tuple[PodState, ...], replicas: int) -> int | None:
+    """Count the pods that have a place and those that would still find one; nobody counts while none waits.
+
+    Pods that wait are kept: without them no node would be added for them, and as soon as they are gone nobody knows
+    any more that there is no room.
+    """
     if observed.gpus is None:
         return None
     per_pod = max(1, _gpus_per_pod(observed))
-    return sum(pod.schedulable for pod in pods) + observed.gpus.free // per_pod
+    return max(replicas, sum(pod.schedulable for pod in pods) + observed.gpus.free // per_pod)
 
 
 def _gpus_per_pod(observed: Observed) -> int:

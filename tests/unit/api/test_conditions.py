@@ -73,6 +73,7 @@ def test_the_reasons_are_frozen():
         "Placed",
         "Placing",
         "PodsForbidden",
+        "PodsNotReady",
         "PredecessorRemains",
         "ProgressDeadlineExceeded",
         "Provisioning",
