@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, PodScraper, Target, target_of
+from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, Answer, PodScraper, Target, target_of
 from tritonfleet.api import names
 from tritonfleet.triton import metrics
 
@@ -71,7 +71,7 @@ async def fleet(*pods, concurrency=8):
             server.close()
 
 
-async def outcome_of(pod) -> tuple[str, object]:
+async def outcome_of(pod) -> tuple[str, Answer | None]:
     async with fleet(pod) as (scraper, targets, reported):
         await scraper.scrape(targets, 5)
         return reported[0], scraper.answer("uid-1")

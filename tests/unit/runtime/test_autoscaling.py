@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
@@ -57,11 +58,8 @@ class Law:
         )  # fmt: skip
 
 
-class Census:
-    """Counts no GPUs, since no pod here waits for one."""
-
-    async def pool_for(self, _pod):
-        raise AssertionError("no pod waits")
+async def nobody_asks(_kind):
+    raise AssertionError("no pod waits for a GPU")
 
 
 class Fleet:
@@ -83,7 +81,7 @@ class Fleet:
         self.autoscaler = Autoscaler(
             self.store,
             self.queue,
-            Observer(self.store, Census(), DEFAULTS, self.verdicts.get),
+            Observer(self.store, GpuCensus(nobody_asks), DEFAULTS, self.verdicts.get),
             self.scraper,
             self.gateway,
             self.telemetry.scaling,
@@ -137,8 +135,7 @@ class Fleet:
 
     async def enqueued(self) -> list[Key]:
         keys = []
-        while len(self.queue.schedule):
-            key = await self.queue.take()
+        while len(self.queue.schedule) and (key := await self.queue.take()) is not None:
             self.queue.give_back(key)
             keys.append(key)
         return sorted(keys)
@@ -248,8 +245,13 @@ async def test_what_is_gone_or_has_no_slo_any_more_is_forgotten_with_its_metrics
 
 async def test_a_namesake_starts_with_its_own_memory(monkeypatch):
     restored = []
-    remember = Memory.restore
-    monkeypatch.setattr(Memory, "restore", lambda document, now: restored.append(document) or remember(document, now))
+    restore = Memory.restore
+
+    def watched(document, now):
+        restored.append(document)
+        return restore(document, now)
+
+    monkeypatch.setattr(Memory, "restore", watched)
     async with fleet(monkeypatch) as world:
         body = world.deploy(KEY, status={"autoscaling": {"memory": {"version": -1}}})
         await world.tick()
