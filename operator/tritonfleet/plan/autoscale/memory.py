@@ -1,1 +1,89 @@
-"""What one decision leaves for the next."""
+"""What one decision leaves for the next, and the part of it that survives a restart."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tritonfleet.plan.autoscale.demand import Growth
+from tritonfleet.plan.autoscale.fit import Fit
+from tritonfleet.plan.autoscale.hold import Hold
+from tritonfleet.plan.autoscale.ledger import Ledger
+from tritonfleet.plan.autoscale.readiness import Readiness
+from tritonfleet.plan.autoscale.signals import FAST_SECONDS, Signals, Tick
+
+VERSION = 1
+UP_ONLY_SECONDS = 120.0
+"""After a start without a good and recent memory nothing is taken away for so long (the contract's two minutes)."""
+RECENT_SECONDS = 60.0
+"""A document this young still has the windows of the law in it: only the newest of them has to fill again."""
+OLDEST_SECONDS = 7 * 86400.0
+"""An older document says nothing of today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything that is remembered of one ModelDeployment. Without arguments: a fresh start."""
+
+    clock: float = 0.0
+    """Seconds that the law has lived through; a step of the wall clock does not move it."""
+    at_seconds: float | None = None
+    """Wall clock of the last decision."""
+    up_only_until: float = UP_ONLY_SECONDS
+    """Clock until which nothing is taken away."""
+    signals: Signals = field(default_factory=Signals)
+    fits: Mapping[str, Fit] = field(default_factory=dict)
+    """By revision, oldest first."""
+    readiness: Readiness = field(default_factory=Readiness)
+    growth: Growth = field(default_factory=Growth)
+    hold: Hold = field(default_factory=Hold)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def document(self) -> dict[str, Any]:
+        """Return the part that must survive a restart, small enough for a status."""
+        return {
+            "version": VERSION,
+            "at": None if self.at_seconds is None else round(self.at_seconds, 1),
+            "upOnly": max(0, round(self.up_only_until - self.clock)),
+            "ticks": [
+                [round(self.clock - tick.clock, 1), round(tick.seconds, 1), round(tick.rate, 3)]
+                for tick in self.signals.ticks
+            ],
+            "fits": {revision: fit.document() for revision, fit in self.fits.items()},
+            "ready": self.readiness.document(),
+            "growth": self.growth.document(),
+            "hold": self.hold.document(self.clock),
+            "ledger": self.ledger.document(self.clock),
+        }
+
+    @classmethod
+    def restore(cls, document: Any, now: float) -> "Memory":
+        """Read it back at `now`, seconds since the epoch; what cannot be read gives a fresh start, never an error."""
+        try:
+            return cls._restore(document, now)
+        except (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError):
+            return cls()
+
+    @classmethod
+    def _restore(cls, document: Any, now: float) -> "Memory":
+        age = now - float(document["at"])
+        if document["version"] != VERSION or not 0 <= age <= OLDEST_SECONDS:
+            raise ValueError("written by another version, or not lately")
+        recent = age <= RECENT_SECONDS
+        # The clock starts high enough for everything that is remembered to lie behind it.
+        written = OLDEST_SECONDS
+        clock = written + age
+        ticks = tuple(Tick(written - float(ago), float(long), float(rate)) for ago, long, rate in document["ticks"])
+        if not all(math.isfinite(sum(tick)) and tick.seconds > 0 for tick in ticks):
+            raise ValueError("not ticks")
+        return cls(
+            clock=clock,
+            at_seconds=now,
+            up_only_until=clock + (max(FAST_SECONDS, float(document["upOnly"])) if recent else UP_ONLY_SECONDS),
+            signals=Signals(ticks=ticks if recent else (), seen_clock=clock),
+            fits={str(revision): Fit.restore(fit) for revision, fit in document["fits"].items()},
+            readiness=Readiness.restore(document["ready"]),
+            growth=Growth.restore(document["growth"]),
+            hold=Hold.restore(document["hold"], written),
+            ledger=Ledger.restore(document["ledger"], written),
+        )

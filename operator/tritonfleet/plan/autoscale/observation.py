@@ -68,7 +68,7 @@ class LatencyReading:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Arrival rates of the past, oldest first, for the season: one mean per `step_seconds`, NaN where nothing is known."""
+    """Arrival rates of the past, oldest first, for the season: a mean per step, NaN where nothing is known."""
 
     start_seconds: float
     step_seconds: float

@@ -23,6 +23,7 @@ class ScaleReason(StrEnum):
     METRICS_STALE = "MetricsStale"
     NO_TRAFFIC = "NoTraffic"
     NOT_SCHEDULABLE = "NotSchedulable"
+    PODS_NOT_READY = "PodsNotReady"
     RESTARTED = "Restarted"
     ROLLING_OUT = "RollingOut"
     SEASON = "Season"

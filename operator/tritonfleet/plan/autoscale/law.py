@@ -1,0 +1,160 @@
+"""The law: what is seen becomes one absolute number of replicas. Pure: the same arguments give the same verdict."""
+
+import math
+from dataclasses import replace
+
+from tritonfleet.plan.autoscale import explanation
+from tritonfleet.plan.autoscale.attainment import judge, report
+from tritonfleet.plan.autoscale.capacity import capacity_of, learn_all
+from tritonfleet.plan.autoscale.demand import demand_of, observe
+from tritonfleet.plan.autoscale.facts import Choice, Facts
+from tritonfleet.plan.autoscale.hold import highest, remember
+from tritonfleet.plan.autoscale.ledger import enter
+from tritonfleet.plan.autoscale.limits import Limited, bound, step
+from tritonfleet.plan.autoscale.memory import UP_ONLY_SECONDS, Memory
+from tritonfleet.plan.autoscale.observation import Observation
+from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale.readiness import watch
+from tritonfleet.plan.autoscale.scrapes import STALE_SECONDS
+from tritonfleet.plan.autoscale.signals import forget_pods, ingest
+from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
+
+GAP_SECONDS = 30.0
+"""A tick is 5 s; where the wall clock went back, or ahead by more than this, it stepped or the operator slept."""
+BLIND_SECONDS = 300.0
+"""After so long without any data the recent high is asked for (research 5.4)."""
+
+
+def decide(policy: Policy, memory: Memory, observation: Observation, now: float) -> Verdict:
+    """Return how many replicas to ask for at `now`, seconds since the epoch, and what to remember."""
+    memory, seconds = _advance(memory, now)
+    signals, reading = ingest(memory.signals, observation, now, memory.clock, seconds)
+    fits = learn_all(memory.fits, reading.work, policy)
+    capacity = capacity_of(policy, fits, observation.serving)
+    readiness = watch(memory.readiness, observation.pods)
+    growth = memory.growth
+    if reading.now is not None and seconds > 0:
+        growth = observe(growth, reading.now, seconds, readiness.horizon_seconds)
+    judgment = judge(policy, observation.latency, reading, capacity, now, seconds)
+    ledger = enter(memory.ledger, judgment.requests, judgment.misses, memory.clock)
+    memory = replace(memory, signals=signals, fits=fits, readiness=readiness, growth=growth, ledger=ledger)
+    demand = demand_of(policy, growth, reading)
+    late = readiness.late(observation.pods, now)
+    facts = Facts(policy, observation, memory, reading, capacity, demand, late)
+    choice, memory = _choose(facts)
+    blind = choice.reason if reading.fast is None else None
+    return Verdict(
+        replicas=choice.replicas,
+        wanted=choice.wanted,
+        reason=choice.reason,
+        message=explanation.sentence(choice, facts),
+        fresh=reading.enough,
+        rate=reading.slow,
+        capacity_per_replica=None if capacity is None else capacity.rate,
+        forecast=demand.season,
+        ready_seconds=readiness.typical_seconds if readiness.seconds else None,
+        metrics_age_seconds=reading.age_seconds,
+        attainment=report(policy, ledger, judgment, capacity, reading.ready, memory.clock, blind),
+        memory=memory,
+    )
+
+
+def _advance(memory: Memory, now: float) -> tuple[Memory, float]:
+    """Let the law's own clock go on by what the wall clock did, unless that stepped; return it and the seconds."""
+    if memory.at_seconds is None:
+        return replace(memory, at_seconds=now), 0.0
+    seconds = now - memory.at_seconds
+    if 0 <= seconds <= GAP_SECONDS:
+        return replace(memory, at_seconds=now, clock=memory.clock + seconds), seconds
+    up_only = max(memory.up_only_until, memory.clock + UP_ONLY_SECONDS)
+    return replace(memory, at_seconds=now, up_only_until=up_only, signals=forget_pods(memory.signals)), 0.0
+
+
+def _choose(facts: Facts) -> tuple[Choice, Memory]:
+    """Choose the replicas; what is wanted is remembered unless it is not known."""
+    memory = facts.memory
+    if facts.reading.fast is None:
+        return _blind(facts), memory
+    if facts.capacity is None or facts.capacity.rate <= 0:
+        return _learning(facts), memory
+    wanted = math.ceil(facts.demand.total / facts.capacity.rate - 1e-9)
+    hold = remember(memory.hold, wanted, memory.clock, burst=facts.demand.burst > 0)
+    memory = replace(memory, hold=hold)
+    facts = replace(facts, memory=memory)
+    limited = bound(facts.policy, wanted, facts.observation.replicas, facts.observation.schedulable)
+    if limited.replicas >= facts.observation.replicas:
+        return _up(facts, wanted, limited), memory
+    return _down(facts, wanted), memory
+
+
+def _keep(facts: Facts, at_least: int = 0) -> Limited:
+    """Keep what there is, or raise it, within the limits that always hold."""
+    observation = facts.observation
+    return bound(facts.policy, max(observation.replicas, at_least), observation.replicas, observation.schedulable)
+
+
+def _blind(facts: Facts) -> Choice:
+    """Without data hold; after five minutes without, raise to the recent high. Never down."""
+    memory, reading = facts.memory, facts.reading
+    high = highest(memory.hold, 0) if reading.blind_seconds > BLIND_SECONDS and not facts.late else 0
+    kept = _keep(facts, high)
+    if not any(pod.ready_seconds is not None for pod in facts.observation.pods):
+        reason = ScaleReason.PODS_NOT_READY
+    elif reading.silent and reading.silent == reading.ready:
+        reason = ScaleReason.SERIES_MISSING
+    elif reading.blind_seconds <= STALE_SECONDS and memory.clock < memory.up_only_until:
+        reason = ScaleReason.RESTARTED
+    else:
+        reason = ScaleReason.METRICS_STALE
+    return Choice(kept.replicas, facts.observation.replicas, reason)
+
+
+def _learning(facts: Facts) -> Choice:
+    """Before anything is known of a replica add one at a time, while requests wait and no pod is on its way."""
+    reading, replicas = facts.reading, facts.observation.replicas
+    waiting = reading.pending > facts.policy.max_batch_size * max(1, reading.ready)
+    starting = sum(pod.ready_seconds is None for pod in facts.observation.pods)
+    wanted = replicas + 1 if waiting and not starting and reading.ready >= replicas else replicas
+    return Choice(_keep(facts, wanted).replicas, wanted, ScaleReason.LEARNING)
+
+
+def _up(facts: Facts, wanted: int, limited: Limited) -> Choice:
+    """Up at once; pods that start are supply already, for what is asked for counts them."""
+    replicas = facts.observation.replicas
+    if limited.replicas > replicas and facts.late:
+        return Choice(_keep(facts).replicas, wanted, ScaleReason.PODS_NOT_READY)
+    target = step(facts.policy, replicas, limited.replicas)
+    if limited.reason is ScaleReason.AT_MIN_REPLICAS and facts.demand.total <= 0:
+        return Choice(target, wanted, ScaleReason.NO_TRAFFIC)
+    if limited.reason is not None:
+        return Choice(target, wanted, limited.reason)
+    if target == replicas:
+        return Choice(target, wanted, ScaleReason.STEADY)
+    return Choice(target, wanted, facts.demand.reason)
+
+
+def _down(facts: Facts, wanted: int) -> Choice:
+    """Down only on good data, after the hold, and only where the model keeps 0.85 of the target with fewer replicas."""
+    memory, policy, replicas = facts.memory, facts.policy, facts.observation.replicas
+    if (reason := _forbidden(facts)) is not None:
+        return Choice(_keep(facts).replicas, wanted, reason)
+    remembered = highest(memory.hold, memory.clock - memory.hold.seconds(policy.hold_seconds, memory.clock))
+    assert facts.capacity is not None  # noqa: S101 - _choose() went elsewhere otherwise
+    needed = math.ceil(facts.demand.seen / facts.capacity.spare_rate - 1e-9)
+    limited = bound(policy, max(remembered, min(needed, replicas)), replicas, facts.observation.schedulable)
+    if limited.replicas >= replicas:
+        return Choice(_keep(facts).replicas, wanted, ScaleReason.HOLDING)
+    reason = ScaleReason.NO_TRAFFIC if facts.demand.total <= 0 else ScaleReason.DEMAND_FELL
+    return Choice(step(policy, replicas, limited.replicas), wanted, reason)
+
+
+def _forbidden(facts: Facts) -> ScaleReason | None:
+    """Return why nothing may be taken away now, whatever the demand."""
+    memory, reading = facts.memory, facts.reading
+    if reading.silent and not reading.enough:
+        return ScaleReason.SERIES_MISSING
+    if not reading.enough:
+        return ScaleReason.METRICS_PARTIAL
+    if facts.observation.rolling:
+        return ScaleReason.ROLLING_OUT
+    return ScaleReason.RESTARTED if memory.clock < memory.up_only_until else None

@@ -1,0 +1,37 @@
+"""Tritonfleet's own law as a scaler: the same decision code as in the cluster."""
+
+import json
+
+from tritonfleet.plan.autoscale.law import decide
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.observation import Observation, PodState
+from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.sim.scaler import Metrics
+
+
+class Tritonfleet:
+    """Decides every 5 s from direct scrapes, and keeps its memory between decisions."""
+
+    name = "tritonfleet"
+    interval_seconds = 5.0
+
+    def __init__(self, policy: Policy, restart_every_seconds: float | None = None) -> None:
+        self.policy = policy
+        self.verdict: Verdict | None = None
+        """The last decision."""
+        self._memory = Memory()
+        self._restart_every_seconds = restart_every_seconds
+        self._started_seconds = 0.0
+
+    def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
+        """Return what the law decides, after a restart if one is due."""
+        if self._restart_every_seconds is not None and now - self._started_seconds >= self._restart_every_seconds:
+            # The way through JSON is the one through the status.
+            self._memory = Memory.restore(json.loads(json.dumps(self._memory.document())), now)
+            self._started_seconds = now
+        serving = pods[0].revision if pods else None
+        observation = Observation(replicas, pods, metrics.samples(), serving)
+        self.verdict = decide(self.policy, self._memory, observation, now)
+        self._memory = self.verdict.memory
+        return self.verdict.replicas
