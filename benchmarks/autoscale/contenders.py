@@ -73,7 +73,7 @@ def _ours(setting: Setting, _: float) -> Scaler:
 
 
 def _ours_restarted(setting: Setting, seconds: float) -> Scaler:
-    return Tritonfleet(setting.policy(), restart_seconds=seconds)
+    return Tritonfleet(setting.policy(), restart_every_seconds=seconds)
 
 
 def _hpa(name: str, metric: PodsMetric | ExternalMetric, setting: Setting, behavior: Behavior | None = None) -> Scaler:
