@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 
-from tritonfleet.sim.oracle import clairvoyant
-
 from benchmarks.autoscale.contenders import FAMILIES, Contender
 from benchmarks.autoscale.scenes import Scene
 from tritonfleet.sim.arrivals import Trace
 from tritonfleet.sim.faults import Blackout, CounterReset, Fault, ForeignWrite, PodLoss
+from tritonfleet.sim.oracle import clairvoyant
 from tritonfleet.sim.result import Run
 from tritonfleet.sim.run import simulate
 

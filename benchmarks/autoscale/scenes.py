@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.autoscale.recorded import read, recordings
 from benchmarks.autoscale.settings import SETTINGS, Setting
@@ -13,9 +14,9 @@ from tritonfleet.sim.faults import Blackout, CounterReset, Fault, PodLoss, Slowe
 from tritonfleet.sim.workloads import NAMES, workload
 
 HOUR = 3600.0
-HOURS: Mapping[str, float] = {"daily": 4.0, "bursty": 4.0, "weekly": 3.5}
+HOURS: Mapping[str, float] = {"daily": 6.0, "bursty": 8.0, "weekly": 7.0}
 """Days and weeks are pressed into these: steeper than real ones."""
-HOURS_OTHERWISE = 1.0
+HOURS_OTHERWISE = 2.0
 FAST_HOURS = 0.5
 BLACKOUT_SECONDS = 1200.0
 FAULTED = "daily"
@@ -47,13 +48,14 @@ class Scene:
         return SETTINGS[self.setting_name]
 
     def trace(self, seed: int) -> Trace:
-        """Return the trace at the setting's mean rate."""
+        """Return the trace at the setting's mean rate; a recorded one at less if its busiest minute wants too many."""
         rate = self.setting.mean_rate
         if self.file is None:
             hours = self.hours or HOURS.get(self.trace_name, HOURS_OTHERWISE)
             return workload(self.trace_name, rate, hours * HOUR, seed)
         original = read(self.file)
-        return original.scaled(rate * original.duration_seconds / len(original.times))
+        mean, most = len(original.times) / original.duration_seconds, _per_minute(original).max() / 60
+        return original.scaled(min(rate / mean, self.setting.busiest_rate / most))
 
     def faults(self, trace: Trace) -> tuple[Fault, ...]:
         """Return what goes wrong, placed by the trace's own peak."""
@@ -86,8 +88,11 @@ def scenes(directory: Path | None, hours: float = 0.0) -> list[Scene]:
 
 def _peak(trace: Trace) -> float:
     """Return the middle of the ten busiest minutes in a row, leaving room for a blackout on either side."""
-    edges = np.arange(0.0, trace.duration_seconds, 60.0)
-    counts = np.array([len(trace.arrivals(edge, edge + 60.0)) for edge in edges])
-    busiest = np.convolve(counts, np.ones(10), mode="same")
-    middle = float(edges[int(np.argmax(busiest))])
+    busiest = np.convolve(_per_minute(trace), np.ones(10), mode="same")
+    middle = 60.0 * float(np.argmax(busiest))
     return float(np.clip(middle, BLACKOUT_SECONDS, max(BLACKOUT_SECONDS, trace.duration_seconds - BLACKOUT_SECONDS)))
+
+
+def _per_minute(trace: Trace) -> NDArray[np.int64]:
+    edges = np.arange(0.0, trace.duration_seconds, 60.0)
+    return np.array([len(trace.arrivals(edge, edge + 60.0)) for edge in edges])

@@ -26,7 +26,7 @@ class Setting:
     slo: Slo
     mean_rate: float
     """Requests per second."""
-    max_replicas: int = 32
+    max_replicas: int = 48
 
     @cached_property
     def capacity(self) -> float:
@@ -36,6 +36,11 @@ class Setting:
             middle = (low + high) / 2
             low, high = (middle, high) if self._carries(middle) else (low, middle)
         return low
+
+    @property
+    def busiest_rate(self) -> float:
+        """Requests per second that most, not all, of the replicas there may be can take."""
+        return 0.75 * self.max_replicas * self.capacity
 
     def plant(self, trace: Trace) -> Plant:
         """Return the cluster for one trace, started with what its first minutes need, a fifth to spare."""

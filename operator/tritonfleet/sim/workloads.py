@@ -107,7 +107,7 @@ def _bursty(times: Rates, random: np.random.Generator) -> Rates:
         if random.random() < 0.6
     ]
     for start in scheduled + list(_events(times, random, per_hour=0.5)):
-        height = min(4.5, 1.3 + random.exponential(1.0))
+        height = min(4.5, 1.2 + random.exponential(0.7))
         since = times - start
         lasts = random.uniform(60, 180)
         rates *= 1.0 + (height - 1.0) * np.where(since < 0, 0.0, np.exp(-np.maximum(since - lasts, 0.0) / 45.0))
