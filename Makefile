@@ -83,6 +83,10 @@ bench-autoscale: venv ## Our scaler against HPA, KEDA, KPA and a clairvoyant; TR
 bench-tick: venv ## One look at 1,000 ModelDeployments with 5,000 pods: CPU and queries
 	$(BIN)/python -m benchmarks.tick
 
+.PHONY: bench-analysis
+bench-analysis: venv ## How often the analysis of a canary is wrong, beside threshold rules
+	$(BIN)/python -m benchmarks.analysis
+
 .PHONY: crds
 crds: venv ## Write the CRD from the API's models
 	$(BIN)/python -m tritonfleet.api.schema --write
