@@ -69,15 +69,16 @@ class ModelDeploymentSpec(ApiModel):
         ),
         rule(
             "!has(self.slo) || !self.slo.shedLate || !has(self.batching) || !has(self.batching.dynamic)"
-            " || !has(self.batching.dynamic.queueTimeout)",
-            "must be absent when `slo.shedLate` is true, which sets it",
-            got="self.batching.dynamic.queueTimeout",
+            " || !(has(self.batching.dynamic.queueTimeout) || has(self.batching.dynamic.priorityPolicies)"
+            " && self.batching.dynamic.priorityPolicies.exists(p, has(p.queueTimeout)))",
+            "must be absent, for every priority, when `slo.shedLate` is true, which sets it",
             at=".batching.dynamic.queueTimeout",
         ),
         rule(
             "!has(self.slo) || !self.slo.shedLate || !has(self.batching) || !has(self.batching.dynamic)"
-            " || self.batching.dynamic.timeoutAction != 'Delay'",
-            "must be 'Reject' when `slo.shedLate` is true: what is late is refused",
+            " || self.batching.dynamic.timeoutAction != 'Delay' && (!has(self.batching.dynamic.priorityPolicies)"
+            " || self.batching.dynamic.priorityPolicies.all(p, p.timeoutAction != 'Delay'))",
+            "must be 'Reject', for every priority, when `slo.shedLate` is true: what is late is refused",
             at=".batching.dynamic.timeoutAction",
         ),
         rule(

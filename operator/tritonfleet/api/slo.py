@@ -29,7 +29,7 @@ Percentile = Annotated[
     ),
     AfterValidator(_one_of_them),
 ]
-# Kubernetes cuts the bounds of a number off at the point when a whole number is written, so a lowest of 0.001 lets 0 pass.
+# Kubernetes cuts off what follows the point of a bound when a whole number is written: at 0.001 it would let 0 pass.
 RequestRate = Annotated[float, Field(ge=0, le=10_000_000, json_schema_extra={"exclusiveMinimum": True})]
 """Requests per second, more than none."""
 

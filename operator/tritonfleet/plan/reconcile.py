@@ -11,6 +11,7 @@ from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import drift, revisions, serving
 from tritonfleet.plan.assessment import Assessment
 from tritonfleet.plan.children import (
+    Learned,
     Revision,
     build_revision,
     linger_seconds,
@@ -22,6 +23,7 @@ from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
 from tritonfleet.plan.replicas import Size, size_of
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.scale_report import scale_report
+from tritonfleet.plan.scaling import learned
 from tritonfleet.plan.status import status_and_events, unreadable_status
 from tritonfleet.plan.world import Apply, ChildId, Delete, Manifest, Observed, Plan, WriteFailure
 
@@ -57,7 +59,7 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
     known = dict(revisions.known_revisions(observed))
     serves = revisions.serving_hash(observed, known)
     size = size_of(deployment, observed, known.get(serves or ""), now)
-    wanted, problem = _wanted_revision(deployment, observed, known)
+    wanted, problem = _wanted_revision(deployment, observed, known, learned(deployment, observed, serves, now))
     if size.problem is not None:
         wanted, problem = None, size.problem
     target, replicas = wanted.hash if wanted is not None else None, size.replicas
@@ -90,11 +92,11 @@ def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int
 
 
 def _wanted_revision(
-    deployment: ModelDeployment, observed: Observed, known: dict[str, KnownRevision]
+    deployment: ModelDeployment, observed: Observed, known: dict[str, KnownRevision], knowledge: Learned
 ) -> tuple[Revision | None, InvalidSpec | None]:
     """Return the revision of the spec, as first written if it was written before, or why there is none."""
     try:
-        wanted = build_revision(deployment, observed.defaults)
+        wanted = build_revision(deployment, observed.defaults, knowledge)
         existing = known.get(wanted.hash)
         if existing is not None and existing.record is not None:
             wanted = revision_from(existing.record)

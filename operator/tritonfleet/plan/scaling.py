@@ -8,8 +8,10 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan import revisions
+from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation, PodSample, PodState
 from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.children import UNLEARNED, Learned
 from tritonfleet.plan.diagnosis import is_unschedulable
 from tritonfleet.plan.schedules import Limits, limits
 from tritonfleet.plan.world import Manifest, Observed
@@ -112,6 +114,23 @@ def remembered(body: Manifest) -> dict[str, Any]:
     """Return the law's memory as the status keeps it, for `Memory.restore`; empty if there is none."""
     memory = ((body.get("status") or {}).get("autoscaling") or {}).get("memory")
     return dict(memory) if isinstance(memory, dict) else {}
+
+
+def learned(deployment: ModelDeployment, observed: Observed, serving: str | None, now: datetime) -> Learned:
+    """Return what the law knows of one replica of the revision that serves, from this process or from the status.
+
+    Nothing is looked up where nothing depends on it.
+    """
+    verdict, status = observed.scaling, (observed.body.get("status") or {}).get("autoscaling") or {}
+    if deployment.spec.slo is None or not deployment.spec.slo.shed_late:
+        return UNLEARNED
+    memory = verdict.memory if verdict is not None else Memory.restore(remembered(observed.body), now.timestamp())
+    capacity = verdict.capacity_per_replica if verdict is not None else status.get("capacityPerReplica")
+    fit = memory.fits.get(serving or "")
+    if fit is None or not fit.confident:
+        return Learned(capacity=capacity)
+    alpha, beta = fit.line()
+    return Learned(alpha, beta, capacity)
 
 
 def _rolling(body: Manifest) -> bool:

@@ -1,5 +1,6 @@
 """The status document of a ModelDeployment, and the Event that a change of it deserves."""
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from tritonfleet.plan.world import Event, Manifest
 
 
 def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
-    """Return the complete status, and an Event if `Ready` has another reason than before."""
+    """Return the complete status, and an Event for each of: another reason of `Ready`, other replicas, a foreign scaler."""
     stable = facts.stable
     metadata = facts.deployment.metadata
     status: dict[str, Any] = {
@@ -49,12 +50,18 @@ def _with_conditions(
 ) -> tuple[Manifest, tuple[Event, ...]]:
     previous = (body.get("status") or {}).get("conditions") or []
     status["conditions"] = updated_conditions(previous, wanted, generation=status["observedGeneration"], now=now)
-    before = next((old.get("reason") for old in previous if old["type"] == ConditionType.READY), None)
-    ready = next(one for one in wanted if one.type is ConditionType.READY)
-    if before == ready.reason:
-        return status, ()
-    stalled = any(one.type is ConditionType.STALLED and one.status == "True" for one in wanted)
-    return status, (Event("Warning" if stalled else "Normal", ready.reason.value, ready.message),)
+    return status, tuple(_events(previous, {each.type: each for each in wanted}))
+
+
+def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition]) -> Iterator[Event]:
+    """Tell of `Ready` when its reason changes, and of another scaler when it is first seen."""
+    before = {old["type"]: old.get("reason") for old in previous}
+    ready, stalled = wanted[ConditionType.READY], wanted[ConditionType.STALLED]
+    if before.get(ready.type) != ready.reason:
+        yield Event("Warning" if stalled.status == "True" else "Normal", ready.reason.value, ready.message)
+    active = wanted.get(ConditionType.SCALING_ACTIVE)
+    if active is not None and active.reason is Reason.FOREIGN_SCALER != before.get(active.type):
+        yield Event("Warning", active.reason.value, active.message)
 
 
 def _roles(facts: Assessment) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tritonfleet.api import names
+from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed, Plan, WriteFailure
 
@@ -33,6 +34,8 @@ class World:
     pods: list[Manifest] = field(default_factory=list)
     gpus: GpuPool | None = None
     failure: WriteFailure | None = None
+    scalers: list[Manifest] = field(default_factory=list)
+    scaling: Verdict | None = None
     events: list[str] = field(default_factory=list)
     uids: int = 0
 
@@ -44,8 +47,15 @@ class World:
             "spec": self.spec,
             "status": self.status,
         }
-        return copy.deepcopy(
-            Observed(body, dict(self.children), tuple(self.pods), self.defaults, self.gpus, self.failure)
+        return Observed(
+            copy.deepcopy(body),
+            copy.deepcopy(self.children),
+            tuple(copy.deepcopy(self.pods)),
+            self.defaults,
+            self.gpus,
+            self.failure,
+            tuple(copy.deepcopy(self.scalers)),
+            self.scaling,
         )
 
     def plan(self) -> Plan:
@@ -86,6 +96,11 @@ class World:
         found = [child for target, child in self.children.items() if target.kind == "Deployment"]
         found.sort(key=lambda child: int(child["metadata"]["annotations"][names.REVISION_NUMBER_ANNOTATION]))
         return [child["metadata"]["labels"][names.REVISION_LABEL] for child in found]
+
+    def replicas(self) -> list[int]:
+        """Replicas of every Deployment, oldest revision first."""
+        owned = (names.revision_name("m", revision) for revision in self.revisions())
+        return [self.children[ChildId("Deployment", name)]["spec"]["replicas"] for name in owned]
 
     def serving(self) -> str:
         return str(self.children[ChildId("Service", "m")]["spec"]["selector"][names.REVISION_LABEL])

@@ -1,5 +1,6 @@
 """Limits that change with the time of day, in a time zone, on the days on which clocks are put forward or back too."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -72,7 +73,7 @@ def hours_in_force(day, start, end):
     midnight = datetime.fromisoformat(day).astimezone(UTC)
     minutes = [midnight + timedelta(minutes=minute) for minute in range(23 * 60)]
     held = [lowest(at.isoformat(), timeZone="Europe/Berlin", **{"from": start, "to": end}) == 4 for at in minutes]
-    changes = sum(before != after for before, after in zip(held, held[1:], strict=False))
+    changes = sum(before != after for before, after in itertools.pairwise(held))
     return sum(held) / 60, changes
 
 
@@ -97,6 +98,8 @@ def test_clocks_put_forward_or_back_neither_skip_nor_interrupt_a_schedule(day, s
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "../etc/passwd", "/etc/passwd", "Europe", "CEST"])
 def test_a_zone_that_does_not_exist_is_named_with_its_place(zone):
-    with pytest.raises(InvalidSpec, match=r"schedules\[0\]\.timeZone: '.*' is no time zone: write an IANA name") as told:
+    with pytest.raises(
+        InvalidSpec, match=r"schedules\[0\]\.timeZone: '.*' is no time zone: write an IANA name"
+    ) as told:
         lowest("2026-06-01T12:00:00Z", timeZone=zone)
     assert f"'{zone}'" in str(told.value)

@@ -2,8 +2,11 @@
 
 from tritonfleet.plan.children.assembly import linger_seconds, revision_children, shared_children
 from tritonfleet.plan.children.revision import Revision, build_revision, revision_from
+from tritonfleet.plan.children.shedding import UNLEARNED, Learned
 
 __all__ = [
+    "UNLEARNED",
+    "Learned",
     "Revision",
     "build_revision",
     "linger_seconds",

@@ -39,6 +39,8 @@ def normalised(spec: ModelDeploymentSpec) -> Manifest:
         for name in names:
             if not parent.get(name, True):
                 del parent[name]
+    if spec.slo is not None and spec.slo.shed_late and spec.slo.latency is not None:
+        found["shedLate"] = {"target": duration_us(spec.slo.latency.target)}
     return found
 
 

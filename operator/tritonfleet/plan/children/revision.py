@@ -10,6 +10,7 @@ from tritonfleet.plan.children.configmap import CONFIG_KEY
 from tritonfleet.plan.children.lifecycle import Lifecycle
 from tritonfleet.plan.children.pod import pod_template
 from tritonfleet.plan.children.proxy_container import PROXY_KEY, proxy_config
+from tritonfleet.plan.children.shedding import UNLEARNED, Learned, shed_late
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
 from tritonfleet.triton.config import model_config
@@ -32,11 +33,15 @@ class Revision:
     """All of the above as the ControllerRevision keeps it."""
 
 
-def build_revision(deployment: ModelDeployment, defaults: Defaults) -> Revision:
-    """Return the revision that the spec asks for; raises InvalidSpec for what Triton or we would refuse."""
+def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Learned = UNLEARNED) -> Revision:
+    """Return the revision that the spec asks for; raises InvalidSpec for what Triton or we would refuse.
+
+    What has been learned of the model goes into it and not into its hash: knowing better starts no rollout.
+    """
     spec, owner = deployment.spec, deployment.metadata
     model_name = deployment.model_name
     config = model_config(spec, model_name)
+    shed_late(config, spec, learned)
     refuse_problems(
         problems(
             config,
