@@ -8,24 +8,20 @@ from tritonfleet.plan.autoscale.observation import PodState
 from tritonfleet.sim.scaler import Metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fixed:
     """Always the same."""
 
     replicas: int
+    name: str = "fixed"
     interval_seconds: float = 60.0
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        return f"fixed {self.replicas}"
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:  # noqa: ARG002
         """Return the replicas it was made with."""
         return self.replicas
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scheduled:
     """Follows a list of (seconds, replicas), each in force until the next, rising in time from 0."""
 

@@ -36,6 +36,11 @@ class Spread:
         """Return a distribution of one value."""
         return cls(((0.0, seconds), (1.0, seconds)))
 
+    def mean(self) -> float:
+        """Return the mean, in seconds."""
+        shares, seconds = zip(*self.quantiles, strict=True)
+        return float(np.trapezoid(seconds, shares))
+
     def at(self, share: float) -> float:
         """Return the quantile of a share, 0..1, in seconds."""
         shares, seconds = zip(*self.quantiles, strict=True)
