@@ -77,6 +77,7 @@ class RunningOperator:
         resync_seconds: float = 300.0,
         clusterwide: bool = False,
         serial: bool = False,
+        tick_seconds: float = 5.0,
         **defaults: Any,
     ) -> None:
         settings = from_environment({})
@@ -89,6 +90,7 @@ class RunningOperator:
             identity=identity,
             http_port=0,
             resync_seconds=resync_seconds,
+            tick_seconds=tick_seconds,
         )
         self._kubeconfig = kubeconfig
         self._before, self._after, self._serial = before, after, serial

@@ -1,0 +1,190 @@
+"""From what pods answer to the replicas of a Deployment, through a real API server.
+
+Nothing runs here: the test stands in for the kubelet and for Triton, on loopback addresses, and its clock runs ten
+times as fast.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.cluster.world import eventually
+from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.runtime.worker import utc_now
+from tritonfleet.triton import metrics
+
+HASTE = 10.0
+SPEC = {
+    "slo": {"latency": {"percentile": 99, "target": "200ms"}},
+    "autoscaling": {"minReplicas": 1, "maxReplicas": 8},
+}
+SERVICE_US = 20_000
+
+
+class Clock:
+    """Ten times as fast as the real one."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._start = utc_now()
+
+    def __call__(self) -> datetime:
+        return self._start + timedelta(seconds=(time.monotonic() - self._began) * HASTE)
+
+
+class Tritons:
+    """The metrics of every pod, as if requests arrived at a certain rate and were spread evenly."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.rate = 0.0
+        self.broken = False
+        self.addresses: set[str] = set()
+        self._clock = clock
+        self._counted: dict[str, float] = {}
+        self._last = clock()
+
+    def advance(self) -> None:
+        now = self._clock()
+        seconds, self._last = (now - self._last).total_seconds(), now
+        for address in self.addresses:
+            share = self.rate * seconds / len(self.addresses)
+            self._counted[address] = self._counted.get(address, 0.0) + share
+
+    async def serve(self, reader, writer):
+        address = writer.get_extra_info("sockname")[0]
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                self.advance()
+                head = "HTTP/1.1 500 Oops" if self.broken else "HTTP/1.1 200 OK"
+                body = self._page(self._counted.get(address, 0.0))
+                writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def _page(self, count: float) -> bytes:
+        values = dict.fromkeys(metrics.COUNTERS, int(count))
+        values[metrics.FAILURE] = 0
+        values[metrics.REQUEST_US] = values["nv_inference_compute_infer_duration_us"] = int(count * SERVICE_US)
+        values[metrics.QUEUE_US] = 0
+        return "".join(f'{name}{{model="demo",version="1"}} {value}\n' for name, value in values.items()).encode()
+
+
+@asynccontextmanager
+async def pods_run(world, tritons) -> AsyncIterator[None]:
+    """Give every pod an address and say that it runs, until the end."""
+    numbers = itertools.count(1)
+
+    async def run() -> None:
+        while True:
+            listing = await world.cluster.list("Pod", world.namespace)
+            for pod in listing.items:
+                if not pod["status"].get("podIP"):
+                    await _start(world, pod, f"127.0.10.{next(numbers)}")
+            tritons.advance()
+            tritons.addresses = {
+                pod["status"]["podIP"]
+                for pod in listing.items
+                if pod["status"].get("podIP") and not pod["metadata"].get("deletionTimestamp")
+            }
+            await asyncio.sleep(0.1)
+
+    server = await asyncio.start_server(tritons.serve, "0.0.0.0", PORTS["metrics"], reuse_address=True)
+    running = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        server.close()
+
+
+async def _start(world, pod, address: str) -> None:
+    now = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    kinds = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    container = {
+        "name": "triton", "image": "x", "imageID": "x", "ready": True, "restartCount": 0,
+        "state": {"running": {"startedAt": now}},
+    }  # fmt: skip
+    status = {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "startTime": now,
+        "conditions": [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in kinds],
+        "containerStatuses": [container],
+    }
+    await world.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
+
+
+async def replicas(world) -> int:
+    (deployment,) = await world.children("Deployment")
+    return int(deployment["spec"]["replicas"])
+
+
+async def scaling(world) -> dict:
+    return ((await world.get("demo"))["status"]).get("autoscaling") or {}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def test_replicas_follow_what_arrives_and_stay_when_nothing_can_be_seen(world, start_operator, clock):
+    tritons = Tritons(clock)
+    start_operator(now=clock, tick_seconds=0.5)
+    async with pods_run(world, tritons):
+        await world.create("demo", **SPEC)
+        await eventually(lambda: world.is_ready("demo"), "one ready pod")
+        tritons.rate = 20.0
+
+        async def learned():
+            return (await scaling(world)).get("capacityPerReplica")
+
+        await eventually(learned, "a learned capacity", within=60)
+        tritons.rate = 200.0
+
+        async def grown():
+            return await replicas(world) >= 3
+
+        await eventually(grown, "more pods", within=60)
+        tritons.broken = True
+        before = await replicas(world)
+        lowest = before
+
+        async def blind():
+            nonlocal lowest
+            lowest = min(lowest, await replicas(world))
+            return (await scaling(world)).get("reason") == "MetricsStale"
+
+        await eventually(blind, "a reason", within=60)
+        assert lowest >= before
+
+
+async def test_a_new_process_goes_on_with_the_replicas_and_the_capacity_of_the_last(world, start_operator, clock):
+    tritons = Tritons(clock)
+    first = start_operator(now=clock, tick_seconds=0.5)
+    async with pods_run(world, tritons):
+        await world.create("demo", **SPEC)
+        await eventually(lambda: world.is_ready("demo"), "one ready pod")
+        tritons.rate = 200.0
+
+        async def grown():
+            return await replicas(world) >= 3 and (await scaling(world)).get("capacityPerReplica")
+
+        await eventually(grown, "more pods", within=60)
+        first.kill()
+        before, capacity = await replicas(world), (await scaling(world))["capacityPerReplica"]
+        second = start_operator(now=clock, tick_seconds=0.5, lease="second")
+        await eventually(lambda: second.synced, "a second operator")
+        counts = set()
+        for _ in range(20):
+            counts.add(await replicas(world))
+            await asyncio.sleep(0.1)
+        assert min(counts) >= before
+        assert (await scaling(world))["capacityPerReplica"] == pytest.approx(capacity, rel=0.3)
