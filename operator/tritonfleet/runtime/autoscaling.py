@@ -114,15 +114,19 @@ class Autoscaler:
         known = self._store.known()
         for key in self._seen.keys() - set(known):
             self._forget(key)
-        for number, key in enumerate(known):
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        for key in known:
             subject = self._subjects.get(key)
             if self._seen.get(key) != self._store.changes(key) or (subject is not None and subject.waits):
                 await self._look_at(key, subject)
+                await asyncio.sleep(0)
 
     async def _look_at(self, key: Key, known: Subject | None) -> None:
         self._seen[key] = self._store.changes(key)
+        body = self._store.body(key)
+        if body is None or "slo" not in body.get("spec", {}):
+            # Most changes are of pods; where they concern nobody here, they need not be read.
+            self._drop(key)
+            return
         try:
             observed = await self._observer.observe(key)
             subject = subject_of(observed, known, self._now()) if observed is not None else None

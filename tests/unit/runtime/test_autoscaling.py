@@ -224,7 +224,7 @@ async def test_one_that_cannot_be_read_goes_on_as_it_was_last_told(monkeypatch):
         world.deploy(OTHER, pods=1)
         await world.tick()
         world.deploy(KEY, spec={**SPEC, "slo": {"latency": {"target": "soon"}}})
-        world.deploy(OTHER, spec={"model": "odd"})
+        world.deploy(OTHER, spec={**SPEC, "model": "odd"})
         world.law.replicas = 4
         await world.tick()
         assert [world.verdicts[key].replicas for key in (KEY, OTHER)] == [4, 4]
