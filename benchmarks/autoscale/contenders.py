@@ -17,6 +17,7 @@ Make = Callable[[Setting, float], Scaler]
 
 LOADS: Final = (1.1, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """Targets in requests per second, as shares of a replica's capacity by the model."""
+SOME_LOADS: Final = (1.0, 0.9, 0.8, 0.65, 0.5)
 QUICK: Final = Behavior(down=Rules((Percent(100, 15.0),), stabilization_seconds=60.0))
 """Behaviour of those who tuned more than the target: replicas go after a minute."""
 WINDOW_SECONDS: Final = 60.0
@@ -154,13 +155,13 @@ FAMILIES: Final = (
     Family("ours", _ours, (0.0,), "the SLO and nothing else", 0.0),
     Family("ours-restarted", _ours_restarted, (300.0,), "ours, its operator restarted every 5 minutes", 300.0),
     Family("hpa-arrivals", _hpa_arrivals, LOADS, "HPA, Pods metric, arrivals per second", 0.7),
-    Family("hpa-arrivals-quick", _hpa_arrivals_quick, LOADS, "the same over 30 s, down after 60 s", 0.7),
+    Family("hpa-arrivals-quick", _hpa_arrivals_quick, SOME_LOADS, "the same over 30 s, down after 60 s", 0.65),
     Family("keda", _keda, LOADS, "KEDA, Prometheus trigger, arrivals per second", 0.7),
-    Family("keda-quick", _keda_quick, LOADS, "the same over 30 s, down after 60 s", 0.7),
+    Family("keda-quick", _keda_quick, SOME_LOADS, "the same over 30 s, down after 60 s", 0.65),
     Family("kpa", _kpa, CONCURRENCIES, "Knative KPA, requests in flight per pod", 7.5),
-    Family("kpa-delay", _kpa_delay, CONCURRENCIES, "the same, scale-down-delay 5 min", 7.5),
+    Family("kpa-delay", _kpa_delay, (11.0, 7.5, 5.0, 3.0), "the same, scale-down-delay 5 min", 7.5),
     Family("hpa-success", _hpa_success, (0.9, 0.7, 0.5), "HPA, successes per second", 0.7),
-    Family("hpa-latency", _hpa_latency, (0.9, 0.75, 0.6, 0.5), "HPA, p99 as a share of the SLO", 0.75),
+    Family("hpa-latency", _hpa_latency, (0.9, 0.75, 0.6), "HPA, p99 as a share of the SLO", 0.75),
     Family("hpa-utilization", _hpa_utilization, (0.8,), "HPA, GPU utilization", 0.8),
     Family("dynamo", _dynamo, (0.9, 0.75, 0.55), "Dynamo-like planner, 180 s and +-1", 0.75),
 )

@@ -77,6 +77,10 @@ class Ledger:
         means = self._means[scene]
         return means[contender].gpu_hours / means[CLAIRVOYANT].gpu_hours
 
+    def knows(self, scene: str, families: Sequence[str]) -> bool:
+        """Whether any of some families played on a scene."""
+        return any(mean.family in families for mean in self._means[scene].values())
+
     def against(self, scene: str, families: Sequence[str]) -> Comparison:
         """Compare ours with the common front of some families."""
         ours = self.ours(scene)

@@ -60,7 +60,7 @@ def jobs(scenes: Iterable[Scene], contenders: Sequence[Contender], seeds: int) -
             *(
                 Job(scene, seed, contender.family.name, contender.knob)
                 for contender in contenders
-                if scene.swept or contender.usual
+                if scene.takes(contender)
             ),
         )
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.autoscale.contenders import Contender
 from benchmarks.autoscale.recorded import read, recordings
 from benchmarks.autoscale.settings import SETTINGS, Setting
 from tritonfleet.sim.arrivals import Trace
@@ -14,10 +15,13 @@ from tritonfleet.sim.faults import Blackout, CounterReset, Fault, PodLoss, Slowe
 from tritonfleet.sim.workloads import NAMES, workload
 
 HOUR = 3600.0
-HOURS: Mapping[str, float] = {"daily": 6.0, "bursty": 8.0, "weekly": 7.0}
+HOURS: Mapping[str, float] = {"daily": 12.0, "bursty": 6.0, "weekly": 3.5}
 """Days and weeks are pressed into these: steeper than real ones."""
-HOURS_OTHERWISE = 2.0
+HOURS_OTHERWISE = 1.0
+FAULT_HOURS = 4.0
 FAST_HOURS = 0.5
+MAIN = ("ours", "ours-restarted", "hpa-arrivals", "keda", "kpa", "kpa-delay")
+"""Who plays where there are very many requests."""
 BLACKOUT_SECONDS = 1200.0
 FAULTED = "daily"
 """The trace that faults are shown on: nothing else happens on it."""
@@ -36,11 +40,17 @@ class Scene:
     fault: str = ""
     hours: float = 0.0
     """Length of a generated trace; 0 for the usual one."""
+    families: tuple[str, ...] = ()
+    """Who plays; nobody named means all."""
 
     @property
     def swept(self) -> bool:
         """Whether rivals try all their targets here, and not only the usual one."""
         return not self.fault
+
+    def takes(self, contender: Contender) -> bool:
+        """Whether a contender plays here."""
+        return (self.swept or contender.usual) and (not self.families or contender.family.name in self.families)
 
     @property
     def setting(self) -> Setting:
@@ -80,9 +90,12 @@ def scenes(directory: Path | None, hours: float = 0.0) -> list[Scene]:
     """Return every scene: recorded traces, generated ones, faults, and some of them with the faster model."""
     recorded = {} if directory is None else recordings(directory)
     found = [Scene(name, "slow", name, file) for name, file in recorded.items()]
-    found += [Scene(name, "slow", name, hours=hours) for name in NAMES]
-    found += [Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours) for fault in FAULTS]
-    found += [Scene(f"{name}, fast model", "fast", name, hours=hours or FAST_HOURS) for name in (FAULTED, BURSTY)]
+    found += [Scene(name, "slow", name, hours=hours, families=MAIN if name == FAULTED else ()) for name in NAMES]
+    found += [Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours or FAULT_HOURS) for fault in FAULTS]
+    found += [
+        Scene(f"{name}, fast model", "fast", name, hours=hours or FAST_HOURS, families=MAIN)
+        for name in (FAULTED, BURSTY)
+    ]
     return found
 
 

@@ -81,7 +81,10 @@ def _faulty(ledger: Ledger, scenes: Sequence[str]) -> Iterator[Bar]:
 
 def _duels(ledger: Ledger, scenes: Sequence[str]) -> list[Row]:
     rows = [_duel_row(ledger, scene) for scene in scenes]
-    means = {key: _geometric(float(row[f"={key}"]) for row in rows) for key in (*RIVALS, "clairvoyant", "KPA events")}
+    means = {
+        key: _geometric(float(row[f"={key}"]) for row in rows if f"={key}" in row)
+        for key in ("clairvoyant", *RIVALS, "KPA events")
+    }
     shown = [{key: value for key, value in row.items() if not key.startswith("=")} for row in rows]
     return [*shown, {"trace": "geometric mean", **means}]
 
@@ -97,6 +100,8 @@ def _duel_row(ledger: Ledger, scene: str) -> Row:
         "=clairvoyant": ledger.over_clairvoyant(scene),
     }
     for rival, families in RIVALS.items():
+        if not ledger.knows(scene, families):
+            continue
         duel = ledger.against(scene, families)
         # A rival's price that is only known to be at least something makes the ratio at most something.
         bound = {"<": ">= ", ">": "<= ", " ": ""}[duel.price.bound]
