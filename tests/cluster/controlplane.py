@@ -16,7 +16,8 @@ from devcluster.progress import Progress
 
 TOKEN = "test-administrator"
 CONTROLLERS = ",".join(
-    f"{name}-controller" for name in ("deployment", "replicaset", "garbage-collector", "namespace", "disruption")
+    f"{name}-controller"
+    for name in "deployment replicaset garbage-collector namespace disruption horizontal-pod-autoscaler".split()
 )
 
 
@@ -61,6 +62,7 @@ class ControlPlane:
             f"--cert-dir={self.folder}",
             "--leader-elect=false",
             "--secure-port=0",
+            "--horizontal-pod-autoscaler-sync-period=1s",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
         )

@@ -16,7 +16,7 @@ from tritonfleet.plan.world import Event, Manifest
 
 
 def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
-    """Return the complete status, and an Event for each of: another reason of `Ready`, other replicas, a foreign scaler."""
+    """Return the complete status, and Events: `Ready` has another reason, replicas changed, another scaler appeared."""
     stable = facts.stable
     metadata = facts.deployment.metadata
     status: dict[str, Any] = {

@@ -360,8 +360,8 @@ def test_a_scaler_on_our_deployment_is_reported_and_overruled(world):
         "False",
         "ForeignScaler",
         (
-            f"HorizontalPodAutoscaler 'hpa' of ScaledObject 'keda' scales Deployment '{name}', whose replicas the operator"
-            " writes: delete it"
+            f"HorizontalPodAutoscaler 'hpa' of ScaledObject 'keda' scales Deployment '{name}', "
+            "whose replicas the operator writes: delete it"
         ),
     )
     assert world.events[-1].startswith("Warning ForeignScaler: HorizontalPodAutoscaler 'hpa'")
@@ -379,8 +379,8 @@ def test_a_scaler_on_a_model_that_follows_its_slo_is_told_the_remedy(world):
         "False",
         "ForeignScaler",
         (
-            "HorizontalPodAutoscaler 'hpa' scales this ModelDeployment, whose replicas follow its SLO: delete it, or set"
-            " `autoscaling.mode` to External"
+            "HorizontalPodAutoscaler 'hpa' scales this ModelDeployment, whose replicas follow its SLO: "
+            "delete it, or set `autoscaling.mode` to External"
         ),
     )
 
