@@ -18,6 +18,9 @@ from tritonfleet.sim.scaler import Scaler
 from tritonfleet.sim.server import ServerModel
 from tritonfleet.sim.slo import Slo
 
+AFTERTIME_SECONDS = 15.0
+"""How far to go at once, after the trace's end, until every request has its answer."""
+
 
 def simulate(
     trace: Trace,
@@ -33,8 +36,7 @@ def simulate(
 ) -> Run:
     """Replay a trace against a scaler. The same arguments give the same run, whatever `chunk_seconds`.
 
-    `record` keeps every request's latency: for small runs. Requests that come just before the end are given the
-    longest time a client waits to be answered.
+    `record` keeps every request's latency: for small runs. What is held at the trace's end is still answered.
     """
     fleet = Fleet.of(
         rules_of(server, plant, slo, seed), server.instances, trace, record=record, chunk_seconds=chunk_seconds
@@ -69,7 +71,8 @@ class _Course:
             self._fleet.advance(now)
             action(now)
         self._fleet.advance(self._seconds)
-        self._fleet.advance(self._seconds + (self._plant.client_timeout_seconds or 60.0))
+        while self._fleet.state.totals["held"][0]:
+            self._fleet.advance(self._fleet.now + AFTERTIME_SECONDS)
 
     def result(self, slo: Slo, seed: int) -> Run:
         """Return what it came to."""
