@@ -15,10 +15,8 @@ from devcluster import gobuild
 from devcluster.progress import Progress
 
 TOKEN = "test-administrator"
-CONTROLLERS = ",".join(
-    f"{name}-controller"
-    for name in "deployment replicaset garbage-collector namespace disruption horizontal-pod-autoscaler".split()
-)
+_CONTROLLED = ("deployment", "replicaset", "garbage-collector", "namespace", "disruption", "horizontal-pod-autoscaler")
+CONTROLLERS = ",".join(f"{name}-controller" for name in _CONTROLLED)
 
 
 class ControlPlane:

@@ -70,11 +70,16 @@ def observation(
     latency: LatencyReading | None = None,
     history: History | None = None,
 ) -> Observation:
-    """Return what the law is shown. All but the last three arguments changes only with the objects in the store."""
+    """Return what the law is shown. All but the last three arguments changes only with the objects in the store.
+
+    What it has decided in this process counts as what is asked for, whatever somebody else has made of it meanwhile.
+    """
     known = revisions.known_revisions(observed)
     serving = revisions.serving_hash(observed, known)
     pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
     replicas = asked_for(known[serving].deployment) if serving is not None else 0
+    if observed.scaling is not None and _is_carried_out(observed.body):
+        replicas = observed.scaling.replicas
     return Observation(
         replicas=replicas,
         pods=pods,
@@ -131,6 +136,11 @@ def learned(deployment: ModelDeployment, observed: Observed, serving: str | None
         return Learned(capacity=capacity)
     alpha, beta = fit.line()
     return Learned(alpha, beta, capacity)
+
+
+def _is_carried_out(body: Manifest) -> bool:
+    autoscaling = body["spec"].get("autoscaling") or {}
+    return bool(autoscaling) and autoscaling.get("mode") != "External" and not autoscaling.get("advisory")
 
 
 def _rolling(body: Manifest) -> bool:

@@ -121,3 +121,25 @@ def test_every_change_is_seen_by_a_number_that_never_comes_again():
     numbers.append(store.changes(KEY))
     assert len(set(numbers)) == 4
     assert store.changes(Key("shop", "other")) == 0
+
+
+def scaler(version, kind, target, **status):
+    body = child(version, kind="HorizontalPodAutoscaler", name="hpa", uid="u2", owner=None, status=status)
+    return body | {"spec": {"scaleTargetRef": {"kind": kind, "name": target}, "maxReplicas": version}}
+
+
+def test_a_scaler_concerns_the_model_that_it_or_whose_deployment_it_scales():
+    store = Store()
+    assert store.put(scaler(1, "ModelDeployment", "demo")) == {KEY}
+    assert store.put(scaler(2, "Deployment", "demo-0123456789")) == frozenset({KEY})
+    (found,) = store.scalers(KEY)
+    assert found["spec"] == {"scaleTargetRef": {"kind": "Deployment", "name": "demo-0123456789"}}
+    assert store.children(KEY) == {}
+    assert store.put(scaler(3, "Deployment", "nginx")) == {KEY}
+    assert store.scalers(KEY) == ()
+
+
+def test_what_a_scaler_does_and_counts_concerns_nobody():
+    store = Store()
+    store.put(scaler(1, "ModelDeployment", "demo", currentReplicas=1))
+    assert store.put(scaler(2, "ModelDeployment", "demo", currentReplicas=2)) == frozenset()

@@ -7,36 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.plan.verdicts import MET, VERDICT
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.autoscale.verdict import ScaleReason
 from tritonfleet.plan.world import ChildId
 
-MET = Attainment(
-    met=True,
-    reason=None,
-    percentile_seconds=0.0412,
-    source="Triton",
-    within=0.9953,
-    throughput=120.0,
-    window_seconds=300.0,
-    burn_1h=0.4,
-    burn_6h=0.2,
-)
-VERDICT = Verdict(
-    replicas=4,
-    wanted=4,
-    reason=ScaleReason.DEMAND,
-    message="118 requests/s need 4 replicas of 32.4",
-    fresh=True,
-    rate=118.274,
-    capacity_per_replica=32.3991,
-    forecast=None,
-    ready_seconds=61.77,
-    metrics_age_seconds=4.2,
-    attainment=MET,
-    memory=Memory(),
-)
 SLO = {"latency": {"target": "50ms"}}
 SCALED = {"slo": SLO, "autoscaling": {"minReplicas": 2, "maxReplicas": 10}}
 

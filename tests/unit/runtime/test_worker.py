@@ -84,3 +84,43 @@ async def test_every_child_is_written_once_and_then_the_status_of_every_key(work
 
 async def test_a_key_alone_is_finished_without_going_back_in_line():
     assert [what for _, what in await history_of("a", workers=3)] == [*KINDS, "status"]
+
+
+class Diary(WorkQueue[Key]):
+    """Notes when keys are to be looked at again."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits: asyncio.Queue[float] = asyncio.Queue()
+
+    def add(self, key, after=0.0):
+        self.waits.put_nowait(after)
+        super().add(key, after)
+
+
+@pytest.mark.parametrize(
+    ("due", "resync", "lowest", "highest"),
+    [
+        (None, 3600.0, 2880.0, 3600.0),
+        (None, 10.0, 8.0, 10.0),
+        (5.0, 3600.0, 5.0, 5.0),
+        (500.0, 3600.0, 500.0, 500.0),
+        (500.0, 10.0, 8.0, 10.0),
+    ],
+)
+async def test_an_object_is_looked_at_again_when_something_is_due_or_at_the_resync(due, resync, lowest, highest):
+    town: Any = Town()
+    queue = Diary()
+
+    def rest(_observed, _now):
+        return Plan(status={"conditions": []}, requeue_after_seconds=due)
+
+    worker = Worker(queue, town, town, Telemetry(), rest, resync_seconds=resync)
+    queue.add(Key("default", "a"))
+    task = asyncio.create_task(worker.run())
+    async with asyncio.timeout(5):
+        assert await queue.waits.get() == 0.0
+        wait = await queue.waits.get()
+    queue.close()
+    await task
+    assert lowest <= wait <= highest
