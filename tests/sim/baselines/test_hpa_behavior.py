@@ -9,7 +9,7 @@ DAY = 86400.0
 
 
 def rules(pods=None, percent=None, select=Select.MAX, window=0.0):
-    policies = [Pods(*pods)] if pods else []
+    policies: list[Pods | Percent] = [Pods(*pods)] if pods else []
     policies += [Percent(*percent)] if percent else []
     return Rules(tuple(policies), select, window)
 
