@@ -18,6 +18,9 @@ class Comparison:
 
     evidence: Evidence
     margin: Margin
+    canary_effect: float
+    """By how much the canary's counts overstate what they prove; at least 1."""
+    stable_effect: float
 
     @property
     def limit(self) -> float:
@@ -34,9 +37,8 @@ class Comparison:
         canary, stable = self.evidence.canary, self.evidence.stable
         if not canary.requests or not stable.requests:
             return 1.0
-        canary_effect, stable_effect = self.evidence.design_effects()
-        bad, trials = canary.bad / canary_effect, ratio * canary.requests / canary_effect
-        others, other_trials = stable.bad / stable_effect, stable.requests / stable_effect
+        bad, trials = canary.bad / self.canary_effect, ratio * canary.requests / self.canary_effect
+        others, other_trials = stable.bad / self.stable_effect, stable.requests / self.stable_effect
         return upper_tail(bad, bad + others, trials / (trials + other_trials))
 
     def p_limit(self, share: float) -> float:
@@ -44,8 +46,12 @@ class Comparison:
         canary = self.evidence.canary
         if not canary.requests:
             return 1.0
-        effect, _ = self.evidence.design_effects()
-        return upper_tail(canary.bad / effect, canary.requests / effect, share)
+        return upper_tail(canary.bad / self.canary_effect, canary.requests / self.canary_effect, share)
+
+
+def compare(evidence: Evidence, margin: Margin) -> Comparison:
+    """Return the comparison of everything a step has seen."""
+    return Comparison(evidence, margin, *evidence.design_effects())
 
 
 def is_beyond(canary: Tally, stable: Tally, margin: Margin) -> bool:

@@ -1,6 +1,7 @@
 """Every check of one window, in the order in which they are shown."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tritonfleet.plan.rollout.analysis import arrival, errors, probe, promql, share_check, slow
 from tritonfleet.plan.rollout.analysis.evidence import Cell
@@ -11,34 +12,62 @@ from tritonfleet.plan.rollout.analysis.share_check import Record
 from tritonfleet.plan.rollout.analysis.text import sentence
 from tritonfleet.plan.rollout.analysis.window import Window
 
-Looked = tuple[tuple[CheckResult, ...], Progress]
+NO_HISTOGRAM = "no latency histogram, or none with a bound that fits"
 
 
-def look(policy: Policy, progress: Progress, window: Window, *, alone: bool) -> Looked:
+def look(
+    policy: Policy, progress: Progress, window: Window, *, alone: bool
+) -> tuple[tuple[CheckResult, ...], Progress]:
     """Return what every check says of `window`, and the progress after it.
 
-    Without counters the window is no look: the checks on counters say `Error` and keep what they had.
+    Without counters the window is no look: the checks on counters say `Error` and keep what they had. `alone` asks
+    only what needs no stable beside the canary.
     """
-    progress = _with_bounds(policy, replace(progress, last_end_seconds=window.end_seconds), window)
+    at = _Looking(policy, progress, window, alone)
     results: list[CheckResult] = []
-    gap = _gap(window, alone=alone)
-    if gap is None:
-        progress = replace(progress, looks=progress.looks + 1)
-        results, progress = _counted(policy, progress, window, alone=alone)
-    else:
-        results = [CheckResult(name, Outcome.ERROR, *gap) for name in _counted_checks(policy, alone=alone)]
-    if window.probe_expected:
-        result, probes = probe.judge(policy, progress.probes, window.probe)
+    error, errors_record = at.errors()
+    results.append(error)
+    slow_bound, objective_bound = _bounds(policy, progress, window)
+    slow_record, objective_record, arrivals = progress.slow, progress.objective, progress.arrivals
+    if policy.compare_latency and not alone:
+        result, slow_record = at.latency(slow.CHECK, slow_record, slow_bound)
         results.append(result)
-        progress = replace(progress, probes=probes)
+    if policy.latency is not None:
+        result, objective_record = at.latency(slow.OBJECTIVE_CHECK, objective_record, objective_bound)
+        results.append(result)
+    if not alone:
+        result, arrivals = at.arrival()
+        results.append(result)
+    asked, probes, streaks = _asked(policy, progress, window)
+    after = Progress(
+        at.number,
+        window.end_seconds,
+        errors_record,
+        slow_record,
+        slow_bound,
+        objective_record,
+        objective_bound,
+        arrivals,
+        probes,
+        streaks,
+    )
+    return (*results, *asked), after
+
+
+def _asked(
+    policy: Policy, progress: Progress, window: Window
+) -> tuple[list[CheckResult], probe.Probes, Mapping[str, int]]:
+    """Return what golden requests and custom queries say."""
+    results, probes, streaks = [], progress.probes, dict(progress.query_streaks)
+    if window.probe_expected:
+        result, probes = probe.judge(policy, probes, window.probe)
+        results.append(result)
     answers = {answer.name: answer for answer in window.answers}
-    streaks = {}
     for threshold in policy.thresholds:
         name = threshold.name
-        streak = progress.query_streaks.get(name, 0)
-        result, streaks[name] = promql.judge(policy, threshold, streak, answers.get(name))
+        result, streaks[name] = promql.judge(policy, threshold, streaks.get(name, 0), answers.get(name))
         results.append(result)
-    return tuple(results), replace(progress, query_streaks=streaks)
+    return results, probes, streaks
 
 
 def watch(policy: Policy, progress: Progress, window: Window) -> Progress:
@@ -46,15 +75,76 @@ def watch(policy: Policy, progress: Progress, window: Window) -> Progress:
 
     A window that does not come after the last one changes nothing.
     """
-    if _is_old(progress, window) or window.unreachable or not window.stable.pods:
+    is_old = progress.last_end_seconds is not None and window.end_seconds <= progress.last_end_seconds
+    if is_old or window.unreachable or not window.stable.pods:
         return progress
-    progress = _with_bounds(policy, replace(progress, last_end_seconds=window.end_seconds), window)
-    return replace(
-        progress,
-        errors=_watched(progress.errors, errors.cells(window).stable),
-        slow=_watched(progress.slow, _stable_cells(window, progress.slow_bound_seconds)),
-        objective=_watched(progress.objective, _stable_cells(window, progress.objective_bound_seconds)),
+    slow_bound, objective_bound = _bounds(policy, progress, window)
+    return Progress(
+        progress.looks,
+        window.end_seconds,
+        _watched(progress.errors, errors.failures(window.stable)),
+        _watched(progress.slow, _stable_cells(window, slow_bound)),
+        slow_bound,
+        _watched(progress.objective, _stable_cells(window, objective_bound)),
+        objective_bound,
+        progress.arrivals,
+        progress.probes,
+        progress.query_streaks,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """The checks on counters, at one window."""
+
+    policy: Policy
+    progress: Progress
+    window: Window
+    alone: bool
+
+    @property
+    def gap(self) -> tuple[Why, str] | None:
+        """Return why nothing was counted; None when it was."""
+        window = self.window
+        if window.unreachable:
+            return Why.UNREACHABLE, sentence(window.unreachable)
+        if not window.canary.pods:
+            return Why.NO_SERIES, f"no series of any canary pod, {len(window.canary.missing)} expected"
+        if not window.stable.pods and not self.alone:
+            return Why.NO_SERIES, f"no series of any stable pod, {len(window.stable.missing)} expected"
+        return None
+
+    @property
+    def number(self) -> int:
+        """Return which look of the step this is, or the last one's number when it is none."""
+        return self.progress.looks + (self.gap is None)
+
+    def errors(self) -> tuple[CheckResult, Record]:
+        """Ask for the share of errors."""
+        rule = errors.rule(self.policy, alone=self.alone)
+        record = self.progress.errors
+        if self.gap is not None:
+            return CheckResult(errors.CHECK, Outcome.ERROR, *self.gap), record
+        return share_check.judge(rule, self.policy, record, errors.cells(self.window), self.number)
+
+    def latency(self, check: str, record: Record, bound_seconds: float | None) -> tuple[CheckResult, Record]:
+        """Ask for the share of requests above a bound."""
+        if self.gap is not None:
+            return CheckResult(check, Outcome.ERROR, *self.gap), record
+        if bound_seconds is None:
+            return CheckResult(check, Outcome.ERROR, Why.NO_SERIES, NO_HISTOGRAM), record
+        policy = self.policy
+        if not self.alone and not slow.is_fair(self.window, policy):
+            text = f"requests per pod differ by more than {policy.load_tolerance:g} times: latencies do not compare"
+            return CheckResult(check, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD, text), record
+        rule = slow.rule(policy, check, bound_seconds, alone=self.alone)
+        return share_check.judge(rule, policy, record, slow.cells(self.window, bound_seconds), self.number)
+
+    def arrival(self) -> tuple[CheckResult, arrival.Arrivals]:
+        """Ask for the share of traffic."""
+        if self.gap is not None:
+            return CheckResult(arrival.CHECK, Outcome.ERROR, *self.gap), self.progress.arrivals
+        return arrival.judge(self.policy, self.progress.arrivals, self.window)
 
 
 def _watched(record: Record, stable: tuple[Cell, ...]) -> Record:
@@ -62,79 +152,15 @@ def _watched(record: Record, stable: tuple[Cell, ...]) -> Record:
 
 
 def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:
-    return slow.cells(window, bound_seconds).stable if bound_seconds is not None else ()
+    return slow.slow_requests(window.stable, bound_seconds) if bound_seconds is not None else ()
 
 
-def _is_old(progress: Progress, window: Window) -> bool:
-    return progress.last_end_seconds is not None and window.end_seconds <= progress.last_end_seconds
-
-
-def _gap(window: Window, *, alone: bool) -> tuple[Why, str] | None:
-    if window.unreachable:
-        return Why.UNREACHABLE, sentence(window.unreachable)
-    for name, revision in (("canary", window.canary), ("stable", window.stable)):
-        if not revision.pods and not (alone and revision is window.stable):
-            return Why.NO_SERIES, f"no series of any pod of the {name}, {len(revision.missing)} expected"
-    return None
-
-
-def _counted_checks(policy: Policy, *, alone: bool) -> list[str]:
-    names = [errors.CHECK]
-    if policy.compare_latency and not alone:
-        names.append(slow.CHECK)
-    if policy.latency is not None:
-        names.append(slow.OBJECTIVE_CHECK)
-    return names if alone else [*names, arrival.CHECK]
-
-
-def _counted(policy: Policy, progress: Progress, window: Window, *, alone: bool) -> tuple[list[CheckResult], Progress]:
-    at = progress.looks
-    result, record = share_check.judge(
-        errors.rule(policy, alone=alone), policy, progress.errors, errors.cells(window), at
-    )
-    results, progress = [result], replace(progress, errors=record)
-    if policy.compare_latency and not alone:
-        bound = progress.slow_bound_seconds
-        rule = slow.rule(policy, bound, alone=False) if bound is not None else None
-        result, record = _latency(slow.CHECK, rule, policy, progress.slow, window, bound, at)
-        results.append(result)
-        progress = replace(progress, slow=record)
-    if policy.latency is not None:
-        bound = progress.objective_bound_seconds
-        rule = slow.objective_rule(policy, bound, policy.latency.share, alone=alone) if bound is not None else None
-        result, record = _latency(slow.OBJECTIVE_CHECK, rule, policy, progress.objective, window, bound, at)
-        results.append(result)
-        progress = replace(progress, objective=record)
-    if not alone:
-        result, arrivals = arrival.judge(policy, progress.arrivals, window)
-        results.append(result)
-        progress = replace(progress, arrivals=arrivals)
-    return results, progress
-
-
-def _latency(
-    name: str,
-    rule: share_check.Rule | None,
-    policy: Policy,
-    record: Record,
-    window: Window,
-    bound_seconds: float | None,
-    at: int,
-) -> tuple[CheckResult, Record]:
-    if rule is None or bound_seconds is None:
-        text = "no latency histogram, or none with a bound that fits"
-        return CheckResult(name, Outcome.ERROR, Why.NO_SERIES, text), record
-    if not rule.alone and not slow.is_fair(window, policy):
-        text = f"requests per pod differ by more than {policy.load_tolerance:g} times: latencies do not compare"
-        return CheckResult(name, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD, text), record
-    return share_check.judge(rule, policy, record, slow.cells(window, bound_seconds), at)
-
-
-def _with_bounds(policy: Policy, progress: Progress, window: Window) -> Progress:
-    """Choose the histogram's bounds from the first window in which stable was timed, and keep them."""
+def _bounds(policy: Policy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
+    """Return the histogram's bounds for `slow` and for the objective: the first that fit, for the whole step."""
+    compared, objective = progress.slow_bound_seconds, progress.objective_bound_seconds
     pods = list(window.stable.pods.values()) or list(window.canary.pods.values())
-    if progress.slow_bound_seconds is None and policy.compare_latency:
-        progress = replace(progress, slow_bound_seconds=slow.bound_nearest_p99(pods))
-    if progress.objective_bound_seconds is None and policy.latency is not None:
-        progress = replace(progress, objective_bound_seconds=slow.bound_at_least(policy.latency, pods))
-    return progress
+    if compared is None and policy.compare_latency:
+        compared = slow.bound_nearest_p99(pods)
+    if objective is None and policy.latency is not None:
+        objective = slow.bound_at_least(policy.latency, pods)
+    return compared, objective

@@ -1,11 +1,13 @@
 """The one test behind `errors` and `slow`: is the canary's share of bad requests too large?
 
-Three ways to fail, and each but the first must hold in `confirmations` looks running, in whose own windows the canary
-was worse too, so that one burst that the sums remember does not confirm itself:
+Three ways to fail:
 
 1. the hard limit: at once, unless stable suffers alike;
 2. clearly worse: significant against the margin's ratio itself, or against a fixed limit that stable keeps;
 3. worse after all the planned looks: beyond the margin, and significant against "not worse at all".
+
+For the last two everything that the step has seen must be significant, and each of the last `confirmations` windows
+must show the same by itself: sums remember one burst for ever, and would confirm it for ever.
 
 What is beyond the margin but not significant is suspect: it does not pass, it is looked at longer.
 """
@@ -14,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tritonfleet.plan.rollout.analysis.comparison import Comparison, is_beyond
+from tritonfleet.plan.rollout.analysis.comparison import Comparison, compare, is_beyond
 from tritonfleet.plan.rollout.analysis.evidence import Cell, Evidence, Tally
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
 from tritonfleet.plan.rollout.analysis.policy import Margin, Policy
@@ -27,7 +29,7 @@ class Record:
 
     evidence: Evidence = field(default_factory=Evidence)
     streak: int = 0
-    """Looks running, up to the last, that would fail the canary if they were enough."""
+    """Windows running, up to the last, in which the canary was too bad by itself."""
 
     def document(self) -> dict[str, Any]:
         """Return the record as plain data of constant size."""
@@ -66,17 +68,16 @@ class Cells:
 def judge(rule: Rule, policy: Policy, record: Record, window: Cells, look: int) -> tuple[CheckResult, Record]:
     """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
     evidence = record.evidence.add(window.canary, window.stable)
-    now = Comparison(evidence, rule.margin)
+    now = compare(evidence, rule.margin)
     canary, stable = Tally().plus(window.canary), Tally().plus(window.stable)
     if _hits_hard_limit(rule, policy, canary, stable) or _hits_hard_limit(
         rule, policy, evidence.canary, evidence.stable
     ):
         return _result(rule, now, Outcome.FAILED, Why.HARD_LIMIT), Record(evidence, record.streak)
     streak = record.streak
-    why = _significant(rule, policy, now, look)
     if canary.requests:
-        agrees = _points_the_same_way(rule, why, canary, stable)
-        streak = streak + 1 if agrees else 0
+        streak = streak + 1 if _is_bad(rule, canary, stable) else 0
+    why = _significant(rule, policy, now, look)
     if why is not None and canary.requests and streak >= policy.confirmations:
         return _result(rule, now, Outcome.FAILED, why), Record(evidence, streak)
     outcome, reason = _short_of_failing(rule, now, why)
@@ -102,12 +103,11 @@ def _significant(rule: Rule, policy: Policy, now: Comparison, look: int) -> Why 
     return None
 
 
-def _points_the_same_way(rule: Rule, why: Why | None, canary: Tally, stable: Tally) -> bool:
-    if why is Why.WORSE:
-        return is_beyond(canary, stable, rule.margin)
-    if why is Why.BEYOND_LIMIT:
-        return canary.share > (rule.limit or 0)
-    return False
+def _is_bad(rule: Rule, canary: Tally, stable: Tally) -> bool:
+    """Tell whether one window by itself shows a canary that is too bad."""
+    if not rule.alone and stable.requests and is_beyond(canary, stable, rule.margin):
+        return True
+    return rule.limit is not None and canary.share > rule.limit
 
 
 def _short_of_failing(rule: Rule, now: Comparison, why: Why | None) -> tuple[Outcome, Why]:

@@ -43,21 +43,16 @@ def bound_at_least(objective: LatencyObjective, stable: Iterable[PodCounts]) -> 
     return min(bounds, default=None)
 
 
-def rule(policy: Policy, bound_seconds: float, *, alone: bool) -> Rule:
-    """Return what is asked of the share above stable's p99."""
+def rule(policy: Policy, check: str, bound_seconds: float, *, alone: bool) -> Rule:
+    """Return what is asked of the share above the bound: `slow` compares, `slo` also keeps the objective."""
+    allowed = policy.latency.share if check == OBJECTIVE_CHECK and policy.latency is not None else None
     bad = f"above {seconds_of(bound_seconds)}"
-    return Rule(CHECK, bad, policy.slow_margin, policy.min_slow_requests, alone=alone)
-
-
-def objective_rule(policy: Policy, bound_seconds: float, allowed_share: float, *, alone: bool) -> Rule:
-    """Return what is asked of the share above the latency objective."""
-    bad = f"above {seconds_of(bound_seconds)}"
-    return Rule(OBJECTIVE_CHECK, bad, policy.slow_margin, policy.min_slow_requests, allowed_share, alone=alone)
+    return Rule(check, bad, policy.slow_margin, policy.min_slow_requests, allowed, alone=alone)
 
 
 def cells(window: Window, bound_seconds: float) -> Cells:
     """Return slow and timed requests of each pod."""
-    return Cells(_slow(window.canary, bound_seconds), _slow(window.stable, bound_seconds))
+    return Cells(slow_requests(window.canary, bound_seconds), slow_requests(window.stable, bound_seconds))
 
 
 def is_fair(window: Window, policy: Policy) -> bool:
@@ -66,5 +61,6 @@ def is_fair(window: Window, policy: Policy) -> bool:
     return len(loads) == 2 and max(loads) <= policy.load_tolerance * min(loads)
 
 
-def _slow(revision: Revision, bound_seconds: float) -> tuple[Cell, ...]:
+def slow_requests(revision: Revision, bound_seconds: float) -> tuple[Cell, ...]:
+    """Return slow and timed requests of each pod of one revision."""
     return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in revision.pods.values())

@@ -1,0 +1,63 @@
+"""Our analysis, the very functions that the operator calls, over drawn histories."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from benchmarks.analysis.draw import BOUNDS_SECONDS, HISTORY, Draw
+from benchmarks.analysis.fates import Fates
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis.look import watch
+from tritonfleet.plan.rollout.analysis.outcome import Outcome
+from tritonfleet.plan.rollout.analysis.policy import Policy
+from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis.step import analyze
+from tritonfleet.plan.rollout.analysis.window import Window
+
+NAME = "Tritonfleet"
+ERRORS = Policy(compare_latency=False)
+LATENCY = Policy()
+
+
+def decide(drawn: Draw) -> Fates:
+    """Return what becomes of every canary under the default policy."""
+    policy = ERRORS if drawn.buckets is None else LATENCY
+    ends = [_life(policy, drawn, run) for run in range(len(drawn.requests))]
+    outcomes, looks = zip(*ends, strict=True)
+    return Fates(
+        np.array([outcome is Outcome.FAILED for outcome in outcomes]),
+        np.array([outcome is Outcome.PASSED for outcome in outcomes]),
+        np.array(looks),
+    )
+
+
+def _life(policy: Policy, drawn: Draw, run: int) -> tuple[Outcome, int]:
+    requests, errors = drawn.requests[run].tolist(), drawn.errors[run].tolist()
+    buckets = drawn.buckets[run].tolist() if drawn.buckets is not None else None
+    share = 1 / len(requests[0])
+    progress = Progress()
+    outcome = Outcome.INCONCLUSIVE
+    for index, (of, bad) in enumerate(zip(requests, errors, strict=True)):
+        pods = _pods(of, bad, buckets[index] if buckets is not None else None)
+        stable = Revision({str(pod): counts for pod, counts in enumerate(pods[1:])})
+        if index < HISTORY:
+            progress = watch(policy, progress, Window(float(index), stable=stable))
+            continue
+        verdict = analyze(policy, progress, Window(float(index), Revision({"canary": pods[0]}), stable, share))
+        progress, outcome = verdict.progress, verdict.outcome
+        if outcome in {Outcome.FAILED, Outcome.PASSED} or verdict.needs_person:
+            break
+    return outcome, progress.looks
+
+
+def _pods(requests: list[int], errors: list[int], buckets: list[list[int]] | None) -> list[PodCounts]:
+    if buckets is None:
+        return [_counts(of, bad) for of, bad in zip(requests, errors, strict=True)]
+    return [
+        PodCounts(of, 0, of, dict(zip(BOUNDS_SECONDS, within, strict=True)))
+        for of, within in zip(requests, buckets, strict=True)
+    ]
+
+
+# Counts repeat, and making them takes longer than the decisions.
+_counts = lru_cache(maxsize=100_000)(PodCounts)

@@ -1,0 +1,67 @@
+"""The bake time after the last step."""
+
+import pytest
+
+from tritonfleet.plan.rollout.analysis.bake import bake
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
+from tritonfleet.plan.rollout.analysis.policy import LatencyObjective, Policy
+from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis.window import ProbeRun, Window
+
+
+def baked(windows=12, policy=None, requests=600, errors=0, above=0, **given):
+    progress, verdict = Progress(), None
+    counts = PodCounts(requests, errors, requests, {0.25: requests - above})
+    for number in range(1, windows + 1):
+        window = Window(60.0 * number, **{"canary": Revision({"c": counts}), "desired_share": 1.0, **given})
+        verdict = bake(policy or Policy(), progress, window, started_seconds=0.0)
+        progress = verdict.progress
+        if verdict.outcome in {Outcome.FAILED, Outcome.PASSED}:
+            break
+    return verdict
+
+
+def test_a_quiet_bake_passes_when_its_time_is_over():
+    early, last = baked(9), baked(10)
+
+    assert (early.outcome, early.why) == (Outcome.INCONCLUSIVE, Why.BAKING)
+    assert early.message.startswith("60 s of the bake time left; errors NotWorse")
+    assert last.outcome is Outcome.PASSED
+
+
+def test_errors_below_the_objective_do_not_hold_it():
+    assert baked(errors=3, policy=Policy(error_limit=0.01)).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"errors": 150}, Why.HARD_LIMIT),
+        ({"errors": 30, "policy": Policy(error_limit=0.01)}, Why.BEYOND_LIMIT),
+        ({"above": 30, "policy": Policy(latency=LatencyObjective(0.25, 0.01))}, Why.BEYOND_LIMIT),
+        ({"probe_expected": True, "probe": ProbeRun(wrong=1)}, Why.PROBE_FAILED),
+    ],
+)
+def test_a_revision_that_turns_bad_is_rolled_back(given, why):
+    verdict = baked(**given)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, why)
+
+
+def test_an_outage_of_the_metrics_is_no_pass():
+    assert baked(20, unreachable="Prometheus does not answer").outcome is Outcome.ERROR
+
+
+def test_no_traffic_holds_nothing_when_golden_requests_are_right():
+    assert baked(requests=0, probe_expected=True, probe=ProbeRun(right=1)).outcome is Outcome.PASSED
+
+
+def test_too_few_requests_do_not_hold_it():
+    assert baked(requests=1).outcome is Outcome.PASSED
+
+
+def test_a_window_that_was_seen_is_not_counted_again():
+    first = bake(Policy(), Progress(), Window(60.0, Revision({"c": PodCounts(9, 0)})), 0.0)
+
+    assert bake(Policy(), first.progress, Window(60.0), 0.0).why is Why.ALREADY_SEEN

@@ -1,0 +1,118 @@
+"""Errors of a canary, look by look."""
+
+import pytest
+
+from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
+
+
+def test_a_canary_like_stable_passes_when_the_planned_looks_are_over(rollout):
+    step = rollout(looks=5)
+    before = [step.look(canary_errors=1, stable_errors=1) for _ in range(4)]
+
+    assert {(verdict.outcome, verdict.why) for verdict in before} == {(Outcome.INCONCLUSIVE, Why.LOOKING)}
+    last = step.look(canary_errors=1, stable_errors=1)
+    assert (last.outcome, last.why) == (Outcome.PASSED, Why.NOT_WORSE)
+
+
+def test_five_percent_errors_fail_at_the_second_look(rollout):
+    step = rollout()
+    first, second = (step.look(canary_errors=10, stable_errors=1) for _ in range(2))
+
+    assert (first.outcome, first.why) == (Outcome.INCONCLUSIVE, Why.CONFIRMING)
+    assert (second.outcome, second.why) == (Outcome.FAILED, Why.WORSE)
+    assert second.message.startswith("errors Worse: errors: canary 5.0 % (20 of 400), stable 0.50 % (6 of 1,200)")
+
+
+def test_one_burst_does_not_confirm_itself(rollout):
+    step = rollout(looks=5)
+    assert step.look(canary_errors=20, stable_errors=1).why is Why.CONFIRMING
+
+    verdicts = [step.look(canary_errors=1, stable_errors=1) for _ in range(3)]
+    assert Outcome.FAILED not in {verdict.outcome for verdict in verdicts}
+
+
+def test_a_look_without_requests_confirms_nothing(rollout):
+    step = rollout()
+    step.look(canary_errors=15, stable_errors=1)
+
+    assert step.look(canary=0, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+    assert step.look(canary_errors=15, stable_errors=1).outcome is Outcome.FAILED
+
+
+def test_a_fifth_of_requests_failing_fails_at_once(rollout):
+    verdict = rollout().look(canary_errors=10, canary=50, stable_errors=1)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.HARD_LIMIT)
+
+
+def test_the_hard_limit_needs_fifty_requests(rollout):
+    assert rollout().look(canary_errors=20, canary=49, stable_errors=0).outcome is Outcome.INCONCLUSIVE
+
+
+def test_the_hard_limit_also_sees_what_begins_late(rollout):
+    step = rollout(looks=20)
+    step.looks(10, canary_errors=1, stable_errors=1)
+
+    assert step.look(canary_errors=60, stable_errors=1).why is Why.HARD_LIMIT
+
+
+@pytest.mark.parametrize("errors", [6, 60, 150])
+def test_an_incident_of_both_is_not_the_canarys_fault(rollout, errors):
+    verdict = rollout().looks(10, canary_errors=errors, stable_errors=errors)
+
+    assert verdict.outcome is Outcome.PASSED
+
+
+def test_an_incident_of_both_beyond_the_objective_holds_the_rollout(rollout):
+    verdict = rollout(error_limit=0.01).looks(10, canary_errors=6, stable_errors=6)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT)
+
+
+def test_an_objective_that_only_the_canary_breaks_fails_it(rollout):
+    step = rollout(error_limit=0.01)
+    verdict = step.looks(10, canary_errors=26, stable_errors=19, canary=2000, stable=2000)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)
+
+
+def test_a_suspect_canary_is_looked_at_longer_and_then_left_to_a_person(rollout):
+    step = rollout(looks=5, max_looks=7)
+    planned = step.looks(5, canary_errors=2, stable_errors=1, stable_pods=1)
+
+    assert (planned.outcome, planned.why, planned.needs_person) == (Outcome.INCONCLUSIVE, Why.SUSPECT, False)
+    last = step.looks(2, canary_errors=2, stable_errors=1, stable_pods=1)
+    assert (last.outcome, last.why, last.needs_person) == (Outcome.INCONCLUSIVE, Why.SUSPECT, True)
+
+
+def test_a_small_but_lasting_difference_fails_after_the_planned_looks(rollout):
+    step = rollout()
+    traffic = {"canary_errors": 6, "stable_errors": 3, "canary": 600, "stable": 600, "stable_pods": 9}
+
+    assert step.looks(9, **traffic).outcome is Outcome.INCONCLUSIVE
+    verdict = step.look(**traffic)
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.WORSE)
+
+
+def test_too_few_requests_are_never_good(rollout):
+    verdict = rollout().looks(12, canary=20, stable=20)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
+
+
+def test_the_numbers_go_into_the_status(rollout):
+    step = rollout()
+    step.looks(2, canary_errors=10, stable_errors=1)
+    document = step.result("errors").document()
+
+    assert document["p"] < 1e-6
+    assert {name: document[name] for name in document if name not in {"p", "message"}} == {
+        "check": "errors",
+        "outcome": "Fail",
+        "reason": "Worse",
+        "canary": 0.05,
+        "canary_n": 400,
+        "stable": 0.005,
+        "stable_n": 1200,
+        "limit": pytest.approx(0.0075),
+    }

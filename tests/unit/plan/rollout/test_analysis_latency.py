@@ -1,0 +1,93 @@
+"""Slow requests of a canary."""
+
+import pytest
+
+from tritonfleet.plan.rollout.analysis import slow
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
+from tritonfleet.plan.rollout.analysis.policy import LatencyObjective
+
+
+def timed(requests, above_quarter, above_half=0):
+    within = {0.1: requests // 2, 0.25: requests - above_quarter, 0.5: requests - above_half}
+    return PodCounts(requests, 0, requests, within)
+
+
+def pods(name, number, *counts):
+    return Revision({f"{name}{pod}": timed(*counts) for pod in range(number)})
+
+
+def test_a_canary_with_more_slow_requests_fails_at_the_second_look(rollout):
+    step = rollout(compare_latency=True)
+    first, second = (step.look(canary=pods("c", 1, 400, 20), stable=pods("s", 3, 400, 4)) for _ in range(2))
+
+    assert (first.why, second.outcome, second.why) == (Why.CONFIRMING, Outcome.FAILED, Why.WORSE)
+    assert second.message.startswith("slow Worse: above 250 ms: canary 5.0 % (40 of 800), stable 1.0 %")
+
+
+def test_an_equally_slow_canary_passes(rollout):
+    verdict = rollout(compare_latency=True).looks(10, canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
+
+    assert verdict.outcome is Outcome.PASSED
+
+
+def test_latencies_of_unequal_loads_do_not_compare(rollout):
+    step = rollout(compare_latency=True)
+    verdict = step.looks(10, canary=pods("c", 1, 100, 1), stable=pods("s", 3, 300, 3), desired_share=0.1)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD)
+    assert step.progress.slow.evidence.canary.requests == 0
+
+
+def test_without_a_histogram_the_check_says_so(rollout):
+    verdict = rollout(compare_latency=True).look()
+
+    assert (verdict.outcome, verdict.why) == (Outcome.ERROR, Why.NO_SERIES)
+
+
+def test_latency_need_not_be_compared(rollout):
+    assert rollout(compare_latency=False).looks(10).outcome is Outcome.PASSED
+
+
+def test_the_objective_holds_both_when_both_break_it(rollout):
+    step = rollout(latency=LatencyObjective(0.2, 0.01))
+    verdict = step.looks(10, canary=pods("c", 1, 400, 12), stable=pods("s", 3, 400, 12))
+
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT)
+    assert step.progress.objective_bound_seconds == 0.25
+
+
+def test_the_objective_fails_a_canary_that_breaks_it_alone(rollout):
+    step = rollout(latency=LatencyObjective(0.25, 0.01))
+    verdict = step.looks(10, canary=pods("c", 1, 4000, 55), stable=pods("s", 3, 4000, 39))
+
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)
+
+
+def test_an_objective_above_every_bound_cannot_be_asked(rollout):
+    step = rollout(latency=LatencyObjective(5.0, 0.01))
+    step.look(canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
+
+    assert step.result("slo").outcome is Outcome.ERROR
+
+
+@pytest.mark.parametrize(
+    ("within", "bound"),
+    [
+        ({0.1: 500, 0.25: 995, 0.5: 1000}, 0.25),
+        ({0.1: 985, 0.25: 991, 0.5: 1000}, 0.25),
+        ({0.1: 989, 0.25: 1000, 0.5: 1000}, 0.1),
+        ({0.1: 500, 0.25: 900, 0.5: 950}, 0.5),
+        ({}, None),
+    ],
+)
+def test_the_bound_is_the_one_nearest_stables_p99(within, bound):
+    assert slow.bound_nearest_p99([PodCounts(1000, 0, 1000, within)]) == bound
+
+
+def test_the_bound_stays_for_the_step(rollout):
+    step = rollout(compare_latency=True)
+    step.look(canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
+    step.look(canary=pods("c", 1, 400, 200, 100), stable=pods("s", 3, 400, 200, 100))
+
+    assert step.progress.slow_bound_seconds == 0.25

@@ -1,0 +1,123 @@
+"""Arrival, golden requests and custom queries."""
+
+import math
+
+import pytest
+
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
+from tritonfleet.plan.rollout.analysis.policy import Policy, Threshold
+from tritonfleet.plan.rollout.analysis.promql import judge
+from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun
+
+WRONG = ProbeRun(right=1, wrong=2, first_wrong="output `label`: 3 is not 7")
+RIGHT = ProbeRun(right=3)
+
+
+def test_a_canary_that_refuses_everything_fails_when_golden_requests_fail_too(rollout):
+    step = rollout()
+    first, second = (step.look(canary=0, probe_expected=True, probe=WRONG) for _ in range(2))
+
+    assert step.result("arrival").why is Why.REJECTS_EVERYTHING
+    assert (first.outcome, second.outcome) == (Outcome.INCONCLUSIVE, Outcome.FAILED)
+
+
+def test_a_canary_that_nothing_reaches_but_that_answers_is_held(rollout):
+    step = rollout()
+    verdict = step.looks(10, canary=0, probe_expected=True, probe=RIGHT)
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert step.result("arrival").why is Why.NOTHING_ARRIVES
+    assert step.result("arrival").message == "0 of 600 requests reached the canary, about 150 were due"
+
+
+def test_traffic_that_does_not_arrive_as_desired_is_no_proof(rollout):
+    verdict = rollout().looks(10, canary=200, stable=200, desired_share=0.05)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH)
+    assert verdict.message == "arrival ShareMismatch: share of traffic 25.0 %, desired 5.0 %"
+
+
+def test_shares_are_not_judged_while_pods_are_missing(rollout):
+    step = rollout()
+    step.look(canary=Revision({"c": PodCounts(10, 0)}, missing=("d",)))
+
+    assert step.result("arrival").why is Why.PODS_MISSING
+
+
+def test_wrong_answers_fail_at_the_second_look(rollout):
+    step = rollout()
+    first, second = (step.look(probe_expected=True, probe=WRONG) for _ in range(2))
+
+    assert (first.outcome, first.why) == (Outcome.INCONCLUSIVE, Why.CONFIRMING)
+    assert (second.outcome, second.why) == (Outcome.FAILED, Why.PROBE_FAILED)
+    assert "66.7 % (2 of 3); output `label`: 3 is not 7" in second.message
+
+
+def test_wrong_answers_need_no_metrics_to_fail(rollout):
+    step = rollout()
+    verdict = step.looks(2, probe_expected=True, probe=WRONG, unreachable="Prometheus does not answer")
+
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.PROBE_FAILED)
+
+
+@pytest.mark.parametrize("run", [None, ProbeRun()])
+def test_golden_requests_that_could_not_be_sent_prove_nothing(rollout, run):
+    verdict = rollout().looks(10, probe_expected=True, probe=run)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.ERROR, Why.UNREACHABLE)
+
+
+def test_one_wrong_answer_in_between_is_forgiven(rollout):
+    step = rollout()
+    step.look(probe_expected=True, probe=WRONG)
+    step.look(probe_expected=True, probe=RIGHT)
+
+    assert step.look(probe_expected=True, probe=WRONG).outcome is Outcome.INCONCLUSIVE
+
+
+P95 = Threshold("queue", limit=100.0, max_ratio=1.5)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "values", "baseline", "limit", "outcome"),
+    [
+        (P95, (60.0,), (50.0,), 75.0, Outcome.PASSED),
+        (P95, (60.0, 80.0), (50.0,), 75.0, Outcome.FAILED),
+        (P95, (101.0,), (90.0,), 100.0, Outcome.FAILED),
+        (Threshold("hits", above_is_bad=False, limit=0.8), (0.9, 0.7), (), 0.8, Outcome.FAILED),
+        (Threshold("hits", above_is_bad=False, limit=0.8), (0.9, 0.85), (), 0.8, Outcome.PASSED),
+        (Threshold("hits", above_is_bad=False, max_ratio=0.5), (0.4,), (0.9,), 0.45, Outcome.FAILED),
+    ],
+)
+def test_the_worst_series_is_held_against_the_stricter_limit(threshold, values, baseline, limit, outcome):
+    result, _ = judge(Policy(), threshold, 1, Answer(threshold.name, values, baseline))
+
+    assert (result.outcome, result.numbers.limit) == (outcome, pytest.approx(limit))
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (None, Outcome.ERROR),
+        (Answer("queue", error="HTTP 500"), Outcome.ERROR),
+        (Answer("queue"), Outcome.INCONCLUSIVE),
+        (Answer("queue", (math.nan,), (1.0,)), Outcome.INCONCLUSIVE),
+        (Answer("queue", (math.inf,), (1.0,)), Outcome.INCONCLUSIVE),
+        (Answer("queue", (500.0,), ()), Outcome.INCONCLUSIVE),
+        (Answer("queue", (500.0,), (math.nan,)), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_no_number_is_neither_good_nor_bad(answer, outcome):
+    result, streak = judge(Policy(), P95, 1, answer)
+
+    assert (result.outcome, streak) == (outcome, 1)
+
+
+def test_a_query_must_be_beyond_its_limit_in_two_looks_running(rollout):
+    step = rollout(thresholds=(Threshold("queue", limit=10.0),))
+    bad, good = (Answer("queue", (11.0,)),), (Answer("queue", (9.0,)),)
+    verdicts = [step.look(answers=answers) for answers in (bad, good, bad, bad)]
+
+    assert [verdict.why for verdict in verdicts] == [Why.CONFIRMING, Why.LOOKING, Why.CONFIRMING, Why.BEYOND_LIMIT]
+    assert verdicts[-1].message == "promql/queue BeyondLimit: canary 11, baseline nan, limit 10"
