@@ -8,7 +8,9 @@ from tritonfleet.sim.baselines.keda import Fallback, FallbackBehavior, ScaledObj
 
 
 def scaled_object(threshold=10.0, **options):
-    return ScaledObject("keda", lambda metrics: metrics.arrival_rate(60.0), threshold, min_replicas=1, max_replicas=20, **options)
+    return ScaledObject(
+        "keda", lambda metrics: metrics.arrival_rate(60.0), threshold, min_replicas=1, max_replicas=20, **options
+    )
 
 
 def settled(scaler, replicas, pods, answers):
