@@ -14,25 +14,26 @@ TRITON_IMAGE = "docker.io/tritonfleet/triton-cpu:24.10"
 READY_SECONDS_MAX = 120
 
 
-def install(cluster: Cluster, progress: Progress | None = None) -> None:
+def install(cluster: Cluster, progress: Progress | None = None, *, prometheus_url: str = "") -> None:
     """Build what the operator needs, install or upgrade it, and wait until it leads.
 
-    Raises DevclusterError with the last words of whatever failed.
+    Without `prometheus_url` it asks pods alone. Raises DevclusterError with the last words of whatever failed.
     """
     shown = progress or Progress()
     cluster.load_image(images.triton(shown).path, shown)
     cluster.build_image(OPERATOR_IMAGE, CHECKOUT / "Containerfile", CHECKOUT, shown)
     with shown.step("helm upgrade --install tritonfleet charts/tritonfleet"):
-        run(*_helm_command(cluster), env=cluster.environment())
+        run(*_helm_command(cluster, prometheus_url), env=cluster.environment())
 
 
-def _helm_command(cluster: Cluster) -> list[str]:
+def _helm_command(cluster: Cluster, prometheus_url: str) -> list[str]:
     values = {
         "image.tag": "dev",
         "triton.image": TRITON_IMAGE,
         # Triton 24.10 is the newest that a package registry carries; nobody but this machine reaches it.
         "triton.allowUnsafeImage": "true",
         "fetch.allowPrivateAddresses": "true",
+        "prometheus.url": prometheus_url,
         # The tag stays the same: this is what makes the pod change with the image.
         "podAnnotations.image": cluster.containerd.images()[OPERATOR_IMAGE].removeprefix("sha256:"),
     }

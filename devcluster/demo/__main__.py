@@ -1,13 +1,15 @@
-"""`make demo`: from an empty machine to predictions from Triton on Kubernetes, and an update nobody notices."""
+"""`make demo`: from an empty machine to predictions from Triton on Kubernetes, and replicas that follow the traffic."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
-from devcluster.demo.console import DemoFailed, step
+from devcluster.demo import plot
+from devcluster.demo.console import DemoFailed, say, step
 from devcluster.demo.ground import Ground, existing_ground, local_ground
 from devcluster.demo.show import ask_and_check, next_steps, serve, train_and_upload, update_under_load
+from devcluster.demo.traffic import OUTPUT, follow_traffic
 from devcluster.errors import DevclusterError
 
 
@@ -41,6 +43,12 @@ def _show(ground: Ground) -> None:
         ask_and_check(ground, model)
     with step("Change the batching while requests keep coming"):
         update_under_load(ground, model)
+    if ground.reaches_services:
+        with step(
+            "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and let traffic come and go (5 minutes)"
+        ):
+            for path in plot.write(follow_traffic(ground), OUTPUT):
+                say(f"written: {path}")
     next_steps(ground)
 
 

@@ -39,6 +39,10 @@ class Ground(Protocol):
     def farewell(self) -> str:
         """How to clean up."""
 
+    @property
+    def reaches_services(self) -> bool:
+        """Whether requests from here are spread over the pods of a Service."""
+
     def install_operator(self) -> None:
         """Install or upgrade the operator and wait until it is ready."""
 
@@ -57,6 +61,7 @@ class LocalGround:
     cluster: Cluster
     store: s3.Store
     workspace: Path
+    reaches_services: bool = True
 
     @property
     def kubectl(self) -> list[str]:
@@ -91,6 +96,8 @@ class ExistingGround:
 
     kubeconfig: Path
     workspace: Path
+    reaches_services: bool = False
+    """Forwarded ports lead to one pod, whatever comes to help it."""
     farewell: str = "    kubectl delete mdep digits; helm uninstall tritonfleet --namespace tritonfleet-system"
 
     @property

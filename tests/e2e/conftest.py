@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from devcluster import cluster as local_cluster
 from devcluster import release
-from devcluster.addons import s3
+from devcluster.addons import prometheus, s3
 from devcluster.cluster import Cluster
 from devcluster.progress import Progress
 
@@ -94,6 +95,12 @@ class Place:
     def address(self, service: str) -> str:
         return str(self.get("service", service)["spec"]["clusterIP"])
 
+    def clear(self) -> None:
+        """Delete the namespace and what is in it; its pods are not given their time."""
+        self.kubectl("delete", "mdep", "--all", "--wait=false")
+        self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
+        self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
     def upload(self, folder: str, files: dict[str, bytes]) -> str:
         """Put files into the store; return the URI of their folder."""
         prefix = f"models/{self.namespace}/{folder}"
@@ -106,7 +113,8 @@ class Place:
 def local() -> Cluster:
     """The running cluster with the operator of this checkout in it."""
     cluster = local_cluster.ensure()
-    release.install(cluster)
+    prometheus.start(cluster, Progress())
+    release.install(cluster, prometheus_url=prometheus.address(cluster))
     return cluster
 
 
@@ -116,17 +124,30 @@ def store(local: Cluster) -> s3.Store:
     return s3.ensure(local, Progress())
 
 
+@pytest.fixture(scope="session")
+def new_place(local: Cluster, store: s3.Store) -> Iterator[Callable[[], Place]]:
+    """Return a function that makes a namespace with the store's credentials in it; all are gone afterwards."""
+    made = []
+
+    def make() -> Place:
+        place = Place(local, store, f"e2e-{uuid.uuid4().hex[:8]}")
+        place.kubectl("create", "namespace", place.namespace)
+        literals = [f"--from-literal={name}={value}" for name, value in store.credentials().items()]
+        place.kubectl("create", "secret", "generic", "model-store", *literals)
+        made.append(place)
+        return place
+
+    yield make
+    for place in made:
+        place.kubectl("delete", "namespace", place.namespace, "--wait=false", "--ignore-not-found")
+
+
 @pytest.fixture
-def place(local: Cluster, store: s3.Store) -> Iterator[Place]:
-    """A new namespace with the store's credentials in it; gone afterwards."""
-    place = Place(local, store, f"e2e-{uuid.uuid4().hex[:8]}")
-    place.kubectl("create", "namespace", place.namespace)
-    literals = [f"--from-literal={name}={value}" for name, value in store.credentials().items()]
-    place.kubectl("create", "secret", "generic", "model-store", *literals)
+def place(new_place: Callable[[], Place]) -> Iterator[Place]:
+    """A namespace of the test's own."""
+    place = new_place()
     yield place
-    place.kubectl("delete", "mdep", "--all", "--wait=false")
-    place.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
-    place.kubectl("delete", "namespace", place.namespace, "--wait=false")
+    place.clear()
 
 
 @pytest.fixture(scope="session")
@@ -147,3 +168,29 @@ def digits(place: Place, digits_model: Path) -> Body:
         "batching": {"maxBatchSize": 16, "dynamic": {"maxQueueDelay": "1ms"}},
         "server": {"gpu": {"count": 1}},
     }
+
+
+@pytest.fixture(scope="session")
+def ranker_spec() -> Callable[[Place], Body]:
+    """Return a function that uploads the model of the autoscaling example and gives the example's spec for it."""
+    example = Path(__file__).parents[2] / "examples" / "autoscaling"
+
+    def spec(place: Place) -> Body:
+        found = yaml.safe_load((example / "modeldeployment.yaml").read_text())["spec"]
+        found["model"]["uri"] = place.upload("ranker/1", {"1/model.py": (example / "model.py").read_bytes()})
+        return dict(found)
+
+    return spec
+
+
+@pytest.fixture
+def ranker(place: Place, ranker_spec: Callable[[Place], Body]) -> Body:
+    """The spec of the autoscaling example, its model in this test's own folder."""
+    return ranker_spec(place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that wait for what goes on beside the others at the end of their module."""
+    modules = {module: number for number, module in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (modules[item.path], item.get_closest_marker("last_of_module") is not None))

@@ -1,0 +1,109 @@
+"""The act in which traffic comes and goes, and replicas with it."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.demo.console import DemoFailed, follow_until_ready, run, say
+from devcluster.demo.ground import Ground, delete_leftovers
+from devcluster.load import Load, Stage, steady
+from devcluster.paths import CHECKOUT
+
+EXAMPLE = Path("examples/autoscaling")
+OUTPUT = CHECKOUT / ".demo"
+NAME = "ranker"
+FEATURES = 4
+TARGET_MS = 250.0
+"""The target in the example's manifest."""
+READY_SECONDS_MAX = 240.0
+LOW, HIGH = 10.0, 50.0
+"""Requests per second of each of the two protocols."""
+STAGES = (*steady(30, LOW), Stage(20, HIGH), Stage(80, HIGH), Stage(10, LOW), Stage(130, LOW))
+SETTLED = (95.0, 130.0)
+"""Seconds from the beginning between which the replicas have had time to follow the rise."""
+CLIENTS = 300
+ROW_SECONDS = 5.0
+ROW = "{:>5}  {:>10} {:>9}  {:<9} {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was seen at one time; seconds since the load began, rates per second, latencies in ms (NaN for none)."""
+
+    at_seconds: float
+    answers_per_second: float
+    p50_ms: float
+    p99_ms: float
+    replicas_wanted: int
+    replicas_ready: int
+    why: str
+
+
+def follow_traffic(ground: Ground) -> list[Moment]:
+    """Serve the example, let traffic rise and fall, and print what happens; return what was seen."""
+    delete_leftovers(ground, NAME)
+    ground.upload(EXAMPLE / "model.py", f"models/{NAME}/1/1/model.py")
+    say(run(*ground.kubectl, "apply", "-f", str(EXAMPLE / "modeldeployment.yaml")).strip())
+    follow_until_ready(ground.kubectl, NAME, generation=1, timeout_seconds=READY_SECONDS_MAX)
+    say(f"k6 sends {2 * LOW:g} requests a second, then {2 * HIGH:g}, then {2 * LOW:g} again, over HTTP and gRPC")
+    with ground.service_address(NAME) as host:
+        load = Load(
+            {"http": f"{host}:8000", "grpc": f"{host}:8001"}, NAME, FEATURES, STAGES, OUTPUT / "load", clients=CLIENTS
+        )
+        say(ROW.format("TIME", "ANSWERS/S", "P99", "REPLICAS", "WHY"))
+        with load:
+            moments = list(_watch(ground, load))
+    _check(load, moments)
+    return moments
+
+
+def _watch(ground: Ground, load: Load) -> Iterator[Moment]:
+    """Yield and print what is seen every ROW_SECONDS, until k6 is through."""
+    while load.running and not load.answers().at:
+        time.sleep(0.2)
+    begun = float(load.answers().at[0]) if load.answers().at else time.time()
+    while load.running:
+        # What came in the last second may still be on its way from k6.
+        end = time.time() - 1
+        moment = _moment(ground, load, begun, end)
+        p99 = "-" if math.isnan(moment.p99_ms) else f"{moment.p99_ms:.0f} ms"
+        replicas = f"{moment.replicas_ready}/{moment.replicas_wanted}"
+        rate = f"{moment.answers_per_second:.0f}"
+        say(ROW.format(f"{moment.at_seconds:.0f}s", rate, p99, replicas, moment.why))
+        yield moment
+        time.sleep(ROW_SECONDS)
+
+
+def _moment(ground: Ground, load: Load, begun: float, end: float) -> Moment:
+    status = json.loads(run(*ground.kubectl, "get", "mdep", NAME, "-o", "json"))["status"]
+    scaling = status.get("autoscaling", {})
+    answers = load.answers()
+    start = end - ROW_SECONDS
+    return Moment(
+        at_seconds=end - begun,
+        answers_per_second=len(answers.between(start, end)) / ROW_SECONDS,
+        p50_ms=answers.percentile(50, start, end),
+        p99_ms=answers.percentile(99, start, end),
+        replicas_wanted=int(scaling.get("desiredReplicas", status.get("replicas", 0))),
+        replicas_ready=int(status.get("readyReplicas", 0)),
+        why=f"{scaling.get('reason', '')}: {scaling.get('message', '')}",
+    )
+
+
+def _check(load: Load, moments: list[Moment]) -> None:
+    """End the demo unless nothing was lost, replicas came and went, and the target was kept once they were there."""
+    answers = load.answers()
+    say(f"{len(answers.at)} requests answered, {answers.failed} failed")
+    if answers.failed or answers.unsent:
+        raise DemoFailed(f"{answers.failed} requests failed, {answers.unsent} were not sent:\n{load.problems()}")
+    begun = float(answers.at[0])
+    p99 = answers.percentile(99, begun + SETTLED[0], begun + SETTLED[1])
+    most, last = max(moment.replicas_ready for moment in moments), moments[-1].replicas_wanted
+    say(f"p99 at {2 * HIGH:g} requests a second on {most} replicas: {p99:.0f} ms, target {TARGET_MS:.0f} ms")
+    if not p99 <= TARGET_MS:
+        raise DemoFailed(f"p99 was {p99:.0f} ms though replicas had time to follow, the target is {TARGET_MS:.0f} ms")
+    if not last < most:
+        raise DemoFailed(f"{most} replicas at most, and still {last} after the traffic fell")

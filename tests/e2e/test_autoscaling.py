@@ -1,0 +1,138 @@
+"""Replicas follow real traffic: the SLO holds again soon after a step, nothing is lost, and noise moves nothing."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devcluster.addons import gateway
+from devcluster.load import Load, Stage, steady
+from devcluster.progress import Progress
+from tests.e2e.witness import Witness
+
+FEATURES = 4
+TARGET_MS = 250.0
+LOW, HIGH = 12.0, 48.0
+"""Requests per second of each protocol: one replica carries both at the first, none both at the second."""
+BEFORE_SECONDS, HIGH_SECONDS, AFTER_SECONDS = 60, 120, 200
+SLOW_WINDOW_SECONDS = 60.0
+"""The law's longer window: for so long after traffic falls its rate still shows some of the peak."""
+HOLD_SECONDS = 30.0
+TICKS_SECONDS = 30.0
+"""Replicas go one by one here, each at a tick of its own, which are 5 s apart."""
+NOISY_SECONDS = 1200
+NOISY_RATE = 18.0
+NOISE = 0.15
+GATEWAY_SECONDS = 100
+
+
+def targets(address: str) -> dict[str, str]:
+    return {"http": f"{address}:8000", "grpc": f"{address}:8001"}
+
+
+def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_back(
+    place: Any, ranker: Any, tmp_path: Path
+) -> None:
+    ranker["autoscaling"]["behavior"] = {"scaleDown": {"holdWindow": f"{HOLD_SECONDS:.0f}s"}}
+    place.apply("ranker", ranker)
+    place.wait_ready("ranker")
+    stages = [*steady(BEFORE_SECONDS, LOW), *steady(HIGH_SECONDS, HIGH), *steady(AFTER_SECONDS, LOW)]
+    load = Load(targets(place.address("ranker")), "ranker", FEATURES, stages, tmp_path, clients=300)
+    with Witness(place.cluster, place.namespace, "ranker") as witness, load:
+        started = began(load)
+        time.sleep(started + BEFORE_SECONDS + HIGH_SECONDS - time.time())
+        ready_seconds = witness.ready_seconds()
+        load.wait(AFTER_SECONDS + 60)
+    step, fall = started + BEFORE_SECONDS, started + BEFORE_SECONDS + HIGH_SECONDS
+    answers = load.answers()
+    assert (answers.failed, answers.unsent) == (0, 0), load.problems()
+    assert {moment.replicas for moment in witness.since(started, step)} == {1}
+    assert answers.percentile(99, step, step + 20) > TARGET_MS, "the step was no burden"
+    assert answers.percentile(99, step + ready_seconds + 60, fall) <= TARGET_MS
+    assert max(moment.replicas for moment in witness.since(step, fall)) >= 2
+    announced = {
+        float(hold) for moment in witness.since(fall) for hold in re.findall(r"held for (\d+) s", moment.message)
+    }
+    back = next(at for at, _, replicas in witness.changes(fall) if replicas == 1)
+    assert back - fall <= SLOW_WINDOW_SECONDS + max(announced) + TICKS_SECONDS
+    assert [new - old for _, old, new in witness.changes(fall)] == [-1] * len(witness.changes(fall)), "only down"
+
+
+def began(load: Load) -> float:
+    """Wait until the first answer and return about when k6 sent it, in seconds since the epoch."""
+    while not load.answers().at:
+        assert load.running, load.problems()
+        time.sleep(0.2)
+    return float(load.answers().at[0])
+
+
+def test_latency_at_a_gateway_is_what_the_slo_is_measured_by(place: Any, ranker: Any, tmp_path: Path) -> None:
+    gateway.start(place.cluster, Progress())
+    place.apply("ranker", ranker)
+    place.wait_ready("ranker")
+    address = through_gateway(place, "ranker")
+    with Load({"http": address}, "ranker", FEATURES, steady(GATEWAY_SECONDS, LOW), tmp_path) as load:
+        load.wait(GATEWAY_SECONDS + 60)
+        place.wait("the gateway is the source", lambda: scaling(place).get("p99Source") == "Gateway", 90)
+        shown = float(scaling(place)["p99"].removesuffix("ms"))
+    answers = load.answers()
+    assert (answers.failed, answers.unsent) == (0, 0), load.problems()
+    assert shown == pytest.approx(float(np.percentile(answers.milliseconds, 99)), rel=0.5)
+    assert "(Gateway)" in place.condition("ranker", "SLOMet")["message"]
+
+
+def scaling(place: Any) -> dict[str, Any]:
+    return dict(place.get("mdep", "ranker")["status"].get("autoscaling", {}))
+
+
+def through_gateway(place: Any, name: str) -> str:
+    """Route a gateway of this namespace to the front Service; return its host:port once it answers."""
+    rule = {"backendRefs": [{"name": name, "port": 8000}]}
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    api = "gateway.networking.k8s.io/v1"
+    for kind, spec in (
+        ("Gateway", {"gatewayClassName": gateway.CLASS, "listeners": [listener]}),
+        ("HTTPRoute", {"parentRefs": [{"name": name}], "rules": [rule]}),
+    ):
+        manifest = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        place.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    place.kubectl("wait", f"gateway/{name}", "--for=condition=Programmed", "--timeout=120s")
+    return f"{place.get('gateway', name)['status']['addresses'][0]['value']}:80"
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Noisy load on a ModelDeployment of its own, while other tests run."""
+
+    load: Load
+    witness: Witness
+
+
+@pytest.fixture(scope="module", autouse=True)
+def noisy(new_place: Any, ranker_spec: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Noisy]:
+    """Begin twenty minutes of noise with the first test of this module."""
+    place = new_place()
+    place.apply("ranker", ranker_spec(place))
+    place.wait_ready("ranker")
+    noise = np.random.default_rng(seed=20).normal(1.0, NOISE, NOISY_SECONDS // 5).clip(0.5, 1.5)
+    stages: list[Stage] = [stage for each in noise for stage in steady(5, NOISY_RATE * each)]
+    folder = tmp_path_factory.mktemp("noisy")
+    load = Load(targets(place.address("ranker")), "ranker", FEATURES, stages, folder, clients=50)
+    with Witness(place.cluster, place.namespace, "ranker") as witness, load:
+        yield Noisy(load, witness)
+
+
+@pytest.mark.last_of_module
+def test_twenty_minutes_of_noise_change_the_replicas_once_at_most(noisy: Noisy) -> None:
+    noisy.load.wait(NOISY_SECONDS + 120)
+    answers = noisy.load.answers()
+    assert (answers.failed, answers.unsent) == (0, 0), noisy.load.problems()
+    assert len(answers.at) == pytest.approx(2 * NOISY_RATE * NOISY_SECONDS, rel=0.05)
+    assert len(noisy.witness.changes()) <= 1
+    assert answers.percentile(99, 0, float("inf")) <= TARGET_MS
