@@ -6,8 +6,9 @@ times as fast.
 
 import asyncio
 import itertools
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
@@ -24,6 +25,25 @@ SPEC = {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 8},
 }
 SERVICE_US = 20_000
+BLIND = {"MetricsStale", "MetricsPartial", "SeriesMissing"}
+
+
+Fault = Callable[[str, bytes], tuple[int, bytes]]
+"""From a pod's address and its page to the status and the page that it answers instead."""
+
+
+def every_second(address: str, page: bytes) -> tuple[int, bytes]:
+    return (500 if int(address.rpartition(".")[2]) % 2 else 200), page
+
+
+FAULTS: dict[str, Fault] = {
+    "errors": lambda _address, page: (500, page),
+    "garbage": lambda _address, _page: (200, b"<html>please log in</html>\n"),
+    "not a number": lambda _address, page: (200, re.sub(rb" \d+\n", b" NaN\n", page)),
+    "nothing of the model": lambda _address, page: (200, page.replace(b"demo", b"other")),
+    "cut off": lambda _address, page: (200, page[:-20]),
+    "every second pod": every_second,
+}
 
 
 class Clock:
@@ -32,21 +52,26 @@ class Clock:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._start = utc_now()
+        self.ahead = timedelta()
 
     def __call__(self) -> datetime:
-        return self._start + timedelta(seconds=(time.monotonic() - self._began) * HASTE)
+        return self._start + self.ahead + timedelta(seconds=(time.monotonic() - self._began) * HASTE)
 
 
 class Tritons:
     """The metrics of every pod, as if requests arrived at a certain rate and were spread evenly."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self) -> None:
         self.rate = 0.0
-        self.broken = False
+        self.fault: Fault | None = None
         self.addresses: set[str] = set()
-        self._clock = clock
+        self._clock = Clock()
         self._counted: dict[str, float] = {}
-        self._last = clock()
+        self._last = self._clock()
+
+    def reset(self) -> None:
+        """Begin every counter at zero again, as no container ever should without saying that it started anew."""
+        self._counted.clear()
 
     def advance(self) -> None:
         now = self._clock()
@@ -60,9 +85,10 @@ class Tritons:
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 self.advance()
-                head = "HTTP/1.1 500 Oops" if self.broken else "HTTP/1.1 200 OK"
-                body = self._page(self._counted.get(address, 0.0))
-                writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+                status, body = 200, self._page(self._counted.get(address, 0.0))
+                if self.fault is not None:
+                    status, body = self.fault(address, body)
+                writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -135,8 +161,8 @@ def clock() -> Clock:
     return Clock()
 
 
-async def test_replicas_follow_what_arrives_and_stay_when_nothing_can_be_seen(world, start_operator, clock):
-    tritons = Tritons(clock)
+async def test_replicas_follow_what_arrives_and_none_goes_while_pods_cannot_be_read(world, start_operator, clock):
+    tritons = Tritons()
     start_operator(now=clock, tick_seconds=0.5)
     async with pods_run(world, tritons):
         await world.create("demo", **SPEC)
@@ -153,21 +179,49 @@ async def test_replicas_follow_what_arrives_and_stay_when_nothing_can_be_seen(wo
             return await replicas(world) >= 3
 
         await eventually(grown, "more pods", within=60)
-        tritons.broken = True
+        for name, fault in FAULTS.items():
+            tritons.fault, tritons.rate = fault, 0.0
+            before = await replicas(world)
+            # Longer than what is stale takes to be so, 45 seconds, and than a peak is remembered, 90.
+            for _ in range(30):
+                await asyncio.sleep(0.5)
+                assert await replicas(world) >= before, name
+            assert (await scaling(world))["reason"] in BLIND, name
+            tritons.fault, tritons.rate = None, 200.0
+            await asyncio.sleep(3)
+        tritons.rate = 0.0
+
+        async def shrunk():
+            return await replicas(world) < before
+
+        await eventually(shrunk, "fewer pods, now that it is seen that nothing comes", within=90)
+
+
+async def test_neither_a_clock_that_steps_nor_counters_that_begin_again_take_a_pod_away(world, start_operator, clock):
+    tritons = Tritons()
+    start_operator(now=clock, tick_seconds=0.5)
+    async with pods_run(world, tritons):
+        await world.create("demo", **SPEC)
+        await eventually(lambda: world.is_ready("demo"), "one ready pod")
+        tritons.rate = 200.0
+
+        async def grown():
+            return await replicas(world) >= 3
+
+        await eventually(grown, "more pods", within=60)
         before = await replicas(world)
-        lowest = before
-
-        async def blind():
-            nonlocal lowest
-            lowest = min(lowest, await replicas(world))
-            return (await scaling(world)).get("reason") == "MetricsStale"
-
-        await eventually(blind, "a reason", within=60)
-        assert lowest >= before
+        for step in (timedelta(minutes=5), timedelta(minutes=-5), None):
+            if step is None:
+                tritons.reset()
+            else:
+                clock.ahead += step
+            for _ in range(12):
+                await asyncio.sleep(0.5)
+                assert await replicas(world) >= before, step
 
 
 async def test_a_new_process_goes_on_with_the_replicas_and_the_capacity_of_the_last(world, start_operator, clock):
-    tritons = Tritons(clock)
+    tritons = Tritons()
     first = start_operator(now=clock, tick_seconds=0.5)
     async with pods_run(world, tritons):
         await world.create("demo", **SPEC)

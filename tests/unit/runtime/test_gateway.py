@@ -12,13 +12,13 @@ from tritonfleet.adapters.prometheus import GatewayTraffic, Past, Series
 from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
 from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.histogram import histogram
+from tritonfleet.plan.histogram import Histogram
 from tritonfleet.runtime import gateway
 from tritonfleet.runtime.gateway import Gateway
 
 KEY = Key("shop", "demo")
 POLICY = Policy(latency_target_seconds=0.05)
-LATENCY = histogram({0.05: 9.0, 0.1: 10.0, math.inf: 10.0})
+LATENCY = Histogram((0.05, 0.1, math.inf), (9.0, 10.0, 10.0))
 
 
 class Prometheus:
@@ -75,7 +75,7 @@ async def test_answers_that_failed_fast_do_not_count_as_within_the_target():
 
 
 async def test_a_route_without_requests_or_an_slo_without_a_target_has_no_reading():
-    prometheus = Prometheus({KEY: GatewayTraffic(histogram({0.05: 0, math.inf: 0}), failed=0.0)})
+    prometheus = Prometheus({KEY: GatewayTraffic(Histogram((0.05, math.inf), (0.0, 0.0)), failed=0.0)})
     asker = asker_of(prometheus)
     await asker.ask()
     assert asker.reading(KEY, POLICY) is None

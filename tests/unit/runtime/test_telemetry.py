@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from tritonfleet.adapters.store import Key
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
 from tritonfleet.runtime.logs import JsonFormatter
 from tritonfleet.runtime.telemetry import Telemetry
 
@@ -63,6 +65,27 @@ async def test_the_names_of_controller_runtime_are_used():
         "rest_client_requests_total",
     ):
         assert f"# TYPE {name} " in names
+
+
+async def test_a_verdict_is_shown_by_what_is_known_of_it_and_goes_with_its_modeldeployment():
+    telemetry = Telemetry()
+    attainment = Attainment(False, None, 0.063, "Gateway", 0.97, 20.0, 3600.0, burn_1h=3.0, burn_6h=None)
+    telemetry.scaling.verdicts[KEY] = Verdict(
+        replicas=3, wanted=5, reason=ScaleReason.AT_MAX_REPLICAS, message="", fresh=True, rate=40.0,
+        capacity_per_replica=None, forecast=None, ready_seconds=None, metrics_age_seconds=2.0, attainment=attainment,
+        memory=Memory(),
+    )  # fmt: skip
+    of = {"namespace": "shop", "modeldeployment": "demo"}
+    found = telemetry.registry.get_sample_value
+    assert found("tritonfleet_replicas_desired", of) == 3
+    assert found("tritonfleet_replicas_wanted", of) == 5
+    assert found("tritonfleet_slo_met", of) == 0
+    assert found("tritonfleet_latency_seconds", of | {"source": "Gateway"}) == 0.063
+    assert found("tritonfleet_slo_error_budget_burn", of | {"window": "1h"}) == 3
+    assert found("tritonfleet_slo_error_budget_burn", of | {"window": "6h"}) is None
+    assert found("tritonfleet_replica_capacity_per_second", of) is None
+    del telemetry.scaling.verdicts[KEY]
+    assert "modeldeployment=" not in telemetry.exposition().decode()
 
 
 def test_a_log_line_is_one_json_object_with_its_fields_beside_the_message():
