@@ -63,7 +63,15 @@ def main() -> int:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes equal parts out again: anchors are hard to read, and CRD tools do not expect them."""
+    """Writes equal parts out again: anchors are hard to read, and CRD tools do not expect them.
+
+    What holds several plain values stands on one line; the charts look for `metadata:` on a line of its own.
+    """
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.flow_style = node.flow_style and len(node.value) > 1
+        return node
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
