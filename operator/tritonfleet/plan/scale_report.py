@@ -12,7 +12,7 @@ from typing import Any, Final
 from tritonfleet.api.conditions import Reason, shortened
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, HISTORY_MAX
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
 from tritonfleet.plan.schedules import Limits
 from tritonfleet.plan.world import Event, Manifest
 
@@ -24,7 +24,9 @@ NOTICEABLE: Final = 0.1
 """A number that has moved by less than a tenth is the same to a reader."""
 _NOTICEABLE_SHARE: Final = 0.002
 
-_DECISION: Final = ("desiredReplicas", "minReplicas", "maxReplicas", "reason")
+_DECISION: Final = ("desiredReplicas", "minReplicas", "maxReplicas")
+_CALM: Final = frozenset({ScaleReason.STEADY.value, ScaleReason.HOLDING.value})
+"""At the border between one number of replicas and the next these two come and go; nothing else does with them."""
 _NUMBERS: Final = ("wantedReplicas", "observedRate", "capacityPerReplica", "forecast", "readySeconds")
 
 
@@ -117,12 +119,15 @@ def _worth_writing(
 ) -> bool:
     if any(before.get(name) != document.get(name) for name in _DECISION):
         return True
+    reasons = {before.get("reason"), document.get("reason")}
+    if len(reasons) > 1 and not reasons <= _CALM:
+        return True
     age = abs(now - datetime.fromisoformat(before["at"]))
     if age < REFRESH:
         return False
     if age >= KEEPSAKE and document.get("observedRate") and before.get("memory") != verdict.memory.document():
         return True
-    return _has_moved(before, document) or _slo_condition(status) != slo_state(verdict)
+    return len(reasons) > 1 or _has_moved(before, document) or _slo_condition(status) != slo_state(verdict)
 
 
 def _has_moved(before: Mapping[str, Any], document: Mapping[str, Any]) -> bool:

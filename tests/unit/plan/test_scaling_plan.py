@@ -279,6 +279,20 @@ def test_another_reason_is_written_at_once(world):
     assert world.condition("ScalingActive")[1] == "Holding"
 
 
+def test_a_fleet_at_the_border_of_needing_fewer_is_written_about_once_a_minute(world):
+    world.edit(**SCALED)
+    world.scaling = says(4, ScaleReason.STEADY)
+    world.settle()
+    written = 0
+    for tick in range(60):
+        world.wait(seconds=5)
+        world.scaling = says(4, (ScaleReason.HOLDING, ScaleReason.STEADY)[tick % 2])
+        before = world.status
+        world.settle()
+        written += world.status != before
+    assert 1 <= written <= 5
+
+
 def test_an_idle_fleet_is_not_written_about_for_its_memory(world):
     world.edit(**SCALED)
     idle = says(2, ScaleReason.NO_TRAFFIC, rate=0.0, attainment=replace(MET, met=None, reason=ScaleReason.NO_TRAFFIC))
