@@ -1,35 +1,76 @@
-"""The `tritonfleet` command."""
+"""The `tritonfleet` command, which is also `kubectl tritonfleet`."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from tritonfleet.cli.simulate.options import configure as simulate_options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return its exit status."""
-    parser = argparse.ArgumentParser(prog="tritonfleet", description="Serve models on NVIDIA Triton in Kubernetes.")
-    commands = parser.add_subparsers(required=True)
-    for name, (run, summary) in _COMMANDS.items():
-        commands.add_parser(name, help=summary).set_defaults(run=run)
-    status: int = parser.parse_args(arguments).run()
+class _Parser(argparse.ArgumentParser):
+    """Refuses wrong arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help lists what there is\n")
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "tritonfleet") -> int:
+    """Run one subcommand and return its exit status: 2 if it was called wrongly."""
+    parser = _Parser(prog=program, description="Serve models on NVIDIA Triton in Kubernetes.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (configure, run, summary) in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        configure(command)
+        command.set_defaults(run=run)
+    parsed = parser.parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has seen enough.
+        sys.stdout = None
+        return 0
     return status
+
+
+def plugin() -> int:
+    """Run as `kubectl tritonfleet`."""
+    return main(program="kubectl tritonfleet")
 
 
 # The fetch step starts in every pod and needs no Kubernetes client, so each subcommand imports what it runs, itself.
 
 
-def _fetch() -> int:
+def _fetch(_: argparse.Namespace) -> int:
     from tritonfleet.fetch.main import main as fetch  # noqa: PLC0415
 
     return fetch()
 
 
-def _operator() -> int:
+def _operator(_: argparse.Namespace) -> int:
     from tritonfleet.cli.operate import main as operate  # noqa: PLC0415
 
     return operate()
 
 
-_COMMANDS = {
-    "fetch": (_fetch, "fill a pod's model repository; set up by environment variables"),
-    "operator": (_operator, "run the operator; set up by environment variables"),
+def _simulate(parsed: argparse.Namespace) -> int:
+    from tritonfleet.cli.simulate.command import run  # noqa: PLC0415
+
+    return run(parsed)
+
+
+def _nothing(_: argparse.ArgumentParser) -> None:
+    """Leave a subcommand without arguments: it is set up by environment variables."""
+
+
+_Configure = Callable[[argparse.ArgumentParser], None]
+_Run = Callable[[argparse.Namespace], int]
+
+_COMMANDS: dict[str, tuple[_Configure, _Run, str]] = {
+    "simulate": (simulate_options, _simulate, "replay traffic against a manifest's autoscaling, without a cluster"),
+    "operator": (_nothing, _operator, "run the operator; set up by environment variables"),
+    "fetch": (_nothing, _fetch, "fill a pod's model repository; set up by environment variables"),
 }

@@ -1,0 +1,103 @@
+"""One simulation, from the options to what is printed and drawn."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Final
+
+from tritonfleet.cli.amounts import per_second, spoken
+from tritonfleet.cli.complaint import Complaint, write_bytes
+from tritonfleet.cli.progress import progress
+from tritonfleet.cli.simulate import faults, figure, roster, traffic
+from tritonfleet.cli.simulate.caveats import caveats
+from tritonfleet.cli.simulate.contest import Arena, compete
+from tritonfleet.cli.simulate.fleet import Fleet, assumptions, fleet
+from tritonfleet.cli.simulate.manifest import read_manifest
+from tritonfleet.cli.simulate.outcome import OURS, Entry, Outcome
+from tritonfleet.cli.simulate.page import page
+from tritonfleet.cli.simulate.record import record
+from tritonfleet.cli.simulate.table import report
+from tritonfleet.cli.simulate.traffic import Traffic
+
+FORMS: Final = ("pdf", "png", "svg")
+START_SECONDS: Final = 300.0
+"""Every scaler starts with what the first five minutes need: how it was scaled before is nobody's merit."""
+START_MARGIN: Final = 1.2
+
+
+def simulated(options: argparse.Namespace) -> int:
+    """Simulate, print and draw; raises Complaint for input that must be corrected."""
+    if "list" in {options.trace, *options.faults, *options.scalers}:
+        sys.stdout.write(_lists())
+        return 0
+    form = _form(options.plot)
+    rivals = roster.chosen_rivals(options.scalers)
+    chosen = fleet(read_manifest(options.filename), options.service, options.ready_time)
+    road = traffic.chosen(
+        options.trace,
+        rate=options.rate,
+        duration_seconds=options.duration,
+        seed=options.seed,
+        capacity=(chosen.capacity or chosen.throughput) * chosen.policy.max_replicas,
+    )
+    wrong = tuple(faults.parse_fault(text, road.trace.duration_seconds) for text in options.faults)
+    arena = Arena(_started(chosen, road), road.trace, wrong, options.seed)
+    outcome = _contest(arena, rivals, road, options)
+    if options.plot:
+        write_bytes(options.plot, figure.drawn(outcome, form))
+    if options.html:
+        write_bytes(options.html, page(outcome).encode())
+    sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
+    return 0
+
+
+def _lists() -> str:
+    shown = "\n".join(f"{example:<26}{meaning}" for example, meaning in faults.listing())
+    parts = {"made traffic, and how long it lasts": traffic.listing(), "faults": shown, "scalers": roster.listing()}
+    return "\n\n".join(f"{head}:\n{lines}" for head, lines in parts.items()) + "\n"
+
+
+def _form(plot: str | None) -> str:
+    form = Path(plot or "x.png").suffix.removeprefix(".").lower()
+    if form not in FORMS:
+        raise Complaint(f"--plot: '{plot}' must end in .{', .'.join(FORMS)}")
+    return form
+
+
+def _started(chosen: Fleet, road: Traffic) -> Fleet:
+    first = min(START_SECONDS, road.trace.duration_seconds)
+    rate = len(road.trace.arrivals(0.0, first)) / first
+    needed = ceil(START_MARGIN * rate / (chosen.capacity or chosen.throughput))
+    plant = chosen.plant
+    initial = min(max(needed, plant.min_replicas), plant.max_replicas)
+    return replace(chosen, plant=replace(plant, initial_replicas=initial))
+
+
+def _contest(arena: Arena, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
+    begun = time.monotonic()
+    names = (OURS, *rivals, *([roster.CLAIRVOYANT] if arena.fleet.feasible else []))
+    with progress(f"simulating {spoken(road.trace.duration_seconds)} of {len(names)} scalers") as line:
+        runs = compete(arena, names, jobs=options.jobs, told=line.told)
+    entries = [Entry(name, roster.title(name, arena.fleet), run) for name, run in zip(names, runs, strict=True)]
+    chosen, ours = arena.fleet, runs[0]
+    slo = f"p{chosen.slo.percentile:g} <= {spoken(chosen.slo.latency_seconds)}"
+    return Outcome(
+        headline=f"{chosen.name} on {ours.trace}: {slo}, {chosen.policy.min_replicas} to"
+        f" {chosen.policy.max_replicas} replicas",
+        entries=tuple(entry for entry in entries if entry.key != roster.CLAIRVOYANT),
+        oracle=next((entry for entry in entries if entry.key == roster.CLAIRVOYANT), None),
+        gpus_per_replica=chosen.gpus_per_replica,
+        max_replicas=chosen.policy.max_replicas,
+        assumptions=(*_traffic_said(road, ours.requests), *assumptions(chosen)),
+        warnings=tuple(caveats(chosen, ours)),
+        took_seconds=time.monotonic() - begun,
+    )
+
+
+def _traffic_said(road: Traffic, requests: int) -> tuple[str, ...]:
+    length = road.trace.duration_seconds
+    return (f"{requests:,} requests in {spoken(length)}, {per_second(requests / length)} a second", *road.notes)
