@@ -1,5 +1,8 @@
 """A verdict of the law of scaling, for tests to vary."""
 
+from dataclasses import replace
+from typing import Any
+
 from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
 
@@ -28,3 +31,10 @@ VERDICT = Verdict(
     attainment=MET,
     memory=Memory(),
 )
+SLO = {"latency": {"target": "50ms"}}
+SCALED = {"slo": SLO, "autoscaling": {"minReplicas": 2, "maxReplicas": 10}}
+
+
+def says(replicas: int, reason: ScaleReason = ScaleReason.DEMAND, **changes: Any) -> Verdict:
+    """Return a verdict for so many replicas."""
+    return replace(VERDICT, replicas=replicas, wanted=replicas, reason=reason, **changes)

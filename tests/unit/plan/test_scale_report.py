@@ -1,0 +1,174 @@
+"""What the status says of scaling, and how seldom it is written."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.plan.verdicts import MET, SCALED, SLO, VERDICT, says
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.verdict import ScaleReason
+
+
+def test_the_verdict_is_carried_out_and_told_in_full(world):
+    world.edit(**SCALED)
+    world.settle()
+    world.scaling = says(2)
+    world.settle()
+    world.wait(minutes=2)
+    world.scaling = VERDICT
+    world.settle()
+    assert world.replicas() == [4]
+    told = {name: value for name, value in world.status["autoscaling"].items() if name not in ("memory", "history")}
+    assert told == {
+        "at": "2026-01-01T12:02:00Z",
+        "desiredReplicas": 4,
+        "wantedReplicas": 4,
+        "minReplicas": 2,
+        "maxReplicas": 10,
+        "observedRate": 118.0,
+        "capacityPerReplica": 32.4,
+        "p99": "41.2ms",
+        "p99Source": "Triton",
+        "sloAttainment": 0.9953,
+        "readySeconds": 62.0,
+        "metricsAge": "4s",
+        "reason": "Demand",
+        "message": VERDICT.message,
+        "lastScaleTime": "2026-01-01T12:02:00Z",
+    }
+    assert world.status["autoscaling"]["memory"] == Memory().document()
+    assert world.status["autoscaling"]["history"] == [
+        {"at": "2026-01-01T12:02:00Z", "from": 2, "to": 4, "reason": "Demand", "message": VERDICT.message}
+    ]
+    assert world.events[-1] == f"Normal ScaledUp: from 2 to 4 (Demand): {VERDICT.message}"
+    assert world.condition("ScalingActive") == ("True", "Demand", VERDICT.message)
+    assert world.condition("SLOMet") == (
+        "True",
+        "Met",
+        "p99 41.2ms, target 50ms (Triton); 99.53 % of the requests within the target over 300 s",
+    )
+
+
+@pytest.mark.parametrize("percentile", [50, 90, 95, 99, 99.9])
+def test_the_latency_is_told_under_the_name_of_its_percentile(world, percentile):
+    world.edit(slo={"latency": {"percentile": percentile, "target": "50ms"}}, autoscaling={"maxReplicas": 10})
+    world.scaling = VERDICT
+    world.settle()
+    field = f"p{percentile}".replace(".", "")
+    assert world.status["autoscaling"][field] == "41.2ms"
+    assert world.condition("SLOMet")[2].startswith(f"p{percentile} 41.2ms, target 50ms (Triton)")
+
+
+def test_what_is_told_goes_with_the_slo(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    world.spec = {"model": world.spec["model"], "replicas": 4}
+    world.generation += 1
+    world.settle()
+    assert "autoscaling" not in world.status
+
+
+@pytest.mark.parametrize("reason", [ScaleReason.METRICS_STALE, ScaleReason.SERIES_MISSING])
+def test_a_blind_autoscaler_is_not_active_and_the_slo_unknown(world, reason):
+    blind = replace(MET, met=None, reason=reason, percentile_seconds=None, within=None)
+    world.edit(**SCALED)
+    world.scaling = says(4, reason, fresh=False, message="no pod has answered for 61 s", attainment=blind)
+    world.settle()
+    assert world.condition("ScalingActive") == ("False", reason, "no pod has answered for 61 s")
+    assert world.condition("SLOMet") == ("Unknown", reason, "no pod has answered for 61 s")
+
+
+def test_an_slo_that_no_replica_can_keep_is_called_infeasible(world):
+    world.edit(**SCALED)
+    slow = replace(MET, met=False, reason=ScaleReason.SLO_INFEASIBLE, percentile_seconds=0.0731, within=0.2)
+    world.scaling = says(4, ScaleReason.SLO_INFEASIBLE, attainment=slow)
+    world.settle()
+    status, reason, message = world.condition("SLOMet")
+    assert (status, reason) == ("False", "SLOInfeasible")
+    assert message.startswith("p99 73.1ms, target 50ms (Triton)")
+    assert message.endswith("make the model faster or the target longer")
+
+
+def test_a_steady_fleet_is_not_written_about(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    before = world.status
+    for second in range(60):
+        world.wait(seconds=5)
+        world.scaling = replace(VERDICT, rate=118 + second % 8, message=f"{second}", metrics_age_seconds=float(second))
+        assert world.plan().status == before or world.now.minute == 5
+
+
+def test_numbers_that_move_are_written_once_a_minute(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    written = []
+    for tick in range(60):
+        world.wait(seconds=5)
+        world.scaling = replace(VERDICT, rate=100.0 + 30 * tick)
+        before = world.status
+        world.settle()
+        written += [tick] if world.status != before else []
+    assert 4 <= len(written) <= 5
+
+
+def test_another_reason_is_written_at_once(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    world.wait(seconds=5)
+    world.scaling = says(4, ScaleReason.HOLDING)
+    world.settle()
+    assert world.condition("ScalingActive")[1] == "Holding"
+
+
+def test_a_fleet_at_the_border_of_needing_fewer_is_written_about_once_a_minute(world):
+    world.edit(**SCALED)
+    world.scaling = says(4, ScaleReason.STEADY)
+    world.settle()
+    written = 0
+    for tick in range(60):
+        world.wait(seconds=5)
+        world.scaling = says(4, (ScaleReason.HOLDING, ScaleReason.STEADY)[tick % 2])
+        before = world.status
+        world.settle()
+        written += world.status != before
+    assert 1 <= written <= 5
+
+
+def test_an_idle_fleet_is_not_written_about_for_its_memory(world):
+    world.edit(**SCALED)
+    idle = says(2, ScaleReason.NO_TRAFFIC, rate=0.0, attainment=replace(MET, met=None, reason=ScaleReason.NO_TRAFFIC))
+    world.scaling = idle
+    world.settle()
+    before = world.status
+    for minutes in range(30):
+        world.wait(minutes=1)
+        world.scaling = replace(idle, memory=Memory(at_seconds=60.0 * minutes))
+        assert world.plan().status == before
+
+
+def test_the_memory_of_a_busy_fleet_is_kept_every_five_minutes(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    saved = []
+    for minute in range(1, 16):
+        world.wait(minutes=1)
+        world.scaling = replace(VERDICT, memory=Memory(at_seconds=float(minute)))
+        world.settle()
+        saved.append(world.status["autoscaling"]["memory"]["at"])
+    assert sorted(set(filter(None, saved))) == [5.0, 10.0, 15.0]
+
+
+def test_the_history_holds_the_ten_newest_changes(world):
+    world.edit(slo=SLO, autoscaling={"maxReplicas": 100})
+    for count in range(1, 15):
+        world.scaling = says(count)
+        world.settle()
+        world.wait(minutes=1)
+    history = world.status["autoscaling"]["history"]
+    assert [(entry["from"], entry["to"]) for entry in history] == [(n - 1, n) for n in range(14, 4, -1)]
