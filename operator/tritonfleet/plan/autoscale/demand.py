@@ -2,25 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+from tritonfleet.plan.autoscale.growth import Growth
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.signals import Reading
 from tritonfleet.plan.autoscale.verdict import ScaleReason
 
-STEP_SECONDS = 10.0
-"""How finely the past is kept."""
-RATE_STEPS = 3
-"""Steps that make one rate: lambda_30."""
-EDGE = 1.05
-BINS = 48
-"""Growth is counted in bins of 5 percent, 1 to 10 times."""
-MEMORY_SECONDS = 12 * 3600.0
-"""What is seen counts less and less over this time (research 5.2)."""
-MARGIN_QUANTILE = 0.95
-"""q: the share of horizons whose growth the base demand covers (research 5.5, balanced)."""
-GROWTH_MAX = 2.5
-"""m_max (research 5.5, strict)."""
 BURST_OVERSHOOT = 1.15
 """o (research 5.5)."""
 BURST_SIGMAS = 3.0
@@ -28,60 +15,6 @@ BURST_RATIO = 1.15
 """A burst is more than chance and more than a ripple."""
 DRAIN_SECONDS = 20.0
 """T_drain: how soon a backlog should be gone (research 5.5)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """How far the rate rose within one horizon, over and over: a histogram of max(rate ahead) / rate."""
-
-    bins: tuple[float, ...] = (0.0,) * BINS
-    recent: tuple[float, ...] = ()
-    """Mean rates of the last steps, oldest first."""
-    seconds: float = 0.0
-    requests: float = 0.0
-    """What the step that is being filled holds so far."""
-
-    def quantile(self, share: float) -> float:
-        """Return the growth that was not exceeded this share of the time, 1 when nothing is known."""
-        left = share * sum(self.bins)
-        if left <= 0:
-            return 1.0
-        for index, weight in enumerate(self.bins):
-            left -= weight
-            if left <= 0:
-                return min(GROWTH_MAX, EDGE**index)
-        return GROWTH_MAX
-
-    def document(self) -> dict[str, Any]:
-        """Return it for the status."""
-        last = max((index for index, weight in enumerate(self.bins) if weight > 0), default=-1)
-        return {"bins": [round(weight, 2) for weight in self.bins[: last + 1]]}
-
-    @classmethod
-    def restore(cls, document: Any) -> "Growth":
-        """Read it back; ValueError, TypeError or KeyError if it is none."""
-        bins = tuple(map(float, document["bins"]))
-        if len(bins) > BINS or not all(0 <= weight < math.inf for weight in bins):
-            raise ValueError("not a histogram")
-        return cls(bins + (0.0,) * (BINS - len(bins)))
-
-
-def observe(growth: Growth, rate: float, seconds: float, horizon: float) -> Growth:
-    """Add what came in over the last `seconds`; each full step makes the one that is a horizon old count."""
-    filled, requests = growth.seconds + seconds, growth.requests + rate * seconds
-    if filled < STEP_SECONDS:
-        return Growth(growth.bins, growth.recent, filled, requests)
-    ahead = max(1, round(horizon / STEP_SECONDS))
-    recent = (*growth.recent, requests / filled)[-(ahead + RATE_STEPS) :]
-    bins = growth.bins
-    if len(recent) == ahead + RATE_STEPS:
-        base = sum(recent[:RATE_STEPS]) / RATE_STEPS
-        peak = max(sum(recent[i : i + RATE_STEPS]) for i in range(1, ahead + 1)) / RATE_STEPS
-        if base > 0:
-            index = min(BINS - 1, max(0, math.ceil(math.log(max(1.0, peak / base)) / math.log(EDGE) - 1e-9)))
-            kept = math.exp(-STEP_SECONDS / MEMORY_SECONDS)
-            bins = tuple(weight * kept + (i == index) for i, weight in enumerate(bins))
-    return Growth(bins, recent, 0.0, 0.0)
 
 
 def burst(fast: float, slow: float) -> float:
@@ -127,12 +60,12 @@ class Demand:
         return max(parts, key=parts.__getitem__)
 
 
-def demand_of(policy: Policy, growth: Growth, reading: Reading) -> Demand:
+def demand_of(policy: Policy, growth: Growth, quantile: float, reading: Reading) -> Demand:
     """Return what to be ready for; nothing when nothing is seen."""
-    if reading.fast is None or reading.slow is None:
+    if reading.fast is None or reading.slow is None or reading.middle is None:
         return Demand(throughput=policy.throughput)
     return Demand(
-        base=reading.slow * growth.quantile(MARGIN_QUANTILE),
+        base=reading.middle * growth.quantile(quantile, reading.middle),
         burst=burst(reading.fast, reading.slow),
         backlog=backlog(reading.pending, policy.max_batch_size, reading.ready),
         throughput=policy.throughput,

@@ -61,7 +61,7 @@ def _at_max(choice: Choice, facts: Facts) -> str:
 
 
 def _waiting(choice: Choice, facts: Facts) -> str:
-    hold = facts.memory.hold.seconds(facts.policy.hold_seconds, facts.memory.clock)
+    hold = facts.policy.hold_seconds
     return f"{_demand(facts)} needs {choice.wanted} of {choice.replicas} replicas; a peak is held for {hold:.0f} s"
 
 

@@ -1,14 +1,14 @@
-"""How long a peak is remembered: traffic that burst lately will burst again."""
+"""How long a peak is remembered: a large fall is believed soon, a small one may be noise."""
 
 from dataclasses import dataclass
 from typing import Any
 
-BURSTINESS = 0.5
-BURSTS_MAX = 5
-"""W = W0 (1 + g min(5, bursts in the last hour)) (research 5.2)."""
 HOUR_SECONDS = 3600.0
-ONE_BURST_SECONDS = 60.0
-"""Onsets closer together are one burst."""
+"""Peaks are kept for the longest use of them: the recent high when nothing is seen."""
+RIPPLE = 0.1
+"""A fall of one replica, or of a tenth, is a ripple."""
+RIPPLE_HOLDS = 4.0
+"""Ripples wait for so many holds: six minutes, the tempo of a day's slope rather than of noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,37 +17,31 @@ class Hold:
 
     peaks: tuple[tuple[float, int], ...] = ()
     """(clock, replicas wanted), each lower than the ones before: the newest may yet become the highest."""
-    bursts: tuple[float, ...] = ()
-    """When bursts began, within the last hour."""
 
-    def seconds(self, shortest: float, clock: float) -> float:
-        """Return W."""
-        lately = sum(clock - began <= HOUR_SECONDS for began in self.bursts)
-        return shortest * (1 + BURSTINESS * min(BURSTS_MAX, lately))
-
-    def document(self, clock: float) -> dict[str, Any]:
+    def document(self, clock: float) -> list[list[int]]:
         """Return it for the status, as ages in seconds."""
-        return {
-            "peaks": [[round(clock - at), wanted] for at, wanted in self.peaks[:20]],
-            "bursts": [round(clock - at) for at in self.bursts[-BURSTS_MAX:]],
-        }
+        return [[round(clock - at), wanted] for at, wanted in self.peaks[:30]]
 
     @classmethod
     def restore(cls, document: Any, clock: float) -> "Hold":
-        """Read it back; ValueError, TypeError or KeyError if it is none."""
-        peaks = tuple((clock - float(age), int(wanted)) for age, wanted in document["peaks"])
-        return cls(peaks, tuple(clock - float(age) for age in document["bursts"]))
+        """Read it back; ValueError or TypeError if it is none."""
+        return cls(tuple((clock - float(age), int(wanted)) for age, wanted in document))
 
 
-def remember(hold: Hold, wanted: int, clock: float, *, burst: bool) -> Hold:
+def remember(hold: Hold, wanted: int, clock: float) -> Hold:
     """Return the hold after one more decision."""
     peaks = tuple(peak for peak in hold.peaks if peak[1] > wanted and clock - peak[0] < HOUR_SECONDS)
-    bursts = hold.bursts
-    if burst and not (bursts and clock - bursts[-1] < ONE_BURST_SECONDS):
-        bursts = (*(began for began in bursts if clock - began <= HOUR_SECONDS), clock)[-2 * BURSTS_MAX :]
-    return Hold((*peaks, (clock, wanted)), bursts)
+    return Hold((*peaks, (clock, wanted)))
 
 
 def highest(hold: Hold, since: float) -> int:
     """Return the highest number that was wanted since a moment of the law's clock."""
     return next((wanted for at, wanted in hold.peaks if at >= since), 0)
+
+
+def remembered_peak(hold: Hold, hold_seconds: float, clock: float, replicas: int) -> int:
+    """Return what the hold keeps up: the highest of the last W0 seconds, of several times that for a mere ripple."""
+    peak = highest(hold, clock - hold_seconds)
+    if replicas - peak <= max(1, int(RIPPLE * replicas)):
+        return highest(hold, clock - RIPPLE_HOLDS * hold_seconds)
+    return peak

@@ -6,11 +6,13 @@ from dataclasses import replace
 from tritonfleet.plan.autoscale import explanation
 from tritonfleet.plan.autoscale.attainment import judge, report
 from tritonfleet.plan.autoscale.capacity import capacity_of, learn_all
-from tritonfleet.plan.autoscale.demand import demand_of, observe
+from tritonfleet.plan.autoscale.demand import demand_of
 from tritonfleet.plan.autoscale.facts import Choice, Facts
-from tritonfleet.plan.autoscale.hold import highest, remember
+from tritonfleet.plan.autoscale.growth import observe
+from tritonfleet.plan.autoscale.hold import highest, remember, remembered_peak
 from tritonfleet.plan.autoscale.ledger import enter
 from tritonfleet.plan.autoscale.limits import Limited, bound, step
+from tritonfleet.plan.autoscale.margin import settle
 from tritonfleet.plan.autoscale.memory import UP_ONLY_SECONDS, Memory
 from tritonfleet.plan.autoscale.observation import Observation
 from tritonfleet.plan.autoscale.policy import Policy
@@ -37,8 +39,11 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
         growth = observe(growth, reading.now, seconds, readiness.horizon_seconds)
     judgment = judge(policy, observation.latency, reading, capacity, now, seconds)
     ledger = enter(memory.ledger, judgment.requests, judgment.misses, memory.clock)
-    memory = replace(memory, signals=signals, fits=fits, readiness=readiness, growth=growth, ledger=ledger)
-    demand = demand_of(policy, growth, reading)
+    margin = settle(memory.margin, judgment.requests, judgment.misses, 1 - policy.percentile / 100, growth.usual)
+    memory = replace(
+        memory, signals=signals, fits=fits, readiness=readiness, growth=growth, margin=margin, ledger=ledger
+    )
+    demand = demand_of(policy, growth, margin.quantile, reading)
     late = readiness.late(observation.pods, now)
     facts = Facts(policy, observation, memory, reading, capacity, demand, late)
     choice, memory = _choose(facts)
@@ -78,7 +83,7 @@ def _choose(facts: Facts) -> tuple[Choice, Memory]:
     if facts.capacity is None or facts.capacity.rate <= 0:
         return _learning(facts), memory
     wanted = math.ceil(facts.demand.total / facts.capacity.rate - 1e-9)
-    hold = remember(memory.hold, wanted, memory.clock, burst=facts.demand.burst > 0)
+    hold = remember(memory.hold, wanted, memory.clock)
     memory = replace(memory, hold=hold)
     facts = replace(facts, memory=memory)
     limited = bound(facts.policy, wanted, facts.observation.replicas, facts.observation.schedulable)
@@ -138,7 +143,7 @@ def _down(facts: Facts, wanted: int) -> Choice:
     memory, policy, replicas = facts.memory, facts.policy, facts.observation.replicas
     if (reason := _forbidden(facts)) is not None:
         return Choice(_keep(facts).replicas, wanted, reason)
-    remembered = highest(memory.hold, memory.clock - memory.hold.seconds(policy.hold_seconds, memory.clock))
+    remembered = remembered_peak(memory.hold, policy.hold_seconds, memory.clock, replicas)
     assert facts.capacity is not None  # noqa: S101 - _choose() went elsewhere otherwise
     needed = math.ceil(facts.demand.seen / facts.capacity.spare_rate - 1e-9)
     limited = bound(policy, max(remembered, min(needed, replicas)), replicas, facts.observation.schedulable)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tritonfleet.plan.autoscale.demand import Growth
 from tritonfleet.plan.autoscale.fit import Fit
+from tritonfleet.plan.autoscale.growth import Growth
 from tritonfleet.plan.autoscale.hold import Hold
 from tritonfleet.plan.autoscale.ledger import Ledger
+from tritonfleet.plan.autoscale.margin import Margin
 from tritonfleet.plan.autoscale.readiness import Readiness
 from tritonfleet.plan.autoscale.signals import FAST_SECONDS, Signals, Tick
 
@@ -36,6 +37,7 @@ class Memory:
     """By revision, oldest first."""
     readiness: Readiness = field(default_factory=Readiness)
     growth: Growth = field(default_factory=Growth)
+    margin: Margin = field(default_factory=Margin)
     hold: Hold = field(default_factory=Hold)
     ledger: Ledger = field(default_factory=Ledger)
 
@@ -52,6 +54,7 @@ class Memory:
             "fits": {revision: fit.document() for revision, fit in self.fits.items()},
             "ready": self.readiness.document(),
             "growth": self.growth.document(),
+            "margin": round(self.margin.logit, 3),
             "hold": self.hold.document(self.clock),
             "ledger": self.ledger.document(self.clock),
         }
@@ -83,7 +86,8 @@ class Memory:
             signals=Signals(ticks=ticks if recent else (), seen_clock=clock),
             fits={str(revision): Fit.restore(fit) for revision, fit in document["fits"].items()},
             readiness=Readiness.restore(document["ready"]),
-            growth=Growth.restore(document["growth"]),
+            growth=Growth.restore(document["growth"], recent=recent),
+            margin=Margin.restore(document["margin"]),
             hold=Hold.restore(document["hold"], written),
             ledger=Ledger.restore(document["ledger"], written),
         )

@@ -9,6 +9,8 @@ from tritonfleet.plan.autoscale.scrapes import FUTURE_SECONDS, Track, Work, foll
 
 FAST_SECONDS = 10.0
 """Window f of the law: two scrapes."""
+MIDDLE_SECONDS = 30.0
+"""lambda_30 of the law."""
 SLOW_SECONDS = 60.0
 """Window s of the law."""
 FRESH_SECONDS = 20.0
@@ -60,6 +62,8 @@ class Reading:
     """Between the last two scrapes; None when unknown."""
     fast: float | None
     """Over 10 s."""
+    middle: float | None
+    """Over 30 s."""
     slow: float | None
     """Over 60 s."""
     pending: float
@@ -145,7 +149,7 @@ def _conclude(
     if not fresh:
         after = Signals(tracks, signals.ticks, signals.seen_clock)
         blind = clock - signals.seen_clock
-        return after, Reading(survey.ready, 0, 0, survey.silent, blind, None, None, None, None, 0.0, works)
+        return after, Reading(survey.ready, 0, 0, survey.silent, blind, None, None, None, None, None, 0.0, works)
     # Pods that are not heard of are taken to be like the others.
     scale = survey.ready / fresh
     rate = scale * max(0.0, sum(track.rate or 0.0 for track in survey.heard))
@@ -162,6 +166,7 @@ def _conclude(
         age_seconds=survey.oldest,
         now=rate,
         fast=mean_rate(ticks, clock - FAST_SECONDS),
+        middle=mean_rate(ticks, clock - MIDDLE_SECONDS),
         slow=mean_rate(ticks, clock - SLOW_SECONDS),
         pending=scale * sum(track.counters.pending for track in survey.heard),
         work=works,
