@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import aiohttp
@@ -171,8 +172,7 @@ class PodScraper:
     async def _page(self, target: Target) -> bytes:
         if self._session is None:
             self._session = _session()
-        url = URL.build(scheme="http", host=target.address, port=self._port, path="/metrics")
-        async with self._session.get(url, allow_redirects=False) as response:
+        async with self._session.get(_url(target.address, self._port), allow_redirects=False) as response:
             if response.status != 200:
                 raise Unreadable("Status", f"answered with status {response.status}")
             page = bytearray()
@@ -181,6 +181,11 @@ class PodScraper:
                 if len(page) > LARGEST_PAGE_BYTES:
                     raise Unreadable("TooLarge", f"more than {LARGEST_PAGE_BYTES} bytes")
             return bytes(page)
+
+
+@lru_cache(maxsize=16384)
+def _url(address: str, port: int) -> URL:
+    return URL.build(scheme="http", host=address, port=port, path="/metrics")
 
 
 def _session() -> aiohttp.ClientSession:

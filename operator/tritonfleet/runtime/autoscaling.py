@@ -23,7 +23,7 @@ from tritonfleet.runtime.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.6
+PATIENCE = 0.7
 """Of the interval between ticks that pods are waited for; what is missing then is decided without."""
 LOOK_SECONDS = 1.0
 """Counting free GPUs takes long in a big cluster; whose objects have not been read by then is decided on as before."""
