@@ -17,6 +17,7 @@ from devcluster import cluster as local_cluster
 from devcluster import release
 from devcluster.addons import prometheus, s3
 from devcluster.cluster import Cluster
+from devcluster.commands import run
 from devcluster.progress import Progress
 
 Body = dict[str, Any]
@@ -116,6 +117,24 @@ def local() -> Cluster:
     prometheus.start(cluster, Progress())
     release.install(cluster, prometheus_url=prometheus.address(cluster))
     return cluster
+
+
+@pytest.fixture(scope="module")
+def operator_at_rest(local: Cluster) -> Iterator[None]:
+    """Let the operator of all namespaces rest meanwhile, so that what is done is done by the one under test."""
+
+    def kubectl(*words: str) -> str:
+        return run(local.kubectl, *words, env=local.environment()).stdout
+
+    listing = kubectl("get", "deployments", "-A", "-l", "app.kubernetes.io/name=tritonfleet", "-o", "json")
+    places = [(each["metadata"]["namespace"], each["metadata"]["name"]) for each in json.loads(listing)["items"]]
+    for namespace, name in places:
+        kubectl("-n", namespace, "scale", f"deployment/{name}", "--replicas=0")
+        kubectl("-n", namespace, "wait", "pods", "--for=delete", "-l", "app.kubernetes.io/component=operator")
+    yield
+    for namespace, name in places:
+        kubectl("-n", namespace, "scale", f"deployment/{name}", "--replicas=1")
+        kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=60s")
 
 
 @pytest.fixture(scope="session")

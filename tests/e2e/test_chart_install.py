@@ -84,18 +84,8 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def environment(local):
-    """Let the operator of all namespaces rest meanwhile, so that what is done is done by the one under test."""
-    release = Release("default", local.environment())
-    everywhere = release.get("deployments", "--all-namespaces", "--selector", "app.kubernetes.io/name=tritonfleet")
-    places = [(each["metadata"]["namespace"], each["metadata"]["name"]) for each in everywhere["items"]]
-    for namespace, name in places:
-        release.run("kubectl", "--namespace", namespace, "scale", f"deployment/{name}", "--replicas=0")
-        release.run("kubectl", "--namespace", namespace, "wait", "pods", "--for=delete", "--selector", OPERATOR)
-    yield local.environment()
-    for namespace, name in places:
-        release.run("kubectl", "--namespace", namespace, "scale", f"deployment/{name}", "--replicas=1")
-        release.run("kubectl", "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=60s")
+def environment(local, operator_at_rest):
+    return local.environment()
 
 
 @pytest.fixture(scope="module")
