@@ -15,9 +15,9 @@ from tritonfleet.sim.scaler import Scaler
 
 Make = Callable[[Setting, float], Scaler]
 
-LOADS: Final = (1.1, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+LOADS: Final = (1.1, 1.0, 0.9, 0.8, 0.7, 0.5)
 """Targets in requests per second, as shares of a replica's capacity by the model."""
-SOME_LOADS: Final = (1.0, 0.9, 0.8, 0.65, 0.5)
+SOME_LOADS: Final = (1.0, 0.9, 0.8, 0.65)
 QUICK: Final = Behavior(down=Rules((Percent(100, 15.0),), stabilization_seconds=60.0))
 """Behaviour of those who tuned more than the target: replicas go after a minute."""
 WINDOW_SECONDS: Final = 60.0
@@ -76,19 +76,12 @@ def _ours_restarted(setting: Setting, seconds: float) -> Scaler:
     return Tritonfleet(setting.policy(), restart_every_seconds=seconds)
 
 
-def _hpa(name: str, metric: PodsMetric | ExternalMetric, setting: Setting, behavior: Behavior | None = None) -> Scaler:
-    return HorizontalPodAutoscaler(
-        name, [metric], min_replicas=1, max_replicas=setting.max_replicas, behavior=behavior or Behavior()
-    )
+def _hpa(name: str, metric: PodsMetric | ExternalMetric, setting: Setting) -> Scaler:
+    return HorizontalPodAutoscaler(name, [metric], min_replicas=1, max_replicas=setting.max_replicas)
 
 
 def _hpa_arrivals(setting: Setting, load: float) -> Scaler:
     return _hpa("hpa-arrivals", PodsMetric("arrivals", load * setting.capacity, WINDOW_SECONDS), setting)
-
-
-def _hpa_arrivals_quick(setting: Setting, load: float) -> Scaler:
-    metric = PodsMetric("arrivals", load * setting.capacity, QUICK_WINDOW_SECONDS)
-    return _hpa("hpa-arrivals-quick", metric, setting, QUICK)
 
 
 def _hpa_success(setting: Setting, load: float) -> Scaler:
@@ -148,20 +141,19 @@ def _dynamo(setting: Setting, load: float) -> Scaler:
     return Planner("dynamo", profile)
 
 
-CONCURRENCIES: Final = (14.0, 11.0, 9.0, 7.5, 6.0, 5.0, 4.0, 3.0)
+CONCURRENCIES: Final = (14.0, 11.0, 9.0, 7.5, 5.0, 3.0)
 """Requests in flight per pod; a replica at its capacity holds about fifteen."""
 
 FAMILIES: Final = (
     Family("ours", _ours, (0.0,), "the SLO and nothing else", 0.0),
     Family("ours-restarted", _ours_restarted, (300.0,), "ours, its operator restarted every 5 minutes", 300.0),
     Family("hpa-arrivals", _hpa_arrivals, LOADS, "HPA, Pods metric, arrivals per second", 0.7),
-    Family("hpa-arrivals-quick", _hpa_arrivals_quick, SOME_LOADS, "the same over 30 s, down after 60 s", 0.65),
     Family("keda", _keda, LOADS, "KEDA, Prometheus trigger, arrivals per second", 0.7),
     Family("keda-quick", _keda_quick, SOME_LOADS, "the same over 30 s, down after 60 s", 0.65),
     Family("kpa", _kpa, CONCURRENCIES, "Knative KPA, requests in flight per pod", 7.5),
-    Family("kpa-delay", _kpa_delay, (11.0, 7.5, 5.0, 3.0), "the same, scale-down-delay 5 min", 7.5),
-    Family("hpa-success", _hpa_success, (0.9, 0.7, 0.5), "HPA, successes per second", 0.7),
+    Family("kpa-delay", _kpa_delay, (11.0, 7.5, 5.0), "the same, scale-down-delay 5 min", 7.5),
+    Family("hpa-success", _hpa_success, (0.9, 0.7), "HPA, successes per second", 0.7),
     Family("hpa-latency", _hpa_latency, (0.9, 0.75, 0.6), "HPA, p99 as a share of the SLO", 0.75),
     Family("hpa-utilization", _hpa_utilization, (0.8,), "HPA, GPU utilization", 0.8),
-    Family("dynamo", _dynamo, (0.9, 0.75, 0.55), "Dynamo-like planner, 180 s and +-1", 0.75),
+    Family("dynamo", _dynamo, (0.9, 0.75), "Dynamo-like planner, 180 s and +-1", 0.75),
 )

@@ -56,7 +56,7 @@ def jobs(scenes: Iterable[Scene], contenders: Sequence[Contender], seeds: int) -
         for scene in scenes
         for seed in range(seeds)
         for job in (
-            Job(scene, seed),
+            *([Job(scene, seed)] if scene.swept else []),
             *(
                 Job(scene, seed, contender.family.name, contender.knob)
                 for contender in contenders

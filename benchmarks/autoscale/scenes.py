@@ -15,12 +15,14 @@ from tritonfleet.sim.faults import Blackout, CounterReset, Fault, PodLoss, Slowe
 from tritonfleet.sim.workloads import NAMES, workload
 
 HOUR = 3600.0
-HOURS: Mapping[str, float] = {"daily": 12.0, "bursty": 6.0, "weekly": 3.5}
-"""Days and weeks are pressed into these: steeper than real ones."""
-HOURS_OTHERWISE = 1.0
-FAULT_HOURS = 4.0
+HOURS: Mapping[str, float] = {"daily": 4.0, "bursty": 4.0}
+"""Days are pressed into these: six times as steep as real ones."""
+HOURS_OTHERWISE = 0.75
+TOO_LONG = "weekly"
+"""Pressed into hours, a week is no longer one."""
+FAULT_HOURS = 2.0
 FAST_HOURS = 0.5
-MAIN = ("ours", "ours-restarted", "hpa-arrivals", "keda", "kpa", "kpa-delay")
+MAIN = ("ours", "ours-restarted", "keda", "kpa")
 """Who plays where there are very many requests."""
 BLACKOUT_SECONDS = 1200.0
 FAULTED = "daily"
@@ -90,12 +92,9 @@ def scenes(directory: Path | None, hours: float = 0.0) -> list[Scene]:
     """Return every scene: recorded traces, generated ones, faults, and some of them with the faster model."""
     recorded = {} if directory is None else recordings(directory)
     found = [Scene(name, "slow", name, file) for name, file in recorded.items()]
-    found += [Scene(name, "slow", name, hours=hours, families=MAIN if name == FAULTED else ()) for name in NAMES]
+    found += [Scene(name, "slow", name, hours=hours) for name in NAMES if name != TOO_LONG]
     found += [Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours or FAULT_HOURS) for fault in FAULTS]
-    found += [
-        Scene(f"{name}, fast model", "fast", name, hours=hours or FAST_HOURS, families=MAIN)
-        for name in (FAULTED, BURSTY)
-    ]
+    found.append(Scene("spikes, fast model", "fast", "spikes", hours=hours or FAST_HOURS, families=MAIN))
     return found
 
 

@@ -14,7 +14,7 @@ from benchmarks.report import Bar, Row, Table
 NOTES = (Path(__file__).parent / "notes.md").read_text()
 HPA = ("hpa-arrivals", "hpa-success", "hpa-latency", "hpa-utilization")
 KEDA = ("keda",)
-TUNED = ("hpa-arrivals", "hpa-arrivals-quick", "keda", "keda-quick")
+TUNED = (*HPA, *KEDA, "keda-quick")
 KPA = ("kpa", "kpa-delay")
 DYNAMO = ("dynamo",)
 RIVALS = {"HPA": HPA, "KEDA": KEDA, "HPA/KEDA, all tuned": TUNED, "KPA": KPA, "Dynamo-like": DYNAMO}
