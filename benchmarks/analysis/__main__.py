@@ -32,7 +32,7 @@ def main() -> None:
 
 def _lines(runs: int, seed: int) -> Iterator[Line]:
     for traffic in TRAFFICS:
-        for number, scenario in enumerate((*ERRORS, *LATENCY)):
+        for number, scenario in enumerate((*ERRORS, *(LATENCY if traffic is TRAFFICS[-1] else ()))):
             print(f"{traffic.requests} requests a look: {scenario.name}", file=sys.stderr)
             yield _line(scenario, traffic, runs, np.random.default_rng([seed, traffic.requests, number]))
 

@@ -35,11 +35,12 @@ def _life(policy: Policy, drawn: Draw, run: int) -> tuple[Outcome, int]:
     requests, errors = drawn.requests[run].tolist(), drawn.errors[run].tolist()
     buckets = drawn.buckets[run].tolist() if drawn.buckets is not None else None
     share = 1 / len(requests[0])
+    names = [f"stable-{pod}" for pod in range(1, len(requests[0]))]
     progress = Progress()
     outcome = Outcome.INCONCLUSIVE
     for index, (of, bad) in enumerate(zip(requests, errors, strict=True)):
         pods = _pods(of, bad, buckets[index] if buckets is not None else None)
-        stable = Revision({str(pod): counts for pod, counts in enumerate(pods[1:])})
+        stable = Revision(dict(zip(names, pods[1:], strict=True)))
         if index < HISTORY:
             progress = watch(policy, progress, Window(float(index), stable=stable))
             continue

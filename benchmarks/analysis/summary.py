@@ -72,7 +72,7 @@ def _bars(traffic: Traffic, lines: Sequence[Line]) -> Iterator[Bar]:
     yield Bar(f"{at}: wrong rollbacks, shared incident (worst)", _worst(own, INCIDENTS), "%", 2.0)
     yield Bar(f"{at}: 5 % errors not caught by look 2", 100 * (1 - own[FIVE].rolled_back_by(2)), "%", 0.0)
     yield Bar(f"{at}: 2 % errors not caught", 100 * (1 - own[TWO].rolled_back_share), "%", 10.0)
-    for caught, what in ((True, "by rollbacks"), (False, "by promotions of bad canaries")):
+    for caught, what in ((True, "by rollbacks"), (False, "by promotions")):
         beaten = sum("worse" in _standing(line, caught=caught) for line in lines)
         yield Bar(f"{at}: lines on which a threshold rule is better, {what}", beaten, "lines", 0)
 
@@ -94,12 +94,11 @@ def _standing(line: Line, *, caught: bool) -> str:
 def _gain(own: Fates, other: Fates, *, good: bool, caught: bool) -> float:
     """Return by how many standard errors ours is better.
 
-    A good canary is to be kept, so that rollbacks count against a rule. A bad one is to be rolled back (`caught`), or
-    at least not to be promoted.
+    A good canary is to be promoted and not rolled back, a bad one the other way round; `caught` counts the rollbacks,
+    else the promotions are counted, which leaves out those who wait for a person.
     """
-    by_rollback = good or caught
-    mine, theirs = (fates.rolled_back_share if by_rollback else fates.promoted_share for fates in (own, other))
+    mine, theirs = (fates.rolled_back_share if caught else fates.promoted_share for fates in (own, other))
     middle = (mine + theirs) / 2
     error = math.sqrt(max(middle * (1 - middle), 1 / own.runs) * 2 / own.runs)
-    better_when_more = not good and caught
+    better_when_more = good is not caught
     return (mine - theirs if better_when_more else theirs - mine) / error

@@ -44,6 +44,10 @@ def test_counts_that_cannot_be_are_refused(events, trials, chance):
         upper_tail(events, trials, chance)
 
 
+def test_what_is_certain_is_certain():
+    assert (upper_tail(0, 5, 0.5), upper_tail(2, 5, 0), upper_tail(2, 5, 1)) == (1, 0, 1)
+
+
 def test_the_rule_of_three_holds():
     # Hanley and Lippman-Hand (1983): none of n leaves about 3/n possible with 95 % confidence.
     assert most_with_none(100) == pytest.approx(0.0295, abs=5e-5)
