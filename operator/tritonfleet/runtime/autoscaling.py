@@ -31,6 +31,8 @@ REFRESH_SECONDS = 60.0
 """The status shows numbers that are at most this old, and is not written more often for their sake."""
 AT_ONCE = 20
 """Decisions in a row before the event loop may turn to something else: a few milliseconds."""
+UNREAD = -1
+"""No number that the store ever gives to a change."""
 LATENCY_FRESH_SECONDS = 60.0
 """A reading of the gateway that is older is passed over for Triton's own."""
 
@@ -122,25 +124,29 @@ class Autoscaler:
 
     async def _look_at(self, key: Key, known: Subject | None) -> None:
         self._seen[key] = self._store.changes(key)
-        body = self._store.body(key)
-        if body is None or "slo" not in body.get("spec", {}):
-            # Most changes are of pods; where they concern nobody here, they need not be read.
-            self._drop(key)
-            return
         try:
-            observed = await self._observer.observe(key)
-            subject = subject_of(observed, known, self._now()) if observed is not None else None
+            subject = await self._subject(key, known)
         except InvalidSpec:
             # The reconcile says so in the status; the law goes on as it was told last.
             return
         except Exception:
-            log.exception("a ModelDeployment could not be read", extra=_about(key))
+            # The next tick tries again, though nothing may have changed by then.
+            self._seen[key] = UNREAD
             self._metrics.failures.labels("read").inc()
+            log.exception("a ModelDeployment could not be read", extra=_about(key))
             return
         if subject is not None:
             self._subjects[key] = subject
         else:
             self._drop(key)
+
+    async def _subject(self, key: Key, known: Subject | None) -> Subject | None:
+        body = self._store.body(key)
+        if body is None or "slo" not in body.get("spec", {}):
+            # Most changes are of pods; where they concern nobody here, they need not be read.
+            return None
+        observed = await self._observer.observe(key)
+        return subject_of(observed, known, self._now()) if observed is not None else None
 
     def _decide(self, key: Key) -> None:
         subject = self._subjects.get(key)

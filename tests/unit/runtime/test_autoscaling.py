@@ -11,6 +11,7 @@ from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
+from tritonfleet.errors import Transient
 from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import LatencyReading
 from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
@@ -228,6 +229,23 @@ async def test_one_that_cannot_be_read_goes_on_as_it_was_last_told(monkeypatch):
         world.law.replicas = 4
         await world.tick()
         assert [world.verdicts[key].replicas for key in (KEY, OTHER)] == [4, 4]
+
+
+async def test_one_that_could_not_be_read_for_a_moment_is_read_again_though_nothing_changed(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=1)
+        observe = Observer.observe
+
+        async def stumble(observer, key):
+            monkeypatch.setattr(Observer, "observe", observe)
+            raise Transient("the nodes could not be listed")
+
+        monkeypatch.setattr(Observer, "observe", stumble)
+        await world.tick()
+        assert world.verdicts == {}
+        assert sample(world, "tritonfleet_scaling_failures_total", step="read") == 1
+        await world.tick()
+        assert world.verdicts[KEY].replicas == 1
 
 
 async def test_what_is_gone_or_has_no_slo_any_more_is_forgotten_with_its_metrics(monkeypatch):
