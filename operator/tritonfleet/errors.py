@@ -33,6 +33,10 @@ class Conflict(TritonfleetError):
     """409: the object is not in the state this write assumed (another owner, another resourceVersion)."""
 
 
+class NoCluster(TritonfleetError):
+    """There is no usable kubeconfig and no service account: nobody said which cluster is meant."""
+
+
 @dataclass
 class Refused(TritonfleetError):
     """The API server will not take this object as it stands (400, 403, 422): a person must act."""

@@ -20,7 +20,7 @@ from kubernetes.aio.config import (
 
 from tritonfleet.api import names
 from tritonfleet.api.resources import BY_KIND
-from tritonfleet.errors import Conflict, Refused, Transient
+from tritonfleet.errors import Conflict, NoCluster, Refused, Transient
 from tritonfleet.plan.world import Manifest
 
 REQUEST_TIMEOUT_SECONDS = 30.0
@@ -59,8 +59,7 @@ class Listing:
 async def load_configuration(kubeconfig: Path | None = None, context: str | None = None) -> Configuration:
     """Read how to reach the API server: `kubeconfig` if given, else the pod's service account, else ~/.kube/config.
 
-    A `context` is one of a kubeconfig, so it rules out the service account. Raises ConfigException if there is none of
-    them.
+    A `context` is one of a kubeconfig, so it rules out the service account. Raises NoCluster if there is none of them.
     """
     configuration = Configuration()
     if kubeconfig is None and context is None:
@@ -78,7 +77,10 @@ async def load_configuration(kubeconfig: Path | None = None, context: str | None
 
 async def _load_kubeconfig(configuration: Configuration, kubeconfig: Path | None, context: str | None) -> None:
     file = str(kubeconfig) if kubeconfig is not None else None
-    await load_kube_config(config_file=file, context=context, client_configuration=configuration)
+    try:
+        await load_kube_config(config_file=file, context=context, client_configuration=configuration)
+    except (ConfigException, OSError) as error:
+        raise NoCluster(f"{file or 'kubeconfig'}: {error}") from error
 
 
 def default_namespace(kubeconfig: Path | None = None, context: str | None = None) -> str:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from tritonfleet.cli.explain.options import configure as explain_options
 from tritonfleet.cli.simulate.options import configure as simulate_options
 
 
@@ -62,6 +63,12 @@ def _simulate(parsed: argparse.Namespace) -> int:
     return run(parsed)
 
 
+def _explain(parsed: argparse.Namespace) -> int:
+    from tritonfleet.cli.explain.command import run  # noqa: PLC0415
+
+    return run(parsed)
+
+
 def _nothing(_: argparse.ArgumentParser) -> None:
     """Leave a subcommand without arguments: it is set up by environment variables."""
 
@@ -70,6 +77,7 @@ _Configure = Callable[[argparse.ArgumentParser], None]
 _Run = Callable[[argparse.Namespace], int]
 
 _COMMANDS: dict[str, tuple[_Configure, _Run, str]] = {
+    "explain": (explain_options, _explain, "say why a model has the replicas that it has"),
     "simulate": (simulate_options, _simulate, "replay traffic against a manifest's autoscaling, without a cluster"),
     "operator": (_nothing, _operator, "run the operator; set up by environment variables"),
     "fetch": (_nothing, _fetch, "fill a pod's model repository; set up by environment variables"),

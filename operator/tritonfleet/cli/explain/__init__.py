@@ -1,0 +1,1 @@
+"""`tritonfleet explain`: what the autoscaler of one model sees, wants and is bound by, as its status says it."""

@@ -1,0 +1,102 @@
+"""What would change the autoscaler's mind: at which rates the law would ask for one replica more, or one fewer."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.status import AutoscalingStatus, ModelDeploymentStatus
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of
+from tritonfleet.plan.autoscale.demand import demand_of
+from tritonfleet.plan.autoscale.hold import RIPPLE_HOLDS
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale.signals import Reading
+from tritonfleet.plan.scaling import policy_of
+
+SEARCH_STEPS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Steady rates, in requests per second, that end the present number of replicas."""
+
+    more_above: float | None
+    """One more replica is wanted above it; None at the most that are allowed."""
+    fewer_below: float | None
+    """One fewer will do below it; None at the fewest that are allowed."""
+    hold_seconds: float
+    """For how long it must stay below."""
+    alpha_seconds: float | None
+    """A batch of b takes alpha + beta b, as learned; None before that."""
+    beta_seconds: float | None
+
+
+def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: datetime) -> Outlook | None:
+    """Ask the law, with what it has learned, at which rates it would decide otherwise; None before it can tell."""
+    scaling = status.autoscaling
+    if scaling is None or scaling.desired_replicas is None:
+        return None
+    try:
+        policy = policy_of(deployment, now)
+    except InvalidSpec:
+        return None
+    memory = Memory.restore(scaling.memory, now.timestamp())
+    capacity = capacity_of(policy, memory.fits, _serving(deployment, status))
+    if capacity is None or capacity.rate <= 0:
+        return None
+    return _at(policy, memory, capacity, scaling, scaling.desired_replicas)
+
+
+def _serving(deployment: ModelDeployment, status: ModelDeploymentStatus) -> str | None:
+    stable = status.revision.stable if status.revision is not None else None
+    return stable.removeprefix(f"{deployment.metadata.name}-") if stable is not None else None
+
+
+def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: AutoscalingStatus, replicas: int) -> Outlook:
+    def enough(count: int, rate: float) -> bool:
+        demand = demand_of(policy, memory.growth, memory.margin.quantile, _steady(rate, scaling))
+        return math.ceil(demand.total / capacity.rate - 1e-9) <= count
+
+    def spared(rate: float) -> bool:
+        return enough(replicas - 1, rate) and math.ceil(rate / capacity.spare_rate - 1e-9) <= replicas - 1
+
+    ceiling = 2 * capacity.rate * (replicas + 1)
+    server = capacity.server
+    return Outlook(
+        more_above=_largest(ceiling, lambda rate: enough(replicas, rate)) if replicas < policy.max_replicas else None,
+        fewer_below=_largest(ceiling, spared) if replicas > policy.min_replicas else None,
+        hold_seconds=RIPPLE_HOLDS * policy.hold_seconds,
+        alpha_seconds=server.alpha if server is not None else None,
+        beta_seconds=server.beta if server is not None else None,
+    )
+
+
+def _steady(rate: float, scaling: AutoscalingStatus) -> Reading:
+    """Return what would be seen of a rate that stays, with every pod in sight and nothing waiting."""
+    ready = scaling.desired_replicas or 0
+    return Reading(
+        ready=ready,
+        fresh=ready,
+        flat=0,
+        silent=0,
+        blind_seconds=0.0,
+        age_seconds=0.0,
+        now=rate,
+        fast=rate,
+        middle=rate,
+        slow=rate,
+        pending=0.0,
+        work={},
+    )
+
+
+def _largest(ceiling: float, holds: Callable[[float], bool]) -> float:
+    low, high = 0.0, ceiling
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

@@ -1,0 +1,148 @@
+"""The account as text: what is seen, what is wanted, what binds, what would change it, what was decided."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from tritonfleet.api.conditions import ConditionType
+from tritonfleet.api.status import ScaleEntry
+from tritonfleet.cli.amounts import per_second, spoken
+from tritonfleet.cli.explain.account import Account
+from tritonfleet.cli.explain.outlook import Outlook
+
+_BINDING: Final = {
+    "AtMaxReplicas": "maxReplicas {highest}",
+    "AtMinReplicas": "minReplicas {lowest}",
+    "NotSchedulable": "the nodes have no room for more",
+    "RollingOut": "a rollout: nothing is taken away meanwhile",
+    "Holding": "a recent peak: replicas go once it is past",
+    "Restarted": "the operator has just started: nothing is taken away for two minutes",
+    "MetricsStale": "no fresh metrics: nothing is taken away",
+    "MetricsPartial": "metrics of too few pods: nothing is taken away",
+    "SeriesMissing": "pods that answer without counting the model: nothing is taken away",
+    "PodsNotReady": "pods that do not become ready: no more are added",
+}
+_LABEL_WIDTH: Final = 13
+
+
+def plain(account: Account) -> str:
+    """Return the whole account; lines are wide rather than wrapped, as kubectl's are."""
+    blocks = ["\n".join(_head(account)), "\n".join(_conditions(account))]
+    if account.status.autoscaling is not None and not account.deployment.spec.suspended:
+        blocks[1:1] = ["\n".join(facts(account)), "\n".join(decisions(account))]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def headline(account: Account) -> str:
+    """Return one line: who decides, and how many replicas there are."""
+    metadata = account.deployment.metadata
+    ready = account.status.ready_replicas or 0
+    return f"{metadata.namespace}/{metadata.name}: {account.running} replicas, {ready} ready; {_decider(account)}"
+
+
+def _decider(account: Account) -> str:
+    spec, scaling = account.deployment.spec, account.scaling
+    if spec.suspended:
+        return "suspended: no pod runs until `suspended` is false"
+    if account.external:
+        return f"`replicas` decides ({spec.declared_replicas}), and another scaler writes it (mode External)"
+    if not spec.scales_by_slo:
+        return f"`replicas` decides ({spec.declared_replicas}): `autoscaling` is not set"
+    if scaling.desired_replicas is None:
+        return "the autoscaler has not decided yet"
+    if not spec.scaled_by_us:
+        return (
+            f"`replicas` decides ({spec.declared_replicas}); the autoscaler would run {scaling.desired_replicas}"
+            " (advisory)"
+        )
+    return f"the autoscaler asks for {scaling.desired_replicas}"
+
+
+def _head(account: Account) -> Iterator[str]:
+    yield headline(account)
+    if not account.observed:
+        yield "the operator has not looked at the newest spec yet: what follows is about the one before"
+
+
+def facts(account: Account) -> Iterator[str]:
+    """Yield what the autoscaler sees, wants, is bound by, and what would change its mind."""
+    scaling = account.scaling
+    yield _labelled("sees", ", ".join(_seen(account)) or "nothing yet")
+    if scaling.message is not None:
+        yield _labelled("wants", f"{scaling.wanted_replicas} ({scaling.reason}): {scaling.message}")
+        yield _labelled("bound by", _bound(account))
+        yield _labelled("would change", "; ".join(_changes(account.outlook)))
+    if account.outlook is not None and account.outlook.alpha_seconds is not None:
+        yield _labelled("has learned", ", ".join(_learned(account)))
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label:<{_LABEL_WIDTH}}{text}"
+
+
+def _seen(account: Account) -> Iterator[str]:
+    scaling, slo = account.scaling, account.deployment.spec.slo
+    if scaling.observed_rate is not None:
+        yield f"{per_second(scaling.observed_rate)} requests/s"
+    if scaling.capacity_per_replica is not None:
+        yield f"{per_second(scaling.capacity_per_replica)} requests/s per replica within the SLO"
+    if slo is not None and slo.latency is not None:
+        measured = f"{account.latency} ({scaling.p99_source})" if account.latency is not None else "unknown"
+        yield f"p{slo.latency.percentile:g} {measured}, target {slo.latency.target}"
+    if scaling.slo_attainment is not None:
+        yield f"{scaling.slo_attainment:.2%} within the target"
+    if scaling.forecast is not None:
+        yield f"{per_second(scaling.forecast)} requests/s forecast"
+    if scaling.metrics_age is not None:
+        yield f"metrics {scaling.metrics_age} old"
+    written = account.age_seconds(scaling.at)
+    if written is not None and written >= 1:
+        yield f"written {spoken(written)} ago"
+
+
+def _bound(account: Account) -> str:
+    scaling = account.scaling
+    text = _BINDING.get(scaling.reason or "", "nothing")
+    return text.format(highest=scaling.max_replicas, lowest=scaling.min_replicas)
+
+
+def _changes(found: Outlook | None) -> Iterator[str]:
+    if found is None:
+        yield "not known before the capacity of a replica is"
+        return
+    if found.more_above is not None:
+        yield f"one more above {per_second(found.more_above)} requests/s"
+    else:
+        yield "no more whatever comes: maxReplicas is reached"
+    if found.fewer_below is not None:
+        yield f"one fewer below {per_second(found.fewer_below)} requests/s for {spoken(found.hold_seconds)}"
+    else:
+        yield "no fewer: minReplicas is reached"
+
+
+def _learned(account: Account) -> Iterator[str]:
+    found = account.outlook
+    if found is not None and found.alpha_seconds is not None and found.beta_seconds is not None:
+        yield f"a batch of b takes {spoken(found.alpha_seconds)} + {spoken(found.beta_seconds)} * b"
+    if account.scaling.ready_seconds is not None:
+        yield f"a pod takes {spoken(account.scaling.ready_seconds)} to be ready"
+
+
+def decisions(account: Account) -> Iterator[str]:
+    """Yield the last changes of the number of replicas, newest first."""
+    if not account.scaling.history:
+        yield "no decision has changed the replicas yet"
+        return
+    yield "last decisions"
+    for entry in account.scaling.history:
+        yield f"  {_ago(account, entry):>14}  {entry.before:>4} -> {entry.after:<4} {entry.reason:<14} {entry.message}"
+
+
+def _ago(account: Account, entry: ScaleEntry) -> str:
+    return f"{spoken(max(1.0, account.age_seconds(entry.at) or 0.0))} ago"
+
+
+def _conditions(account: Account) -> Iterator[str]:
+    for kind in (ConditionType.READY, ConditionType.SLO_MET, ConditionType.SCALING_ACTIVE):
+        entry = account.condition(kind)
+        if entry is not None:
+            yield f"{entry.type:<14} {entry.status:<8}{entry.reason:<16} {entry.message}"
