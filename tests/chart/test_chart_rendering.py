@@ -58,7 +58,8 @@ def test_every_pod_meets_the_restricted_pod_security_standard(with_everything, k
 
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert {"hostNetwork", "hostPID", "hostIPC", "volumes"}.isdisjoint(spec)
+    assert {"hostNetwork", "hostPID", "hostIPC"}.isdisjoint(spec)
+    assert all(volume.keys() == {"name", "secret"} for volume in spec.get("volumes", ()))
     for container in spec["containers"]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,

@@ -105,9 +105,9 @@ class Autoscaler:
         started = self._clock()
         try:
             await self.tick()
-        except Exception:
+        except Exception as error:
             # The next tick may do better; without any, nobody would ever be told that replicas stand still.
-            log.exception("a tick failed")
+            log.exception("a tick failed", extra={"reason": type(error).__name__})
             self._metrics.failures.labels("tick").inc()
         self._metrics.tick_seconds.observe(self._clock() - started)
 
@@ -129,11 +129,11 @@ class Autoscaler:
         except InvalidSpec:
             # The reconcile says so in the status; the law goes on as it was told last.
             return
-        except Exception:
+        except Exception as error:
             # The next tick tries again, though nothing may have changed by then.
             self._seen[key] = UNREAD
             self._metrics.failures.labels("read").inc()
-            log.exception("a ModelDeployment could not be read", extra=_about(key))
+            log.exception("a ModelDeployment could not be read", extra=_about(key, error))
             return
         if subject is not None:
             self._subjects[key] = subject
@@ -156,8 +156,8 @@ class Autoscaler:
         try:
             policy = subject.policy_at(now)
             verdict = decide(policy, subject.memory, self._observation(key, subject, policy, now), now.timestamp())
-        except Exception:
-            log.exception("the law failed", extra=_about(key))
+        except Exception as error:
+            log.exception("the law failed", extra=_about(key, error))
             self._metrics.failures.labels("decide").inc()
             return
         subject.memory = verdict.memory
@@ -208,5 +208,5 @@ def _news(verdict: Verdict) -> Verdict:
     return replace(verdict, memory=Memory(), metrics_age_seconds=None)
 
 
-def _about(key: Key) -> dict[str, str]:
-    return {"namespace": key.namespace, "modeldeployment": key.name}
+def _about(key: Key, error: Exception) -> dict[str, str]:
+    return {"namespace": key.namespace, "modeldeployment": key.name, "reason": type(error).__name__}

@@ -46,10 +46,10 @@ class Gateway:
                 except Transient as error:
                     failures += 1
                     log.warning("what Prometheus knows is missing", extra={"error": str(error)})
-                except Exception:
+                except Exception as error:
                     # Nothing that Prometheus says may end the operator, which can do without.
                     failures += 1
-                    log.exception("asking Prometheus failed unexpectedly")
+                    log.exception("asking Prometheus failed unexpectedly", extra={"reason": type(error).__name__})
                 await asyncio.sleep(min(LONGEST_BACKOFF_SECONDS, INTERVAL_SECONDS * 2 ** min(failures, 8)))
         finally:
             self._prometheus.close()
