@@ -99,7 +99,9 @@ class Load:
         protoset.write_bytes(triton_protoset())
         plan.write_text(json.dumps({**self._plan(), "protoset": str(protoset)}))
         k6 = gobuild.build(gobuild.K6, Progress()) / "k6"
-        command = [str(k6), "run", "--quiet", "--no-usage-report", "--summary-mode=disabled", "-e", f"PLAN={plan}"]
+        # Several may run at once: none gets the port at which k6 can be asked.
+        quiet = ["--quiet", "--no-usage-report", "--summary-mode=disabled", "--address="]
+        command = [str(k6), "run", *quiet, "-e", f"PLAN={plan}"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, "--out", f"csv={self._samples}", str(HERE / "load.js")],

@@ -1,4 +1,4 @@
-"""A model that takes as long as a small network may take on a GPU: 40 ms a batch and 5 ms for each row in it.
+"""A model that takes as long as a small network may take on a GPU: 80 ms a batch and 10 ms for each row in it.
 
 It sleeps instead of computing, so that many replicas of it run on a machine without a GPU.
 """
@@ -17,8 +17,8 @@ class TritonPythonModel:
         """Read how long to take from the model's parameters, in seconds."""
         parameters = json.loads(args["model_config"]).get("parameters", {})
         given = {name: float(value["string_value"]) for name, value in parameters.items()}
-        self.batch_seconds = given.get("batch_seconds", 0.040)
-        self.row_seconds = given.get("row_seconds", 0.005)
+        self.batch_seconds = given.get("batch_seconds", 0.080)
+        self.row_seconds = given.get("row_seconds", 0.010)
 
     def execute(self, requests: list) -> list:
         """Return one answer for each request of a batch; X has the shape [rows, 4], Y [rows, 1]."""

@@ -19,7 +19,7 @@ SLOW: dict[str, Any] = {
     "autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"holdWindow": "20s"}}},
 }
 SLOW_PARAMETERS = {"batch_seconds": "0.4", "row_seconds": "0.05"}
-"""Ten times as slow as the example: little traffic takes many replicas, and little of this machine's time."""
+"""Five times as slow as the example: little traffic takes many replicas, and little of this machine's time."""
 Body = dict[str, Any]
 
 
