@@ -30,6 +30,10 @@ def test_a_quiet_bake_passes_when_its_time_is_over():
     assert last.outcome is Outcome.PASSED
 
 
+def test_without_an_objective_there_is_no_limit_and_no_probability_to_show():
+    assert baked().message == "errors NotWorse: errors: canary 0.00 % (0 of 6,000)"
+
+
 def test_errors_below_the_objective_do_not_hold_it():
     assert baked(errors=3, policy=Policy(error_limit=0.01)).outcome is Outcome.PASSED
 

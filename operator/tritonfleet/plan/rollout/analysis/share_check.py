@@ -128,12 +128,17 @@ def _result(rule: Rule, now: Comparison, outcome: Outcome, why: Why) -> CheckRes
     canary, stable = now.evidence.canary, now.evidence.stable
     absolute = rule.alone or why is Why.BEYOND_LIMIT
     limit = rule.hard_share if why is Why.HARD_LIMIT else rule.limit if absolute else now.limit
-    p = now.p_limit(limit) if absolute and limit is not None else now.p_ratio(1.0)
+    p = None
+    if not absolute:
+        p = now.p_ratio(1.0)
+    elif limit is not None:
+        p = now.p_limit(limit)
     parts = [f"{rule.bad}: canary {share_of(canary.bad, canary.requests)}"]
     if not rule.alone:
         parts.append(f"stable {share_of(stable.bad, stable.requests)}")
     if limit is not None:
         parts.append(f"limit {percent(limit)}")
-    parts.append(probability(p))
+    if p is not None:
+        parts.append(probability(p))
     numbers = Numbers(canary.share, canary.requests, stable.share, stable.requests, limit, p)
     return CheckResult(rule.check, outcome, why, sentence(", ".join(parts)), numbers)
