@@ -10,8 +10,8 @@ from tritonfleet.plan.autoscale.scrapes import Work
 
 OLD_REVISION = 0.8
 """Share of the old revision's capacity that a new one is trusted with before it has a fit (research 5.2)."""
-PROVEN = 1.15
-"""How far beyond c_obs the model is trusted (research 5.2)."""
+FULL = 0.95
+"""Share of the throughput with full batches that no trim goes beyond: past it queues grow without end."""
 REVISIONS = 3
 """Fits that are kept: the serving revision's, the next one's and the last one's."""
 CONSOLIDATION = 0.85
@@ -62,8 +62,8 @@ def _model(policy: Policy, fit: Fit, trust: float) -> Capacity:
     else:
         trim = trust * fit.kappa / fit.per_request
         rate, spare = trim * server.rate_at(target), trim * server.rate_at(CONSOLIDATION * target)
-        if fit.proven > 0:
-            rate, spare = min(rate, PROVEN * fit.proven), min(spare, PROVEN * fit.proven)
+        most = FULL * server.throughput / fit.per_request
+        rate, spare = min(rate, most), min(spare, most)
     return Capacity(rate, max(spare, 0.5 * rate), server, fit.per_request, infeasible)
 
 

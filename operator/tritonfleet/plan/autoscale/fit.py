@@ -37,8 +37,6 @@ class Fit:
     """Inferences per request: more than 1 when clients send batches, less with a response cache."""
     kappa: float = 1.0
     """Trim of the capacity by the latency that was measured."""
-    proven: float = 0.0
-    """c_obs: the best rate of a ready replica, requests per second, at which the target was kept."""
 
     @property
     def confident(self) -> bool:
@@ -58,15 +56,15 @@ class Fit:
     def document(self) -> list[float]:
         """Return it for the status."""
         sums = (self.weight, self.x, self.y, self.xx, self.xy)
-        return [float(f"{value:.6g}") for value in (*sums, self.per_request, self.kappa, self.proven)]
+        return [float(f"{value:.6g}") for value in (*sums, self.per_request, self.kappa)]
 
     @classmethod
     def restore(cls, document: Any) -> "Fit":
         """Read it back; ValueError or TypeError if it is none."""
-        weight, x, y, xx, xy, per_request, kappa, proven = (float(value) for value in document)
+        weight, x, y, xx, xy, per_request, kappa = (float(value) for value in document)
         if not (weight > 0 < y and x >= weight * 0.99 and per_request > 0):
             raise ValueError("not a fit")
-        return cls(weight, x, y, xx, xy, 1.0, per_request, kappa, proven)
+        return cls(weight, x, y, xx, xy, 1.0, per_request, kappa)
 
 
 def weighed_batch(mean: float, largest: int) -> float:
@@ -108,4 +106,4 @@ def _notice_shift(fit: Fit, x: float, y: float, w: float) -> Fit:
     if 1 / SHIFT < surprise < SHIFT:
         return replace(fit, surprise=surprise)
     # All times changed by the same factor, as far as anybody can tell; the regression sorts out the rest.
-    return replace(fit, y=fit.y * surprise, xy=fit.xy * surprise, surprise=1.0, proven=fit.proven / surprise)
+    return replace(fit, y=fit.y * surprise, xy=fit.xy * surprise, surprise=1.0)

@@ -19,6 +19,7 @@ from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.readiness import watch
 from tritonfleet.plan.autoscale.scrapes import STALE_SECONDS
 from tritonfleet.plan.autoscale.signals import forget_pods, ingest
+from tritonfleet.plan.autoscale.trim import trim
 from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
 
 GAP_SECONDS = 30.0
@@ -38,8 +39,10 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
     if reading.now is not None and seconds > 0:
         growth = observe(growth, reading.now, seconds, readiness.horizon_seconds)
     judgment = judge(policy, observation.latency, reading, capacity, now, seconds)
+    if capacity is not None and (own := fits.get(observation.serving or "")) is not None and own.confident:
+        fits = {**fits, observation.serving or "": trim(own, policy, observation, reading, capacity, judgment)}
     ledger = enter(memory.ledger, judgment.requests, judgment.misses, memory.clock)
-    margin = settle(memory.margin, judgment.requests, judgment.misses, 1 - policy.percentile / 100, growth.usual)
+    margin = settle(memory.margin, judgment.requests, judgment.misses, 1 - policy.percentile / 100, growth.usual, reading.fast or 0.0)
     memory = replace(
         memory, signals=signals, fits=fits, readiness=readiness, growth=growth, margin=margin, ledger=ledger
     )

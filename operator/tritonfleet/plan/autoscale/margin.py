@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-AIM = 0.5
-"""Share of the error budget that is spent on purpose: the other half is for what nobody can foresee."""
-GAIN = 0.04
-"""Logits per second's worth of requests that missed: a minute's outage takes q from 0.8 to 0.98."""
-START = math.log(0.95 / 0.05)
+AIM = 0.6
+"""Share of the error budget that is spent on purpose: the rest is for what nobody can foresee."""
+GAIN = 0.02
+"""Logits per second's worth of requests that missed: a minute's outage takes q from 0.75 to 0.91."""
+START = math.log(0.9 / 0.1)
 LEAST, MOST = math.log(0.5 / 0.5), math.log(0.998 / 0.002)
 """From the median to one step in five hundred."""
 
@@ -37,9 +37,9 @@ class Margin:
         return cls(logit)
 
 
-def settle(margin: Margin, requests: float, misses: float, budget: float, usual: float | None) -> Margin:
-    """Return the margin after one tick's requests and misses; `usual` requests per second are one second's worth."""
+def settle(margin: Margin, requests: float, misses: float, budget: float, usual: float | None, rate: float) -> Margin:
+    """Return the margin after one tick's requests and misses; the larger of both rates is a second's worth."""
     if not usual or requests <= 0:
         return margin
-    excess = (misses - AIM * budget * requests) / max(usual, 1e-9)
+    excess = (misses - AIM * budget * requests) / max(usual, rate)
     return Margin(min(MOST, max(LEAST, margin.logit + GAIN * excess)))

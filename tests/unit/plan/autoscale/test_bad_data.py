@@ -1,0 +1,132 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from tritonfleet.plan.autoscale.observation import Counters
+from tritonfleet.plan.autoscale.verdict import ScaleReason
+
+MINUTES = 60.0
+
+
+def lost(number, sample):
+    return None
+
+
+def half_lost(number, sample):
+    return None if number % 2 else sample
+
+
+def not_a_number(number, sample):
+    return replace(sample, counters=replace(sample.counters, success=math.nan))
+
+
+def infinite(number, sample):
+    return replace(sample, counters=replace(sample.counters, compute_us=math.inf))
+
+
+def negative(number, sample):
+    return replace(sample, counters=replace(sample.counters, failure=-1.0))
+
+
+def without_the_model(number, sample):
+    return replace(sample, counters=None)
+
+
+@pytest.mark.parametrize("broken", [lost, half_lost, not_a_number, infinite, negative, without_the_model])
+def test_nothing_is_taken_away_while_data_is_missing_or_nonsense_however_long(fleet, broken):
+    before = fleet.replicas
+    verdicts = fleet.play(0.0, 30 * MINUTES, broken=broken)
+    assert all(verdict.replicas >= before for verdict in verdicts)
+    blind = [verdict for verdict in verdicts[12:] if not verdict.fresh]
+    assert len(blind) == len(verdicts) - 12
+    assert all(verdict.message for verdict in verdicts)
+
+
+def test_a_fleet_that_is_not_seen_is_held_and_after_five_minutes_raised_to_its_recent_high(fleet):
+    fleet.play(400.0, 2 * MINUTES)
+    fleet.play(120.0, 20 * MINUTES)
+    high = max(verdict.wanted for verdict in fleet.verdicts)
+    before = fleet.replicas
+    assert before < high
+    verdicts = fleet.play(120.0, 10 * MINUTES, broken=lost)
+    assert verdicts[58].replicas == before
+    assert verdicts[58].reason is ScaleReason.METRICS_STALE
+    assert verdicts[-1].replicas == high
+
+
+def test_half_the_pods_stand_for_all_of_them(fleet):
+    seen = fleet.play(120.0, MINUTES)[-1].rate
+    assert fleet.play(120.0, 3 * MINUTES, broken=half_lost)[-1].rate == pytest.approx(seen, rel=0.02)
+
+
+def test_a_real_zero_takes_replicas_away_down_to_the_minimum(fleet):
+    verdict = fleet.play(0.0, 40 * MINUTES)[-1]
+    assert verdict.replicas == 1
+    assert verdict.reason is ScaleReason.NO_TRAFFIC
+
+
+def test_a_pod_that_counts_nothing_while_others_do_keeps_every_replica(fleet):
+    stuck: dict[int, Counters] = {}
+
+    def first_stuck(number, sample):
+        return replace(sample, counters=stuck.setdefault(number, sample.counters)) if number == 0 else sample
+
+    fleet.replicas = 4
+    fleet.resize(4)
+    verdicts = fleet.play(40.0, 20 * MINUTES, broken=first_stuck)
+    assert min(verdict.replicas for verdict in verdicts) == fleet.verdicts[-1].replicas
+    assert verdicts[-1].reason is ScaleReason.METRICS_PARTIAL
+    assert "count nothing" in verdicts[-1].message
+
+
+def test_servers_that_answer_without_the_model_are_named(fleet):
+    verdict = fleet.play(120.0, 2 * MINUTES, broken=without_the_model)[-1]
+    assert verdict.reason is ScaleReason.SERIES_MISSING
+
+
+def test_counters_that_begin_again_change_nothing(fleet):
+    wanted = fleet.verdicts[-1].replicas
+    for pod in fleet.pods:
+        pod.counters = Counters(0, 0, 0, 0, 0, 0, 0, 0)
+    verdicts = fleet.play(120.0, 2 * MINUTES)
+    assert {verdict.replicas for verdict in verdicts} == {wanted}
+
+
+@pytest.mark.parametrize("step", [300.0, -300.0, 35.0, -35.0])
+def test_a_step_of_the_clock_takes_nothing_away_and_adds_nothing(fleet, step):
+    before, seen = fleet.replicas, fleet.verdicts[-1].rate
+    fleet.clock_error = step
+    verdicts = fleet.play(120.0, 5 * MINUTES)
+    assert {verdict.replicas for verdict in verdicts} == {before}
+    assert all(verdict.rate is None or 0.8 * seen < verdict.rate < 1.2 * seen for verdict in verdicts)
+
+
+@pytest.mark.parametrize("step", [300.0, -300.0])
+def test_samples_from_before_the_clock_stepped_are_not_believed(fleet, step):
+    before = fleet.replicas
+    verdict = fleet.verdicts[-1]
+    for _ in range(3):
+        fleet.now += 5.0
+        fleet.clock_error = step
+        verdict = fleet.tick(120.0, broken=lost)
+        assert verdict.replicas >= before
+    assert verdict.rate is None
+
+
+def test_nothing_is_taken_away_while_a_rollout_is_under_way(fleet):
+    before = fleet.replicas
+    verdicts = fleet.play(10.0, 20 * MINUTES, rolling=True)
+    assert verdicts[-1].replicas == before
+    assert verdicts[-1].reason is ScaleReason.ROLLING_OUT
+
+
+def test_pods_that_are_long_overdue_are_not_followed_by_more(fleet):
+    fleet.follow = False
+    late = replace(fleet.pods[0].state, uid="late", created_seconds=fleet.now - 3600, ready_seconds=None)
+    for _ in range(12):
+        pods = (*(pod.state for pod in fleet.pods), late)
+        verdict = fleet.tick(900.0, pods=pods)
+    assert verdict.wanted > fleet.replicas
+    assert verdict.replicas == fleet.replicas
+    assert verdict.reason is ScaleReason.PODS_NOT_READY
