@@ -52,7 +52,7 @@ def scale_report(
         return ScaleReport(before, fresh=False)
     document = _document(deployment, verdict, limits)
     current = status.get("observedGeneration") == deployment.metadata.generation
-    if before and current and not _worth_writing(before, document, status, verdict, now):
+    if "at" in before and current and not _worth_writing(before, document, status, verdict, now):
         return ScaleReport(before, fresh=False)
     document["at"] = timestamp(now)
     document["memory"] = verdict.memory.document()

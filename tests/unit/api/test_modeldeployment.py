@@ -59,6 +59,10 @@ def test_the_raw_model_config_is_kept_whatever_it_holds():
     [
         ({"model": {}}, "spec.model.uri: field required"),
         ({"model": {"uri": True}}, "spec.model.uri: input should be a valid string, got True"),
+        (
+            {"slo": {"latency": {"percentile": 98, "target": "50ms"}}},
+            "spec.slo.latency.percentile: value error, must be 50, 90, 95, 99 or 99.9, got 98",
+        ),
         ({"replicas": -1}, "spec.replicas: input should be greater than or equal to 0, got -1"),
         (
             {"instances": [{"kind": "TPU"}]},

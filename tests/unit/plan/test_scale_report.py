@@ -115,6 +115,29 @@ def test_numbers_that_move_are_written_once_a_minute(world):
     assert 4 <= len(written) <= 5
 
 
+@pytest.mark.parametrize(
+    "attainment",
+    [
+        replace(MET, source="Gateway"),
+        replace(MET, within=0.99),
+        replace(MET, percentile_seconds=0.049),
+        replace(MET, met=False),
+    ],
+)
+def test_another_attainment_is_written_after_a_minute(world, attainment):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    before = world.status
+    world.scaling = replace(VERDICT, attainment=attainment)
+    world.wait(seconds=30)
+    assert world.plan().status == before
+    world.wait(seconds=30)
+    world.settle()
+    assert world.status["autoscaling"]["at"] != before["autoscaling"]["at"]
+    assert world.condition("SLOMet")[1] == ("Met" if attainment.met else "Missed")
+
+
 def test_another_reason_is_written_at_once(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
