@@ -25,8 +25,10 @@ COUNTERS: Final = (SUCCESS, FAILURE, INFERENCES, EXECUTIONS, REQUEST_US, QUEUE_U
 """What every Triton reports of every model unless it is told not to."""
 
 _TRITONS: Final = b"nv_"
-_WANTED: Final = b"nv_inference_"
-_READ: Final = frozenset({*COUNTERS, PENDING, FIRST_RESPONSE_BUCKET})
+_PREFIX: Final = b"nv_inference_"
+_READ: Final = frozenset(name.encode() for name in (*COUNTERS, PENDING, FIRST_RESPONSE_BUCKET))
+MOST_LINES: Final = 1000
+"""Of one model: a version has 13, a histogram a few more. So many are read in 15 ms at worst."""
 _SERIES_KEPT: Final = 65536
 """Fourteen series a model: enough for 4,000 models, in about 40 MB if all of it were ever used."""
 
@@ -61,11 +63,9 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
         raise Unreadable("Garbage", "the answer holds no metric of Triton's")
     totals: dict[str, float] = defaultdict(float)
     buckets: dict[float, float] = defaultdict(float)
-    for line in page.splitlines():
-        if not line.startswith(_WANTED):
-            continue
+    for line in _lines_of(page, model):
         name, labels, value = _sample(line)
-        if name not in _READ or labels.get("model") != model:
+        if labels.get("model") != model:
             continue
         if name == FIRST_RESPONSE_BUCKET:
             buckets[_bound(labels)] += value
@@ -77,6 +77,20 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
     if missing:
         raise Unreadable("Incomplete", f"Triton reports no {missing[0]} of the model '{model}'")
     return ModelMetrics(dict(totals), dict(buckets))
+
+
+def _lines_of(page: bytes, model: str) -> list[bytes]:
+    """Return the lines that are worth parsing: those of metrics that are read, with the model's name in them."""
+    escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    label = f'model="{escaped}"'.encode()
+    lines = [
+        line
+        for line in page.splitlines()
+        if line.startswith(_PREFIX) and label in line and line.partition(b"{")[0] in _READ
+    ]
+    if len(lines) > MOST_LINES:
+        raise Unreadable("TooLarge", f"{len(lines)} lines of one model: more than {MOST_LINES} would take too long")
+    return lines
 
 
 def _sample(line: bytes) -> tuple[str, Mapping[str, str], float]:

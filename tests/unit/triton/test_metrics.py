@@ -55,10 +55,10 @@ def test_a_page_without_the_model_is_told_from_one_that_cannot_be_read():
         (lines()[: len(lines()) // 2].rpartition(b"\n")[0] + b"\n", "Incomplete"),
         (b"<html>no healthy upstream</html>\n", "Garbage"),
         (b"", "Garbage"),
-        (lines("nv_inference_count{model=demo} 3"), "Garbage"),
+        (lines('nv_inference_count{model="demo"} 3} x'), "Garbage"),
         (lines('nv_inference_count{model="demo"}'), "Garbage"),
         (lines('nv_inference_count{model="demo"} many'), "Garbage"),
-        (lines("nv_inference_count 3"), "Garbage"),
+        (lines('nv_inference_count{model="demo",,version=1} 3'), "Garbage"),
         (lines('nv_inference_count{model="demo",version="2"} NaN'), "Impossible"),
         (lines('nv_inference_count{model="demo",version="2"} +Inf'), "Impossible"),
         (lines('nv_inference_count{model="demo",version="2"} -1'), "Impossible"),
@@ -69,6 +69,22 @@ def test_a_page_that_cannot_be_believed_is_refused_with_a_reason(page, reason):
     with pytest.raises(Unreadable) as refusal:
         model_metrics(page, "demo")
     assert refusal.value.reason == reason
+
+
+def test_what_is_not_read_is_not_even_looked_at():
+    page = lines(
+        'nv_inference_request_summary_us{model="demo",version="1",quantile="0.99"} NaN',
+        'nv_inference_count{model="other",version="1"} NaN',
+        'nv_inference_count{submodel="demo",version="1"} 7',
+    )
+    assert model_metrics(page, "demo") == model_metrics(lines(), "demo")
+
+
+def test_a_page_that_would_take_long_to_read_is_not_read():
+    page = lines(*(f'nv_inference_count{{model="demo",version="{n}"}} 1' for n in range(metrics.MOST_LINES)))
+    with pytest.raises(Unreadable) as refusal:
+        model_metrics(page, "demo")
+    assert refusal.value.reason == "TooLarge"
 
 
 def test_a_name_with_quotes_and_braces_is_found():
