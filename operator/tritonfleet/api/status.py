@@ -196,6 +196,6 @@ class ModelDeploymentStatus(ApiModel):
     gpu: GpuStatus | None = None
     """GPUs that the object asks for."""
     autoscaling: AutoscalingStatus | None = None
-    """What the autoscaler sees and decides; absent unless `autoscaling.mode` is SLO."""
+    """What the autoscaler sees and decides; absent without `slo`."""
     conditions: Annotated[tuple[ConditionEntry, ...], items(16, key="type")] = ()
     """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable."""

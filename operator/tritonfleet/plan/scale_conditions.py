@@ -7,6 +7,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
 from tritonfleet.plan.foreign import external_scaler, foreign_scaler
 from tritonfleet.plan.scale_report import ScaleReport, milliseconds, significant, slo_state
+from tritonfleet.plan.scaling import has_slo
 from tritonfleet.plan.world import Manifest, Observed
 
 _BLIND = frozenset({ScaleReason.METRICS_STALE, ScaleReason.SERIES_MISSING})
@@ -25,8 +26,9 @@ def scale_conditions(deployment: ModelDeployment, observed: Observed, report: Sc
 def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleReport) -> Condition | None:
     if deployment.spec.slo is None:
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.NO_SLO, "`slo` is not set")
-    if deployment.spec.suspended:
-        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, "no pod runs: suspended")
+    if not has_slo(deployment):
+        cause = "suspended" if deployment.spec.suspended else "replicas is 0"
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, f"no pod runs: {cause}")
     verdict = observed.scaling
     if verdict is None or not report.fresh:
         return None

@@ -13,6 +13,7 @@ from tritonfleet.api.conditions import Reason, shortened
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, HISTORY_MAX
 from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
+from tritonfleet.plan.scaling import has_slo
 from tritonfleet.plan.schedules import Limits
 from tritonfleet.plan.world import Event, Manifest
 
@@ -48,7 +49,7 @@ def scale_report(
     before: Manifest = status.get("autoscaling") or {}
     if deployment.spec.slo is None:
         return ScaleReport({}, fresh=bool(before))
-    if verdict is None or limits is None or deployment.spec.suspended:
+    if verdict is None or limits is None or not has_slo(deployment):
         return ScaleReport(before, fresh=False)
     document = _document(deployment, verdict, limits)
     current = status.get("observedGeneration") == deployment.metadata.generation

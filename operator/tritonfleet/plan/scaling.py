@@ -21,7 +21,8 @@ from tritonfleet.triton.parallelism import executions_side_by_side, largest_batc
 
 def has_slo(deployment: ModelDeployment) -> bool:
     """Tell whether verdicts are wanted: an SLO is set and pods run, whoever owns their number."""
-    return deployment.spec.slo is not None and not deployment.spec.suspended
+    spec = deployment.spec
+    return spec.slo is not None and not spec.suspended and (spec.scaled_by_us or spec.declared_replicas > 0)
 
 
 def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:

@@ -75,6 +75,7 @@ def test_verdicts_are_wanted_where_something_is_promised_and_runs():
     assert has_slo(deployment(slo=SLO))
     assert not has_slo(deployment())
     assert not has_slo(deployment(**SCALED, suspended=True))
+    assert not has_slo(deployment(slo=SLO, replicas=0))
 
 
 def pod(name, revision, *, ready=None, blocked=False, **metadata):

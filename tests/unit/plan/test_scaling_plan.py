@@ -129,6 +129,12 @@ def test_without_autoscaling_the_slo_is_watched_and_replicas_decides(world):
     assert world.condition("ScalingActive")[:2] == ("False", "NotAutoscaled")
 
 
+def test_what_is_promised_without_pods_cannot_be_measured(world):
+    world.edit(slo=SLO, replicas=0)
+    world.settle()
+    assert world.condition("SLOMet") == ("Unknown", "Suspended", "no pod runs: replicas is 0")
+
+
 def test_without_an_slo_nothing_is_promised_and_nothing_told(world):
     world.settle()
     assert world.condition("SLOMet") == ("Unknown", "NoSLO", "`slo` is not set")
