@@ -11,7 +11,7 @@ from tritonfleet.plan.rollout.analysis.dispersion import Spread
 from tritonfleet.plan.rollout.analysis.evidence import Evidence
 from tritonfleet.plan.rollout.analysis.policy import Margin
 
-CELLS = st.lists(st.integers(0, 300).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))), max_size=30)
+CELLS = st.lists(st.integers(0, 300).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))), max_size=8)
 
 
 def binomial_cells(chance, cells=400, size=200, correlation=0.0, seed=7):
