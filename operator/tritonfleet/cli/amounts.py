@@ -49,7 +49,7 @@ def spoken(duration_seconds: float) -> str:
     """Return a duration as a person says it, two units at most: `58 min`, `7 d`, `1 h 30 min`, `2.5 ms`."""
     if duration_seconds < 1:
         return f"{duration_seconds * 1000:.3g} ms"
-    if duration_seconds < 60:
+    if float(f"{duration_seconds:.3g}") < 60:
         return f"{duration_seconds:.3g} s"
     whole = round(duration_seconds)
     units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]

@@ -21,7 +21,7 @@ _BINDING: Final = {
     "SeriesMissing": "pods that answer without counting the model: nothing is taken away",
     "PodsNotReady": "pods that do not become ready: no more are added",
 }
-_LABEL_WIDTH: Final = 13
+_LABEL_WIDTH: Final = 14
 
 
 def plain(account: Account) -> str:

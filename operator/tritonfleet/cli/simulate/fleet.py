@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from tritonfleet.api.autoscaling import ScalingMode
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.amounts import per_second, spoken
-from tritonfleet.cli.complaint import Complaint
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale.latency import Server
 from tritonfleet.plan.autoscale.policy import Policy
@@ -64,21 +63,18 @@ class Fleet:
 def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, ready_seconds: float) -> Fleet:
     """Return the fleet of a manifest; `service` is alpha and beta in seconds, if they are known.
 
-    Raises Complaint when there is no latency to hold, no autoscaling, or a configuration that Triton would refuse.
+    Raises InvalidSpec when there is no latency to hold, no autoscaling, or a configuration that Triton would refuse.
     """
-    try:
-        config = model_config(deployment.spec, deployment.model_name)
-        gpus = deployment.spec.server.gpu.count
-        refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus))
-        policy = _policy(deployment)
-        target = policy.latency_target_seconds
-        if target is None:
-            raise Complaint("spec.slo.latency: must be set: attainment is the share of requests within it")
-        alpha, beta = service or _assumed_service(target, policy.max_batch_size)
-        capacity = Server.of(policy, alpha, beta).rate_at(target)
-        shed_late(config, deployment.spec, Learned(alpha, beta, capacity or None))
-    except InvalidSpec as problem:
-        raise Complaint(str(problem)) from problem
+    config = model_config(deployment.spec, deployment.model_name)
+    gpus = deployment.spec.server.gpu.count
+    refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus))
+    policy = _policy(deployment)
+    target = policy.latency_target_seconds
+    if target is None:
+        raise InvalidSpec("spec.slo.latency: must be set: attainment is the share of requests within it")
+    alpha, beta = service or _assumed_service(target, policy.max_batch_size)
+    capacity = Server.of(policy, alpha, beta).rate_at(target)
+    shed_late(config, deployment.spec, Learned(alpha, beta, capacity or None))
     plant = Plant(
         ready=Spread.around(ready_seconds),
         min_replicas=policy.min_replicas,
@@ -92,15 +88,19 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
 def _policy(deployment: ModelDeployment) -> Policy:
     spec = deployment.spec
     if not has_slo(deployment):
-        raise Complaint("spec.slo.latency: must be set, such as {percentile: 99, target: 50ms}, and suspended false")
+        raise InvalidSpec("spec.slo.latency: must be set, such as {percentile: 99, target: 50ms}, and suspended false")
     if spec.autoscaling is None or spec.autoscaling.mode is not ScalingMode.SLO:
-        raise Complaint("spec.autoscaling: must be of mode SLO with a maxReplicas: else there is nothing to decide")
+        raise InvalidSpec("spec.autoscaling: must be of mode SLO with a maxReplicas: else there is nothing to decide")
     if spec.autoscaling.max_replicas is None or spec.autoscaling.max_replicas < spec.autoscaling.lowest:
-        raise Complaint(
+        raise InvalidSpec(
             f"spec.autoscaling.maxReplicas: must be set, and not below minReplicas ({spec.autoscaling.lowest}),"
             f" got {spec.autoscaling.max_replicas}"
         )
-    return policy_of(deployment, MONDAY)
+    try:
+        return policy_of(deployment, MONDAY)
+    except InvalidSpec as problem:
+        # Durations are checked by the API server alone, which names the field; here the SLO's is the likely one.
+        raise InvalidSpec(f"spec.slo, spec.autoscaling or spec.batching: {problem}") from problem
 
 
 def _assumed_service(target_seconds: float, max_batch_size: int) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The manifest of `-f`: the ModelDeployment in it, checked as the cluster would check it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -23,9 +24,27 @@ def read_manifest(path: str) -> ModelDeployment:
     if isinstance(metadata, dict):
         body = {**body, "metadata": {"namespace": "default", **metadata}}
     try:
-        return ModelDeployment.parse(body)
+        deployment = ModelDeployment.parse(body)
     except InvalidSpec as problem:
         raise Complaint(f"{shown}: {problem}") from problem
+    known = deployment.spec.model_dump(by_alias=True, exclude_unset=True)
+    unknown = next(_unknown(body["spec"], known, "spec"), None)
+    if unknown is not None:
+        raise Complaint(f"{shown}: {unknown}: there is no such field: kubectl explain modeldeployment.spec lists them")
+    return deployment
+
+
+def _unknown(given: Any, known: Any, path: str) -> Iterator[str]:
+    """Yield the path of every field that was given and not understood."""
+    if isinstance(given, dict) and isinstance(known, dict):
+        for name, value in given.items():
+            if name not in known:
+                yield f"{path}.{name}"
+            else:
+                yield from _unknown(value, known[name], f"{path}.{name}")
+    elif isinstance(given, list) and isinstance(known, list | tuple):
+        for index, (value, understood) in enumerate(zip(given, known, strict=True)):
+            yield from _unknown(value, understood, f"{path}[{index}]")
 
 
 def _documents(path: str, shown: str) -> list[dict[str, Any]]:

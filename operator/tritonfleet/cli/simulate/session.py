@@ -12,16 +12,16 @@ from typing import Final
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.cli.complaint import Complaint, write_bytes
 from tritonfleet.cli.progress import progress
-from tritonfleet.cli.simulate import faults, figure, roster, traffic
+from tritonfleet.cli.simulate import faults, roster, traffic
 from tritonfleet.cli.simulate.caveats import caveats
 from tritonfleet.cli.simulate.contest import Arena, compete
 from tritonfleet.cli.simulate.fleet import Fleet, assumptions, fleet
 from tritonfleet.cli.simulate.manifest import read_manifest
 from tritonfleet.cli.simulate.outcome import OURS, Entry, Outcome
-from tritonfleet.cli.simulate.page import page
 from tritonfleet.cli.simulate.record import record
 from tritonfleet.cli.simulate.table import report
 from tritonfleet.cli.simulate.traffic import Traffic
+from tritonfleet.errors import InvalidSpec
 
 FORMS: Final = ("pdf", "png", "svg")
 START_SECONDS: Final = 300.0
@@ -34,9 +34,9 @@ def simulated(options: argparse.Namespace) -> int:
     if "list" in {options.trace, *options.faults, *options.scalers}:
         sys.stdout.write(_lists())
         return 0
-    form = _form(options.plot)
+    form = _form(options.plot, options.html)
     rivals = roster.chosen_rivals(options.scalers)
-    chosen = fleet(read_manifest(options.filename), options.service, options.ready_time)
+    chosen = _fleet(options)
     road = traffic.chosen(
         options.trace,
         rate=options.rate,
@@ -47,12 +47,19 @@ def simulated(options: argparse.Namespace) -> int:
     wrong = tuple(faults.parse_fault(text, road.trace.duration_seconds) for text in options.faults)
     arena = Arena(_started(chosen, road), road.trace, wrong, options.seed)
     outcome = _contest(arena, rivals, road, options)
+    if options.plot or options.html:
+        _draw(outcome, form, options)
+    sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
+    return 0
+
+
+def _draw(outcome: Outcome, form: str, options: argparse.Namespace) -> None:
+    from tritonfleet.cli.simulate import figure, page  # noqa: PLC0415 - matplotlib takes longer to start than a short run
+
     if options.plot:
         write_bytes(options.plot, figure.drawn(outcome, form))
     if options.html:
-        write_bytes(options.html, page(outcome).encode())
-    sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
-    return 0
+        write_bytes(options.html, page.page(outcome).encode())
 
 
 def _lists() -> str:
@@ -61,7 +68,19 @@ def _lists() -> str:
     return "\n\n".join(f"{head}:\n{lines}" for head, lines in parts.items()) + "\n"
 
 
-def _form(plot: str | None) -> str:
+def _fleet(options: argparse.Namespace) -> Fleet:
+    deployment = read_manifest(options.filename)
+    try:
+        return fleet(deployment, options.service, options.ready_time)
+    except InvalidSpec as problem:
+        raise Complaint(f"{options.filename}: {problem}") from problem
+
+
+def _form(plot: str | None, html: str | None) -> str:
+    """Return the form of the drawing; what cannot be written is refused before the work, not after it."""
+    for option, path in (("--plot", plot), ("--html", html)):
+        if path is not None and not Path(path).parent.is_dir():
+            raise Complaint(f"{option}: '{Path(path).parent}' must be a folder that exists")
     form = Path(plot or "x.png").suffix.removeprefix(".").lower()
     if form not in FORMS:
         raise Complaint(f"--plot: '{plot}' must end in .{', .'.join(FORMS)}")

@@ -1,0 +1,50 @@
+"""Durations and rates as people write and read them."""
+
+from argparse import ArgumentTypeError
+
+import pytest
+
+from tritonfleet.cli import amounts
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("1h30m", 5400), ("0.5ms", 0.0005), ("250us", 0.00025), ("7d", 604800), ("1.5h", 5400)],
+)
+def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
+    assert amounts.seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["90", "-1s", "1 h", "s", "", "0s", "1e3s", "tomorrow"])
+def test_a_duration_without_a_unit_or_a_length_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="must be"):
+        amounts.seconds(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "nan", "inf", "many"])
+def test_a_rate_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"must be requests per second, .*not '{text}'"):
+        amounts.rate(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0005, "0.5 ms"),
+        (0.75, "750 ms"),
+        (2.5, "2.5 s"),
+        (59.999, "1 min"),
+        (3502, "58 min 22 s"),
+        (5400, "1 h 30 min"),
+        (3600, "1 h"),
+        (604800, "7 d"),
+        (90000, "1 d 1 h"),
+    ],
+)
+def test_a_duration_is_told_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert amounts.spoken(seconds) == text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.05, "0.05"), (5.534, "5.53"), (131.4, "131"), (17018.2, "17,018")])
+def test_a_rate_is_told_with_the_digits_that_matter(rate: float, text: str) -> None:
+    assert amounts.per_second(rate) == text

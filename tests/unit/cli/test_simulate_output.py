@@ -1,0 +1,184 @@
+"""What `tritonfleet simulate` prints and draws."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CALM = "t_s,rate\n" + "".join(f"{60 * minute},20\n" for minute in range(10))
+CROWDED = "t_s,rate\n" + "".join(f"{60 * minute},{rate}\n" for minute, rate in enumerate([20] * 4 + [400] * 6))
+SERVICE = ("--service", "60ms,15ms")
+
+
+def test_every_scaler_gets_a_line_and_what_was_assumed_is_said(simulate: Callable) -> None:
+    said = simulate(CALM, *SERVICE, "--seed", 3)
+
+    lines = said.out.splitlines()
+    assert (said.status, said.err) == (0, "")
+    assert lines[0] == "recommender on trace: p99 <= 750 ms, 1 to 4 replicas"
+    assert re.fullmatch(r"  1[12],\d{3} requests in 10 min, \d\d(\.\d)? a second", lines[2])
+    assert lines[3].startswith("  a batch of b requests takes T(b) = 60 ms + 15 ms * b, b up to 16 (as given)")
+    assert re.match(r"  one replica then carries 4\d(\.\d)? requests/s within p99 <= 750 ms, 53.3 at most", lines[4])
+    assert lines[5] == "  a pod takes 1 min to be ready, one in ten 2 min or longer"
+    assert lines[7].split() == [
+        *("scaler", "GPU-h", "ratio", "attained", "missed", "over", "SLO", "events", "flips"),
+    ]
+    assert [re.split(r"  +", line)[0] for line in lines[8:14]] == [
+        "clairvoyant",
+        "tritonfleet",
+        "HPA, GPU utilization 80%",
+        "HPA, p99 at 562 ms",
+        lines[12].split("  ")[0],
+        "Knative KPA, 11.2 in flight",
+    ]
+    assert re.match(r"KEDA, [23]\d(\.\d)? requests/s \(65% of a load test\)", lines[12])
+
+
+def test_the_service_time_follows_from_the_slo_unless_it_is_given(simulate: Callable) -> None:
+    said = simulate(CALM, "--scalers", "keda")
+
+    assert (
+        "a batch of b requests takes T(b) = 60 ms + 15 ms * b, b up to 16 (assumed from the SLO;"
+        " --service takes your model's)" in said.out
+    )
+
+
+def test_only_the_scalers_that_are_named_are_compared(simulate: Callable) -> None:
+    outcome = json.loads(simulate(CALM, *SERVICE, "--scalers", "kpa,keda", "--json").out)
+
+    assert [scaler["name"] for scaler in outcome["scalers"]] == ["tritonfleet", "kpa", "keda"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_does_not(simulate: Callable) -> None:
+    first, again, other = (
+        simulate(CALM, *SERVICE, "--scalers", "keda", "--json", "--seed", seed).out for seed in (1, 1, 2)
+    )
+
+    assert first == again
+    assert json.loads(first)["requests"] != json.loads(other)["requests"]
+
+
+def test_json_has_what_the_table_has_and_the_worst_minutes(simulate: Callable) -> None:
+    outcome = json.loads(simulate(CROWDED, *SERVICE, "--scalers", "keda", "--json").out)
+
+    ours, keda = outcome["scalers"]
+    assert outcome["slo"] == {"percentile": 99, "latencySeconds": 0.75}
+    assert ours["ratioToClairvoyant"] == pytest.approx(ours["gpuHours"] / outcome["clairvoyant"]["gpuHours"])
+    assert ours["missed"] == outcome["requests"] - round(ours["attainment"] * outcome["requests"])
+    assert keda["missed"] > 0
+    worst = ours["worstMinutes"][0]
+    assert worst["minute"] >= 4
+    assert worst["good"] < worst["arrivals"]
+
+
+def test_a_cap_that_is_too_low_for_the_traffic_is_said(simulate: Callable) -> None:
+    said = simulate(CROWDED, *SERVICE, "--scalers", "keda")
+
+    assert re.search(
+        r"^warning: maxReplicas 4 is too low for this traffic: 6 of 10 minutes need more,"
+        r" the busiest (9|10) \(4\d\d requests/s\)$",
+        said.out,
+        re.MULTILINE,
+    )
+    assert re.search(r"^worst minutes +requests/s +missed +p99 +ready +wanted$", said.out, re.MULTILINE)
+    assert re.search(r"^00:0[4-9] +[34]\d\d +\d+\.\d% ", said.out, re.MULTILINE)
+
+
+def test_an_slo_that_nothing_can_keep_is_said_and_has_no_clairvoyant(simulate: Callable) -> None:
+    said = simulate(CALM, "--service", "800ms,50ms", "--scalers", "keda")
+
+    assert said.status == 0
+    assert "warning: no number of replicas can hold this SLO: one request alone takes 852 ms, the target is 750 ms" in (
+        said.out
+    )
+    assert "clairvoyant  " not in said.out
+
+
+def test_a_trace_that_says_little_is_called_that(simulate: Callable) -> None:
+    said = simulate("t_s\n" + "".join(f"{tenth / 10}\n" for tenth in range(300)), *SERVICE, "--scalers", "keda")
+
+    assert "warning: the trace lasts 30 s and a pod takes 1 min to be ready: too short" in said.out
+    assert "warning: 300 requests are too few to judge one in a hundred by" in said.out
+
+
+def test_a_trace_can_be_cut_and_brought_to_another_rate(simulate: Callable) -> None:
+    said = simulate(CALM, *SERVICE, "--scalers", "keda", "--duration", "5m", "--rate", "60", "--json")
+
+    outcome = json.loads(said.out)
+    assert outcome["durationSeconds"] == 300
+    assert outcome["requests"] == pytest.approx(60 * 300, rel=0.05)
+    assert re.fullmatch(r"laid over itself to 60 requests/s: [23]\.?\d* times", outcome["assumptions"][1])
+
+
+def test_made_traffic_is_as_heavy_as_the_largest_fleet_can_bear(simulate: Callable) -> None:
+    said = simulate("steps", *SERVICE, "--scalers", "keda", "--duration", "20m", "--json")
+
+    outcome = json.loads(said.out)
+    assert outcome["trace"] == "steps"
+    assert max(minute["arrivals"] for minute in outcome["scalers"][0]["worstMinutes"]) < 4 * 50 * 60
+    assert "the rate is such that the busiest minute takes 75% of maxReplicas; --rate sets it" in outcome["assumptions"]
+    assert not any("too low" in warning for warning in outcome["warnings"])
+
+
+def test_a_fault_is_felt(simulate: Callable) -> None:
+    well, slower = (
+        json.loads(simulate(CALM, *SERVICE, "--scalers", "keda", "--json", *faults).out)["scalers"][0]["missed"]
+        for faults in ((), ("--faults", "slower:4@2m+6m,pod-loss@5m"))
+    )
+
+    assert slower > well + 100
+
+
+def test_scalers_side_by_side_give_the_numbers_of_one_after_the_other(simulate: Callable) -> None:
+    one, two = (simulate(CALM, *SERVICE, "--scalers", "keda", "--json", "--jobs", jobs).out for jobs in (1, 2))
+
+    assert one == two
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_was_given(
+    simulate: Callable, tmp_path: Path
+) -> None:
+    evil = tmp_path / "<img src=x>.csv"
+    evil.write_text(CROWDED)
+
+    simulate(str(evil), *SERVICE, "--scalers", "keda", "--html", tmp_path / "out.html")
+
+    text = (tmp_path / "out.html").read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert "<svg" in text
+    assert "default-src 'none'" in text
+    assert "<img" not in text
+    assert "&lt;img src=x&gt;" in text
+    assert not re.search(r'(?:src|href)="(?!#)', text)
+    assert "@import" not in text
+    assert "<script" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+@pytest.mark.parametrize(("name", "magic"), [("out.png", b"\x89PNG"), ("out.svg", b"<?xml"), ("out.pdf", b"%PDF")])
+def test_the_drawing_has_the_form_that_its_name_says(
+    simulate: Callable, tmp_path: Path, name: str, magic: bytes
+) -> None:
+    simulate(CALM, *SERVICE, "--scalers", "keda", "--plot", tmp_path / name)
+
+    assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_a_replica_without_a_gpu_costs_replica_hours(simulate: Callable, manifest: Path) -> None:
+    manifest.write_text(manifest.read_text() + "  server: {gpu: {count: 0}}\n")
+
+    said = simulate(CALM, *SERVICE, "--scalers", "keda")
+
+    assert re.search(r"^scaler +replica-h  ratio", said.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [("--trace", "list"), ("--trace", "daily", "--faults", "list")])
+def test_what_can_be_named_is_listed(tritonfleet: Callable, manifest: Path, options: tuple[str, ...]) -> None:
+    said = tritonfleet("simulate", "-f", manifest, *options)
+
+    assert said.status == 0
+    assert re.search(r"^weekly +7 d$", said.out, re.MULTILINE)
+    assert re.search(r"^slower:1.6@12h\+6h +batches take 1.6 times as long$", said.out, re.MULTILINE)
+    assert re.search(r"^kpa$", said.out, re.MULTILINE)
