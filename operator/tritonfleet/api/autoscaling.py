@@ -77,7 +77,7 @@ class Schedule(ApiModel):
     )
 
     name: Annotated[str, text(63)]
-    """What the limits are for, as messages will say it."""
+    """What the limits are for; no two share a name."""
     time_zone: Annotated[
         str, matching(64, "^[A-Za-z0-9_+/-]+$", "must be the name of a time zone, such as Europe/Berlin")
     ] = "UTC"
