@@ -33,7 +33,7 @@ SHORT = "t_s\n0.5\n1.25\n"
             "spec.autoscaling: must be of mode SLO with a maxReplicas",
         ),
         (
-            "spec: {model: {uri: s3://m}, slo: {latency: {target: 9ms}}, autoscaling: {minReplicas: 5, maxReplicas: 3}}",
+            "spec: {model: {uri: s3://m}, slo: {latency: {target: 9s}}, autoscaling: {minReplicas: 5, maxReplicas: 3}}",
             "spec.autoscaling.maxReplicas: must be set, and not below minReplicas (5), got 3",
         ),
         (
