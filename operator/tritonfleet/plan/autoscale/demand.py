@@ -5,22 +5,30 @@ from dataclasses import dataclass
 
 from tritonfleet.plan.autoscale.growth import Growth
 from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.autoscale.signals import Reading
+from tritonfleet.plan.autoscale.signals import FAST_SECONDS, SCRAPE_SECONDS, Reading
 from tritonfleet.plan.autoscale.verdict import ScaleReason
 
-BURST_OVERSHOOT = 1.15
-"""o (research 5.5)."""
+BURST_OVERSHOOT = 1.5
+"""o (research 5.5): of more pods that start, enough are ready sooner."""
 BURST_SIGMAS = 3.0
-BURST_RATIO = 1.15
-"""A burst is more than chance and more than a ripple."""
+"""A burst is more than chance (research 5.2)."""
+BURST_RATIO = 1.3
+"""And more than a ripple: research has 1.15, which noise reached every few minutes."""
+ONSET_RATIO = 1.6
+"""Where the newest scrape alone is so far above, it is not averaged with the one before the burst."""
 DRAIN_SECONDS = 20.0
 """T_drain: how soon a backlog should be gone (research 5.5)."""
 
 
-def burst(fast: float, slow: float) -> float:
-    """Return the demand of a burst that has begun, 0 while none has: requests per second."""
-    chance = BURST_SIGMAS * math.sqrt(fast / 10.0)
-    return BURST_OVERSHOOT * fast if fast > slow + chance and fast > BURST_RATIO * slow else 0.0
+def burst(newest: float, fast: float, slow: float) -> float:
+    """Return the demand of a burst that has begun, 0 while none has. All are requests per second."""
+    if newest > fast and _beyond_chance(newest, slow, SCRAPE_SECONDS) and newest > ONSET_RATIO * slow:
+        return BURST_OVERSHOOT * newest
+    return BURST_OVERSHOOT * fast if _beyond_chance(fast, slow, FAST_SECONDS) and fast > BURST_RATIO * slow else 0.0
+
+
+def _beyond_chance(rate: float, slow: float, seconds: float) -> bool:
+    return rate > slow + BURST_SIGMAS * math.sqrt(rate / seconds)
 
 
 def backlog(pending: float, max_batch: int, ready: int) -> float:
@@ -60,13 +68,14 @@ class Demand:
         return max(parts, key=parts.__getitem__)
 
 
-def demand_of(policy: Policy, growth: Growth, quantile: float, reading: Reading) -> Demand:
+def demand_of(policy: Policy, growth: Growth, quantile: float, season: float | None, reading: Reading) -> Demand:
     """Return what to be ready for; nothing when nothing is seen."""
-    if reading.fast is None or reading.slow is None or reading.middle is None:
+    if reading.now is None or reading.fast is None or reading.middle is None or reading.slow is None:
         return Demand(throughput=policy.throughput)
     return Demand(
         base=reading.middle * growth.quantile(quantile, reading.middle),
-        burst=burst(reading.fast, reading.slow),
+        season=season,
+        burst=burst(reading.now, reading.fast, reading.slow),
         backlog=backlog(reading.pending, policy.max_batch_size, reading.ready),
         throughput=policy.throughput,
         seen=max(reading.fast, reading.slow),

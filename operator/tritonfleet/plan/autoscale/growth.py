@@ -51,6 +51,11 @@ class Growth:
         """Return where a rate stands to the usual level."""
         return bisect_right(STANDINGS, rate / self.usual) if self.usual else len(STANDINGS) // 2
 
+    @property
+    def before(self) -> float | None:
+        """Return lambda_30 of a horizon ago; None when that is not known yet."""
+        return _rate(self.steps, RATE_STEPS) if len(self.steps) > RATE_STEPS else None
+
     def quantile(self, share: float, rate: float) -> float:
         """Return the growth that a rate which stands so does not exceed this share of the time; at least 1."""
         own = self.seen[self.standing(rate)]

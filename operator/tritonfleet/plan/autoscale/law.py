@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 from tritonfleet.plan.autoscale import explanation
-from tritonfleet.plan.autoscale.attainment import judge, report
-from tritonfleet.plan.autoscale.capacity import capacity_of, learn_all
+from tritonfleet.plan.autoscale.attainment import Judgment, judge, report
+from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of, learn_all
 from tritonfleet.plan.autoscale.demand import demand_of
 from tritonfleet.plan.autoscale.facts import Choice, Facts
 from tritonfleet.plan.autoscale.growth import observe
@@ -18,7 +18,9 @@ from tritonfleet.plan.autoscale.observation import Observation
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.readiness import watch
 from tritonfleet.plan.autoscale.scrapes import STALE_SECONDS
-from tritonfleet.plan.autoscale.signals import forget_pods, ingest
+from tritonfleet.plan.autoscale.season import learn as learn_history
+from tritonfleet.plan.autoscale.season import watch as watch_season
+from tritonfleet.plan.autoscale.signals import Reading, forget_pods, ingest
 from tritonfleet.plan.autoscale.trim import trim
 from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
 
@@ -32,22 +34,13 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
     """Return how many replicas to ask for at `now`, seconds since the epoch, and what to remember."""
     memory, seconds = _advance(memory, now)
     signals, reading = ingest(memory.signals, observation, now, memory.clock, seconds)
-    fits = learn_all(memory.fits, reading.work, policy)
-    capacity = capacity_of(policy, fits, observation.serving)
-    readiness = watch(memory.readiness, observation.pods)
-    growth = memory.growth
-    if reading.now is not None and seconds > 0:
-        growth = observe(growth, reading.now, seconds, readiness.horizon_seconds)
-    judgment = judge(policy, observation.latency, reading, capacity, now, seconds)
-    if capacity is not None and (own := fits.get(observation.serving or "")) is not None and own.confident:
-        fits = {**fits, observation.serving or "": trim(own, policy, observation, reading, capacity, judgment)}
-    ledger = enter(memory.ledger, judgment.requests, judgment.misses, memory.clock)
-    margin = settle(memory.margin, judgment.requests, judgment.misses, 1 - policy.percentile / 100, growth.usual, reading.fast or 0.0)
-    memory = replace(
-        memory, signals=signals, fits=fits, readiness=readiness, growth=growth, margin=margin, ledger=ledger
-    )
-    demand = demand_of(policy, growth, margin.quantile, reading)
-    late = readiness.late(observation.pods, now)
+    memory = replace(memory, signals=signals, readiness=watch(memory.readiness, observation.pods))
+    capacity, judgment, memory = _capacity(policy, memory, observation, reading, now, seconds)
+    memory = _traffic(policy, memory, reading, judgment, observation, now, seconds)
+    horizon = memory.readiness.horizon_seconds
+    season = memory.season.forecast(now, horizon, memory.growth.usual) if policy.forecast else None
+    demand = demand_of(policy, memory.growth, memory.margin.quantile, season, reading)
+    late = memory.readiness.late(observation.pods, now)
     facts = Facts(policy, observation, memory, reading, capacity, demand, late)
     choice, memory = _choose(facts)
     blind = choice.reason if reading.fast is None else None
@@ -59,12 +52,50 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
         fresh=reading.enough,
         rate=reading.slow,
         capacity_per_replica=None if capacity is None else capacity.rate,
-        forecast=demand.season,
-        ready_seconds=readiness.typical_seconds if readiness.seconds else None,
+        forecast=season,
+        ready_seconds=memory.readiness.typical_seconds if memory.readiness.seconds else None,
         metrics_age_seconds=reading.age_seconds,
-        attainment=report(policy, ledger, judgment, capacity, reading.ready, memory.clock, blind),
+        attainment=report(policy, memory.ledger, judgment, capacity, reading.ready, memory.clock, blind),
         memory=memory,
     )
+
+
+def _capacity(
+    policy: Policy, memory: Memory, observation: Observation, reading: Reading, now: float, seconds: float
+) -> tuple[Capacity | None, Judgment, Memory]:
+    """Learn T(b) from this tick's batches, judge its latency, and trim the one by the other."""
+    fits = learn_all(memory.fits, reading.work, policy)
+    capacity = capacity_of(policy, fits, observation.serving)
+    judgment = judge(policy, observation.latency, reading, capacity, now, seconds)
+    own = fits.get(observation.serving) if observation.serving is not None else None
+    if capacity is not None and own is not None and own.confident and observation.serving is not None:
+        fits = {**fits, observation.serving: trim(own, policy, observation, reading, capacity, judgment)}
+    return capacity, judgment, replace(memory, fits=fits)
+
+
+def _traffic(
+    policy: Policy,
+    memory: Memory,
+    reading: Reading,
+    judgment: Judgment,
+    observation: Observation,
+    now: float,
+    seconds: float,
+) -> Memory:
+    """Remember how the traffic grew, what it does at this time of day, and what of the error budget it cost."""
+    growth, season = memory.growth, memory.season
+    if observation.history is not None:
+        season = learn_history(season, observation.history)
+    if reading.now is not None and reading.middle is not None and seconds > 0:
+        before = growth.before
+        if before is not None and growth.usual is not None:
+            planned = before * growth.quantile(memory.margin.quantile, before)
+            season = watch_season(season, reading.middle, planned, growth.usual, now)
+        growth = observe(growth, reading.now, seconds, memory.readiness.horizon_seconds)
+    budget = 1 - policy.percentile / 100
+    margin = settle(memory.margin, judgment.requests, judgment.misses, budget, growth.usual, reading.fast or 0.0)
+    ledger = enter(memory.ledger, judgment.requests, judgment.misses, memory.clock)
+    return replace(memory, growth=growth, season=season, margin=margin, ledger=ledger)
 
 
 def _advance(memory: Memory, now: float) -> tuple[Memory, float]:

@@ -11,6 +11,7 @@ from tritonfleet.plan.autoscale.hold import Hold
 from tritonfleet.plan.autoscale.ledger import Ledger
 from tritonfleet.plan.autoscale.margin import Margin
 from tritonfleet.plan.autoscale.readiness import Readiness
+from tritonfleet.plan.autoscale.season import Season
 from tritonfleet.plan.autoscale.signals import FAST_SECONDS, Signals, Tick
 
 VERSION = 1
@@ -38,6 +39,7 @@ class Memory:
     readiness: Readiness = field(default_factory=Readiness)
     growth: Growth = field(default_factory=Growth)
     margin: Margin = field(default_factory=Margin)
+    season: Season = field(default_factory=Season)
     hold: Hold = field(default_factory=Hold)
     ledger: Ledger = field(default_factory=Ledger)
 
@@ -55,6 +57,7 @@ class Memory:
             "ready": self.readiness.document(),
             "growth": self.growth.document(),
             "margin": round(self.margin.logit, 3),
+            "season": self.season.document(),
             "hold": self.hold.document(self.clock),
             "ledger": self.ledger.document(self.clock),
         }
@@ -88,6 +91,7 @@ class Memory:
             readiness=Readiness.restore(document["ready"]),
             growth=Growth.restore(document["growth"], recent=recent),
             margin=Margin.restore(document["margin"]),
+            season=Season.restore(document["season"]),
             hold=Hold.restore(document["hold"], written),
             ledger=Ledger.restore(document["ledger"], written),
         )

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from tritonfleet.plan.autoscale.observation import Observation, PodSample, PodState
 from tritonfleet.plan.autoscale.scrapes import FUTURE_SECONDS, Track, Work, follow, usable
 
+SCRAPE_SECONDS = 5.0
+"""The usual time between two scrapes."""
 FAST_SECONDS = 10.0
 """Window f of the law: two scrapes."""
 MIDDLE_SECONDS = 30.0
