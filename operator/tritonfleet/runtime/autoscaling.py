@@ -12,7 +12,7 @@ from tritonfleet.api.metrics import Metrics, MetricsSource
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale.law import decide
 from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import LatencyReading, Observation
+from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.runtime.gateway import Gateway
@@ -31,6 +31,8 @@ REFRESH_SECONDS = 60.0
 """The status shows numbers that are at most this old, and is not written more often for their sake."""
 AT_ONCE = 20
 """Decisions in a row before the event loop may turn to something else: a few milliseconds."""
+PASTS_AT_ONCE = 5
+"""Of two weeks' rates, in one tick: to learn one takes about 40 ms, and a new process may have to learn a thousand."""
 UNREAD = -1
 """No number that the store ever gives to a change."""
 LATENCY_FRESH_SECONDS = 60.0
@@ -70,6 +72,7 @@ class Autoscaler:
         self._subjects: dict[Key, Subject] = {}
         self._seen: dict[Key, int] = {}
         self._shown: dict[Key, float] = {}
+        self._pasts_left = 0
         self._looking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -96,6 +99,7 @@ class Autoscaler:
         await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
         targets = [target for subject in self._subjects.values() for target in subject.targets]
         await self._scraper.scrape(targets, self._interval * PATIENCE)
+        self._pasts_left = PASTS_AT_ONCE
         for number, key in enumerate(list(self._subjects)):
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -171,8 +175,17 @@ class Autoscaler:
             subject.observation,
             samples=tuple(answer.sample for answer in answers),
             latency=self._latency(key, subject, policy, now),
-            history=self._gateway.history(key, subject.deployment.model_name) if self._gateway is not None else None,
+            history=self._history(key, subject),
         )
+
+    def _history(self, key: Key, subject: Subject) -> History | None:
+        if self._gateway is None or not subject.wants_past or self._pasts_left <= 0:
+            return None
+        history = self._gateway.history(key, subject.deployment.model_name)
+        if history is not None:
+            subject.wants_past = False
+            self._pasts_left -= 1
+        return history
 
     def _latency(self, key: Key, subject: Subject, policy: Policy, now: datetime) -> LatencyReading | None:
         """Return the best reading there is: the gateway's includes the network and what was rejected."""

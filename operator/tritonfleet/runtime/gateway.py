@@ -17,6 +17,8 @@ INTERVAL_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 120.0
 HISTORY_DAYS = 14
 HISTORY_STEP_SECONDS = 900.0
+PAST_KEPT_SECONDS = 3600.0
+"""By then everybody under an SLO has been handed theirs; of the others nobody needs it."""
 
 
 class Gateway:
@@ -28,20 +30,21 @@ class Gateway:
         self._traffic: Mapping[tuple[str, str], GatewayTraffic] = {}
         self._at_seconds = 0.0
         self._past: Past | None = None
+        self._clock = asyncio.get_running_loop().time
 
     async def run(self) -> None:
         """Ask until cancelled: every 15 seconds, and less often while nothing comes."""
         failures = 0
-        past_is_known = False
+        asked_at = 0.0
         try:
             while True:
-                # Those under an SLO have been handed theirs meanwhile; of the others nobody needs it.
-                self._past = None
+                if self._clock() - asked_at > PAST_KEPT_SECONDS:
+                    self._past = None
                 try:
                     await self.ask()
-                    if not past_is_known:
+                    if not asked_at:
                         self._past = await self._prometheus.arrivals(self._now(), HISTORY_DAYS, HISTORY_STEP_SECONDS)
-                        past_is_known = True
+                        asked_at = self._clock()
                     failures = 0
                 except Transient as error:
                     failures += 1

@@ -26,6 +26,8 @@ class Subject:
     waits: bool
     """Whether pods wait for a node: then the count of free GPUs changes though no object of ours does."""
     memory: Memory
+    wants_past: bool
+    """Whether it has no memory of its own yet, so that the rates of past days are news to it."""
     responses: Responses = field(default_factory=Responses)
 
     def policy_at(self, now: datetime) -> Policy:
@@ -45,6 +47,8 @@ def subject_of(observed: Observed, known: Subject | None, now: datetime) -> Subj
     if not scaling.has_slo(deployment):
         return None
     uid = observed.body["metadata"]["uid"]
+    same = known is not None and known.uid == uid
+    document = scaling.remembered(observed.body)
     fresh = Subject(
         uid=uid,
         deployment=deployment,
@@ -52,12 +56,9 @@ def subject_of(observed: Observed, known: Subject | None, now: datetime) -> Subj
         observation=scaling.observation(observed),
         targets=tuple(target for pod in observed.pods if (target := target_of(pod, deployment.model_name)) is not None),
         waits=observed.gpus is not None,
-        memory=known.memory if known is not None and known.uid == uid else _remembered(observed, now),
+        memory=known.memory if known is not None and same else Memory.restore(document, now.timestamp()),
+        wants_past=known.wants_past if known is not None and same else not document,
     )
-    if known is not None and known.uid == uid:
+    if known is not None and same:
         fresh.responses = known.responses
     return fresh
-
-
-def _remembered(observed: Observed, now: datetime) -> Memory:
-    return Memory.restore(scaling.remembered(observed.body), now.timestamp())

@@ -1,6 +1,7 @@
 """The tick asks pods, decides for everybody, and lets a reconcile see what is new; nobody holds up anybody."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.errors import Transient
 from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import LatencyReading
+from tritonfleet.plan.autoscale.observation import History, LatencyReading
 from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
 from tritonfleet.plan.world import Defaults
 from tritonfleet.runtime import autoscaling
@@ -297,14 +298,33 @@ async def test_limits_of_a_schedule_change_with_time_alone(monkeypatch):
 class Told:
     """A gateway that saw something, so many seconds ago."""
 
-    def __init__(self, at_seconds: float) -> None:
+    def __init__(self, at_seconds: float, past: Iterable[Key] = ()) -> None:
         self.seen = LatencyReading("Gateway", at_seconds, 0.04, 0.99, 10.0)
+        self.past = set(past)
 
     def reading(self, _key, _policy):
         return self.seen
 
-    def history(self, _key, _model):
-        return None
+    def history(self, key, _model):
+        if key not in self.past:
+            return None
+        self.past.remove(key)
+        return History(0.0, 900.0, (1.0, 2.0))
+
+
+async def test_the_past_is_news_once_to_whoever_has_no_memory_and_to_few_of_them_at_a_time(monkeypatch):
+    keys = [Key("shop", f"m{number}") for number in range(autoscaling.PASTS_AT_ONCE + 2)]
+    async with fleet(monkeypatch, gateway=Told(0.0, {*keys, OTHER})) as world:
+        for key in keys:
+            world.deploy(key)
+        world.deploy(OTHER, status={"autoscaling": {"memory": {"version": -1}}})
+        told = []
+        for _ in range(3):
+            world.law.shown.clear()
+            await world.tick()
+            told.append(sum(observation.history is not None for _, _, observation, _ in world.law.shown))
+        assert told == [autoscaling.PASTS_AT_ONCE, 2, 0]
+        assert world.autoscaler._gateway.past == {OTHER}
 
 
 def histogram(within: float, total: float) -> bytes:

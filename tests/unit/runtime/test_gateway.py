@@ -100,6 +100,7 @@ async def test_the_past_is_asked_for_until_it_came_and_handed_over_once(monkeypa
 
 async def test_the_past_of_those_without_an_slo_is_not_kept(monkeypatch):
     monkeypatch.setattr(gateway, "INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr(gateway, "PAST_KEPT_SECONDS", 0.001)
     prometheus = Prometheus({})
     asker = asker_of(prometheus)
     await run_until(lambda: prometheus.asked > 3, asker)
