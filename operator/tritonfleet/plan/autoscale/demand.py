@@ -73,7 +73,7 @@ def demand_of(policy: Policy, growth: Growth, quantile: float, season: float | N
     if reading.now is None or reading.fast is None or reading.middle is None or reading.slow is None:
         return Demand(throughput=policy.throughput)
     return Demand(
-        base=reading.middle * growth.quantile(quantile, reading.middle),
+        base=growth.ahead(quantile, reading.middle),
         season=season,
         burst=burst(reading.now, reading.fast, reading.slow),
         backlog=backlog(reading.pending, policy.max_batch_size, reading.ready),

@@ -12,14 +12,15 @@ HALF_LIFE = 720.0
 """Weight after which a tick counts half: an hour of busy ones, for a fleet of the right size shows one batch size."""
 CONFIDENT = 1.0
 """Weight before a fit is believed: twenty batches."""
-PRIOR_SLOPE = 0.25
-"""Before batches differ, beta = 0.25 y/x (research 2.5)."""
+PRIOR_SLOPE = 0.2
+"""Before batches differ, each request adds a fifth of what a lone one takes: between research 2.5's quarter of y/x at
+a batch of one or two and what servers that batch well show at large ones."""
 PRIOR_SPREAD = 0.5
 """What that prior weighs: as much as a weight of one half at twice the batch."""
 SHIFT = 1.15
-"""A time per batch this much off the line is a change of the model, not noise."""
-SHIFT_SHARE = 0.25
-"""What the newest tick adds to the running surprise: a model 1.6x slower is noticed by the second tick."""
+"""A time per batch this much off the line twice in a row is a change of the model, not noise."""
+PER_REQUEST_SHARE = 0.25
+"""What the newest tick adds to the mean of inferences per request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Fit:
     xx: float = 0.0
     xy: float = 0.0
     surprise: float = 1.0
-    """Recent time per batch, over what the line says."""
+    """The last tick's time per batch, over what the line says."""
     per_request: float = 1.0
     """Inferences per request: more than 1 when clients send batches, less with a response cache."""
     kappa: float = 1.0
@@ -49,7 +50,8 @@ class Fit:
         steepest = mean_y / mean_x
         prior = PRIOR_SPREAD * mean_x * mean_x
         spread, common = max(0.0, self.xx - mean_x * self.x), self.xy - mean_x * self.y
-        beta = (common + prior * PRIOR_SLOPE * steepest) / (spread + prior)
+        expected = PRIOR_SLOPE * mean_y / (1 + PRIOR_SLOPE * (mean_x - 1))
+        beta = (common + prior * expected) / (spread + prior)
         beta = min(max(beta, 0.01 * steepest), 0.99 * steepest)
         return mean_y - beta * mean_x, beta
 
@@ -86,7 +88,7 @@ def learn(fit: Fit, work: Work, largest: int) -> Fit:
     x, y = weighed_batch(mean, max(1, largest)), work.compute_seconds / executed
     w = min(1.0, work.executions / TICK_EXECUTIONS)
     if fit.confident:
-        fit = _notice_shift(fit, x, y, w)
+        fit = _notice_shift(fit, x, y)
     kept = float(0.5 ** (w / HALF_LIFE))
     per_request = work.inferences / work.success
     return replace(
@@ -96,14 +98,16 @@ def learn(fit: Fit, work: Work, largest: int) -> Fit:
         y=fit.y * kept + w * y,
         xx=fit.xx * kept + w * x * x,
         xy=fit.xy * kept + w * x * y,
-        per_request=fit.per_request + SHIFT_SHARE * w * (per_request - fit.per_request) if fit.weight else per_request,
+        per_request=fit.per_request + PER_REQUEST_SHARE * w * (per_request - fit.per_request)
+        if fit.weight
+        else per_request,
     )
 
 
-def _notice_shift(fit: Fit, x: float, y: float, w: float) -> Fit:
+def _notice_shift(fit: Fit, x: float, y: float) -> Fit:
     alpha, beta = fit.line()
-    surprise = fit.surprise + SHIFT_SHARE * w * (y / (alpha + beta * x) - fit.surprise)
-    if 1 / SHIFT < surprise < SHIFT:
+    before, surprise = fit.surprise, y / (alpha + beta * x)
+    if not (before > SHIFT < surprise or before < 1 / SHIFT > surprise):
         return replace(fit, surprise=surprise)
     # All times changed by the same factor, as far as anybody can tell; the regression sorts out the rest.
     return replace(fit, y=fit.y * surprise, xy=fit.xy * surprise, surprise=1.0)

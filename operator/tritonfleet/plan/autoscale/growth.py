@@ -19,10 +19,8 @@ STANDINGS = (0.3, 0.6, 0.8, 0.93, 1.07, 1.25, 1.7)
 """Where the rate stands to its usual level: far below, ..., as usual, ..., far above."""
 FIRST_RISE, FINENESS, BINS = 0.02, 1.25, 34
 """Rises are counted in bins of up to 0, 2, 2.5, 3.1, ... percent, each a quarter wider than the last, up to 26x."""
-REMEMBERED = 4320.0
-"""Steps after which one counts little: twelve hours of the standing (research 5.2), however seldom it is."""
-BORROWED = 20.0
-"""Steps that all standings together lend to one that was seen less often."""
+KEPT = 1 - 1 / 4320
+"""By step: twelve hours of a standing (research 5.2), however seldom it is."""
 PRIOR = ((1.0, 6.0), (1.1, 2.5), (1.25, 1.0), (1.5, 0.5))
 """Before anything was seen: (rise, steps); a quarter is what research calls economy, a half one in twenty."""
 
@@ -36,13 +34,14 @@ class Growth:
     """Histograms of rate ahead / rate, by standing, and what the next ones are made of."""
 
     seen: tuple[Bins, ...] = (NONE_SEEN,) * (len(STANDINGS) + 1)
-    together: Bins = NONE_SEEN
     steps: tuple[float, ...] = ()
     """Mean rates of the last steps, oldest first."""
     standings: tuple[int, ...] = ()
     """Standing at the end of each."""
     usual: float | None = None
     """The usual level, requests per second."""
+    highest: float = 0.0
+    """The highest rate, which is forgotten like everything else."""
     seconds: float = 0.0
     requests: float = 0.0
     """What the step that is being filled holds so far."""
@@ -58,9 +57,7 @@ class Growth:
 
     def quantile(self, share: float, rate: float) -> float:
         """Return the growth that a rate which stands so does not exceed this share of the time; at least 1."""
-        own = self.seen[self.standing(rate)]
-        lent = BORROWED / max(BORROWED, sum(self.together))
-        bins = [mine + lent * common for mine, common in zip(own, self.together, strict=True)]
+        bins = list(self.seen[self.standing(rate)])
         for rise, steps in PRIOR:
             bins[_bin(rise)] += steps
         left = share * sum(bins)
@@ -70,26 +67,35 @@ class Growth:
                 return edge
         return EDGES[-1]
 
+    def ahead(self, share: float, rate: float) -> float:
+        """Return the rate to be ready for: grown by its quantile, but no higher than any was before."""
+        return min(rate * self.quantile(share, rate), max(rate, self.highest))
+
     def document(self) -> dict[str, Any]:
         """Return it for the status."""
         return {
+            "highest": round(self.highest, 3),
             "usual": None if self.usual is None else round(self.usual, 3),
             "steps": [round(rate, 2) for rate in self.steps],
             "standings": list(self.standings),
-            "seen": [_sparse(bins) for bins in (*self.seen, self.together)],
+            "seen": [_sparse(bins) for bins in self.seen],
         }
 
     @classmethod
     def restore(cls, document: Any, *, recent: bool) -> "Growth":
         """Read it back; ValueError, TypeError or LookupError if it is none. The last steps count only if `recent`."""
-        *seen, together = (_dense(bins) for bins in document["seen"])
-        usual = document["usual"]
-        if len(seen) != len(STANDINGS) + 1 or (usual is not None and not 0 <= usual < math.inf):
+        seen = tuple(_dense(bins) for bins in document["seen"])
+        usual, highest = document["usual"], float(document["highest"])
+        if (
+            len(seen) != len(STANDINGS) + 1
+            or not 0 <= highest < math.inf
+            or (usual is not None and not 0 <= usual < math.inf)
+        ):
             raise ValueError("not histograms of growth")
         steps, standings = tuple(map(float, document["steps"])), tuple(map(int, document["standings"]))
         if not recent or len(steps) != len(standings):
             steps, standings = (), ()
-        return cls(tuple(seen), together, steps, standings, usual)
+        return cls(seen, steps, standings, usual, highest)
 
 
 def observe(growth: Growth, rate: float, seconds: float, horizon: float) -> Growth:
@@ -104,6 +110,7 @@ def observe(growth: Growth, rate: float, seconds: float, horizon: float) -> Grow
     usual = now if growth.usual is None else growth.usual + share * (now - growth.usual)
     standings = (*growth.standings, replace(growth, usual=usual).standing(now))[-(ahead + RATE_STEPS) :]
     growth = replace(growth, steps=steps, standings=standings, usual=usual, seconds=0.0, requests=0.0)
+    growth = replace(growth, highest=max(now, growth.highest * KEPT))
     return _mature(growth, ahead) if len(steps) == ahead + RATE_STEPS else growth
 
 
@@ -119,14 +126,11 @@ def _mature(growth: Growth, ahead: int) -> Growth:
         return growth
     standing = growth.standings[RATE_STEPS - 1]
     later = [_rate(growth.steps, RATE_STEPS + step) / base for step in range((ahead + 1) // 2, ahead + 1)]
-    own, together = list(growth.seen[standing]), list(growth.together)
-    kept = 1 - 1 / REMEMBERED
-    own, together = [weight * kept for weight in own], [weight * kept for weight in together]
+    own = [weight * KEPT for weight in growth.seen[standing]]
     for rise in later:
         own[_bin(rise)] += 1 / len(later)
-        together[_bin(rise)] += 1 / len(later)
     seen = (*growth.seen[:standing], tuple(own), *growth.seen[standing + 1 :])
-    return replace(growth, seen=seen, together=tuple(together))
+    return replace(growth, seen=seen)
 
 
 def _bin(rise: float) -> int:

@@ -89,7 +89,7 @@ def _traffic(
     if reading.now is not None and reading.middle is not None and seconds > 0:
         before = growth.before
         if before is not None and growth.usual is not None:
-            planned = before * growth.quantile(memory.margin.quantile, before)
+            planned = growth.ahead(memory.margin.quantile, before)
             season = watch_season(season, reading.middle, planned, growth.usual, now)
         growth = observe(growth, reading.now, seconds, memory.readiness.horizon_seconds)
     budget = 1 - policy.percentile / 100

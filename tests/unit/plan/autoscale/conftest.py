@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ class Fleet:
             self.pods.append(Pod(PodState(f"pod-{self.made}", "one", born, self.now)))
         del self.pods[replicas:]
 
-    def tick(self, rate: float, *, broken: Breaker | None = None, **changes: object) -> Verdict:
+    def tick(self, rate: float, *, broken: Breaker | None = None, **changes: Any) -> Verdict:
         self.now += TICK_SECONDS
         for number, pod in enumerate(self.pods):
             pod.serve(rate / len(self.pods) * TICK_SECONDS, TICK_SECONDS)
@@ -84,12 +85,12 @@ class Fleet:
             self.resize(verdict.replicas)
         return verdict
 
-    def observe(self, **changes: object) -> Observation:
+    def observe(self, **changes: Any) -> Observation:
         samples = tuple(pod.sample for pod in self.pods if pod.sample is not None)
         seen = Observation(self.replicas, tuple(pod.state for pod in self.pods), samples, "one")
         return replace(seen, **changes)
 
-    def play(self, rate: float, seconds: float, **options: object) -> list[Verdict]:
+    def play(self, rate: float, seconds: float, **options: Any) -> list[Verdict]:
         return [self.tick(rate, **options) for _ in range(int(seconds / TICK_SECONDS))]
 
 
@@ -99,3 +100,13 @@ def fleet() -> Fleet:
     fleet = Fleet(4)
     fleet.play(120.0, 900.0)
     return fleet
+
+
+@pytest.fixture(scope="session")
+def new_fleet() -> Callable[..., Fleet]:
+    """Return what makes a fleet of so many pods that has served nothing yet."""
+
+    def make(replicas: int, **limits: Any) -> Fleet:
+        return Fleet(replicas, replace(POLICY, **limits))
+
+    return make

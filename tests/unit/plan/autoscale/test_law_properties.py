@@ -1,0 +1,118 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tritonfleet.plan.autoscale.law import decide
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.observation import Counters
+
+RATES = st.lists(st.floats(0.0, 1500.0), min_size=1, max_size=8)
+ANYTHING = st.floats(allow_nan=True, allow_infinity=True)
+FEW = settings(max_examples=25, deadline=None)
+
+
+def play(fleet, rates):
+    for rate in rates:
+        fleet.play(rate, 30.0)
+    return fleet
+
+
+@FEW
+@given(rates=RATES, low=st.integers(1, 6), span=st.integers(0, 20))
+def test_replicas_stay_between_the_limits_and_every_verdict_has_its_reason(new_fleet, rates, low, span):
+    fleet = play(new_fleet(low, min_replicas=low, max_replicas=low + span), rates)
+    for verdict in fleet.verdicts:
+        assert low <= verdict.replicas <= low + span
+        assert verdict.message
+
+
+@FEW
+@given(rates=RATES)
+def test_the_same_past_gives_the_same_verdict(new_fleet, rates):
+    assert play(new_fleet(3), rates).verdicts == play(new_fleet(3), rates).verdicts
+
+
+@FEW
+@given(rates=RATES)
+def test_deciding_again_at_once_changes_nothing(new_fleet, rates):
+    fleet = play(new_fleet(3), rates)
+    again = decide(fleet.policy, fleet.memory, fleet.observe(), fleet.now)
+    once_more = decide(fleet.policy, again.memory, fleet.observe(), fleet.now)
+    assert once_more.replicas == again.replicas
+    assert once_more.wanted == again.wanted
+
+
+@FEW
+@given(rates=RATES, replicas=st.integers(1, 40))
+def test_what_is_wanted_does_not_depend_on_how_many_there_are(new_fleet, rates, replicas):
+    fleet = play(new_fleet(3), [200.0, *rates])
+    wanted = decide(fleet.policy, fleet.memory, fleet.observe(), fleet.now).wanted
+    assert decide(fleet.policy, fleet.memory, fleet.observe(replicas=replicas), fleet.now).wanted == wanted
+
+
+@FEW
+@given(rate=st.floats(20.0, 600.0), more=st.floats(1.0, 3.0))
+def test_more_requests_never_ask_for_fewer_replicas(new_fleet, rate, more):
+    calm, busy = new_fleet(20), new_fleet(20)
+    for fleet in (calm, busy):
+        fleet.follow = False
+        fleet.play(100.0, 300.0)
+    assert busy.play(rate * more, 60.0)[-1].wanted >= calm.play(rate, 60.0)[-1].wanted
+
+
+@FEW
+@given(rates=RATES, factor=st.sampled_from([0.001, 0.1, 10.0, 1000.0]))
+def test_the_line_through_the_batches_does_not_depend_on_the_unit_of_time(new_fleet, rates, factor):
+    fleet = play(new_fleet(3), [100.0, *rates])
+    fit = fleet.memory.fits["one"]
+    slower = replace(fit, y=fit.y * factor, xy=fit.xy * factor)
+    alpha, beta = fit.line()
+    assert slower.line() == pytest.approx((alpha * factor, beta * factor))
+
+
+@FEW
+@given(rate=st.floats(10.0, 600.0))
+def test_a_restart_with_the_document_of_a_moment_ago_wants_the_same(new_fleet, rate):
+    fleet, restarted = play(new_fleet(3), [rate] * 8), play(new_fleet(3), [rate] * 8)
+    document = json.loads(json.dumps(restarted.memory.document()))
+    restarted.memory = Memory.restore(document, restarted.now)
+    assert len(json.dumps(document)) < 16_000
+    assert restarted.play(rate, 120.0)[-1].wanted == fleet.play(rate, 120.0)[-1].wanted
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(sorted(Memory().document()))
+
+
+@given(garbage=JSON)
+def test_a_document_that_is_none_gives_a_fresh_start(garbage):
+    assert Memory.restore(garbage, 1.7e9) == Memory()
+
+
+@FEW
+@given(key=KEYS, garbage=JSON)
+def test_a_damaged_document_never_stops_the_law(new_fleet, key, garbage):
+    fleet = play(new_fleet(3), [150.0])
+    fleet.memory = Memory.restore({**fleet.memory.document(), key: garbage}, fleet.now)
+    assert all(verdict.replicas >= 1 for verdict in fleet.play(150.0, 60.0))
+
+
+@FEW
+@given(values=st.lists(ANYTHING, min_size=8, max_size=8), pod=st.integers(0, 2))
+def test_whatever_one_server_answers_once_takes_nothing_away(new_fleet, values, pod):
+    fleet = new_fleet(3)
+    fleet.play(120.0, 600.0)
+    before = fleet.replicas
+
+    def broken(number, sample):
+        return replace(sample, counters=Counters(*values)) if number == pod else sample
+
+    assert fleet.tick(120.0, broken=broken).replicas >= before
+    assert all(verdict.replicas >= 1 for verdict in fleet.play(120.0, 60.0))
