@@ -21,8 +21,8 @@ class TritonPythonModel:
         self.row_seconds = given.get("row_seconds", 0.010)
 
     def execute(self, requests: list) -> list:
-        """Return one answer for each request of a batch; X has the shape [rows, 4], Y [rows, 1]."""
+        """Return one answer for each request of a batch; X has the shape [rows, 4], SUM [rows, 1]."""
         inputs = [triton.get_input_tensor_by_name(request, "X").as_numpy() for request in requests]
         time.sleep(self.batch_seconds + self.row_seconds * sum(len(rows) for rows in inputs))
         sums = [rows.sum(axis=1, keepdims=True, dtype=np.float32) for rows in inputs]
-        return [triton.InferenceResponse([triton.Tensor("Y", rows)]) for rows in sums]
+        return [triton.InferenceResponse([triton.Tensor("SUM", rows)]) for rows in sums]
