@@ -166,6 +166,23 @@ def test_the_drawing_has_the_form_that_its_name_says(
     assert (tmp_path / name).read_bytes().startswith(magic)
 
 
+def test_schedules_hold_from_a_monday_on(simulate: Callable, manifest: Path) -> None:
+    schedule = "{name: early, from: '00:02', to: '00:20', minReplicas: 3}"
+    manifest.write_text(manifest.read_text().replace("maxReplicas: 4", f"maxReplicas: 4, schedules: [{schedule}]"))
+
+    said = simulate(CALM, *SERVICE, "--scalers", "keda", "--json")
+
+    outcome = json.loads(said.out)
+    ours, keda = (scaler["replicaMinutes"] for scaler in outcome["scalers"])
+    assert (
+        "for the schedules the trace begins on a Monday, 00:00 UTC; the other scalers have none"
+        in (outcome["assumptions"])
+    )
+    assert ours[1] < 2
+    assert ours[-1] == 3
+    assert max(keda) < 3
+
+
 def test_a_replica_without_a_gpu_costs_replica_hours(simulate: Callable, manifest: Path) -> None:
     manifest.write_text(manifest.read_text() + "  server: {gpu: {count: 0}}\n")
 

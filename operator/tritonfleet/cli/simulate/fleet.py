@@ -1,9 +1,9 @@
 """What is simulated around the traffic: the SLO, the servers and the cluster, as the manifest describes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from tritonfleet.api.autoscaling import ScalingMode
+from tritonfleet.api.autoscaling import Autoscaling, ScalingMode
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.errors import InvalidSpec
@@ -35,6 +35,8 @@ class Fleet:
     plant: Plant
     gpus_per_replica: int
     service_given: bool
+    autoscaling: Autoscaling
+    """As written, for the schedules in it."""
 
     @property
     def capacity(self) -> float:
@@ -68,24 +70,26 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
     config = model_config(deployment.spec, deployment.model_name)
     gpus = deployment.spec.server.gpu.count
     refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus))
-    policy = _policy(deployment)
+    autoscaling = _autoscaling(deployment)
+    policy = _policy(deployment, autoscaling)
     target = policy.latency_target_seconds
     if target is None:
         raise InvalidSpec("spec.slo.latency: must be set: attainment is the share of requests within it")
     alpha, beta = service or _assumed_service(target, policy.max_batch_size)
     capacity = Server.of(policy, alpha, beta).rate_at(target)
     shed_late(config, deployment.spec, Learned(alpha, beta, capacity or None))
+    at_times = autoscaling.schedules
     plant = Plant(
         ready=Spread.around(ready_seconds),
-        min_replicas=policy.min_replicas,
-        max_replicas=policy.max_replicas,
+        min_replicas=min([policy.min_replicas, *(each.min_replicas for each in at_times if each.min_replicas)]),
+        max_replicas=max([policy.max_replicas, *(each.max_replicas for each in at_times if each.max_replicas)]),
         gpus_per_replica=float(gpus or 1),
     )
     slo, server = Slo(target, policy.percentile), _server(config, policy, alpha, beta)
-    return Fleet(deployment.metadata.name, policy, slo, server, plant, gpus, service_given=service is not None)
+    return Fleet(deployment.metadata.name, policy, slo, server, plant, gpus, service is not None, autoscaling)
 
 
-def _policy(deployment: ModelDeployment) -> Policy:
+def _autoscaling(deployment: ModelDeployment) -> Autoscaling:
     spec = deployment.spec
     if not has_slo(deployment):
         raise InvalidSpec("spec.slo.latency: must be set, such as {percentile: 99, target: 50ms}, and suspended false")
@@ -96,11 +100,19 @@ def _policy(deployment: ModelDeployment) -> Policy:
             f"spec.autoscaling.maxReplicas: must be set, and not below minReplicas ({spec.autoscaling.lowest}),"
             f" got {spec.autoscaling.max_replicas}"
         )
+    return spec.autoscaling
+
+
+def _policy(deployment: ModelDeployment, autoscaling: Autoscaling) -> Policy:
+    """Return what is asked of the law outside of schedules."""
     try:
-        return policy_of(deployment, MONDAY)
+        policy = policy_of(deployment, MONDAY)
     except InvalidSpec as problem:
-        # Durations are checked by the API server alone, which names the field; here the SLO's is the likely one.
+        # A duration that is none is named without its field, for the API server refuses it long before.
         raise InvalidSpec(f"spec.slo, spec.autoscaling or spec.batching: {problem}") from problem
+    return replace(
+        policy, min_replicas=autoscaling.lowest, max_replicas=autoscaling.max_replicas or policy.max_replicas
+    )
 
 
 def _assumed_service(target_seconds: float, max_batch_size: int) -> tuple[float, float]:
@@ -133,8 +145,11 @@ def assumptions(chosen: Fleet) -> list[str]:
     )
     slo = f"p{policy.percentile:g} <= {spoken(chosen.slo.latency_seconds)}"
     rate, ready = per_second(chosen.capacity), chosen.plant.ready
-    return [
+    said = [
         f"a batch of b requests takes {batch} ({origin}); no scaler is told",
         f"one replica then carries {rate} requests/s within {slo}, {per_second(chosen.throughput)} at most",
         f"a pod takes {spoken(ready.at(0.5))} to be ready, one in ten {spoken(ready.at(0.9))} or longer",
     ]
+    if chosen.autoscaling.schedules:
+        said.append("for the schedules the trace begins on a Monday, 00:00 UTC; the other scalers have none")
+    return said

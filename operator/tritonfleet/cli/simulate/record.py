@@ -9,7 +9,7 @@ WORST_GIVEN = 10
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """Return everything that the text says, unrounded; latencies in seconds, minutes counted from the start."""
+    """Return everything that the text says, unrounded; latencies in seconds, minutes from the start."""
     ours = outcome.ours.run
     return {
         "trace": ours.trace,
@@ -40,6 +40,7 @@ def _entry(entry: Entry, outcome: Outcome) -> dict[str, Any]:
         "scaleEvents": run.scale_events,
         "directionFlips": run.direction_flips,
         "minutesOverSlo": run.minutes_over_slo,
+        "replicaMinutes": [round(float(replicas), 2) for replicas in run.minutes.billed],
         "worstMinutes": [_minute(entry, minute) for minute in run.worst_minutes(WORST_GIVEN)],
     }
 

@@ -1,13 +1,16 @@
 """Who is compared: Tritonfleet's own law, and what people run instead, as they usually set it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.cli.complaint import Complaint
-from tritonfleet.cli.simulate.fleet import Fleet
+from tritonfleet.cli.simulate.fleet import MONDAY, Fleet
 from tritonfleet.cli.simulate.outcome import OURS
+from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.schedules import limits
 from tritonfleet.sim.baselines.hpa import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
 from tritonfleet.sim.baselines.keda import ScaledObject
 from tritonfleet.sim.baselines.kpa import Decider, PodAutoscaler
@@ -31,6 +34,27 @@ class _Contender:
 
     describe: Callable[[Fleet], str]
     make: Callable[[Fleet], Scaler]
+
+
+class _Scheduled:
+    """Our law under the limits of the moment, as the operator gives them to it."""
+
+    name, interval_seconds = OURS, Tritonfleet.interval_seconds
+
+    def __init__(self, chosen: Fleet) -> None:
+        self._autoscaling = chosen.autoscaling
+        self._ours = Tritonfleet(chosen.policy)
+
+    def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
+        """Return what the law decides."""
+        allowed = limits(self._autoscaling, MONDAY + timedelta(seconds=now))
+        self._ours.policy = replace(self._ours.policy, min_replicas=allowed.lowest, max_replicas=allowed.highest)
+        wanted = self._ours.desired(now, replicas, pods, metrics)
+        return max(allowed.lowest, min(allowed.highest, wanted))
+
+
+def _ours(chosen: Fleet) -> Scaler:
+    return _Scheduled(chosen) if chosen.autoscaling.schedules else Tritonfleet(chosen.policy)
 
 
 def _utilization(chosen: Fleet) -> Scaler:
@@ -80,7 +104,7 @@ def _concurrency_target(chosen: Fleet) -> float:
 
 
 _CONTENDERS: Final[dict[str, _Contender]] = {
-    OURS: _Contender(lambda _: OURS, lambda chosen: Tritonfleet(chosen.policy)),
+    OURS: _Contender(lambda _: OURS, _ours),
     "hpa": _Contender(lambda _: f"HPA, GPU utilization {GPU_UTILIZATION:.0%}", _utilization),
     "hpa-latency": _Contender(
         lambda chosen: f"HPA, p{chosen.slo.percentile:g} at {spoken(_aimed_seconds(chosen))}", _latency
