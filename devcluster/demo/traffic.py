@@ -65,6 +65,7 @@ def _watch(ground: Ground, load: Load) -> Iterator[Moment]:
     while load.running and not load.answers().at:
         time.sleep(0.2)
     begun = float(load.answers().at[0]) if load.answers().at else time.time()
+    said = ""
     while load.running:
         # What came in the last second may still be on its way from k6.
         end = time.time() - 1
@@ -72,7 +73,8 @@ def _watch(ground: Ground, load: Load) -> Iterator[Moment]:
         p99 = "-" if math.isnan(moment.p99_ms) else f"{moment.p99_ms:.0f} ms"
         replicas = f"{moment.replicas_ready}/{moment.replicas_wanted}"
         rate = f"{moment.answers_per_second:.0f}"
-        say(ROW.format(f"{moment.at_seconds:.0f}s", rate, p99, replicas, moment.why))
+        news, said = (moment.why if moment.why != said else ""), moment.why
+        say(ROW.format(f"{moment.at_seconds:.0f}s", rate, p99, replicas, news))
         yield moment
         time.sleep(ROW_SECONDS)
 

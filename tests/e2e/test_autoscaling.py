@@ -60,7 +60,7 @@ def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_ba
         float(hold) for moment in witness.since(fall) for hold in re.findall(r"held for (\d+) s", moment.message)
     }
     back = next(at for at, _, replicas in witness.changes(fall) if replicas == 1)
-    assert back - fall <= SLOW_WINDOW_SECONDS + max(announced) + TICKS_SECONDS
+    assert back - fall <= SLOW_WINDOW_SECONDS + max(announced) + TICKS_SECONDS, witness.story(fall)
     assert [new - old for _, old, new in witness.changes(fall)] == [-1] * len(witness.changes(fall)), "only down"
 
 

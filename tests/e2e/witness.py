@@ -64,6 +64,15 @@ class Witness:
         """Return every reason that the status gave."""
         return {moment.reason for moment in self.since(start, end)}
 
+    def story(self, start: float = 0.0) -> str:
+        """Return what the status said since then, one line for each time it changed."""
+        lines, said = [], ""
+        for moment in self.since(start):
+            if moment.message != said:
+                lines.append(f"{moment.at - start:6.1f} s  {moment.replicas}  {moment.reason}: {moment.message}")
+            said = moment.message
+        return "\n".join(lines)
+
     def ready_seconds(self) -> float:
         """Return the longest that one of today's pods took from its creation to being ready."""
         pods = self._get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={self._selector}")["items"]
