@@ -9,15 +9,18 @@ from multiprocessing import get_context
 from tritonfleet.cli.simulate import roster
 from tritonfleet.cli.simulate.fleet import Fleet
 from tritonfleet.plan.autoscale.observation import PodState
-from tritonfleet.sim.arrivals import Trace
+from tritonfleet.sim.arrivals import Times, Trace
 from tritonfleet.sim.faults import Fault
-from tritonfleet.sim.oracle import clairvoyant
+from tritonfleet.sim.oracle import SEARCH_STEPS, clairvoyant
 from tritonfleet.sim.result import Run
 from tritonfleet.sim.run import simulate
 from tritonfleet.sim.scaler import Metrics, Scaler
 
 LOOK_SECONDS = 0.5
 """How often a person is told how far it is."""
+
+SEARCH_PASSES = 2 * SEARCH_STEPS + 1
+"""How often the clairvoyant goes through a trace: once to look, once for each schedule that it tries."""
 
 Told = Callable[[float], None]
 """Called with the share of the work that is done, 0..1."""
@@ -44,6 +47,24 @@ class _Watched:
         """Return what the scaler wants."""
         self._told(now / self._duration_seconds)
         return self._scaler.desired(now, replicas, pods, metrics)
+
+
+class _Followed:
+    """A trace that tells how often it has been gone through: the clairvoyant's search is no single run."""
+
+    def __init__(self, trace: Trace, told: Told) -> None:
+        self.name, self.duration_seconds = trace.name, trace.duration_seconds
+        self._trace, self._told, self._seconds = trace, told, 0.0
+
+    def arrivals(self, start: float, end: float) -> Times:
+        """Return the trace's arrivals."""
+        self._seconds += min(end, self.duration_seconds) - start
+        self._told(min(1.0, self._seconds / (SEARCH_PASSES * self.duration_seconds)))
+        return self._trace.arrivals(start, end)
+
+    def scaled(self, factor: float) -> Trace:
+        """Return the scaled trace, which is not followed."""
+        return self._trace.scaled(factor)
 
 
 def compete(arena: Arena, names: Sequence[str], *, jobs: int, told: Told) -> list[Run]:
@@ -81,9 +102,8 @@ def _compete_in_processes(arena: Arena, names: Sequence[str], jobs: int, told: T
 def _run(arena: Arena, name: str, told: Told) -> Run:
     fleet, trace = arena.fleet, arena.trace
     if name == roster.CLAIRVOYANT:
-        run = clairvoyant(trace, fleet.server, fleet.plant, faults=arena.faults, seed=arena.seed, slo=fleet.slo)
-        told(1.0)
-        return run
+        trace = _Followed(trace, told)
+        return clairvoyant(trace, fleet.server, fleet.plant, faults=arena.faults, seed=arena.seed, slo=fleet.slo)
     scaler = _Watched(roster.make(name, fleet), trace.duration_seconds, told)
     return simulate(trace, scaler, fleet.server, fleet.plant, faults=arena.faults, seed=arena.seed, slo=fleet.slo)
 

@@ -98,17 +98,19 @@ def _started(chosen: Fleet, road: Traffic) -> Fleet:
 
 def _contest(arena: Arena, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
     begun = time.monotonic()
-    names = (OURS, *rivals, *([roster.CLAIRVOYANT] if arena.fleet.feasible else []))
+    # The clairvoyant takes longest by far, so it begins.
+    names = (*([roster.CLAIRVOYANT] if arena.fleet.feasible else []), OURS, *rivals)
     with progress(f"simulating {spoken(road.trace.duration_seconds)} of {len(names)} scalers") as line:
         runs = compete(arena, names, jobs=options.jobs, told=line.told)
     entries = [Entry(name, roster.title(name, arena.fleet), run) for name, run in zip(names, runs, strict=True)]
-    chosen, ours = arena.fleet, runs[0]
+    oracle = next((entry for entry in entries if entry.key == roster.CLAIRVOYANT), None)
+    chosen, ours = arena.fleet, next(entry.run for entry in entries if entry.key == OURS)
     slo = f"p{chosen.slo.percentile:g} <= {spoken(chosen.slo.latency_seconds)}"
     return Outcome(
         headline=f"{chosen.name} on {ours.trace}: {slo}, {chosen.policy.min_replicas} to"
         f" {chosen.policy.max_replicas} replicas",
-        entries=tuple(entry for entry in entries if entry.key != roster.CLAIRVOYANT),
-        oracle=next((entry for entry in entries if entry.key == roster.CLAIRVOYANT), None),
+        entries=tuple(entry for entry in entries if entry is not oracle),
+        oracle=oracle,
         gpus_per_replica=chosen.gpus_per_replica,
         max_replicas=chosen.policy.max_replicas,
         assumptions=(*_traffic_said(road, ours.requests), *assumptions(chosen)),
