@@ -1,16 +1,20 @@
-"""The event loop, compiled: requests arrive, are batched as Triton's dynamic batcher does, and are answered.
+"""The event loop, compiled: requests arrive, are batched by Triton's dynamic batcher, and are answered.
 
-As its source has it (dynamic_batch_scheduler.cc, rate_limiter.cc) for requests of one inference each: when an instance
-is free it takes the largest preferred size that the queue fills; once the oldest request has waited the queue delay,
-or without a delay, it takes whatever waits; else it waits. Timeouts are noticed only when a batch is formed, and
-refusals for a full queue move none of Triton's counters. All of it is in one file because numba's cache looks only at
-the file of the function that Python calls.
+The batcher follows its source (dynamic_batch_scheduler.cc, rate_limiter.cc, instance_queue.cc) for requests of one
+inference each, down to when its thread sleeps, for that shows in latencies. Batches are formed up to two per instance
+ahead and grow while they wait, but with a queue delay a request that finds such a batch seldom wakes the thread. With
+a queue policy a batch is formed only for an idle instance, and only then are timeouts noticed. Refusals for a full
+queue move none of Triton's counters. All of it is in one file because numba's cache looks only at the file of the
+function that Python calls.
 """
 
 from math import inf, log
 
 from tritonfleet.sim.compilation import compiled, inner
-from tritonfleet.sim.state import NONE, Floats, Rules, State
+from tritonfleet.sim.state import GONE, NEW, NONE, STAGED, Floats, Rules, State
+
+NAP_SECONDS = 0.5
+"""How long the batcher's thread sleeps when nobody wakes it."""
 
 
 @compiled
@@ -39,15 +43,13 @@ def drop_all(state: State, slot: int, now: float) -> None:
     pod = state.slots[slot]
     while pod.waiting > 0:
         _release(state, _take(state, slot))
+    for index in range(pod.payloads):
+        _release_batch(state, state.payloads[slot, index].head, state.payloads[slot, index].size)
     for index in range(state.instances.shape[1]):
         instance = state.instances[slot, index]
-        if instance.finish < inf:
-            node = instance.head
-            for _ in range(instance.size):
-                following = state.nodes[node].next
-                _release(state, node)
-                node = following
-            instance.finish = inf
+        _release_batch(state, instance.head, instance.size)
+        instance.size = 0
+        instance.finish = inf
     state.totals[0].lost += state.held[slot]
     state.wake[slot] = inf
     state.held[slot] = 0
@@ -63,7 +65,9 @@ def _happen(rules: Rules, state: State, now: float) -> float:
             for index in range(state.instances.shape[1]):
                 if state.instances[slot, index].finish <= now:
                     _complete(rules, state, slot, index)
-            _start_batches(rules, state, slot, now)
+            if _run_payloads(rules, state, slot, now) or not rules.prefetch or state.slots[slot].timer <= now:
+                _wake_batcher(rules, state, slot, now)
+            _set_wake(state, slot)
         wake = min(wake, state.wake[slot])
     return wake
 
@@ -116,8 +120,10 @@ def _arrive(rules: Rules, state: State, now: float) -> int:
     pod.waiting += 1
     state.held[slot] += 1
     totals.held += 1
-    if pod.running < state.instances.shape[1]:
-        _start_batches(rules, state, slot, now)
+    enough = pod.saturated or pod.stage == GONE or pod.waiting >= pod.enough
+    if enough and _has_room(rules, state, slot):
+        _wake_batcher(rules, state, slot, now)
+        _set_wake(state, slot)
     return slot
 
 
@@ -163,6 +169,7 @@ def _complete(rules: Rules, state: State, slot: int, index: int) -> None:
     if pod.running == 0:
         pod.busy_seconds += instance.finish - pod.busy_since
     instance.finish = inf
+    instance.size = 0
 
 
 @inner
@@ -182,21 +189,177 @@ def _answer(rules: Rules, state: State, index: int, finish: float, size: int) ->
 
 
 @inner
-def _start_batches(rules: Rules, state: State, slot: int, now: float) -> None:
-    """Give idle instances what the batcher would give them, and set when to look again."""
+def _wake_batcher(rules: Rules, state: State, slot: int, now: float) -> None:
+    """Let the batcher's thread form batches until it sleeps, and set when it wakes by itself."""
     pod = state.slots[slot]
+    while True:
+        if pod.saturated or pod.stage == GONE:
+            pod.size, pod.stage, pod.saturated, pod.enough = 0, NEW, 0, 0
+        if pod.waiting == 0 or not _has_room(rules, state, slot):
+            if now >= pod.timer:
+                _expire(rules, state, slot, now)
+            pod.timer = now + NAP_SECONDS if pod.running > 0 or pod.enough > 1 else inf
+            return
+        taken = _choose(rules, state, slot, now)
+        if taken == NONE:
+            return
+        if taken > 0:
+            _stage(state, slot, taken)
+            _run_payloads(rules, state, slot, now)
+
+
+@inner
+def _has_room(rules: Rules, state: State, slot: int) -> bool:
+    """Whether a batch may be formed: ahead of its execution, or with a queue policy only for an idle instance."""
     instances = state.instances.shape[1]
-    pod.timer = inf
-    while pod.running < instances:
-        _expire(rules, state, slot, now)
-        size = _batch_size(rules, state, slot, now)
-        if size == 0:
+    if rules.prefetch:
+        return bool(state.slots[slot].payloads < 2 * instances)
+    return bool(state.slots[slot].running < instances)
+
+
+@inner
+def _choose(rules: Rules, state: State, slot: int, now: float) -> int:
+    """Return how many waiting requests join the batch under way; NONE to wait for more, with the timer set."""
+    pod = state.slots[slot]
+    _expire(rules, state, slot, now)
+    chosen, best = _examine(rules, state, slot)
+    if chosen == 0:
+        return 0
+    waited = rules.delay > 0 and now >= state.nodes[pod.head].at + rules.delay
+    if best > 0 and not waited:
+        if rules.delay == 0:
+            pod.saturated = 1
+        return best
+    if pod.size + chosen >= rules.max_preferred:
+        pod.saturated = 1
+        return chosen
+    if waited or rules.delay == 0:
+        return chosen
+    pod.enough = rules.next_preferred[pod.size + chosen] - pod.size
+    if not pod.saturated and pod.size > 0 and not rules.preferred[pod.size]:
+        return chosen
+    pod.timer = state.nodes[pod.head].at + min(rules.delay, rules.timeout, rules.patience)
+    return NONE
+
+
+@inner
+def _examine(rules: Rules, state: State, slot: int) -> tuple[int, int]:
+    """Return how many waiting requests fit in the batch under way, and how many of them make a preferred size.
+
+    As in Triton, the second number is of any size once the batch is as large as the largest preferred one.
+    """
+    pod = state.slots[slot]
+    best, chosen = 0, 0
+    for _ in range(pod.waiting):
+        size = pod.size + chosen
+        if size > 0 and size + 1 > rules.max_preferred and best == 0:
+            best = chosen
+            pod.saturated = 1
+        if size > 0 and size + 1 > rules.max_batch:
             break
-        _start(rules, state, slot, size, now)
-    wake = pod.timer
-    for instance in range(instances):
-        wake = min(wake, state.instances[slot, instance].finish)
+        chosen += 1
+        if rules.preferred[size + 1]:
+            best = chosen
+    return chosen, best
+
+
+@inner
+def _stage(state: State, slot: int, taken: int) -> None:
+    """Move the oldest requests from the queue into the batch under way."""
+    pod = state.slots[slot]
+    first = last = pod.head
+    for _ in range(taken - 1):
+        last = state.nodes[last].next
+    pod.head = state.nodes[last].next
+    pod.waiting -= taken
+    pod.size += taken
+    if pod.stage == NEW:
+        pod.stage = STAGED
+        pod.payloads += 1
+        state.payloads[slot, pod.payloads - 1].head = first
+    else:
+        state.nodes[state.payloads[slot, pod.payloads - 1].tail].next = first
+    payload = state.payloads[slot, pod.payloads - 1]
+    payload.tail = last
+    payload.size = pod.size
+
+
+@inner
+def _run_payloads(rules: Rules, state: State, slot: int, now: float) -> bool:
+    """Give idle instances the batches that are formed; return whether there were any."""
+    pod = state.slots[slot]
+    started = False
+    while pod.payloads > 0 and pod.running < state.instances.shape[1]:
+        head, size = _pop_payload(rules, state, slot, now)
+        _start(rules, state, slot, head, size, now)
+        started = True
+    return started
+
+
+@inner
+def _pop_payload(rules: Rules, state: State, slot: int, now: float) -> tuple[int, int]:
+    """Take the oldest batch, with those behind it that fit in and have waited; return its first request and size."""
+    pod = state.slots[slot]
+    first = state.payloads[slot, 0]
+    head, tail, size = first.head, first.tail, first.size
+    popped, looked = 1, 1
+    while rules.delay > 0 and popped < pod.payloads:
+        behind = state.payloads[slot, popped]
+        if now - state.nodes[behind.head].at <= rules.delay:
+            break
+        looked = popped + 1
+        if size + behind.size > rules.max_batch:
+            break
+        state.nodes[tail].next = behind.head
+        tail = behind.tail
+        size += behind.size
+        popped += 1
+    if looked == pod.payloads and pod.stage == STAGED:
+        pod.stage = GONE
+    for index in range(popped, pod.payloads):
+        state.payloads[slot, index - popped] = state.payloads[slot, index]
+    pod.payloads -= popped
+    return head, size
+
+
+@inner
+def _start(rules: Rules, state: State, slot: int, head: int, size: int, now: float) -> None:
+    pod, totals = state.slots[slot], state.totals[0]
+    index = 0
+    while state.instances[slot, index].finish < inf:
+        index += 1
+    instance = state.instances[slot, index]
+    noise = rules.noise[totals.draw % len(rules.noise)]
+    totals.draw += 1
+    instance.head = head
+    instance.size = size
+    instance.started = now
+    instance.finish = now + (rules.alpha + rules.beta * size) * noise * totals.slowdown
+    if pod.running == 0:
+        pod.busy_since = now
+    pod.running += 1
+
+
+@inner
+def _set_wake(state: State, slot: int) -> None:
+    wake = state.slots[slot].timer
+    for index in range(state.instances.shape[1]):
+        wake = min(wake, state.instances[slot, index].finish)
     state.wake[slot] = wake
+
+
+@inner
+def _expire(rules: Rules, state: State, slot: int, now: float) -> None:
+    """Refuse what waited longer than the queue allows or than its client was willing to."""
+    pod = state.slots[slot]
+    limit = min(rules.timeout, rules.patience)
+    while pod.waiting > 0 and now >= state.nodes[pod.head].at + limit:
+        node = _take(state, slot)
+        state.gateway_bins[_bin(rules, state, now - state.nodes[node].at + rules.overhead)] += 1
+        pod.failure += 1
+        state.totals[0].rejected += 1
+        state.held[slot] -= 1
+        _release(state, node)
 
 
 @inner
@@ -219,60 +382,11 @@ def _release(state: State, node: int) -> None:
 
 
 @inner
-def _expire(rules: Rules, state: State, slot: int, now: float) -> None:
-    """Refuse what waited longer than the queue allows or than its client was willing to."""
-    pod = state.slots[slot]
-    limit = min(rules.timeout, rules.patience)
-    while pod.waiting > 0 and now >= state.nodes[pod.head].at + limit:
-        node = _take(state, slot)
-        state.gateway_bins[_bin(rules, state, now - state.nodes[node].at + rules.overhead)] += 1
-        pod.failure += 1
-        state.totals[0].rejected += 1
-        state.held[slot] -= 1
+def _release_batch(state: State, node: int, size: int) -> None:
+    for _ in range(size):
+        following = state.nodes[node].next
         _release(state, node)
-
-
-@inner
-def _batch_size(rules: Rules, state: State, slot: int, now: float) -> int:
-    """Return the size of the batch to start now; 0 for none, with the timer set if one is to come."""
-    pod = state.slots[slot]
-    waiting = min(pod.waiting, rules.max_batch)
-    if waiting == 0:
-        return 0
-    oldest = state.nodes[pod.head].at
-    preferred = rules.best_preferred[waiting]
-    waited = rules.delay > 0 and now >= oldest + rules.delay
-    if preferred > 0 and not waited:
-        return int(preferred)
-    if waited or rules.delay == 0 or waiting == rules.max_batch:
-        return int(waiting)
-    pod.timer = oldest + min(rules.delay, rules.timeout, rules.patience)
-    return 0
-
-
-@inner
-def _start(rules: Rules, state: State, slot: int, size: int, now: float) -> None:
-    pod, totals = state.slots[slot], state.totals[0]
-    index = 0
-    while state.instances[slot, index].finish < inf:
-        index += 1
-    instance = state.instances[slot, index]
-    instance.head = pod.head
-    node = pod.head
-    for _ in range(size - 1):
-        node = state.nodes[node].next
-    pod.head = state.nodes[node].next
-    pod.waiting -= size
-    if pod.waiting == 0:
-        pod.head = NONE
-    noise = rules.noise[totals.draw % len(rules.noise)]
-    totals.draw += 1
-    instance.size = size
-    instance.started = now
-    instance.finish = now + (rules.alpha + rules.beta * size) * noise * totals.slowdown
-    if pod.running == 0:
-        pod.busy_since = now
-    pod.running += 1
+        node = following
 
 
 @inner

@@ -33,7 +33,12 @@ def rules_of(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> Rules:
         overhead=server.overhead_seconds,
         target=slo.latency_seconds,
         least_outstanding=plant.routing is Routing.LEAST_OUTSTANDING,
-        best_preferred=np.array([max((one for one in preferred if one <= size), default=0) for size in sizes]),
+        prefetch=not (server.queue_timeout_seconds or server.max_queue_size),
+        preferred=np.array([size in preferred for size in sizes]),
+        next_preferred=np.array(
+            [min((one for one in preferred if one > size), default=min(preferred)) for size in sizes]
+        ),
+        max_preferred=max(preferred),
         noise=np.exp(server.noise * normal - server.noise**2 / 2),
         lowest_seconds=LOWEST_SECONDS,
         bin_width=BIN_WIDTH,
@@ -110,6 +115,10 @@ class Fleet:
         """Let every counter start again."""
         for name in COUNTERS:
             self.state.slots[name] = 0.0
+
+    def pending(self, slot: int) -> int:
+        """Return the requests of a slot that no execution has taken yet."""
+        return int(self.state.held[slot] - self.state.instances["size"][slot].sum())
 
     def busy_seconds(self, slot: int) -> float:
         """Return for how long the slot has had an execution under way."""

@@ -151,7 +151,7 @@ class SimulatedMetrics:
         state, slots = self._fleet.state, [pod.slot for pod in pods]
         values = np.empty((len(pods), 10))
         values[:, :PENDING] = np.stack([state.slots[name][slots] for name in COUNTERS], axis=1)
-        values[:, PENDING] = state.slots["waiting"][slots]
+        values[:, PENDING] = [self._fleet.pending(slot) for slot in slots]
         values[:, HELD] = state.held[slots]
         values[:, BUSY] = [self._fleet.busy_seconds(slot) for slot in slots]
         silent = self._outage.silent(self._cluster.serving, self._now)

@@ -18,6 +18,8 @@ Records = NDArray[Any]
 
 NONE = -1
 """No node, no pod."""
+NEW, STAGED, GONE = range(3)
+"""A batch under way is empty, formed but not running (it can grow), or running."""
 
 COUNTERS = ("success", "failure", "inferences", "executions", "request_us", "queue_us", "compute_us")
 """A slot's counters, each what Triton's counter of that name means."""
@@ -27,17 +29,24 @@ NODE = np.dtype([("at", "f8"), ("next", "i8"), ("request", "i8")])
 
 SLOT = np.dtype(
     [
-        ("head", "i8"),  # the oldest request that waits
+        ("head", "i8"),  # the oldest request in the batcher's queue
         ("tail", "i8"),
         ("waiting", "i8"),
         ("running", "i8"),  # executions
-        ("timer", "f8"),  # when the oldest waiting request must be looked at, infinite for never
+        ("timer", "f8"),  # when the batcher wakes by itself, infinite for never
+        ("payloads", "i8"),  # batches that are formed and not yet running
+        ("stage", "i8"),  # of the batch under way: NEW, STAGED or GONE
+        ("size", "i8"),  # of the batch under way
+        ("saturated", "i8"),  # 1 once the batch under way takes no more
+        ("enough", "i8"),  # requests in the queue that wake the batcher
         ("busy_since", "f8"),
         ("busy_seconds", "f8"),
         ("serial", "i8"),  # which pod, by order of creation
         *((name, "f8") for name in COUNTERS),
     ]
 )
+PAYLOAD = np.dtype([("head", "i8"), ("tail", "i8"), ("size", "i8")])
+"""One batch that is formed and not yet running."""
 INSTANCE = np.dtype([("finish", "f8"), ("started", "f8"), ("head", "i8"), ("size", "i8")])
 """One execution: its end, infinite while idle, and its batch."""
 
@@ -75,8 +84,13 @@ class Rules(NamedTuple):
     target: float
     """Seconds within which an answer is good."""
     least_outstanding: bool
-    best_preferred: Ints
-    """The largest preferred size of at most the index, 0 for none, shape (max_batch + 1,)."""
+    prefetch: bool
+    """Whether batches are formed while every instance is busy: without any queue policy."""
+    preferred: NDArray[np.bool_]
+    """Whether a size is preferred, shape (max_batch + 1,)."""
+    next_preferred: Ints
+    """The smallest preferred size above the index, or else the smallest of all, shape (max_batch + 1,)."""
+    max_preferred: int
     noise: Floats
     """Factors on T(b), used in turn."""
     lowest_seconds: float
@@ -100,6 +114,8 @@ class State(NamedTuple):
     """Slots that take requests, as many as the totals say."""
     instances: Records
     """INSTANCE, shape (slots, instances)."""
+    payloads: Records
+    """PAYLOAD, oldest first, as many as the slot says, shape (slots, 2 * instances)."""
     totals: Records
     """TOTALS, shape (1,)."""
     minute_arrivals: Ints
@@ -131,6 +147,7 @@ def empty(slots: int, instances: int, seconds: int, requests: int) -> State:
         wake=np.full(slots, np.inf),
         ready=np.zeros(slots, np.int64),
         instances=idle,
+        payloads=np.zeros((slots, 2 * instances), PAYLOAD),
         totals=totals,
         minute_arrivals=np.zeros(minutes, np.int64),
         minute_good=np.zeros(minutes, np.int64),
@@ -165,7 +182,7 @@ def with_nodes(state: State, free: int) -> State:
 def with_slots(state: State, added: int) -> State:
     """Return the state with that many more slots, all unused."""
     more = empty(added, state.instances.shape[1], 0, 0)
-    names = ("slots", "held", "wake", "ready", "instances")
+    names = ("slots", "held", "wake", "ready", "instances", "payloads")
     return state._replace(**{name: np.concatenate((getattr(state, name), getattr(more, name))) for name in names})
 
 
