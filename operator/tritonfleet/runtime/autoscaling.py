@@ -131,8 +131,8 @@ class Autoscaler:
         try:
             subject = await self._subject(key, known)
         except InvalidSpec:
-            # The reconcile says so in the status; the law goes on as it was told last.
-            return
+            # The reconcile says so in the status.
+            subject = None
         except Exception as error:
             # The next tick tries again, though nothing may have changed by then.
             self._seen[key] = UNREAD

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from tritonfleet.adapters.pods import Target, target_of
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import scaling
 from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import Observation
@@ -41,24 +42,31 @@ class Subject:
 def subject_of(observed: Observed, known: Subject | None, now: datetime) -> Subject | None:
     """Derive it, with the memory it had or else the one in its status; None if it has no SLO.
 
-    Raises InvalidSpec if it cannot be read.
+    Raises InvalidSpec if it cannot be read and never could; later on what it asked for before stays in force.
     """
-    deployment = ModelDeployment.parse(observed.body)
-    if not scaling.has_slo(deployment):
-        return None
     uid = observed.body["metadata"]["uid"]
-    same = known is not None and known.uid == uid
+    same = known if known is not None and known.uid == uid else None
+    try:
+        deployment = ModelDeployment.parse(observed.body)
+        if not scaling.has_slo(deployment):
+            return None
+        policy = scaling.policy_of(deployment, now)
+    except InvalidSpec:
+        if same is None:
+            raise
+        deployment, policy = same.deployment, same.policy
     document = scaling.remembered(observed.body)
     fresh = Subject(
         uid=uid,
         deployment=deployment,
-        policy=scaling.policy_of(deployment, now),
+        policy=policy,
+        # The pods are looked at anew whatever the spec says: from those of yesterday the law would count half a fleet.
         observation=scaling.observation(observed),
         targets=tuple(target for pod in observed.pods if (target := target_of(pod, deployment.model_name)) is not None),
         waits=observed.gpus is not None,
-        memory=known.memory if known is not None and same else Memory.restore(document, now.timestamp()),
-        wants_past=known.wants_past if known is not None and same else not document,
+        memory=same.memory if same is not None else Memory.restore(document, now.timestamp()),
+        wants_past=same.wants_past if same is not None else not document,
     )
-    if known is not None and same:
-        fresh.responses = known.responses
+    if same is not None:
+        fresh.responses = same.responses
     return fresh
