@@ -6,7 +6,7 @@ from datetime import datetime
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.scaling import asked_for, limits_of
+from tritonfleet.plan.scaling import held, limits_of
 from tritonfleet.plan.schedules import Limits
 from tritonfleet.plan.world import Observed
 
@@ -32,14 +32,8 @@ def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevis
         return Size(0, limits, problem)
     if not deployment.spec.scaled_by_us:
         return Size(deployment.spec.declared_replicas, limits, problem)
-    wanted = observed.scaling.replicas if observed.scaling is not None else _held(observed, serving)
+    running = serving.deployment if serving is not None else None
+    wanted = observed.scaling.replicas if observed.scaling is not None else held(observed, running)
     if limits is None:
         return Size(wanted, limits, problem)
     return Size(max(limits.lowest, min(limits.highest, wanted)), limits, problem)
-
-
-def _held(observed: Observed, serving: KnownRevision | None) -> int:
-    """Return what there was before anybody could decide: what runs, else what was decided last, else nothing."""
-    running = asked_for(serving.deployment) if serving is not None else 0
-    decided = ((observed.body.get("status") or {}).get("autoscaling") or {}).get("desiredReplicas")
-    return running or int(decided or 0)

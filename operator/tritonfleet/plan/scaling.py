@@ -73,14 +73,17 @@ def observation(
 ) -> Observation:
     """Return what the law is shown. All but the last three arguments changes only with the objects in the store.
 
-    What it has decided in this process counts as what is asked for, whatever somebody else has made of it meanwhile.
+    What it has decided in this process counts as what is asked for, whatever somebody else has made of it meanwhile;
+    before that what is held, so that a model which was suspended starts with what it had.
     """
     known = revisions.known_revisions(observed)
     serving = revisions.serving_hash(observed, known)
     pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
-    replicas = asked_for(known[serving].deployment) if serving is not None else 0
-    if observed.scaling is not None and _is_carried_out(observed.body):
-        replicas = observed.scaling.replicas
+    running = known[serving].deployment if serving is not None else None
+    if _is_carried_out(observed.body):
+        replicas = observed.scaling.replicas if observed.scaling is not None else held(observed, running)
+    else:
+        replicas = asked_for(running)
     return Observation(
         replicas=replicas,
         pods=pods,
@@ -114,6 +117,12 @@ def exists(pod: Manifest) -> bool:
 def asked_for(deployment: Manifest | None) -> int:
     """Return the replicas that a Deployment asks for."""
     return int((deployment or {}).get("spec", {}).get("replicas", 0))
+
+
+def held(observed: Observed, serving: Manifest | None) -> int:
+    """Return what there was before anybody could decide: what runs, else what was decided last, else nothing."""
+    decided = ((observed.body.get("status") or {}).get("autoscaling") or {}).get("desiredReplicas")
+    return asked_for(serving) or int(decided or 0)
 
 
 def remembered(body: Manifest) -> dict[str, Any]:

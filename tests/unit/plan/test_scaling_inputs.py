@@ -154,6 +154,18 @@ def test_what_somebody_else_makes_of_our_deployment_is_not_what_was_asked_for(wo
     assert observation(world.observe()).replicas == 9
 
 
+def test_a_model_that_resumes_is_one_that_asks_for_what_was_decided_last(world):
+    world.edit(**SCALED)
+    world.scaling = replace(VERDICT, replicas=5)
+    world.settle()
+    world.edit(suspended=True)
+    world.settle()
+    world.scaling = None
+    world.edit(suspended=False)
+    # The tick may look before the reconcile has written a Deployment.
+    assert (world.replicas(), observation(world.observe()).replicas) == ([0], 5)
+
+
 def test_the_memory_of_the_status_is_read_back(world):
     assert remembered(world.observe().body) == {}
     world.edit(**SCALED)
