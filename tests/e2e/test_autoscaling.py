@@ -1,7 +1,6 @@
 """Replicas follow real traffic: the SLO holds again soon after a step, nothing is lost, and noise moves nothing."""
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ LOW, HIGH = 6.0, 24.0
 BEFORE_SECONDS, HIGH_SECONDS, AFTER_SECONDS = 60, 120, 200
 SLOW_WINDOW_SECONDS = 60.0
 """The law's longer window: for so long after traffic falls its rate still shows some of the peak."""
-HOLD_SECONDS = 30.0
+HOLD_SECONDS = 15.0
+LAST_HOLDS = 4
+"""A fall by a single replica may be noise: it waits for so many holds."""
 TICKS_SECONDS = 30.0
 """Replicas go one by one here, each at a tick of its own, which are 5 s apart."""
 NOISY_SECONDS = 1200
@@ -56,11 +57,8 @@ def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_ba
     assert answers.percentile(99, step, step + 20) > TARGET_MS, "the step was no burden"
     assert answers.percentile(99, step + ready_seconds + 60, fall) <= TARGET_MS
     assert max(moment.replicas for moment in witness.since(step, fall)) >= 2
-    announced = {
-        float(hold) for moment in witness.since(fall) for hold in re.findall(r"held for (\d+) s", moment.message)
-    }
     back = next(at for at, _, replicas in witness.changes(fall) if replicas == 1)
-    assert back - fall <= SLOW_WINDOW_SECONDS + max(announced) + TICKS_SECONDS, witness.story(fall)
+    assert back - fall <= SLOW_WINDOW_SECONDS + LAST_HOLDS * HOLD_SECONDS + TICKS_SECONDS, witness.story(fall)
     assert [new - old for _, old, new in witness.changes(fall)] == [-1] * len(witness.changes(fall)), "only down"
 
 
