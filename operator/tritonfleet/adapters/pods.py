@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ from tritonfleet.plan.children.server_container import TRITON
 from tritonfleet.plan.world import Manifest
 from tritonfleet.triton import metrics
 from tritonfleet.triton.metrics import ModelMetrics, Unreadable, model_metrics
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 1.0
@@ -152,6 +155,10 @@ class PodScraper:
             outcome = "Unreachable"
         except (aiohttp.ClientError, OSError, ValueError):
             outcome = "Disconnected"
+        except Exception:
+            # Whatever one pod makes of us, all the others are asked and decided on.
+            log.exception("a pod's metrics could not be read", extra={"address": target.address})
+            outcome = "Unexpected"
         else:
             self._failed.discard(target.uid)
             self._answers[target.uid] = self._answer(target, found)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tritonfleet.adapters import pods
 from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, Answer, PodScraper, Target, target_of
 from tritonfleet.api import names
 from tritonfleet.triton import metrics
@@ -220,3 +221,14 @@ def test_a_pod_that_is_being_deleted_is_not_asked():
     pod = pod_manifest()
     pod["metadata"]["deletionTimestamp"] = "2026-05-01T11:30:00Z"
     assert target_of(pod, "demo") is None
+
+
+async def test_a_page_that_nobody_was_prepared_for_costs_only_its_own_pod(monkeypatch):
+    def stumble(page, model):
+        return metrics.model_metrics(page, model) if b"odd" not in page else {}["odd"]
+
+    monkeypatch.setattr(pods, "model_metrics", stumble)
+    async with fleet(Pod(ok(b"# odd\n")), Pod(ok())) as (scraper, targets, reported):
+        await scraper.scrape(targets, 5)
+        assert sorted(reported) == ["Read", "Unexpected"]
+        assert scraper.answer("uid-2") is not None
