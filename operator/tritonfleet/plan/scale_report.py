@@ -26,8 +26,17 @@ NOTICEABLE: Final = 0.1
 _NOTICEABLE_SHARE: Final = 0.002
 
 _DECISION: Final = ("desiredReplicas", "minReplicas", "maxReplicas")
-_CALM: Final = frozenset({ScaleReason.STEADY.value, ScaleReason.HOLDING.value})
-"""At the border between one number of replicas and the next these two come and go; nothing else does with them."""
+_CALM: Final = frozenset(
+    reason.value
+    for reason in (
+        ScaleReason.STEADY,
+        ScaleReason.HOLDING,
+        ScaleReason.AT_MIN_REPLICAS,
+        ScaleReason.AT_MAX_REPLICAS,
+        ScaleReason.NO_TRAFFIC,
+    )
+)
+"""At the border between one number of replicas and the next, or between some traffic and none, these come and go."""
 _NUMBERS: Final = ("wantedReplicas", "observedRate", "capacityPerReplica", "forecast", "readySeconds")
 
 
@@ -148,7 +157,11 @@ def _differ(before: float | None, after: float | None) -> bool:
 
 
 def _number(latency: str | None) -> float | None:
-    return float(latency.removesuffix("ms")) if latency is not None else None
+    try:
+        return float(latency.removesuffix("ms")) if latency is not None else None
+    except ValueError:
+        # Somebody has edited the status: any number is news then.
+        return None
 
 
 def _slo_condition(status: Manifest) -> str | None:

@@ -148,14 +148,18 @@ def test_another_reason_is_written_at_once(world):
     assert world.condition("ScalingActive")[1] == "Holding"
 
 
-def test_a_fleet_at_the_border_of_needing_fewer_is_written_about_once_a_minute(world):
+@pytest.mark.parametrize(
+    "other",
+    [ScaleReason.HOLDING, ScaleReason.AT_MIN_REPLICAS, ScaleReason.AT_MAX_REPLICAS, ScaleReason.NO_TRAFFIC],
+)
+def test_a_fleet_at_a_border_is_written_about_once_a_minute(world, other):
     world.edit(**SCALED)
     world.scaling = says(4, ScaleReason.STEADY)
     world.settle()
     written = 0
     for tick in range(60):
         world.wait(seconds=5)
-        world.scaling = says(4, (ScaleReason.HOLDING, ScaleReason.STEADY)[tick % 2])
+        world.scaling = says(4, (other, ScaleReason.STEADY)[tick % 2])
         before = world.status
         world.settle()
         written += world.status != before
@@ -195,3 +199,13 @@ def test_the_history_holds_the_ten_newest_changes(world):
         world.wait(minutes=1)
     history = world.status["autoscaling"]["history"]
     assert [(entry["from"], entry["to"]) for entry in history] == [(n - 1, n) for n in range(14, 4, -1)]
+
+
+def test_a_latency_that_somebody_wrote_into_the_status_is_replaced(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    world.status["autoscaling"]["p99"] = "fast"
+    world.wait(minutes=2)
+    world.settle()
+    assert world.status["autoscaling"]["p99"] == "41.2ms"
