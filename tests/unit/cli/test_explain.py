@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.cli.amounts import per_second
 from tritonfleet.cli.explain.account import Account, document
 from tritonfleet.cli.explain.view import plain
 from tritonfleet.cli.explain.watch import Course, sparkline
@@ -110,8 +111,8 @@ def test_it_says_what_is_seen_with_target_source_and_age(body: Manifest) -> None
     seen = line(body, "sees").split(", ")
 
     scaling = body["status"]["autoscaling"]
-    assert seen[0] == f"{scaling['observedRate']:.0f} requests/s"
-    assert seen[1] == f"{scaling['capacityPerReplica']:.3g} requests/s per replica within the SLO"
+    assert seen[0] == f"{per_second(scaling['observedRate'])} requests/s"
+    assert seen[1] == f"{per_second(scaling['capacityPerReplica'])} requests/s per replica within the SLO"
     assert seen[2] == f"p99 {scaling['p99']} (Estimated)"
     assert seen[3] == "target 750ms"
     assert seen[4] == f"{scaling['sloAttainment']:.2%} within the target"
@@ -147,8 +148,8 @@ def test_the_rates_that_would_change_its_mind_are_those_of_the_law(body: Manifes
     assert found.fewer_below is not None
     # More replicas carry more, and never more than their capacity.
     assert found.fewer_below < found.more_above <= scaling["desiredReplicas"] * scaling["capacityPerReplica"] * 1.01
-    assert f"one more above {found.more_above:.0f} requests/s" in line(body, "would change")
-    assert f"one fewer below {found.fewer_below:.0f} requests/s for " in line(body, "would change")
+    assert f"one more above {per_second(found.more_above)} requests/s" in line(body, "would change")
+    assert f"one fewer below {per_second(found.fewer_below)} requests/s for " in line(body, "would change")
 
 
 def test_what_was_learned_of_the_model_is_near_the_truth(body: Manifest) -> None:
@@ -165,6 +166,7 @@ def test_what_was_learned_of_the_model_is_near_the_truth(body: Manifest) -> None
     [
         ("AtMaxReplicas", "maxReplicas 8"),
         ("AtMinReplicas", "minReplicas 2"),
+        ("NoTraffic", "minReplicas 2"),
         ("MetricsStale", "no fresh metrics: nothing is taken away"),
         ("Demand", "nothing"),
     ],
@@ -186,7 +188,12 @@ def test_at_a_limit_nothing_further_is_promised(body: Manifest) -> None:
 def test_without_a_memory_it_does_not_guess(body: Manifest) -> None:
     body["status"]["autoscaling"]["memory"] = {"version": "of somebody else"}
 
-    assert line(body, "would change") == "not known before the capacity of a replica is"
+    assert line(body, "would change") == (
+        "not known: what the operator remembers was written by another version than this command's"
+    )
+
+    del body["status"]["autoscaling"]["capacityPerReplica"]
+    assert line(body, "would change") == "not known: what one replica carries has to be learned first"
 
 
 def test_advice_is_called_advice(body: Manifest) -> None:

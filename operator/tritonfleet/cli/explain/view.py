@@ -7,11 +7,11 @@ from tritonfleet.api.conditions import ConditionType
 from tritonfleet.api.status import ScaleEntry
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.cli.explain.account import Account
-from tritonfleet.cli.explain.outlook import Outlook
 
 _BINDING: Final = {
     "AtMaxReplicas": "maxReplicas {highest}",
     "AtMinReplicas": "minReplicas {lowest}",
+    "NoTraffic": "minReplicas {lowest}",
     "NotSchedulable": "the nodes have no room for more",
     "RollingOut": "a rollout: nothing is taken away meanwhile",
     "Holding": "a recent peak: replicas go once it is past",
@@ -21,6 +21,7 @@ _BINDING: Final = {
     "SeriesMissing": "pods that answer without counting the model: nothing is taken away",
     "PodsNotReady": "pods that do not become ready: no more are added",
 }
+_OTHER_VERSION: Final = "what the operator remembers was written by another version than this command's"
 _LABEL_WIDTH: Final = 14
 
 
@@ -36,7 +37,11 @@ def headline(account: Account) -> str:
     """Return one line: who decides, and how many replicas there are."""
     metadata = account.deployment.metadata
     ready = account.status.ready_replicas or 0
-    return f"{metadata.namespace}/{metadata.name}: {account.running} replicas, {ready} ready; {_decider(account)}"
+    return f"{metadata.namespace}/{metadata.name}: {_counted(account.running)}, {ready} ready; {_decider(account)}"
+
+
+def _counted(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
 
 
 def _decider(account: Account) -> str:
@@ -70,7 +75,7 @@ def facts(account: Account) -> Iterator[str]:
     if scaling.message is not None:
         yield _labelled("wants", f"{scaling.wanted_replicas} ({scaling.reason}): {scaling.message}")
         yield _labelled("bound by", _bound(account))
-        yield _labelled("would change", "; ".join(_changes(account.outlook)))
+        yield _labelled("would change", "; ".join(_changes(account)))
     if account.outlook is not None and account.outlook.alpha_seconds is not None:
         yield _labelled("has learned", ", ".join(_learned(account)))
 
@@ -105,9 +110,11 @@ def _bound(account: Account) -> str:
     return text.format(highest=scaling.max_replicas, lowest=scaling.min_replicas)
 
 
-def _changes(found: Outlook | None) -> Iterator[str]:
+def _changes(account: Account) -> Iterator[str]:
+    found = account.outlook
     if found is None:
-        yield "not known before the capacity of a replica is"
+        learned = account.scaling.capacity_per_replica is not None
+        yield f"not known: {_OTHER_VERSION if learned else 'what one replica carries has to be learned first'}"
         return
     if found.more_above is not None:
         yield f"one more above {per_second(found.more_above)} requests/s"
