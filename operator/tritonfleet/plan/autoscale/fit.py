@@ -58,13 +58,15 @@ class Fit:
     def document(self) -> list[float]:
         """Return it for the status."""
         sums = (self.weight, self.x, self.y, self.xx, self.xy)
-        return [float(f"{value:.6g}") for value in (*sums, self.per_request, self.kappa)]
+        return [float(f"{value:.9g}") for value in (*sums, self.per_request, self.kappa)]
 
     @classmethod
     def restore(cls, document: Any) -> "Fit":
         """Read it back; ValueError or TypeError if it is none."""
         weight, x, y, xx, xy, per_request, kappa = (float(value) for value in document)
-        if not (weight > 0 < y and x >= weight * 0.99 and per_request > 0):
+        if not math.isfinite(weight + x + y + xx + xy + per_request + kappa) or not (
+            weight > 0 < y and x >= weight * 0.99 and per_request > 0 < kappa
+        ):
             raise ValueError("not a fit")
         return cls(weight, x, y, xx, xy, 1.0, per_request, kappa)
 

@@ -76,6 +76,7 @@ class Growth:
         return {
             "highest": round(self.highest, 3),
             "usual": None if self.usual is None else round(self.usual, 3),
+            "filling": [round(self.seconds, 2), round(self.requests, 2)],
             "steps": [round(rate, 2) for rate in self.steps],
             "standings": list(self.standings),
             "seen": [_sparse(bins) for bins in self.seen],
@@ -93,9 +94,12 @@ class Growth:
         ):
             raise ValueError("not histograms of growth")
         steps, standings = tuple(map(float, document["steps"])), tuple(map(int, document["standings"]))
+        seconds, requests = map(float, document["filling"])
+        if not 0 <= seconds <= STEP_SECONDS or not 0 <= requests < math.inf or not math.isfinite(sum(steps)):
+            raise ValueError("not steps")
         if not recent or len(steps) != len(standings):
-            steps, standings = (), ()
-        return cls(seen, steps, standings, usual, highest)
+            return cls(seen, (), (), usual, highest)
+        return cls(seen, steps, standings, usual, highest, seconds, requests)
 
 
 def observe(growth: Growth, rate: float, seconds: float, horizon: float) -> Growth:
@@ -140,7 +144,7 @@ def _bin(rise: float) -> int:
 
 
 def _sparse(bins: Bins) -> list[list[float]]:
-    return [[index, round(weight, 1)] for index, weight in enumerate(bins) if weight >= 0.05]
+    return [[index, round(weight, 2)] for index, weight in enumerate(bins) if weight >= 0.005]
 
 
 def _dense(entries: Any) -> Bins:

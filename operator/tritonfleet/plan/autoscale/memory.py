@@ -11,16 +11,19 @@ from tritonfleet.plan.autoscale.hold import Hold
 from tritonfleet.plan.autoscale.ledger import Ledger
 from tritonfleet.plan.autoscale.margin import Margin
 from tritonfleet.plan.autoscale.readiness import Readiness
+from tritonfleet.plan.autoscale.scrapes import Track
 from tritonfleet.plan.autoscale.season import Season
 from tritonfleet.plan.autoscale.signals import FAST_SECONDS, Signals, Tick
 
 VERSION = 1
 UP_ONLY_SECONDS = 120.0
 """After a start without a good and recent memory nothing is taken away for so long (the contract's two minutes)."""
-RECENT_SECONDS = 60.0
+RECENT_SECONDS = 30.0
 """A document this young still has the windows of the law in it: only the newest of them has to fill again."""
 OLDEST_SECONDS = 7 * 86400.0
 """An older document says nothing of today."""
+PODS = 50
+"""Pods whose counters are written down, a hundred bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Memory:
                 [round(self.clock - tick.clock, 1), round(tick.seconds, 1), round(tick.rate, 3)]
                 for tick in self.signals.ticks
             ],
+            "pods": self._pods(),
             "fits": {revision: fit.document() for revision, fit in self.fits.items()},
             "ready": self.readiness.document(),
             "growth": self.growth.document(),
@@ -61,6 +65,11 @@ class Memory:
             "hold": self.hold.document(self.clock),
             "ledger": self.ledger.document(self.clock),
         }
+
+    def _pods(self) -> dict[str, list[Any]]:
+        """Return where each pod's counters stood: a restart then misses nothing; left out for fleets too large."""
+        tracks = self.signals.tracks
+        return {uid: track.document(self.clock) for uid, track in tracks.items()} if len(tracks) <= PODS else {}
 
     @classmethod
     def restore(cls, document: Any, now: float) -> "Memory":
@@ -75,18 +84,19 @@ class Memory:
         age = now - float(document["at"])
         if document["version"] != VERSION or not 0 <= age <= OLDEST_SECONDS:
             raise ValueError("written by another version, or not lately")
-        recent = age <= RECENT_SECONDS
+        recent, up_only = age <= RECENT_SECONDS, min(UP_ONLY_SECONDS, float(document["upOnly"]))
         # The clock starts high enough for everything that is remembered to lie behind it.
         written = OLDEST_SECONDS
-        clock = written + age
+        clock = written if recent else written + age
         ticks = tuple(Tick(written - float(ago), float(long), float(rate)) for ago, long, rate in document["ticks"])
         if not all(math.isfinite(sum(tick)) and tick.seconds > 0 for tick in ticks):
             raise ValueError("not ticks")
+        tracks = {str(uid): Track.restore(entry, written) for uid, entry in document["pods"].items()}
         return cls(
             clock=clock,
-            at_seconds=now,
-            up_only_until=clock + (max(FAST_SECONDS, float(document["upOnly"])) if recent else UP_ONLY_SECONDS),
-            signals=Signals(ticks=ticks if recent else (), seen_clock=clock),
+            at_seconds=now - age if recent else now,
+            up_only_until=clock + (max(FAST_SECONDS, up_only) if recent else UP_ONLY_SECONDS),
+            signals=Signals(tracks, ticks, clock) if recent else Signals(seen_clock=clock),
             fits={str(revision): Fit.restore(fit) for revision, fit in document["fits"].items()},
             readiness=Readiness.restore(document["ready"]),
             growth=Growth.restore(document["growth"], recent=recent),

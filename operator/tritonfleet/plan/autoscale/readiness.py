@@ -49,9 +49,9 @@ class Readiness:
         """Count the pods that should have been ready long ago."""
         return sum(pod.ready_seconds is None and now - pod.created_seconds > self.patience_seconds for pod in pods)
 
-    def document(self) -> list[int]:
+    def document(self) -> list[float]:
         """Return it for the status."""
-        return [round(seconds) for seconds in self.seconds[-20:]]
+        return [round(seconds, 1) for seconds in self.seconds]
 
     @classmethod
     def restore(cls, document: Any) -> "Readiness":

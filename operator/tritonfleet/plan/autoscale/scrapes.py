@@ -1,8 +1,9 @@
 """Two scrapes of one pod become what it did in between: keyed by UID and start, aware of resets and of nonsense."""
 
 import math
+from dataclasses import astuple
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tritonfleet.plan.autoscale.observation import Counters, PodSample
 
@@ -24,6 +25,22 @@ class Track(NamedTuple):
     """Arrivals per second between the last two scrapes; None after the first."""
     counted_clock: float
     """When, by the law's clock, it last counted anything."""
+
+    def document(self, clock: float) -> list[Any]:
+        """Return it for the status."""
+        rate = None if self.rate is None else round(self.rate, 3)
+        idle = round(clock - self.counted_clock, 1)
+        return [self.started_seconds, self.at_seconds, rate, idle, *map(round, astuple(self.counters))]
+
+    @classmethod
+    def restore(cls, document: Any, clock: float) -> "Track":
+        """Read it back; ValueError or TypeError if it is none."""
+        started, at, rate, idle, *parts = document
+        counters = Counters(*(float(part) for part in parts))
+        track = cls(float(started), float(at), counters, None if rate is None else float(rate), clock - float(idle))
+        if not math.isfinite(sum(astuple(counters)) + track.at_seconds + track.counted_clock + (track.rate or 0.0)):
+            raise ValueError("not a pod's counters")
+        return track
 
 
 class Work(NamedTuple):
