@@ -22,7 +22,7 @@ class Fleet:
     def __init__(self, size: int) -> None:
         self.size = size
         self.store = Store()
-        self.verdicts: dict[Key, Verdict] = {}
+        self.verdicts: dict[str, Verdict] = {}
         self.observer = Observer(self.store, GpuCensus(_nobody_waits), DEFAULTS, self.verdicts.get)
         self._version = 0
         self._created = datetime.now(UTC) - timedelta(hours=1)

@@ -64,7 +64,7 @@ class Operator:
             cluster, self.store, self.queue, telemetry, self._resources, namespaces=settings.namespaces
         )
         self._now = now
-        self._verdicts: dict[Key, Verdict] = {}
+        self._verdicts: dict[str, Verdict] = {}
         self._observer = Observer(
             self.store, GpuCensus(self._list_all), settings.defaults, verdict_on=self._verdicts.get
         )

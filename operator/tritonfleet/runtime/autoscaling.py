@@ -40,7 +40,7 @@ LATENCY_FRESH_SECONDS = 60.0
 
 
 class Autoscaler:
-    """Keeps one verdict for each ModelDeployment with an SLO in `verdicts`, where the reconcile finds it.
+    """Keeps one verdict for each ModelDeployment with an SLO in `verdicts`, by UID, where the reconcile finds it.
 
     A verdict there changes only when it says something new, and once a minute: what the status is written from must
     not move between two reconciles.
@@ -54,7 +54,7 @@ class Autoscaler:
         scraper: PodScraper,
         gateway: Gateway | None,
         metrics: ScalingMetrics,
-        verdicts: dict[Key, Verdict],
+        verdicts: dict[str, Verdict],
         *,
         interval_seconds: float,
         now: Callable[[], datetime],
@@ -71,7 +71,7 @@ class Autoscaler:
         self._clock = asyncio.get_running_loop().time
         self._subjects: dict[Key, Subject] = {}
         self._seen: dict[Key, int] = {}
-        self._shown: dict[Key, float] = {}
+        self._shown: dict[str, float] = {}
         self._pasts_left = 0
         self._looking: asyncio.Task[None] | None = None
 
@@ -139,10 +139,10 @@ class Autoscaler:
             self._metrics.failures.labels("read").inc()
             log.exception("a ModelDeployment could not be read", extra=_about(key, error))
             return
+        if subject is None or (known is not None and known.uid != subject.uid):
+            self._drop(key)
         if subject is not None:
             self._subjects[key] = subject
-        else:
-            self._drop(key)
 
     async def _subject(self, key: Key, known: Subject | None) -> Subject | None:
         body = self._store.body(key)
@@ -166,7 +166,7 @@ class Autoscaler:
             return
         subject.memory = verdict.memory
         self._metrics.verdicts[key] = verdict
-        self._show(key, verdict)
+        self._show(key, subject.uid, verdict)
 
     def _observation(self, key: Key, subject: Subject, policy: Policy, now: datetime) -> Observation:
         answers = [answer for target in subject.targets if (answer := self._scraper.answer(target.uid)) is not None]
@@ -196,20 +196,23 @@ class Autoscaler:
                 return reading
         return subject.responses.reading(policy) if wanted is not MetricsSource.GATEWAY else None
 
-    def _show(self, key: Key, verdict: Verdict) -> None:
+    def _show(self, key: Key, uid: str, verdict: Verdict) -> None:
         """Let the reconcile see a verdict, if it is time to."""
-        shown = self._verdicts.get(key)
+        shown = self._verdicts.get(uid)
         same = shown is not None and (shown.replicas, shown.reason) == (verdict.replicas, verdict.reason)
-        if same and self._clock() - self._shown[key] < REFRESH_SECONDS:
+        if same and self._clock() - self._shown[uid] < REFRESH_SECONDS:
             return
-        self._verdicts[key] = verdict
-        self._shown[key] = self._clock()
+        self._verdicts[uid] = verdict
+        self._shown[uid] = self._clock()
         if shown is None or _news(shown) != _news(verdict):
             self._queue.add(key)
 
     def _drop(self, key: Key) -> None:
-        for held in (self._subjects, self._verdicts, self._shown, self._metrics.verdicts):
-            held.pop(key, None)
+        subject = self._subjects.pop(key, None)
+        if subject is not None:
+            self._verdicts.pop(subject.uid, None)
+            self._shown.pop(subject.uid, None)
+        self._metrics.verdicts.pop(key, None)
 
     def _forget(self, key: Key) -> None:
         self._drop(key)

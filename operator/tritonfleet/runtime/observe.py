@@ -16,7 +16,7 @@ class Observer:
         store: Store,
         census: GpuCensus,
         defaults: Defaults,
-        verdict_on: Callable[[Key], Verdict | None] = lambda _key: None,
+        verdict_on: Callable[[str], Verdict | None] = lambda _uid: None,
     ) -> None:
         self._store = store
         self._census = census
@@ -37,7 +37,7 @@ class Observer:
             gpus=gpus,
             failure=failure,
             scalers=self._store.scalers(key),
-            scaling=self._verdict_on(key),
+            scaling=self._verdict_on(body["metadata"]["uid"]),
         )
 
     async def _gpus(self, pods: tuple[Manifest, ...]) -> GpuPool | None:

@@ -66,7 +66,7 @@ class Fleet:
         self.now = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.verdicts: dict[Key, Verdict] = {}
+        self.by_uid: dict[str, Verdict] = {}
         self.telemetry = Telemetry()
         self.pages: dict[str, bytes] = {}
         self.version = 0
@@ -77,14 +77,20 @@ class Fleet:
         self.autoscaler = Autoscaler(
             self.store,
             self.queue,
-            Observer(self.store, GpuCensus(nobody_asks), DEFAULTS, self.verdicts.get),
+            Observer(self.store, GpuCensus(nobody_asks), DEFAULTS, self.by_uid.get),
             self.scraper,
             self.gateway,
             self.telemetry.scaling,
-            self.verdicts,
+            self.by_uid,
             interval_seconds=interval_seconds,
             now=lambda: self.now,
         )
+
+    @property
+    def verdicts(self) -> dict[Key, Verdict]:
+        """Return the verdicts that reconciles would find now."""
+        uids = {key: self.store.body(key)["metadata"]["uid"] for key in self.store.known()}
+        return {key: self.by_uid[uid] for key, uid in uids.items() if uid in self.by_uid}
 
     async def serve(self, reader, writer):
         address = writer.get_extra_info("sockname")[0]

@@ -20,3 +20,18 @@ async def test_pods_that_come_while_the_spec_cannot_be_read_are_seen_under_the_o
         await world.tick()
         policy, _, observation, _ = world.law.shown[-1]
         assert (len(observation.pods), len(observation.samples), policy.max_replicas) == (2, 2, 9)
+
+
+async def test_a_namesake_is_no_heir(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.law.replicas = 8
+        body = world.deploy(KEY)
+        await world.tick()
+        world.store.remove(body)
+        world.version += 1
+        world.store.put({**body, "metadata": {**body["metadata"], "uid": "new", "resourceVersion": str(world.version)}})
+        # A reconcile may look before the next tick does.
+        assert world.verdicts == {}
+        await world.tick()
+        assert world.law.shown[-1][2].replicas == 0
+        assert set(world.by_uid) == {"new"}
