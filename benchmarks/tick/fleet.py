@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from benchmarks.tick.traffic import REPLICAS, model, pod_address
 from tritonfleet.adapters.gpus import GpuCensus
-from tritonfleet.adapters.store import Key, Store
+from tritonfleet.adapters.store import Store
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.plan.reconcile import reconcile

@@ -118,7 +118,7 @@ async def test_what_is_gone_or_has_no_slo_any_more_is_forgotten_with_its_metrics
         world.store.remove(body)
         world.deploy(OTHER, spec={"model": SPEC["model"]})
         await world.tick()
-        assert world.verdicts == {}
+        assert world.by_uid == {}
         assert exposed(world) == set()
 
 
@@ -232,8 +232,9 @@ async def test_a_tick_that_takes_too_long_makes_the_next_fall_out_instead_of_pil
         await asyncio.sleep(0.75)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        assert begun == 3
-        assert sample(world, "tritonfleet_ticks_missed_total") == 4
+        # A busy machine makes them longer yet.
+        assert 1 < begun <= 3
+        assert sample(world, "tritonfleet_ticks_missed_total") >= 2 * (begun - 1)
 
 
 async def test_a_tick_that_fails_is_not_the_last(monkeypatch):
