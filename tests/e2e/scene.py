@@ -25,15 +25,15 @@ Body = dict[str, Any]
 
 @dataclass
 class Scene:
-    """What is watched, and when it was harmed and healed, in seconds since the epoch."""
+    """What is watched, and what happened to it when, in seconds since the epoch."""
 
     place: Any
     witness: Witness
     folder: Path
-    began: float = 0.0
+    harmed: float = 0.0
     healed: float = 0.0
-    restarts: int = 0
-    """Of all containers, when it was healed."""
+    quiet: float = 0.0
+    """When its traffic ended."""
 
     @classmethod
     def begin(
@@ -51,6 +51,10 @@ class Scene:
     def ready_pods(self) -> list[Body]:
         """Return the pods of which every container is ready."""
         return [pod for pod in self.place.list("pods") if all(one["ready"] for one in containers(pod))]
+
+    def restarts(self) -> int:
+        """Return how often containers of its pods were started anew."""
+        return sum(one.get("restartCount", 0) for pod in self.place.list("pods") for one in containers(pod))
 
     def wait_for_two(self) -> None:
         """Wait until two replicas are ready."""

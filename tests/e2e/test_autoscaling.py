@@ -124,6 +124,7 @@ def noisy(new_place: Any, ranker_spec: Any, tmp_path_factory: pytest.TempPathFac
     load = Load(targets(place.address("ranker")), "ranker", FEATURES, stages, folder, clients=50)
     with Witness(place.cluster, place.namespace, "ranker") as witness, load:
         yield Noisy(load, witness)
+    place.clear()
 
 
 @pytest.mark.last_of_module

@@ -1,4 +1,4 @@
-"""An operator that is killed while it scales, meets conflicts, or has its clock stepped takes nothing away blindly.
+"""Nothing is taken away when an operator is killed, meets conflicts or has its clock stepped, or a server crashes.
 
 The operators here run outside of the cluster, each for a namespace of its own, all at the same time: what is done to
 one could not be done to a pod. They read real Triton pods, whose traffic ends when the harm is done.
@@ -17,15 +17,18 @@ import pytest
 from devcluster.cluster import Cluster
 from devcluster.release import OPERATOR_IMAGE, TRITON_IMAGE
 from tests.cluster.harness import RunningOperator
+from tests.e2e import sabotage
 from tests.e2e.scene import RATE, Scene
 from tritonfleet.errors import Conflict
 from tritonfleet.runtime.worker import utc_now
 
-SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 60.0
+"""From the moment that all have two replicas, and one loses a server, to the end of the traffic."""
 UP_ONLY_SECONDS = 100.0
 """Two minutes after a start or a step of the clock nothing is taken away; we look for a little less."""
 DOWN_SECONDS = 240.0
 KILLED, AHEAD, BEHIND, CONFLICTS = "killed", "clock-ahead", "clock-behind", "conflicts"
+CRASHED = "crashed-server"
 STEPS = {AHEAD: timedelta(minutes=5), BEHIND: timedelta(minutes=-5)}
 
 
@@ -81,7 +84,7 @@ def story(
     """Let everything happen once; the tests look at what was seen."""
     found = {}
     with ExitStack() as stack:
-        for name in (KILLED, AHEAD, BEHIND, CONFLICTS):
+        for name in (KILLED, AHEAD, BEHIND, CONFLICTS, CRASHED):
             place, trouble = new_place(), Trouble(name)
             trouble.start(local, place.namespace, "first")
             stack.callback(lambda trouble=trouble: trouble.operator.kill())
@@ -105,10 +108,14 @@ def play(found: dict[str, tuple[Scene, Trouble]]) -> None:
         assert victim.dead, "it was to die of its second write of the Deployment"
         victim.operator.kill()
         victim.start(killed.place.cluster, killed.place.namespace, "heir")
+        crashed, _ = found[CRASHED]
+        sabotage.kill_server(crashed.place.cluster, crashed.ready_pods()[0])
+        crashed.harmed = time.time()
         time.sleep(SETTLE_SECONDS)
+        assert crashed.restarts() == 1
     for name, (scene, trouble) in found.items():
         trouble.offset += STEPS.get(name, timedelta())
-        scene.began = time.time()
+        scene.quiet = time.time()
     deadline = time.monotonic() + DOWN_SECONDS
     while any(scene.witness.replicas > 1 for scene, _ in found.values()) and time.monotonic() < deadline:
         time.sleep(1)
@@ -119,7 +126,7 @@ def test_a_clock_that_steps_by_five_minutes_takes_no_replica_away(
     story: dict[str, tuple[Scene, Trouble]], name: str
 ) -> None:
     scene, _ = story[name]
-    soon = scene.witness.since(scene.began, scene.began + UP_ONLY_SECONDS)
+    soon = scene.witness.since(scene.quiet, scene.quiet + UP_ONLY_SECONDS)
     assert {moment.replicas for moment in soon} == {2}
     assert "Restarted" in {moment.reason for moment in soon}
     assert all(moment.reason and moment.message for moment in soon)
@@ -141,10 +148,17 @@ def test_conflicts_at_every_write_delay_what_is_decided_and_change_nothing_else(
     scene, trouble = story[CONFLICTS]
     assert min(trouble.struck["Deployment"], trouble.struck["ModelDeployment"]) >= 1
     assert [(old, new) for _, old, new in scene.witness.changes()] == [(1, 2), (2, 1)]
-    assert all(moment.reason and moment.message for moment in scene.witness.since(scene.began))
+    assert all(moment.reason and moment.message for moment in scene.witness.since(scene.quiet))
 
 
-@pytest.mark.parametrize("name", [KILLED, AHEAD, BEHIND, CONFLICTS])
+def test_a_server_that_counts_from_zero_again_takes_no_replica_away(story: dict[str, tuple[Scene, Trouble]]) -> None:
+    scene, _ = story[CRASHED]
+    seen = scene.witness.since(scene.harmed, scene.quiet)
+    assert {moment.replicas for moment in seen} == {2}
+    assert all(moment.reason and moment.message for moment in seen)
+
+
+@pytest.mark.parametrize("name", [KILLED, AHEAD, BEHIND, CONFLICTS, CRASHED])
 def test_in_the_end_what_is_not_needed_goes(story: dict[str, tuple[Scene, Trouble]], name: str) -> None:
     scene, _ = story[name]
     assert scene.witness.replicas == 1
