@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
@@ -74,6 +75,7 @@ class Autoscaler:
         self._shown: dict[str, float] = {}
         self._pasts_left = 0
         self._looking: asyncio.Task[None] | None = None
+        self._looks: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Tick until cancelled; a tick that takes too long makes those that it overlaps fall out."""
@@ -88,8 +90,9 @@ class Autoscaler:
                     due += missed * self._interval
                 await asyncio.sleep(due - self._clock())
         finally:
-            if self._looking is not None:
-                self._looking.cancel()
+            for look in (self._looking, *self._looks.values()):
+                if look is not None:
+                    look.cancel()
             await self._scraper.close()
 
     async def tick(self) -> None:
@@ -116,15 +119,22 @@ class Autoscaler:
         self._metrics.tick_seconds.observe(self._clock() - started)
 
     async def _look(self) -> None:
-        """Derive anew whatever has changed, and forget whatever is gone."""
+        """Derive anew whatever has changed, and forget whatever is gone; only a count of GPUs takes more than a moment.
+
+        Nobody waits for another's: whoever is decided on with the pods of a while ago sees half of its traffic.
+        """
         known = self._store.known()
         for key in self._seen.keys() - set(known):
             self._forget(key)
         for key in known:
             subject = self._subjects.get(key)
-            if self._seen.get(key) != self._store.changes(key) or (subject is not None and subject.waits):
-                await self._look_at(key, subject)
+            changed = self._seen.get(key) != self._store.changes(key) or (subject is not None and subject.waits)
+            if changed and key not in self._looks:
+                self._looks[key] = asyncio.create_task(self._look_at(key, subject))
+                self._looks[key].add_done_callback(partial(self._looks.pop, key))
                 await asyncio.sleep(0)
+        if self._looks:
+            await asyncio.wait(self._looks.values(), timeout=LOOK_SECONDS)
 
     async def _look_at(self, key: Key, known: Subject | None) -> None:
         self._seen[key] = self._store.changes(key)

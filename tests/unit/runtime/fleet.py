@@ -89,8 +89,9 @@ class Fleet:
     @property
     def verdicts(self) -> dict[Key, Verdict]:
         """Return the verdicts that reconciles would find now."""
-        uids = {key: self.store.body(key)["metadata"]["uid"] for key in self.store.known()}
-        return {key: self.by_uid[uid] for key, uid in uids.items() if uid in self.by_uid}
+        bodies = [body for key in self.store.known() if (body := self.store.body(key)) is not None]
+        held = [body["metadata"] for body in bodies if body["metadata"]["uid"] in self.by_uid]
+        return {Key(each["namespace"], each["name"]): self.by_uid[each["uid"]] for each in held}
 
     async def serve(self, reader, writer):
         address = writer.get_extra_info("sockname")[0]

@@ -1,8 +1,12 @@
 """What the law is shown is never the fleet of yesterday, nor of another ModelDeployment."""
 
+import asyncio
+
 import pytest
 
-from tests.unit.runtime.fleet import KEY, SPEC, fleet
+from tests.unit.runtime.fleet import KEY, OTHER, SPEC, fleet
+from tritonfleet.runtime import autoscaling
+from tritonfleet.runtime.observe import Observer
 
 NOWHERE = {"name": "x", "timeZone": "Mars/Base", "from": "13:00", "to": "14:00", "minReplicas": 6}
 UNREADABLE = {
@@ -35,3 +39,21 @@ async def test_a_namesake_is_no_heir(monkeypatch):
         await world.tick()
         assert world.law.shown[-1][2].replicas == 0
         assert set(world.by_uid) == {"new"}
+
+
+async def test_whoever_waits_for_a_count_of_gpus_holds_up_nobody_else(monkeypatch):
+    observe = Observer.observe
+
+    async def hang(observer, key):
+        if key == OTHER:
+            await asyncio.sleep(60)
+        return await observe(observer, key)
+
+    monkeypatch.setattr(Observer, "observe", hang)
+    monkeypatch.setattr(autoscaling, "LOOK_SECONDS", 0.1)
+    async with fleet(monkeypatch) as world:
+        world.deploy(OTHER, pods=1)
+        for number in (1, 2):
+            world.deploy(KEY, pods=1)
+            await world.tick()
+            assert len(world.law.shown[-1][2].samples) == number
