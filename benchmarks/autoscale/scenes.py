@@ -15,8 +15,8 @@ from tritonfleet.sim.faults import Blackout, CounterReset, Fault, PodLoss, Slowe
 from tritonfleet.sim.workloads import NAMES, workload
 
 HOUR = 3600.0
-HOURS: Mapping[str, float] = {"daily": 4.0, "bursty": 4.0}
-"""Days are pressed into these: six times as steep as real ones."""
+HOURS: Mapping[str, float] = {"daily": 3.0, "bursty": 3.0}
+"""Days are pressed into these: eight times as steep as real ones."""
 HOURS_OTHERWISE = 0.75
 TOO_LONG = "weekly"
 """Pressed into hours, a week is no longer one."""
@@ -24,6 +24,8 @@ FAULT_HOURS = 2.0
 FAST_HOURS = 0.5
 MAIN = ("ours", "ours-restarted", "keda", "kpa")
 """Who plays where there are very many requests."""
+MOST = (*MAIN, "hpa-arrivals", "hpa-latency", "kpa-delay")
+"""Who plays on made traffic; recorded traffic is for all."""
 BLACKOUT_SECONDS = 1200.0
 FAULTED = "daily"
 """The trace that faults are shown on: nothing else happens on it."""
@@ -92,8 +94,11 @@ def scenes(directory: Path | None, hours: float = 0.0) -> list[Scene]:
     """Return every scene: recorded traces, generated ones, faults, and some of them with the faster model."""
     recorded = {} if directory is None else recordings(directory)
     found = [Scene(name, "slow", name, file) for name, file in recorded.items()]
-    found += [Scene(name, "slow", name, hours=hours) for name in NAMES if name != TOO_LONG]
-    found += [Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours or FAULT_HOURS) for fault in FAULTS]
+    found += [Scene(name, "slow", name, hours=hours, families=MOST) for name in NAMES if name != TOO_LONG]
+    found += [
+        Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours or FAULT_HOURS, families=MOST)
+        for fault in FAULTS
+    ]
     found.append(Scene("spikes, fast model", "fast", "spikes", hours=hours or FAST_HOURS, families=MAIN))
     return found
 
