@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 HOUR_SECONDS = 3600.0
-"""Peaks are kept for the longest use of them: the recent high when nothing is seen."""
+"""The recent high, for when nothing is seen; peaks are kept for so long, and longer where the hold is."""
 RIPPLE = 0.1
 """A fall of one replica, or of a tenth, is a ripple."""
 RIPPLE_HOLDS = 4.0
@@ -28,9 +28,10 @@ class Hold:
         return cls(tuple((clock - float(age), int(wanted)) for age, wanted in document))
 
 
-def remember(hold: Hold, wanted: int, clock: float) -> Hold:
+def remember(hold: Hold, hold_seconds: float, wanted: int, clock: float) -> Hold:
     """Return the hold after one more decision."""
-    peaks = tuple(peak for peak in hold.peaks if peak[1] > wanted and clock - peak[0] < HOUR_SECONDS)
+    since = clock - max(HOUR_SECONDS, RIPPLE_HOLDS * hold_seconds)
+    peaks = tuple(peak for peak in hold.peaks if peak[1] > wanted and peak[0] > since)
     return Hold((*peaks, (clock, wanted)))
 
 

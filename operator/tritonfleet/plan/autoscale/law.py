@@ -9,7 +9,7 @@ from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of, learn_all
 from tritonfleet.plan.autoscale.demand import demand_of
 from tritonfleet.plan.autoscale.facts import Choice, Facts
 from tritonfleet.plan.autoscale.growth import observe
-from tritonfleet.plan.autoscale.hold import highest, remember, remembered_peak
+from tritonfleet.plan.autoscale.hold import HOUR_SECONDS, highest, remember, remembered_peak
 from tritonfleet.plan.autoscale.ledger import enter
 from tritonfleet.plan.autoscale.limits import Limited, bound, step
 from tritonfleet.plan.autoscale.margin import settle
@@ -20,7 +20,7 @@ from tritonfleet.plan.autoscale.readiness import watch
 from tritonfleet.plan.autoscale.scrapes import STALE_SECONDS
 from tritonfleet.plan.autoscale.season import learn as learn_history
 from tritonfleet.plan.autoscale.season import watch as watch_season
-from tritonfleet.plan.autoscale.signals import Reading, forget_pods, ingest
+from tritonfleet.plan.autoscale.signals import ENOUGH_FRESH, Reading, forget_pods, ingest
 from tritonfleet.plan.autoscale.trim import trim
 from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
 
@@ -117,7 +117,7 @@ def _choose(facts: Facts) -> tuple[Choice, Memory]:
     if facts.capacity is None or facts.capacity.rate <= 0:
         return _learning(facts), memory
     wanted = math.ceil(facts.demand.total / facts.capacity.rate - 1e-9)
-    hold = remember(memory.hold, wanted, memory.clock)
+    hold = remember(memory.hold, facts.policy.hold_seconds, wanted, memory.clock)
     memory = replace(memory, hold=hold)
     facts = replace(facts, memory=memory)
     limited = bound(facts.policy, wanted, facts.observation.replicas, facts.observation.schedulable)
@@ -135,7 +135,8 @@ def _keep(facts: Facts, at_least: int = 0) -> Limited:
 def _blind(facts: Facts) -> Choice:
     """Without data hold; after five minutes without, raise to the recent high. Never down."""
     memory, reading = facts.memory, facts.reading
-    high = highest(memory.hold, 0) if reading.blind_seconds > BLIND_SECONDS and not facts.late else 0
+    lately = memory.signals.seen_clock - HOUR_SECONDS
+    high = highest(memory.hold, lately) if reading.blind_seconds > BLIND_SECONDS and not facts.late else 0
     kept = _keep(facts, high)
     if not any(pod.ready_seconds is not None for pod in facts.observation.pods):
         reason = ScaleReason.PODS_NOT_READY
@@ -194,6 +195,9 @@ def _forbidden(facts: Facts) -> ScaleReason | None:
         return ScaleReason.SERIES_MISSING
     if not reading.enough:
         return ScaleReason.METRICS_PARTIAL
+    # Clients that wait for answers ask less of the few pods that are left when others fail.
+    if reading.ready < ENOUGH_FRESH * (reading.ready + memory.readiness.lost(facts.observation.pods)):
+        return ScaleReason.PODS_NOT_READY
     if facts.observation.rolling:
         return ScaleReason.ROLLING_OUT
     return ScaleReason.RESTARTED if memory.clock < memory.up_only_until else None

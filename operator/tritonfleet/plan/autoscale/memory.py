@@ -81,8 +81,9 @@ class Memory:
 
     @classmethod
     def _restore(cls, document: Any, now: float) -> "Memory":
-        age = now - float(document["at"])
-        if document["version"] != VERSION or not 0 <= age <= OLDEST_SECONDS:
+        # The last leader's clock may have been ahead of ours: what it learned is not less true for that.
+        age = abs(now - float(document["at"]))
+        if document["version"] != VERSION or not age <= OLDEST_SECONDS:
             raise ValueError("written by another version, or not lately")
         recent, up_only = age <= RECENT_SECONDS, min(UP_ONLY_SECONDS, float(document["upOnly"]))
         # The clock starts high enough for everything that is remembered to lie behind it.

@@ -49,6 +49,10 @@ class Readiness:
         """Count the pods that should have been ready long ago."""
         return sum(pod.ready_seconds is None and now - pod.created_seconds > self.patience_seconds for pod in pods)
 
+    def lost(self, pods: tuple[PodState, ...]) -> int:
+        """Count the pods that were ready and are not any more."""
+        return sum(pod.ready_seconds is None and pod.uid in self.known for pod in pods)
+
     def document(self) -> list[float]:
         """Return it for the status."""
         return [round(seconds, 1) for seconds in self.seconds]

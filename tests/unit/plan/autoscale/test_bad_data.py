@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import Counters
 from tritonfleet.plan.autoscale.verdict import ScaleReason
 
@@ -130,3 +131,27 @@ def test_pods_that_are_long_overdue_are_not_followed_by_more(fleet):
     assert verdict.wanted > fleet.replicas
     assert verdict.replicas == fleet.replicas
     assert verdict.reason is ScaleReason.PODS_NOT_READY
+
+
+def test_pods_that_fail_take_no_others_with_them_though_clients_ask_less_of_those_that_are_left(fleet):
+    fleet.follow = False
+    before = fleet.replicas
+    failed = tuple(replace(pod.state, ready_seconds=None) for pod in fleet.pods[1:])
+    del fleet.pods[1:]
+    verdicts = fleet.play(10.0, 30 * MINUTES, pods=(fleet.pods[0].state, *failed))
+    assert min(verdict.replicas for verdict in verdicts) == before
+    assert verdicts[-1].reason is ScaleReason.PODS_NOT_READY
+
+
+def test_a_hold_of_hours_lasts_for_hours(fleet):
+    fleet.policy = replace(fleet.policy, hold_seconds=3 * 3600.0)
+    fleet.play(400.0, 5 * MINUTES)
+    high = fleet.replicas
+    verdicts = fleet.play(100.0, 170 * MINUTES)
+    assert min(verdict.replicas for verdict in verdicts) == high
+
+
+@pytest.mark.parametrize("ahead", [2.0, 300.0])
+def test_what_a_leader_learned_whose_clock_was_ahead_is_not_lost(fleet, ahead):
+    memory = Memory.restore(fleet.memory.document(), fleet.now - ahead)
+    assert set(memory.fits) == {"one"}
