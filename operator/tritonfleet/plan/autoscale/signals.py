@@ -42,6 +42,8 @@ class Signals:
     """The last minute, oldest first."""
     seen_clock: float = 0.0
     """When any pod was last seen."""
+    began_seconds: float | None = None
+    """Wall clock since which every pod that came up was seen to; None before the first tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ def ingest(
     signals: Signals, observation: Observation, now: float, clock: float, seconds: float
 ) -> tuple[Signals, Reading]:
     """Read the samples of one tick. `clock` is the law's own time, `seconds` how much went by since the last tick."""
+    began = signals.began_seconds if signals.began_seconds is not None else now
+    signals = replace(signals, began_seconds=began)
     samples = {sample.uid: sample for sample in observation.samples}
     tracks: dict[str, Track] = {}
     works: dict[str, Work] = {}
@@ -90,7 +94,8 @@ def ingest(
         sample = samples.get(pod.uid)
         track = signals.tracks.get(pod.uid)
         if sample is not None and usable(sample, now):
-            track, work = follow(track, sample, _age_of_counters(pod, now, seconds), clock)
+            unseen = _age_of_counters(pod, now, seconds) if sample.started_seconds >= began else None
+            track, work = follow(track, sample, unseen, clock)
             if work is not None:
                 works[sample.revision] = works[sample.revision].plus(work) if sample.revision in works else work
         if track is not None:
@@ -101,11 +106,14 @@ def ingest(
 
 def forget_pods(signals: Signals) -> Signals:
     """Drop what is remembered of each pod: after a step of the wall clock nobody knows how old it is."""
-    return replace(signals, tracks={})
+    return replace(signals, tracks={}, began_seconds=None)
 
 
 def _age_of_counters(pod: PodState, now: float, seconds: float) -> float | None:
-    """Return for how long a pod without a past can have counted: since the last tick if it was not ready then."""
+    """Return for how long a pod without a past can have counted: since the last tick if it was not ready then.
+
+    Only for containers that started under our eyes: another may have been ready before, and have counted for days.
+    """
     if pod.ready_seconds is None or now - pod.ready_seconds <= seconds:
         return seconds if seconds > 0 else None
     return None
@@ -149,7 +157,7 @@ def _conclude(
 ) -> tuple[Signals, Reading]:
     fresh = len(survey.heard)
     if not fresh:
-        after = Signals(tracks, signals.ticks, signals.seen_clock)
+        after = replace(signals, tracks=tracks)
         blind = clock - signals.seen_clock
         return after, Reading(survey.ready, 0, 0, survey.silent, blind, None, None, None, None, None, 0.0, works)
     # Pods that are not heard of are taken to be like the others.
@@ -159,7 +167,7 @@ def _conclude(
     if works or not ticks:
         since = clock - SLOW_SECONDS
         ticks = (*(tick for tick in ticks if tick.clock > since), Tick(clock, max(seconds, 1.0), rate))
-    return Signals(tracks, ticks, clock), Reading(
+    return replace(signals, tracks=tracks, ticks=ticks, seen_clock=clock), Reading(
         ready=survey.ready,
         fresh=fresh,
         flat=_flat(survey.heard, clock, rate / survey.ready),

@@ -5,6 +5,7 @@ import pytest
 
 from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import Counters
+from tritonfleet.plan.autoscale.signals import forget_pods
 from tritonfleet.plan.autoscale.verdict import ScaleReason
 
 MINUTES = 60.0
@@ -155,3 +156,16 @@ def test_a_hold_of_hours_lasts_for_hours(fleet):
 def test_what_a_leader_learned_whose_clock_was_ahead_is_not_lost(fleet, ahead):
     memory = Memory.restore(fleet.memory.document(), fleet.now - ahead)
     assert set(memory.fits) == {"one"}
+
+
+def test_a_pod_that_had_failed_when_we_came_is_not_taken_to_have_counted_everything_since(fleet):
+    fleet.memory = replace(fleet.memory, signals=forget_pods(fleet.memory.signals))
+    fleet.follow = False
+    before = fleet.replicas
+    failed = replace(fleet.pods[0].state, ready_seconds=None)
+    others = tuple(pod.state for pod in fleet.pods[1:])
+    for _ in range(3):
+        fleet.tick(120.0, pods=(failed, *others), broken=lambda number, sample: sample if number else None)
+    again = replace(failed, ready_seconds=fleet.now + 4.0)
+    verdicts = fleet.play(120.0, MINUTES, pods=(again, *others))
+    assert {verdict.replicas for verdict in verdicts} == {before}
