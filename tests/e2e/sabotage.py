@@ -47,7 +47,7 @@ def kill_server(cluster: Cluster, pod: dict[str, Any]) -> None:
 def rule(cluster: Cluster, pod: dict[str, Any], kind: str, words: str) -> Iterator[None]:
     """Add one rule to the pod's own network namespace while the block runs; connections of before obey it too."""
     chain = f"{{ type {kind} hook prerouting priority -100; {words}; }}"
-    run(*inside(cluster, pod, "nft", f"table {TABLE} {{ chain arriving {chain} }}"))
+    run(*inside(cluster, pod, "nft", f"table {TABLE} {{ chain arriving {chain}; }}"))
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from devcluster.progress import Progress
 from tests.e2e import sabotage
 from tests.e2e.scene import RATE, Scene
 
-REMAINDER = 2.0
+REMAINDER = 2.5
 """Requests per second where the fault needs traffic to be one: plenty for a single replica."""
 SETTLE_SECONDS = 30.0
 FAULT_SECONDS = 150.0
