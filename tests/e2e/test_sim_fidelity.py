@@ -149,8 +149,8 @@ async def _send(
 
 
 def calibrate(server: TritonHere, model: str, shape: tuple[int, ...] = (1, 1)) -> ServerModel:
-    """Learn alpha, beta, overhead and noise at a light load: single requests, and groups with pauses between."""
-    groups = np.repeat(np.arange(40) * 0.3, [1, 3, 6, 12] * 10)
+    """Learn alpha, beta, overhead and noise at a light load: single requests, and groups with short pauses between."""
+    groups = np.repeat(np.arange(80) * 0.15, [1, 3, 6, 12] * 20)
     replay(server, model, groups[:60], shape)
     seen = replay(server, model, groups, shape)
     sizes = np.array(list(seen.tally.batches))
