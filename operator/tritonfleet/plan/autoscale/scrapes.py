@@ -12,6 +12,8 @@ STALE_SECONDS = 45.0
 FUTURE_SECONDS = 5.0
 """A sample from further ahead than this was stamped before the clock stepped."""
 MICROSECOND = 1e-6
+LARGEST = 1e18
+"""No counter gets there: in microseconds it is thirty thousand years."""
 NOTHING = Counters(0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -62,7 +64,7 @@ class Work(NamedTuple):
 
 
 def usable(sample: PodSample, now: float) -> bool:
-    """Whether a sample has counters, all of them finite and none negative, and a time that can be true."""
+    """Whether a sample has counters, all of them possible, and a time that can be true."""
     counters = sample.counters
     if counters is None or not -FUTURE_SECONDS <= now - sample.at_seconds <= STALE_SECONDS:
         return False
@@ -76,8 +78,8 @@ def usable(sample: PodSample, now: float) -> bool:
         counters.compute_us,
         counters.pending,
     )
-    # A sum is finite only if every part is, and NaN is never >= 0.
-    return math.isfinite(sum(parts)) and min(parts) >= 0
+    # A sum is below the bound only if every part is; NaN is neither that nor >= 0.
+    return sum(parts) < LARGEST and min(parts) >= 0
 
 
 def follow(
