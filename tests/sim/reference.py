@@ -114,7 +114,7 @@ class Server:
 
     def run(self, now: float, busy: int) -> list[Batch]:
         """Take staged batches for idle instances, each with those behind it that fit and have waited."""
-        started = []
+        started: list[Batch] = []
         while self.staged and busy + len(started) < self.instances:
             batch = self.staged.pop(0)
             batch.running = True

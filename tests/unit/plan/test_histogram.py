@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.histogram import Histogram, histogram
+from tritonfleet.plan.histogram import histogram
 
 INF = math.inf
 
@@ -49,7 +49,7 @@ buckets = st.dictionaries(st.floats(0.001, 10), st.floats(0, 1e6), min_size=1, m
 
 @given(buckets, st.floats(1, 1e6), st.floats(1, 99.9), st.floats(0.001, 20))
 def test_every_answer_lies_within_the_bounds_and_rises_with_the_question(counts, beyond, percent, seconds):
-    found: Histogram = histogram({**counts, INF: max(counts.values()) + beyond})
+    found = histogram({**counts, INF: max(counts.values()) + beyond})
     assert 0 <= found.percentile(percent) <= found.bounds_seconds[-2]
     assert found.percentile(percent) <= found.percentile(99.9) * (1 + 1e-9)
     assert 0 <= found.within(seconds) <= found.within(seconds * 2) * (1 + 1e-9) <= found.total * (1 + 1e-9)
