@@ -173,6 +173,8 @@ class Autoscaler:
         except Exception as error:
             log.exception("the law failed", extra=_about(key, error))
             self._metrics.failures.labels("decide").inc()
+            # Its replicas stay; that the decision which they come from is fresh must not be told any longer.
+            self._metrics.verdicts.pop(key, None)
             return
         subject.memory = verdict.memory
         self._metrics.verdicts[key] = verdict

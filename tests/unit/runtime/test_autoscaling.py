@@ -78,6 +78,7 @@ async def test_one_whom_the_law_fails_keeps_its_verdict_and_delays_nobody(monkey
         await world.tick()
         assert (world.verdicts[KEY].replicas, world.verdicts[OTHER].replicas) == (1, 5)
         assert sample(world, "tritonfleet_scaling_failures_total", step="decide") == 1
+        assert exposed(world) == {"other"}
 
 
 async def test_one_that_cannot_be_read_goes_on_as_it_was_last_told(monkeypatch):

@@ -50,7 +50,7 @@ async def test_whoever_waits_for_a_count_of_gpus_holds_up_nobody_else(monkeypatc
         return await observe(observer, key)
 
     monkeypatch.setattr(Observer, "observe", hang)
-    monkeypatch.setattr(autoscaling, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(autoscaling, "LOOK_SECONDS", 1.5)
     async with fleet(monkeypatch) as world:
         world.deploy(OTHER, pods=1)
         for number in (1, 2):
