@@ -28,9 +28,9 @@ def main() -> None:
     entrants = list(contenders(tuple(arguments.scaler)))
     if not entrants:
         sys.exit(f"no scaler named {arguments.scaler}: there are {', '.join(each.name for each in FAMILIES)}")
-    todo = jobs(chosen, entrants, arguments.seeds)
+    waiting = jobs(chosen, entrants, arguments.seeds)
     cache = Cache(arguments.cache) if arguments.cache else None
-    scores, left = cache.split(todo) if cache else ([], todo)
+    scores, left = cache.split(waiting) if cache else ([], waiting)
     played = play(left, arguments.processes)
     fresh = cache.keep(played) if cache else (score for _, score in played)
     scores += watched(fresh, len(left))

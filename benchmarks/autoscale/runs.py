@@ -66,10 +66,10 @@ def jobs(scenes: Iterable[Scene], contenders: Sequence[Contender], seeds: int) -
     ]
 
 
-def play(todo: Sequence[Job], processes: int = PROCESSES) -> Iterator[tuple[Job, Score]]:
+def play(waiting: Sequence[Job], processes: int = PROCESSES) -> Iterator[tuple[Job, Score]]:
     """Yield every job with its score, in whatever order they end."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(score, job): job for job in todo}
+        running = {pool.submit(score, job): job for job in waiting}
         for done in as_completed(running):
             yield running[done], done.result()
 

@@ -83,13 +83,13 @@ def test_a_file_that_is_no_trace_is_named(tmp_path):
 
 
 def test_a_score_is_kept_until_the_code_behind_it_changes(tmp_path, monkeypatch):
-    todo = jobs([SHORT], list(contenders(("ours", "keda@0.5"))), seeds=1)
-    played = [(job, score(job)) for job in todo]
+    waiting = jobs([SHORT], list(contenders(("ours", "keda@0.5"))), seeds=1)
+    played = [(job, score(job)) for job in waiting]
     assert len(list(Cache(tmp_path / "cache").keep(played))) == 3
-    known, left = Cache(tmp_path / "cache").split(todo)
+    known, left = Cache(tmp_path / "cache").split(waiting)
     assert (known, left) == ([each for _, each in played], [])
     monkeypatch.setattr(Cache, "_law", "another law")
-    known, left = Cache(tmp_path / "cache").split(todo)
+    known, left = Cache(tmp_path / "cache").split(waiting)
     assert [job.family for job in left] == ["ours"]
     monkeypatch.setattr(caching.Cache, "_world", "another world")
-    assert len(Cache(tmp_path / "cache").split(todo)[1]) == 3
+    assert len(Cache(tmp_path / "cache").split(waiting)[1]) == 3
