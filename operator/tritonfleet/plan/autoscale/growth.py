@@ -97,6 +97,8 @@ class Growth:
         seconds, requests = map(float, document["filling"])
         if not 0 <= seconds <= STEP_SECONDS or not 0 <= requests < math.inf or not math.isfinite(sum(steps)):
             raise ValueError("not steps")
+        if not all(0 <= standing <= len(STANDINGS) for standing in standings):
+            raise ValueError("not standings")
         if not recent or len(steps) != len(standings):
             return cls(seen, (), (), usual, highest)
         return cls(seen, steps, standings, usual, highest, seconds, requests)

@@ -24,6 +24,8 @@ OLDEST_SECONDS = 7 * 86400.0
 """An older document says nothing of today."""
 PODS = 50
 """Pods whose counters are written down, a hundred bytes each."""
+LARGEST = 1e18
+"""No number that is remembered comes near it, not even microseconds counted over years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class Memory:
 
     @classmethod
     def _restore(cls, document: Any, now: float) -> "Memory":
+        if not _plausible(document):
+            raise ValueError("not numbers that a decision can be made from")
         # The last leader's clock may have been ahead of ours: what it learned is not less true for that.
         age = abs(now - float(document["at"]))
         if document["version"] != VERSION or not age <= OLDEST_SECONDS:
@@ -106,3 +110,12 @@ class Memory:
             hold=Hold.restore(document["hold"], written),
             ledger=Ledger.restore(document["ledger"], written),
         )
+
+
+def _plausible(part: Any) -> bool:
+    """Tell whether every number in a document is one: people may write to a status, and not only numbers."""
+    if isinstance(part, dict):
+        return all(map(_plausible, part.values()))
+    if isinstance(part, list):
+        return all(map(_plausible, part))
+    return part.isdecimal() if isinstance(part, str) else part is None or abs(part) < LARGEST

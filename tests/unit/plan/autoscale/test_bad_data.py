@@ -169,3 +169,19 @@ def test_a_pod_that_had_failed_when_we_came_is_not_taken_to_have_counted_everyth
     again = replace(failed, ready_seconds=fleet.now + 4.0)
     verdicts = fleet.play(120.0, MINUTES, pods=(again, *others))
     assert {verdict.replicas for verdict in verdicts} == {before}
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("ticks", [[0, 5, 1e308], [5, 5, 1e308]]), ("ledger", [[0, "inf", 1]]), ("upOnly", "nan"), ("at", "inf"),
+        ("growth", {"standings": [99] * 10}), ("growth", {"steps": ["nan"] * 10}), ("hold", [[0, 10**30]]),
+    ],
+)  # fmt: skip
+def test_a_memory_that_somebody_edited_is_forgotten_and_fails_no_decision(fleet, part, value):
+    document = fleet.memory.document()
+    document[part] = document[part] | value if isinstance(value, dict) else value
+    fleet.memory = Memory.restore(document, fleet.now)
+    assert fleet.memory == Memory()
+    before = fleet.replicas
+    assert fleet.tick(120.0).replicas == before
