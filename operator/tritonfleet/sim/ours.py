@@ -1,6 +1,7 @@
 """Tritonfleet's own law as a scaler: the same decision code as in the cluster."""
 
 import json
+from typing import Any
 
 from tritonfleet.plan.autoscale.law import decide
 from tritonfleet.plan.autoscale.memory import Memory
@@ -8,6 +9,10 @@ from tritonfleet.plan.autoscale.observation import Observation, PodState
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.sim.scaler import Metrics
+
+
+KEEPSAKE_SECONDS = 300.0
+"""The status is written when replicas change, and at least so often for the sake of the memory in it."""
 
 
 class Tritonfleet:
@@ -23,15 +28,19 @@ class Tritonfleet:
         self._memory = Memory()
         self._restart_every_seconds = restart_every_seconds
         self._started_seconds = 0.0
+        self._written: dict[str, Any] = {}
+        self._written_seconds = 0.0
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
         """Return what the law decides, after a restart if one is due."""
         if self._restart_every_seconds is not None and now - self._started_seconds >= self._restart_every_seconds:
-            # The way through JSON is the one through the status.
-            self._memory = Memory.restore(json.loads(json.dumps(self._memory.document())), now)
+            # The way through JSON is the one through the status, which is as old as it would be there.
+            self._memory = Memory.restore(json.loads(json.dumps(self._written)), now)
             self._started_seconds = now
         serving = pods[0].revision if pods else None
         observation = Observation(replicas, pods, metrics.samples(), serving)
         self.verdict = decide(self.policy, self._memory, observation, now)
         self._memory = self.verdict.memory
+        if self.verdict.replicas != replicas or now - self._written_seconds >= KEEPSAKE_SECONDS or not self._written:
+            self._written, self._written_seconds = self._memory.document(), now
         return self.verdict.replicas

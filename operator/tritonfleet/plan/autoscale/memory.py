@@ -13,13 +13,15 @@ from tritonfleet.plan.autoscale.margin import Margin
 from tritonfleet.plan.autoscale.readiness import Readiness
 from tritonfleet.plan.autoscale.scrapes import Track
 from tritonfleet.plan.autoscale.season import Season
-from tritonfleet.plan.autoscale.signals import FAST_SECONDS, Signals, Tick
+from tritonfleet.plan.autoscale.signals import FAST_SECONDS, SLOW_SECONDS, Signals, Tick
 
 VERSION = 1
 UP_ONLY_SECONDS = 120.0
 """After a start without a good and recent memory nothing is taken away for so long (the contract's two minutes)."""
 RECENT_SECONDS = 30.0
 """A document this young still has the windows of the law in it: only the newest of them has to fill again."""
+YOUNG_SECONDS = 330.0
+"""With traffic the status holds none older than five minutes: the windows must fill again, the peaks are still known."""
 OLDEST_SECONDS = 7 * 86400.0
 """An older document says nothing of today."""
 PODS = 50
@@ -89,7 +91,9 @@ class Memory:
         age = abs(now - float(document["at"]))
         if document["version"] != VERSION or not age <= OLDEST_SECONDS:
             raise ValueError("written by another version, or not lately")
-        recent, up_only = age <= RECENT_SECONDS, min(UP_ONLY_SECONDS, float(document["upOnly"]))
+        recent, young = age <= RECENT_SECONDS, age <= YOUNG_SECONDS
+        windows = FAST_SECONDS if recent else SLOW_SECONDS if young else UP_ONLY_SECONDS
+        up_only = max(windows, min(UP_ONLY_SECONDS, float(document["upOnly"])))
         # The clock starts high enough for everything that is remembered to lie behind it.
         written = OLDEST_SECONDS
         clock = written if recent else written + age
@@ -100,11 +104,11 @@ class Memory:
         return cls(
             clock=clock,
             at_seconds=now - age if recent else now,
-            up_only_until=clock + (max(FAST_SECONDS, up_only) if recent else UP_ONLY_SECONDS),
+            up_only_until=clock + up_only,
             signals=Signals(tracks, ticks, clock) if recent else Signals(seen_clock=clock),
             fits={str(revision): Fit.restore(fit) for revision, fit in document["fits"].items()},
             readiness=Readiness.restore(document["ready"]),
-            growth=Growth.restore(document["growth"], recent=recent),
+            growth=Growth.restore(document["growth"], recent=young),
             margin=Margin.restore(document["margin"]),
             season=Season.restore(document["season"]),
             hold=Hold.restore(document["hold"], written),
