@@ -10,7 +10,6 @@ from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.sim.scaler import Metrics
 
-
 KEEPSAKE_SECONDS = 300.0
 """The status is written when replicas change, and at least so often for the sake of the memory in it."""
 

@@ -21,7 +21,7 @@ UP_ONLY_SECONDS = 120.0
 RECENT_SECONDS = 30.0
 """A document this young still has the windows of the law in it: only the newest of them has to fill again."""
 YOUNG_SECONDS = 330.0
-"""With traffic the status holds none older than five minutes: the windows must fill again, the peaks are still known."""
+"""With traffic the status holds none older than five minutes: windows must fill again, peaks are still known."""
 OLDEST_SECONDS = 7 * 86400.0
 """An older document says nothing of today."""
 PODS = 50
