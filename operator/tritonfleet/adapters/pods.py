@@ -155,9 +155,9 @@ class PodScraper:
             outcome = "Unreachable"
         except (aiohttp.ClientError, OSError, ValueError):
             outcome = "Disconnected"
-        except Exception:
+        except Exception as error:
             # Whatever one pod makes of us, all the others are asked and decided on.
-            log.exception("a pod's metrics could not be read", extra={"address": target.address})
+            log.exception("a pod's metrics could not be read", extra={"address": target.address, "error": str(error)})
             outcome = "Unexpected"
         else:
             self._failed.discard(target.uid)

@@ -93,9 +93,8 @@ def _compete_in_processes(arena: Arena, names: Sequence[str], jobs: int, told: T
             while waiting:
                 waiting = wait(waiting, timeout=LOOK_SECONDS).not_done
                 told(sum(shares[:]) / len(names))
-        except BaseException:
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
         return [run.result() for run in running]
 
 
