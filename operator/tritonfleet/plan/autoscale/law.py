@@ -114,9 +114,9 @@ def _choose(facts: Facts) -> tuple[Choice, Memory]:
     memory = facts.memory
     if facts.reading.fast is None:
         return _blind(facts), memory
-    if facts.capacity is None or facts.capacity.rate <= 0:
+    if _rate(facts) <= 0 and max(facts.demand.total, facts.demand.seen) > 0:
         return _learning(facts), memory
-    wanted = math.ceil(facts.demand.total / facts.capacity.rate - 1e-9)
+    wanted = _carriers(facts.demand.total, _rate(facts))
     hold = remember(memory.hold, facts.policy.hold_seconds, wanted, memory.clock)
     memory = replace(memory, hold=hold)
     facts = replace(facts, memory=memory)
@@ -124,6 +124,16 @@ def _choose(facts: Facts) -> tuple[Choice, Memory]:
     if limited.replicas >= facts.observation.replicas:
         return _up(facts, wanted, limited), memory
     return _down(facts, wanted), memory
+
+
+def _rate(facts: Facts) -> float:
+    """Return what one replica carries, requests per second; 0 where that is not known."""
+    return 0.0 if facts.capacity is None else facts.capacity.rate
+
+
+def _carriers(demand: float, rate: float) -> int:
+    """Return how many replicas carry a demand: none are needed for nothing, whatever one carries."""
+    return math.ceil(demand / rate - 1e-9) if demand > 0 else 0
 
 
 def _keep(facts: Facts, at_least: int = 0) -> Limited:
@@ -179,8 +189,7 @@ def _down(facts: Facts, wanted: int) -> Choice:
     if (reason := _forbidden(facts)) is not None:
         return Choice(_keep(facts).replicas, wanted, reason)
     remembered = remembered_peak(memory.hold, policy.hold_seconds, memory.clock, replicas)
-    assert facts.capacity is not None  # noqa: S101 - _choose() went elsewhere otherwise
-    needed = math.ceil(facts.demand.seen / facts.capacity.spare_rate - 1e-9)
+    needed = _carriers(facts.demand.seen, 0.0 if facts.capacity is None else facts.capacity.spare_rate)
     limited = bound(policy, max(remembered, min(needed, replicas)), replicas, facts.observation.schedulable)
     if limited.replicas >= replicas:
         return Choice(_keep(facts).replicas, wanted, ScaleReason.HOLDING)

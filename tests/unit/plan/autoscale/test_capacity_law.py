@@ -84,6 +84,14 @@ def test_an_unknown_capacity_adds_one_at_a_time_while_requests_wait(new_fleet):
     assert verdict.replicas == 3
 
 
+def test_a_fleet_that_nobody_asks_anything_needs_no_known_capacity_to_shrink(new_fleet):
+    fleet = new_fleet(8)
+    assert {verdict.replicas for verdict in fleet.play(0.0, 110.0)} == {8}
+    verdict = fleet.play(0.0, 300.0)[-1]
+    assert verdict.capacity_per_replica is None
+    assert (verdict.replicas, verdict.reason) == (1, ScaleReason.NO_TRAFFIC)
+
+
 def test_a_new_revision_is_trusted_with_a_part_of_the_old_ones_capacity(fleet):
     old = fleet.verdicts[-1].capacity_per_replica
     assert fleet.tick(120.0, serving="two").capacity_per_replica == pytest.approx(0.8 * old, rel=0.02)
