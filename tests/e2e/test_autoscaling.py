@@ -17,7 +17,7 @@ from tests.e2e.witness import Witness
 
 FEATURES = 4
 TARGET_MS = 500.0
-LOW, HIGH = 6.0, 24.0
+LOW, HIGH = 7.5, 30.0
 """Requests per second of each protocol: one replica carries both at the first, none both at the second."""
 BEFORE_SECONDS, HIGH_SECONDS, AFTER_SECONDS = 60, 120, 200
 SLOW_WINDOW_SECONDS = 60.0
