@@ -58,7 +58,14 @@ def _serving(deployment: ModelDeployment, status: ModelDeploymentStatus) -> str 
 
 def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: AutoscalingStatus, replicas: int) -> Outlook:
     def enough(count: int, rate: float) -> bool:
-        demand = demand_of(policy, memory.growth, memory.margin.quantile, scaling.forecast, _steady(rate, scaling))
+        demand = demand_of(
+            policy,
+            memory.growth,
+            memory.margin.quantile,
+            scaling.forecast,
+            _steady(rate, scaling),
+            memory.noise.dispersion,
+        )
         return math.ceil(demand.total / capacity.rate - 1e-9) <= count
 
     def spared(rate: float) -> bool:

@@ -20,15 +20,18 @@ DRAIN_SECONDS = 20.0
 """T_drain: how soon a backlog should be gone (research 5.5)."""
 
 
-def burst(newest: float, fast: float, slow: float) -> float:
-    """Return the demand of a burst that has begun, 0 while none has. All are requests per second."""
-    if newest > fast and _beyond_chance(newest, slow, SCRAPE_SECONDS) and newest > ONSET_RATIO * slow:
+def burst(newest: float, fast: float, slow: float, dispersion: float) -> float:
+    """Return the demand of a burst that has begun, 0 while none has. All rates are requests per second."""
+    onset = newest > fast and newest > ONSET_RATIO * slow
+    if onset and newest > slow + _chance(newest, SCRAPE_SECONDS, dispersion):
         return BURST_OVERSHOOT * newest
-    return BURST_OVERSHOOT * fast if _beyond_chance(fast, slow, FAST_SECONDS) and fast > BURST_RATIO * slow else 0.0
+    begun = fast > BURST_RATIO * slow and fast > slow + _chance(fast, FAST_SECONDS, dispersion)
+    return BURST_OVERSHOOT * fast if begun else 0.0
 
 
-def _beyond_chance(rate: float, slow: float, seconds: float) -> bool:
-    return rate > slow + BURST_SIGMAS * math.sqrt(rate / seconds)
+def _chance(rate: float, seconds: float, dispersion: float) -> float:
+    """Return how far a mean over `seconds` may be off by chance."""
+    return BURST_SIGMAS * math.sqrt(dispersion * rate / seconds)
 
 
 def backlog(pending: float, max_batch: int, ready: int) -> float:
@@ -68,14 +71,16 @@ class Demand:
         return max(parts, key=parts.__getitem__)
 
 
-def demand_of(policy: Policy, growth: Growth, quantile: float, season: float | None, reading: Reading) -> Demand:
+def demand_of(
+    policy: Policy, growth: Growth, quantile: float, season: float | None, reading: Reading, dispersion: float
+) -> Demand:
     """Return what to be ready for; nothing when nothing is seen."""
     if reading.now is None or reading.fast is None or reading.middle is None or reading.slow is None:
         return Demand(throughput=policy.throughput)
     return Demand(
         base=growth.ahead(quantile, reading.middle),
         season=season,
-        burst=burst(reading.now, reading.fast, reading.slow),
+        burst=burst(reading.now, reading.fast, reading.slow, dispersion),
         backlog=backlog(reading.pending, policy.max_batch_size, reading.ready),
         throughput=policy.throughput,
         seen=max(reading.fast, reading.slow),

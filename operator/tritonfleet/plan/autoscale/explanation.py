@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from tritonfleet.plan.autoscale.facts import Choice, Facts
+from tritonfleet.plan.autoscale.hold import held_seconds
 from tritonfleet.plan.autoscale.verdict import ScaleReason
 
 
@@ -61,7 +62,8 @@ def _at_max(choice: Choice, facts: Facts) -> str:
 
 
 def _waiting(choice: Choice, facts: Facts) -> str:
-    hold = facts.policy.hold_seconds
+    memory, replicas = facts.memory, facts.observation.replicas
+    hold = held_seconds(memory.hold, facts.policy.hold_seconds, memory.clock, replicas)
     return f"{_demand(facts)} needs {choice.wanted} of {choice.replicas} replicas; a peak is held for {hold:.0f} s"
 
 

@@ -9,11 +9,12 @@ from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of, learn_all
 from tritonfleet.plan.autoscale.demand import demand_of
 from tritonfleet.plan.autoscale.facts import Choice, Facts
 from tritonfleet.plan.autoscale.growth import observe
-from tritonfleet.plan.autoscale.hold import HOUR_SECONDS, highest, remember, remembered_peak
+from tritonfleet.plan.autoscale.hold import HOUR_SECONDS, held_seconds, highest, remember
 from tritonfleet.plan.autoscale.ledger import enter
 from tritonfleet.plan.autoscale.limits import Limited, bound, step
 from tritonfleet.plan.autoscale.margin import settle
 from tritonfleet.plan.autoscale.memory import UP_ONLY_SECONDS, Memory
+from tritonfleet.plan.autoscale.noise import listen
 from tritonfleet.plan.autoscale.observation import Observation
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.readiness import watch
@@ -39,7 +40,7 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
     memory = _traffic(policy, memory, reading, judgment, observation, now, seconds)
     horizon = memory.readiness.horizon_seconds
     season = memory.season.forecast(now, horizon, memory.growth.usual) if policy.forecast else None
-    demand = demand_of(policy, memory.growth, memory.margin.quantile, season, reading)
+    demand = demand_of(policy, memory.growth, memory.margin.quantile, season, reading, memory.noise.dispersion)
     late = memory.readiness.late(observation.pods, now)
     facts = Facts(policy, observation, memory, reading, capacity, demand, late)
     choice, memory = _choose(facts)
@@ -83,7 +84,7 @@ def _traffic(
     seconds: float,
 ) -> Memory:
     """Remember how the traffic grew, what it does at this time of day, and what of the error budget it cost."""
-    growth, season = memory.growth, memory.season
+    growth, season, noise = memory.growth, memory.season, memory.noise
     if observation.history is not None:
         season = learn_history(season, observation.history)
     if reading.now is not None and reading.middle is not None and seconds > 0:
@@ -92,10 +93,11 @@ def _traffic(
             planned = growth.ahead(memory.margin.quantile, before)
             season = watch_season(season, reading.middle, planned, growth.usual, now)
         growth = observe(growth, reading.now, seconds, memory.readiness.horizon_seconds)
+        noise = listen(noise, reading.now, seconds)
     budget = 1 - policy.percentile / 100
     margin = settle(memory.margin, judgment.requests, judgment.misses, budget, growth.usual, reading.fast or 0.0)
     ledger = enter(memory.ledger, judgment.requests, judgment.misses, memory.clock)
-    return replace(memory, growth=growth, season=season, margin=margin, ledger=ledger)
+    return replace(memory, growth=growth, season=season, noise=noise, margin=margin, ledger=ledger)
 
 
 def _advance(memory: Memory, now: float) -> tuple[Memory, float]:
@@ -117,7 +119,8 @@ def _choose(facts: Facts) -> tuple[Choice, Memory]:
     if _rate(facts) <= 0 and max(facts.demand.total, facts.demand.seen) > 0:
         return _learning(facts), memory
     wanted = _carriers(facts.demand.total, _rate(facts))
-    hold = remember(memory.hold, facts.policy.hold_seconds, wanted, memory.clock)
+    burst = facts.demand.burst > 0
+    hold = remember(memory.hold, facts.policy.hold_seconds, wanted, memory.clock, burst=burst)
     memory = replace(memory, hold=hold)
     facts = replace(facts, memory=memory)
     limited = bound(facts.policy, wanted, facts.observation.replicas, facts.observation.schedulable)
@@ -188,7 +191,8 @@ def _down(facts: Facts, wanted: int) -> Choice:
     memory, policy, replicas = facts.memory, facts.policy, facts.observation.replicas
     if (reason := _forbidden(facts)) is not None:
         return Choice(_keep(facts).replicas, wanted, reason)
-    remembered = remembered_peak(memory.hold, policy.hold_seconds, memory.clock, replicas)
+    held = held_seconds(memory.hold, policy.hold_seconds, memory.clock, replicas)
+    remembered = highest(memory.hold, memory.clock - held)
     needed = _carriers(facts.demand.seen, 0.0 if facts.capacity is None else facts.capacity.spare_rate)
     limited = bound(policy, max(remembered, min(needed, replicas)), replicas, facts.observation.schedulable)
     if limited.replicas >= replicas:

@@ -10,6 +10,7 @@ from tritonfleet.plan.autoscale.growth import Growth
 from tritonfleet.plan.autoscale.hold import Hold
 from tritonfleet.plan.autoscale.ledger import Ledger
 from tritonfleet.plan.autoscale.margin import Margin
+from tritonfleet.plan.autoscale.noise import Noise
 from tritonfleet.plan.autoscale.readiness import Readiness
 from tritonfleet.plan.autoscale.scrapes import Track
 from tritonfleet.plan.autoscale.season import Season
@@ -47,6 +48,7 @@ class Memory:
     growth: Growth = field(default_factory=Growth)
     margin: Margin = field(default_factory=Margin)
     season: Season = field(default_factory=Season)
+    noise: Noise = field(default_factory=Noise)
     hold: Hold = field(default_factory=Hold)
     ledger: Ledger = field(default_factory=Ledger)
 
@@ -66,6 +68,7 @@ class Memory:
             "growth": self.growth.document(),
             "margin": round(self.margin.logit, 3),
             "season": self.season.document(),
+            "noise": round(self.noise.dispersion, 3),
             "hold": self.hold.document(self.clock),
             "ledger": self.ledger.document(self.clock),
         }
@@ -111,6 +114,7 @@ class Memory:
             growth=Growth.restore(document["growth"], recent=young),
             margin=Margin.restore(document["margin"]),
             season=Season.restore(document["season"]),
+            noise=Noise.restore(document["noise"]),
             hold=Hold.restore(document["hold"], written),
             ledger=Ledger.restore(document["ledger"], written),
         )
