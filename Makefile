@@ -69,10 +69,6 @@ image: cluster ## Build the operator's image and load it into the local cluster
 bench-fleet: venv ## 200 and 1,000 ModelDeployments at once: times, requests, CPU and memory
 	$(BIN)/python -m benchmarks.fleet
 
-.PHONY: bench-autoscale
-bench-autoscale: venv ## Our scaling against HPA, KEDA, Knative and Dynamo (TRACES=directory adds recorded traffic)
-	$(BIN)/python -m benchmarks.autoscale $(if $(TRACES),--traces $(TRACES))
-
 TRACES ?=
 
 .PHONY: bench-autoscale
@@ -82,6 +78,10 @@ bench-autoscale: venv ## Our scaler against HPA, KEDA, KPA and a clairvoyant; TR
 .PHONY: bench-tick
 bench-tick: venv ## One look at 1,000 ModelDeployments with 5,000 pods: CPU and queries
 	$(BIN)/python -m benchmarks.tick
+
+.PHONY: bench-fidelity
+bench-fidelity: venv ## The simulator beside a real Triton on the same arrivals (root; on a quiet machine)
+	$(BIN)/python -m benchmarks.fidelity
 
 .PHONY: bench-analysis
 bench-analysis: venv ## How often the analysis of a canary is wrong, beside threshold rules

@@ -1,0 +1,30 @@
+"""What the simulator is told of a server, learned from the server at work."""
+
+import numpy as np
+
+from benchmarks.fidelity.models import MAX_BATCH, Served
+from benchmarks.fidelity.replay import arrivals, back_to_back, replay
+from tritonfleet.sim.server import ServerModel
+
+LOAD = 0.45
+"""Between the loads that are compared."""
+SEED = 0
+"""Other arrivals than those that are compared."""
+
+
+def calibrate(address: str, model: Served, seconds: float) -> ServerModel:
+    """Learn T(b) and the overhead from Poisson arrivals, and the noise from one client that never pauses."""
+    crowd = 2 * MAX_BATCH
+    pressed = back_to_back(address, model, crowd, seconds / 2)
+    alone = back_to_back(address, model, 1, seconds / 2)
+    capacity = crowd / float(np.median(pressed))
+    seen = replay(address, model, arrivals(LOAD * capacity, 2 * seconds, SEED))
+    alpha, beta = seen.tally.line()
+    overhead = float(np.mean(seen.latency)) - seen.tally.seconds / seen.tally.requests
+    return ServerModel(
+        alpha_seconds=alpha,
+        beta_seconds=beta,
+        max_batch_size=MAX_BATCH,
+        overhead_seconds=max(0.0, overhead),
+        noise=float(np.std(np.log(alone))),
+    )
