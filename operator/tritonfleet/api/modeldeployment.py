@@ -11,7 +11,7 @@ from tritonfleet.api.cel import Rule, rule
 from tritonfleet.api.instances import InstanceGroup
 from tritonfleet.api.metrics import Metrics
 from tritonfleet.api.model import Model
-from tritonfleet.api.rollout import Rollout
+from tritonfleet.api.rollout import Rollback, Rollout
 from tritonfleet.api.server import Server
 from tritonfleet.api.slo import Slo
 from tritonfleet.api.traffic import Traffic
@@ -115,6 +115,8 @@ class ModelDeploymentSpec(ApiModel):
     """How clients reach the model."""
     rollout: Rollout = Rollout()
     """How a change reaches the clients."""
+    rollback: Rollback | None = None
+    """Serves an older revision in place of what the rest of the spec asks for."""
     suspended: bool = False
     """Scales to nothing and stays there."""
 

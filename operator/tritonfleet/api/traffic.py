@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, mapping, text
+from tritonfleet.api.base import ApiModel, ObjectName, items, mapping, matching, text
 from tritonfleet.api.reserved import ANNOTATION_RULES
 
 
@@ -32,8 +32,36 @@ class TrafficService(ApiModel):
     """Annotations of the Service, such as a cloud's load balancer settings."""
 
 
+class GatewayReference(ApiModel):
+    """A Gateway that admits routes from this namespace."""
+
+    name: ObjectName
+    """Name of the Gateway."""
+    namespace: Annotated[str, text(63)] | None = None
+    """Namespace of the Gateway, whose `allowedRoutes` must admit this one; absent: this namespace."""
+    section_name: Annotated[str, text(253)] | None = None
+    """One listener of the Gateway; absent: all that fit."""
+
+
+HOSTNAME = r"^([*]\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+
+
+class TrafficGateway(ApiModel):
+    """Gateways that carry requests from outside, and split them exactly during a canary."""
+
+    parent_refs: Annotated[tuple[GatewayReference, ...], Field(min_length=1), items(4)]
+    """The Gateways."""
+    hostnames: Annotated[
+        tuple[Annotated[str, matching(253, HOSTNAME, "must be a host name such as model.example.com")], ...], items(16)
+    ] = ()
+    """Host names that requests come for; absent: all that the listeners take."""
+
+
 class Traffic(ApiModel):
     """How clients reach the model."""
 
+    gateway: TrafficGateway | None = None
+    """Gateway API: an HTTPRoute named after this object is kept, for HTTP and gRPC; absent: the Service alone, where a
+    canary's share is its share of the pods."""
     service: TrafficService = TrafficService()
     """The Service in front of the serving revision, named after this object."""

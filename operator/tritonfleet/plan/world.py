@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.rollout.evidence import Evidence
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON data; treated as immutable once it is in one of these classes."""
@@ -67,6 +68,10 @@ class Observed:
     """HorizontalPodAutoscalers that reach for the ModelDeployment or for a Deployment of such a name."""
     scaling: Verdict | None = None
     """What the law of scaling said last; None until it has spoken in this process."""
+    evidence: Evidence | None = None
+    """What has been seen of a canary; None until something has."""
+    headroom: GpuPool | None = None
+    """The nodes that a canary's pods may run on, counted while a rollout looks for room."""
 
 
 @dataclass(frozen=True, slots=True)
