@@ -26,8 +26,8 @@ class Track:
     """What keeps its pods from being ready, if anything is known."""
     unsteady: str = ""
     """What is wrong with pods that were ready once: restarts, out of memory, not ready for a minute; empty if nothing."""
-    image: str = ""
-    model_digest: str = ""
+    changed: str = ""
+    """In which way its image or its model's bytes are not those it was first seen with; empty if they are, or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,5 @@ class Facts:
     requests: tuple[Request, ...] = ()
     """Not consumed before, in the order in which they are carried out."""
     suspended: bool = False
+    older: bool = False
+    """Whether `target` comes from `spec.rollback.toRevision`."""
