@@ -31,6 +31,11 @@ def revision_name(owner: str, revision_hash: str) -> str:
     return f"{owner}-{revision_hash}"
 
 
+def request_annotation(verb: str) -> str:
+    """Return the annotation by which a person asks something of a rollout, such as `tritonfleet.dev/approve`."""
+    return f"{GROUP}/{verb}"
+
+
 def owner_labels(owner: str) -> dict[str, str]:
     """Return the labels of every child; the operator's watches select on them."""
     return {MANAGED_BY_LABEL: MANAGED_BY, OWNER_LABEL: owner}
