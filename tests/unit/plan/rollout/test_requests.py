@@ -87,7 +87,7 @@ def test_a_time_in_another_zone_is_the_same_moment() -> None:
     ],
 )
 def test_what_cannot_be_read_says_where_what_and_what_would_be_right(verb: str, value: str, complaint: str) -> None:
-    (request,) = asked(**{verb: value})
+    (request,) = requests_of(body(**{verb: value}), Rollout(), State())
 
     assert request.problem.startswith(f"annotation tritonfleet.dev/{verb} is '{value[:60].rstrip()}")
     assert complaint in request.problem
