@@ -33,7 +33,7 @@ class OnTooFewRequests(StrEnum):
     """What becomes of a step that never sees enough requests."""
 
     HOLD = "Hold"
-    PASS_ON_PROBE = "PassOnProbe"
+    PASS_ON_PROBE = "PassOnProbe"  # noqa: S105 - no password
     ROLLBACK = "Rollback"
 
 

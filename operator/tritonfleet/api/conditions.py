@@ -138,9 +138,9 @@ def _written(condition: Condition, old: Mapping[str, Any] | None, generation: in
     }
 
 
-def shortened(message: str) -> str:
+def shortened(message: str, most: int = MESSAGE_MAX_LENGTH) -> str:
     """Return the message, cut in the middle if it is longer than the API holds: causes stand at both ends."""
-    if len(message) <= MESSAGE_MAX_LENGTH:
+    if len(message) <= most:
         return message
-    half = (MESSAGE_MAX_LENGTH - 5) // 2
+    half = (most - 5) // 2
     return f"{message[:half]} ... {message[-half:]}"

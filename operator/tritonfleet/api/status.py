@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tritonfleet.api.base import ApiModel, items, text
 from tritonfleet.api.conditions import MESSAGE_MAX_LENGTH, ConditionStatus, ConditionType
+from tritonfleet.api.rollout_status import RolloutStatus
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Generation = Annotated[int, Field(ge=-1, le=2**53)]
@@ -52,8 +53,10 @@ class RevisionStatus(ApiModel):
     """Counts up from 1 with every new revision."""
     image: Annotated[str, text(512)] | None = None
     """The Triton image."""
+    image_digest: Annotated[str, text(128)] | None = None
+    """Digest of that image, as first run."""
     model_digest: Annotated[str, text(128)] | None = None
-    """Digest of the model's content, as fetched."""
+    """Digest of the model's content, as first fetched."""
     created: Time | None = None
     """When the revision was first written."""
     outcome: Outcome | None = None
@@ -197,5 +200,7 @@ class ModelDeploymentStatus(ApiModel):
     """GPUs that the object asks for."""
     autoscaling: AutoscalingStatus | None = None
     """What the autoscaler sees and decides; absent without `slo`."""
+    rollout: RolloutStatus | None = None
+    """Where the rollout is; absent without `rollout.strategy` Canary or Recreate."""
     conditions: Annotated[tuple[ConditionEntry, ...], items(16, key="type")] = ()
     """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable."""

@@ -111,8 +111,8 @@ def test_the_numbers_go_into_the_status(rollout):
         "outcome": "Fail",
         "reason": "Worse",
         "canary": 0.05,
-        "canary_n": 400,
+        "canaryN": 400,
         "stable": 0.005,
-        "stable_n": 1200,
+        "stableN": 1200,
         "limit": pytest.approx(0.0075),
     }

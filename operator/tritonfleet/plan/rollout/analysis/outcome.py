@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 
 class Outcome(StrEnum):
     """What follows from a check; only `PASSED` lets a rollout go on, only `FAILED` rolls it back."""
@@ -66,7 +68,7 @@ class CheckResult:
 
     def document(self) -> dict[str, Any]:
         """Return the entry for the status: outcome, reason, message, and the numbers that there are."""
-        numbers = {name: number for name, number in asdict(self.numbers).items() if number is not None}
+        numbers = {to_camel(name): number for name, number in asdict(self.numbers).items() if number is not None}
         return {
             "check": self.check,
             "outcome": self.outcome.value,

@@ -1,0 +1,171 @@
+"""A rollout's state as `status.rollout` holds it, and read back from there."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tritonfleet.api import names
+from tritonfleet.api import rollout_status as limits
+from tritonfleet.api.conditions import shortened
+from tritonfleet.api.rollout_status import PassageEntry, Rejected, RolloutStatus, Weights
+from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout.state import EPOCH, Passage, Rejection, State
+
+_MESSAGE = limits.ROLLOUT_MESSAGE_MAX
+
+
+def document(state: State, owner: str, steps: int) -> dict[str, Any]:
+    """Return the state of the ModelDeployment named `owner`, whose plan has so many steps, within the API's bounds.
+
+    What is empty or 0 is left out. A measured share is kept to a hundredth of a percent.
+    """
+    under_way = bool(state.canary) or state.step > 0
+    said = {
+        "phase": state.phase.value,
+        "reason": state.reason,
+        "message": shortened(state.message, _MESSAGE),
+        "enteredAt": _time(state.entered_at),
+        "stable": _name(owner, state.stable),
+        "canary": _name(owner, state.canary),
+        "previous": _name(owner, state.previous),
+        "retainedUntil": _time(state.retained_until),
+        "attempt": state.attempt,
+        "plan": dict(state.plan),
+        "mode": state.mode,
+        "surge": state.surge,
+        "replicas": state.replicas,
+        "canaryReplicas": state.canary_replicas,
+        "step": state.step + 1 if under_way else None,
+        "steps": steps if under_way else None,
+        "stepEnteredAt": _time(state.step_entered_at) if state.step_entered_at != EPOCH else None,
+        "weights": _weights(state, under_way=under_way),
+        "verification": [_check(entry) for entry in state.verification[: limits.CHECKS_MAX]],
+        "verified": state.verified,
+        "analysis": dict(state.analysis),
+        "results": [_check(entry) for entry in state.results[: limits.CHECKS_MAX]],
+        "blindSince": _time(state.blind_since),
+        "resume": state.resume,
+        "reverts": [_time(moment) for moment in state.reverts[-limits.REVERTS_MAX :]],
+        "rejecting": state.rejecting,
+        "rejected": [_rejected(owner, one) for one in state.rejected[-limits.REJECTED_MAX :]],
+        "override": _name(owner, state.override),
+        "overrideOf": _name(owner, state.override_of),
+        "consumed": [request[: limits.REQUEST_MAX_LENGTH] for request in state.consumed[-limits.CONSUMED_MAX :]],
+        "history": [_passage(passage) for passage in state.history[: limits.PASSAGES_MAX]],
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def restore(document: Any) -> State | None:
+    """Return the state that `document` was written from, or None if it is none that a rollout can go on from."""
+    try:
+        return _state(RolloutStatus.model_validate(document), document)
+    except (OverflowError, ValueError):
+        return None
+
+
+def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
+    phase, weights = Phase(said.phase), said.weights or Weights(desired=0, applied=0)
+    if phase in RUNNING - {Phase.ADMITTING} and not (said.canary and said.stable):
+        raise ValueError(f"{phase} without two revisions")
+    return State(
+        phase=phase,
+        entered_at=_moment(said.entered_at),
+        reason=said.reason or "",
+        message=said.message or "",
+        stable=_hash(said.stable),
+        canary=_hash(said.canary),
+        previous=_hash(said.previous),
+        retained_until=_moment(said.retained_until) if said.retained_until else None,
+        attempt=said.attempt or 0,
+        plan=said.plan,
+        mode=said.mode or "",
+        surge=said.surge or 0,
+        replicas=said.replicas or 0,
+        canary_replicas=said.canary_replicas or 0,
+        step=max(1, said.step or 1) - 1,
+        step_entered_at=_moment(said.step_entered_at) if said.step_entered_at else EPOCH,
+        weight=weights.desired,
+        applied_weight=weights.applied,
+        measured_share=None if weights.measured is None else round(weights.measured / 100, 4),
+        # As they were written, for whoever put them there; their form has been checked.
+        verification=tuple(document.get("verification") or ()),
+        verified=bool(said.verified),
+        analysis=said.analysis,
+        results=tuple(document.get("results") or ()),
+        blind_since=_moment(said.blind_since) if said.blind_since else None,
+        resume=Phase(said.resume) if said.resume else None,
+        reverts=tuple(_moment(at) for at in said.reverts),
+        rejecting=bool(said.rejecting),
+        rejected=tuple(_rejection(one) for one in said.rejected),
+        override=_hash(said.override),
+        override_of=_hash(said.override_of),
+        consumed=said.consumed,
+        history=tuple(_passed(entry) for entry in said.history),
+    )
+
+
+def _weights(state: State, *, under_way: bool) -> dict[str, float] | None:
+    if not under_way and state.measured_share is None and state.weight == state.applied_weight == 0:
+        return None
+    weights: dict[str, float] = {"desired": state.weight, "applied": state.applied_weight}
+    if state.measured_share is not None:
+        weights["measured"] = round(100 * state.measured_share, 2)
+    return weights
+
+
+def _check(entry: Mapping[str, Any]) -> dict[str, Any]:
+    finite = {key: value for key, value in entry.items() if not isinstance(value, float) or math.isfinite(value)}
+    return {**finite, "message": shortened(str(entry.get("message", "")), _MESSAGE)}
+
+
+def _rejected(owner: str, rejection: Rejection) -> dict[str, Any]:
+    return {
+        "revision": _name(owner, rejection.revision),
+        "reason": rejection.reason,
+        "message": shortened(rejection.message, _MESSAGE),
+        "at": _time(rejection.at),
+    }
+
+
+def _rejection(said: Rejected) -> Rejection:
+    return Rejection(_hash(said.revision), said.reason, said.message or "", _moment(said.at))
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    said = {
+        "at": _time(passage.at),
+        "from": passage.source.value,
+        "to": passage.target.value,
+        "reason": passage.reason,
+        "message": shortened(passage.message, _MESSAGE),
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def _passed(said: PassageEntry) -> Passage:
+    return Passage(_moment(said.at), Phase(said.source), Phase(said.target), said.reason or "", said.message or "")
+
+
+def _name(owner: str, revision_hash: str) -> str | None:
+    return names.revision_name(owner, revision_hash) if revision_hash else None
+
+
+def _hash(name: str | None) -> str:
+    if name is None:
+        return ""
+    if not names.REVISION_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a revision")
+    return name.rpartition("-")[2]
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _moment(said: str) -> datetime:
+    moment = datetime.fromisoformat(said)
+    if moment.tzinfo is None:
+        raise ValueError(f"{said!r} has no time zone")
+    return moment.astimezone(UTC)

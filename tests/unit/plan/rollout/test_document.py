@@ -1,0 +1,220 @@
+"""A rollout survives a restart of the operator exactly, and nothing that a person writes into it breaks anything."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tritonfleet.api.rollout_status import RolloutStatus
+from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
+from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.document import document, restore
+from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout.state import Passage, Rejection, State
+
+OWNER = "shop-recommender"
+NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+STABLE, CANARY = "1a2b3c4d5e", "0123456789"
+MIDWAY = State(
+    phase=Phase.ANALYZING,
+    entered_at=NOW,
+    reason="CanaryProgressing",
+    message="step 2 of 3: 50 %",
+    stable=STABLE,
+    canary=CANARY,
+    attempt=3,
+    plan={"steps": [{"weight": 10}, {"weight": 50}]},
+    mode="Surge",
+    surge=4,
+    replicas=4,
+    canary_replicas=2,
+    step=1,
+    step_entered_at=NOW,
+    weight=50,
+    applied_weight=50,
+    measured_share=0.4871,
+    verified=True,
+)
+
+moments = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - `timezones` adds it
+hashes = st.text("0123456789abcdef", min_size=10, max_size=10)
+perhaps = st.one_of(st.just(""), hashes)
+words = st.from_regex(r"[A-Z][A-Za-z]{0,30}", fullmatch=True)
+sentences = st.text(max_size=512)
+counts = st.integers(0, 10_000)
+numbers = st.one_of(st.none(), st.floats(0, 1000))
+naturals = st.one_of(st.none(), counts)
+checks = st.builds(
+    lambda *given: CheckResult(*given).document(),
+    words,
+    st.sampled_from(Outcome),
+    st.sampled_from(Why),
+    st.text(max_size=256),
+    st.builds(Numbers, numbers, naturals, numbers, naturals, numbers, numbers),
+)
+
+passages = st.builds(
+    Passage, moments, st.sampled_from(Phase), st.sampled_from(Phase), st.one_of(st.just(""), words), sentences
+)
+
+
+@st.composite
+def states(draw):
+    phase = draw(st.sampled_from(Phase))
+    running = phase in RUNNING
+    return draw(
+        st.builds(
+            State,
+            phase=st.just(phase),
+            entered_at=moments,
+            reason=st.one_of(st.just(""), words),
+            message=sentences,
+            stable=hashes if running else perhaps,
+            canary=hashes if running else perhaps,
+            previous=perhaps,
+            retained_until=st.one_of(st.none(), moments),
+            attempt=counts,
+            plan=st.just(
+                {"steps": [{"weight": 5, "pause": {}}], "analysis": {"maxErrors": None, "errors": {"x": 0.2}}}
+            ),
+            mode=st.sampled_from(("", "Surge", "InPlace", "Recreate")),
+            surge=counts,
+            replicas=counts,
+            canary_replicas=counts,
+            step=st.integers(0, 10),
+            step_entered_at=moments,
+            weight=st.integers(0, 100),
+            applied_weight=st.integers(0, 100),
+            measured_share=st.one_of(st.none(), st.integers(0, 10_000).map(lambda parts: parts / 10_000)),
+            verification=st.lists(checks, max_size=10).map(tuple),
+            verified=st.booleans(),
+            analysis=st.sampled_from(({}, Progress(last_end_seconds=1.5).document())),
+            results=st.lists(checks, max_size=10).map(tuple),
+            blind_since=st.one_of(st.none(), moments),
+            resume=st.one_of(st.none(), st.sampled_from(Phase)),
+            reverts=st.lists(moments, max_size=10).map(tuple),
+            rejecting=st.booleans(),
+            rejected=st.lists(st.builds(Rejection, hashes, words, sentences, moments), max_size=5).map(tuple),
+            override=perhaps,
+            override_of=perhaps,
+            consumed=st.lists(st.text(min_size=1, max_size=253), max_size=10).map(tuple),
+            history=st.lists(
+                st.builds(
+                    Passage,
+                    moments,
+                    st.sampled_from(Phase),
+                    st.sampled_from(Phase),
+                    st.one_of(st.just(""), words),
+                    sentences,
+                ),
+                max_size=20,
+            ).map(tuple),
+        )
+    )
+
+
+@given(states())
+def test_what_is_written_down_is_read_back_exactly(state):
+    written = json.loads(json.dumps(document(state, OWNER, 3), allow_nan=False))
+
+    assert restore(written) == state
+
+
+@given(states())
+def test_what_was_read_back_is_written_down_the_same(state):
+    written = document(state, OWNER, 3)
+
+    assert document(restore(written), OWNER, 3) == written
+
+
+def test_a_fresh_start_is_written_down_and_read_back():
+    assert restore(document(State(), OWNER, 1)) == State()
+
+
+def test_people_read_names_of_revisions_and_count_steps_from_one():
+    written = document(MIDWAY, OWNER, 3)
+
+    assert (written["stable"], written["canary"]) == (f"{OWNER}-{STABLE}", f"{OWNER}-{CANARY}")
+    assert (written["step"], written["steps"]) == (2, 3)
+    assert written["weights"] == {"desired": 50, "applied": 50, "measured": 48.71}
+    assert "previous" not in written
+    assert "retainedUntil" not in written
+
+
+def test_what_grows_is_cut_to_what_the_api_server_takes():
+    passage = Passage(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
+    check = CheckResult(
+        "errors", Outcome.FAILED, Why.WORSE, "m" * 3000, Numbers(canary=float("inf"), limit=float("nan"))
+    )
+    grown = replace(
+        MIDWAY,
+        message="m" * 3000,
+        history=tuple(replace(passage, at=NOW + timedelta(minutes=n)) for n in range(40)),
+        results=(check.document(),) * 30,
+        rejected=tuple(Rejection(f"{n:010x}", "Worse", "m" * 3000, NOW) for n in range(9)),
+        consumed=tuple(f"abort={n}" for n in range(30)),
+        reverts=tuple(NOW + timedelta(seconds=n) for n in range(30)),
+    )
+
+    written = document(grown, OWNER, 3)
+    restored = restore(json.loads(json.dumps(written, allow_nan=False)))
+
+    RolloutStatus.model_validate(written)
+    assert len(json.dumps(written)) < 32 * 1024
+    assert restored.history[0].at == NOW
+    assert [one.revision for one in restored.rejected] == [f"{n:010x}" for n in range(4, 9)]
+    assert restored.consumed == tuple(f"abort={n}" for n in range(20, 30))
+    assert restored.reverts[-1] == grown.reverts[-1]
+    assert document(restored, OWNER, 3) == written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"phase": "Dreaming"},
+        {"phase": None},
+        {"enteredAt": "yesterday"},
+        {"enteredAt": "2026-11-21T12:00:00"},
+        {"enteredAt": "0001-01-01T00:00:00+14:00"},
+        {"stable": "recommender"},
+        {"stable": ""},
+        {"canary": None},
+        {"weights": {"desired": 120, "applied": 0}},
+        {"weights": {"desired": float("nan"), "applied": 0}},
+        {"weights": "10"},
+        {"step": -1},
+        {"resume": "Later"},
+        {"plan": ["steps"]},
+        {"results": [{"check": "errors"}]},
+        {"history": [{"at": "2026-11-21T12:00:00Z", "from": "Stable", "to": "Nowhere"}]},
+        {"rejected": [{"revision": "x", "reason": "Worse", "at": "2026-11-21T12:00:00Z"}]},
+        {"reverts": [5]},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_gone_on_from_is_no_state(change):
+    written = {key: value for key, value in {**document(MIDWAY, OWNER, 3), **change}.items() if value is not None}
+
+    assert restore(written) is None
+
+
+@pytest.mark.parametrize("nonsense", [None, "", [], {}, 7, {"phase": "Stable"}], ids=str)
+def test_what_is_no_document_is_no_state(nonsense):
+    assert restore(nonsense) is None
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=20)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=10), inner, max_size=3)),
+    max_leaves=10,
+)
+
+
+@given(st.sampled_from(sorted(RolloutStatus.model_json_schema()["properties"])), json_values)
+def test_whatever_a_person_writes_into_a_field_is_never_an_error(field, value):
+    restored = restore({**document(MIDWAY, OWNER, 3), field: value})
+
+    assert restored is None or isinstance(restored, State)
