@@ -46,6 +46,7 @@ CHILDREN: Final = (
 )
 NETWORK_POLICY: Final = Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 POD_MONITOR: Final = Resource("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
+HTTP_ROUTE: Final = Resource("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes")
 
 BY_KIND: Final = {
     resource.kind: resource
@@ -56,6 +57,7 @@ BY_KIND: Final = {
         *CHILDREN,
         NETWORK_POLICY,
         POD_MONITOR,
+        HTTP_ROUTE,
         Resource("Node", "", "v1", "nodes", namespaced=False),
         Resource("Event", "", "v1", "events"),
         Resource("Lease", "coordination.k8s.io", "v1", "leases"),

@@ -46,7 +46,7 @@ def children_of(name: str) -> str:
     revision = build_revision(deployment, DEFAULTS)
     children = [
         *revision_children(deployment, revision, 1, deployment.spec.declared_replicas),
-        *shared_children(deployment, revision.hash, DEFAULTS),
+        *shared_children(deployment, {revision.hash: 100}, DEFAULTS),
     ]
     children[0] = copy.deepcopy(children[0])
     record = children[0]["data"]

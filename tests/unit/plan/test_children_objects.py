@@ -39,7 +39,7 @@ def all_children(deployment: ModelDeployment, defaults: Defaults = DEFAULTS) -> 
     revision = build_revision(deployment, defaults)
     return (
         *revision_children(deployment, revision, 3, 2),
-        *shared_children(deployment, revision.hash, defaults),
+        *shared_children(deployment, {revision.hash: 100}, defaults),
     )
 
 
@@ -105,7 +105,7 @@ def test_objects_of_a_revision_share_its_name_and_number() -> None:
 
 
 def test_the_front_service_leads_to_the_revision_it_is_told_to() -> None:
-    front, _ = shared_children(parsed(), "0123456789", DEFAULTS)
+    front, _ = shared_children(parsed(), {"0123456789": 100}, DEFAULTS)
     assert front["metadata"]["name"] == "demo"
     assert front["spec"]["selector"]["tritonfleet.dev/revision"] == "0123456789"
 

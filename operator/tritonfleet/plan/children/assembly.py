@@ -1,6 +1,7 @@
 """All children of a ModelDeployment, in the order in which they are written."""
 
 import math
+from collections.abc import Mapping
 
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
@@ -36,11 +37,11 @@ def revision_children(
     )
 
 
-def shared_children(deployment: ModelDeployment, serving_hash: str, defaults: Defaults) -> tuple[Manifest, ...]:
-    """Return the objects that all revisions share; the front Service leads to `serving_hash`."""
+def shared_children(deployment: ModelDeployment, split: Mapping[str, int], defaults: Defaults) -> tuple[Manifest, ...]:
+    """Return the objects that all revisions share. `split` is percent of the traffic by revision."""
     owner, service = _owner(deployment), deployment.spec.traffic.service
     children = [
-        front_service(owner, serving_hash, service_type=str(service.type), annotations=dict(service.annotations)),
+        front_service(owner, split, service_type=str(service.type), annotations=dict(service.annotations)),
         disruption_budget(owner),
     ]
     if defaults.network_policy:

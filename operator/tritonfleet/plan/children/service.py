@@ -1,5 +1,6 @@
 """The Services: one per revision with a selector that never changes, and the front one that moves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tritonfleet.api import names
@@ -10,25 +11,35 @@ from tritonfleet.plan.world import Manifest
 
 def revision_service(owner: Manifest, revision_hash: str) -> Manifest:
     """Return the Service of one revision, inside the cluster only."""
-    return _service(revision_metadata(owner, revision_hash), owner["name"], revision_hash, "ClusterIP")
+    selector = names.serving_selector(owner["name"], revision_hash)
+    return _service(revision_metadata(owner, revision_hash), selector, "ClusterIP")
 
 
-def front_service(owner: Manifest, serving_hash: str, *, service_type: str, annotations: dict[str, str]) -> Manifest:
-    """Return the Service that clients use; its selector names the revision that serves now."""
+def front_service(
+    owner: Manifest, split: Mapping[str, int], *, service_type: str, annotations: dict[str, str]
+) -> Manifest:
+    """Return the Service that clients use. `split` is percent by revision.
+
+    A revision that gets everything is selected alone. Several that share are selected by what they have in common, which
+    every pod of the ModelDeployment has: each gets what its ready pods are of all of them.
+    """
     metadata = shared_metadata(owner)
     if annotations:
         metadata["annotations"] = annotations
-    return _service(metadata, owner["name"], serving_hash, service_type)
+    taking = [revision for revision, weight in split.items() if weight > 0]
+    alone = len(taking) == 1
+    selector = names.serving_selector(owner["name"], taking[0]) if alone else {names.OWNER_LABEL: owner["name"]}
+    return _service(metadata, selector, service_type)
 
 
-def _service(metadata: Manifest, owner_name: str, revision_hash: str, service_type: str) -> Manifest:
+def _service(metadata: Manifest, selector: dict[str, str], service_type: str) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata,
         "spec": {
             "type": service_type,
-            "selector": names.serving_selector(owner_name, revision_hash),
+            "selector": selector,
             "ports": [_port(name, number) for name, number in PORTS.items()],
         },
     }
