@@ -16,7 +16,8 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.amounts import per_second
 from tritonfleet.cli.explain.account import Account, document
 from tritonfleet.cli.explain.view import plain
-from tritonfleet.cli.explain.watch import Course, sparkline
+from tritonfleet.cli.explain.watch import Course
+from tritonfleet.cli.screen import sparkline
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.scale_report import scale_report
 from tritonfleet.plan.scaling import limits_of, policy_of

@@ -1,0 +1,57 @@
+"""Where a command finds its ModelDeployment: which cluster, which namespace, which name."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tritonfleet.adapters.cluster import Cluster, default_namespace, load_configuration
+from tritonfleet.api import names
+from tritonfleet.cli.complaint import Complaint, complain
+from tritonfleet.errors import NoCluster, Refused, TritonfleetError
+from tritonfleet.plan.world import Manifest
+
+
+@dataclass(frozen=True)
+class Place:
+    """One namespace of one cluster."""
+
+    cluster: Cluster
+    namespace: str
+
+    async def model_deployment(self, name: str) -> Manifest:
+        """Return it as it is now; raises Complaint if it cannot be read."""
+        try:
+            body = await self.cluster.get(names.KIND, self.namespace, name)
+        except Refused as problem:
+            raise Complaint(
+                f"may not read {names.KIND} '{name}' in namespace '{self.namespace}': {problem}"
+            ) from problem
+        if body is None:
+            raise Complaint(
+                f"there is no {names.KIND} '{name}' in namespace '{self.namespace}'; -n names another namespace"
+            )
+        return body
+
+
+@asynccontextmanager
+async def place_of(options: argparse.Namespace) -> AsyncIterator[Place]:
+    """Connect to where the options point; raises NoCluster if that is nowhere."""
+    kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
+    cluster = Cluster(await load_configuration(kubeconfig, options.context))
+    try:
+        yield Place(cluster, options.namespace or default_namespace(kubeconfig, options.context))
+    finally:
+        await cluster.close()
+
+
+def carry_out(command: str, work: Coroutine[Any, Any, int]) -> int:
+    """Run a command to its exit status: 1 when it is not possible now, 2 when the cluster cannot be found."""
+    try:
+        return asyncio.run(work)
+    except TritonfleetError as problem:
+        complain(command, problem)
+        return 2 if isinstance(problem, NoCluster) else 1
