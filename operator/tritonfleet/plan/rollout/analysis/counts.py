@@ -47,11 +47,20 @@ class Revision:
     pods: Mapping[str, PodCounts] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     """Pods that exist but whose counts in this window are not known."""
+    refused: int = 0
+    """Requests that failed without any pod having counted them: only a gateway saw it."""
+    edges: Mapping[str, PodCounts] = field(default_factory=dict)
+    """What each instance of a gateway timed; its pods' own latencies do not count then."""
 
     @property
     def requests(self) -> int:
-        """Return the requests of all pods."""
-        return sum(counts.requests for counts in self.pods.values())
+        """Return the requests of all pods, and those that reached none."""
+        return sum(counts.requests for counts in self.pods.values()) + self.refused
+
+    @property
+    def timings(self) -> Mapping[str, PodCounts]:
+        """Return who timed requests: a gateway's instances where they did, else the pods."""
+        return self.edges or self.pods
 
 
 def count(

@@ -22,5 +22,6 @@ def cells(window: Window) -> Cells:
 
 
 def failures(revision: Revision) -> tuple[Cell, ...]:
-    """Return errors and requests of each pod of one revision."""
-    return tuple((counts.errors, counts.requests) for counts in revision.pods.values())
+    """Return errors and requests of each pod of one revision, and those that reached no pod."""
+    refused = ((revision.refused, revision.refused),) if revision.refused else ()
+    return (*((counts.errors, counts.requests) for counts in revision.pods.values()), *refused)

@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tritonfleet.plan.rollout.analysis import arrival, errors, probe, promql, share_check, slow
+from tritonfleet.plan.rollout.analysis import arrival, errors, pace, probe, promql, share_check, slow
 from tritonfleet.plan.rollout.analysis.evidence import Cell
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
 from tritonfleet.plan.rollout.analysis.policy import Policy
 from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.analysis.share_check import Record
 from tritonfleet.plan.rollout.analysis.text import sentence
-from tritonfleet.plan.rollout.analysis.window import Window
-
-NO_HISTOGRAM = "no latency histogram, or none with a bound that fits"
+from tritonfleet.plan.rollout.analysis.window import Beat, Window
 
 
 def look(
@@ -29,10 +27,15 @@ def look(
     results.append(error)
     slow_bound, objective_bound = _bounds(policy, progress, window)
     slow_record, objective_record, arrivals = progress.slow, progress.objective, progress.arrivals
+    paces = progress.paces
     if policy.compare_latency and not alone:
-        result, slow_record = at.latency(slow.CHECK, slow_record, slow_bound)
+        if window.beats is not None and slow_bound is None:
+            result, paces = at.means(window.beats)
+        else:
+            result, slow_record = at.latency(slow.CHECK, slow_record, slow_bound)
         results.append(result)
-    if policy.latency is not None:
+    # An objective is about single requests: means say nothing of it.
+    if policy.latency is not None and (window.beats is None or objective_bound is not None):
         result, objective_record = at.latency(slow.OBJECTIVE_CHECK, objective_record, objective_bound)
         results.append(result)
     if not alone:
@@ -50,6 +53,7 @@ def look(
         arrivals,
         probes,
         streaks,
+        paces,
     )
     return (*results, *asked), after
 
@@ -90,6 +94,7 @@ def watch(policy: Policy, progress: Progress, window: Window) -> Progress:
         progress.arrivals,
         progress.probes,
         progress.query_streaks,
+        progress.paces,
     )
 
 
@@ -131,14 +136,29 @@ class _Looking:
         """Ask for the share of requests above a bound."""
         if self.gap is not None:
             return CheckResult(check, Outcome.ERROR, *self.gap), record
-        if bound_seconds is None:
-            return CheckResult(check, Outcome.ERROR, Why.NO_SERIES, NO_HISTOGRAM), record
+        unmeasured = slow.gap(self.window, bound_seconds, alone=self.alone)
+        if unmeasured or bound_seconds is None:
+            why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
+            return CheckResult(check, Outcome.ERROR, why, sentence(unmeasured)), record
         policy = self.policy
         if not self.alone and not slow.is_fair(self.window, policy):
-            text = f"requests per pod differ by more than {policy.load_tolerance:g} times: latencies do not compare"
-            return CheckResult(check, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD, text), record
+            return self._unequal(check), record
         rule = slow.rule(policy, check, bound_seconds, alone=self.alone)
         return share_check.judge(rule, policy, record, slow.cells(self.window, bound_seconds), self.number)
+
+    def means(self, beats: tuple[Beat, ...]) -> tuple[CheckResult, pace.Paces]:
+        """Ask for the mean time of a request, in the place of a share."""
+        kept = self.progress.paces
+        if self.gap is not None:
+            return CheckResult(slow.CHECK, Outcome.ERROR, *self.gap), kept
+        if not slow.is_fair(self.window, self.policy):
+            return self._unequal(slow.CHECK), kept
+        return pace.judge(slow.CHECK, self.policy, kept, beats, self.number)
+
+    def _unequal(self, check: str) -> CheckResult:
+        times = f"{self.policy.load_tolerance:g}"
+        text = f"requests per pod differ by more than {times} times: latencies do not compare"
+        return CheckResult(check, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD, text)
 
     def arrival(self) -> tuple[CheckResult, arrival.Arrivals]:
         """Ask for the share of traffic."""
@@ -158,7 +178,7 @@ def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ..
 def _bounds(policy: Policy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
     """Return the histogram's bounds for `slow` and for the objective: the first that fit, for the whole step."""
     compared, objective = progress.slow_bound_seconds, progress.objective_bound_seconds
-    pods = list(window.stable.pods.values()) or list(window.canary.pods.values())
+    pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
     if compared is None and policy.compare_latency:
         compared = slow.bound_nearest_p99(pods)
     if objective is None and policy.latency is not None:

@@ -15,6 +15,7 @@ from tritonfleet.plan.rollout.analysis.window import Window
 
 CHECK = "slow"
 OBJECTIVE_CHECK = "slo"
+NO_HISTOGRAM = "no latency histogram, or none with a bound that fits"
 TAIL = 0.01
 """The share above a p99."""
 
@@ -51,7 +52,7 @@ def rule(policy: Policy, check: str, bound_seconds: float, *, alone: bool) -> Ru
 
 
 def cells(window: Window, bound_seconds: float) -> Cells:
-    """Return slow and timed requests of each pod."""
+    """Return slow and timed requests by each who timed them."""
     return Cells(slow_requests(window.canary, bound_seconds), slow_requests(window.stable, bound_seconds))
 
 
@@ -62,5 +63,19 @@ def is_fair(window: Window, policy: Policy) -> bool:
 
 
 def slow_requests(revision: Revision, bound_seconds: float) -> tuple[Cell, ...]:
-    """Return slow and timed requests of each pod of one revision."""
-    return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in revision.pods.values())
+    """Return slow and timed requests by each who timed those of one revision."""
+    return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in revision.timings.values())
+
+
+def gap(window: Window, bound_seconds: float | None, *, alone: bool) -> str:
+    """Return why requests above the bound cannot be counted in this window; empty if they can."""
+    if window.untimed:
+        return window.untimed
+    timed = [counts for revision in (window.canary, window.stable) for counts in revision.timings.values()]
+    if bound_seconds is None or any(counts.timed and bound_seconds not in counts.within for counts in timed):
+        return NO_HISTOGRAM
+    for name, revision in (("canary", window.canary), ("stable", window.stable)):
+        served = revision.requests > revision.refused and not (alone and revision is window.stable)
+        if served and not any(counts.timed for counts in revision.timings.values()):
+            return f"no latency of the {name} was measured, though it got {revision.requests:,} requests"
+    return ""

@@ -6,6 +6,18 @@ from tritonfleet.plan.rollout.analysis.counts import Revision
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """What both revisions did between two scrapes."""
+
+    canary: int = 0
+    """Requests that succeeded."""
+    canary_seconds: float = 0.0
+    """What they took, added up."""
+    stable: int = 0
+    stable_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeRun:
     """Golden requests sent to the canary within one window."""
 
@@ -41,6 +53,10 @@ class Window:
     """Of all requests, that the route sends to the canary; 0..1."""
     unreachable: str = ""
     """Why no counters could be read; empty when they could."""
+    untimed: str = ""
+    """Why latencies, which are measured elsewhere, could not be read; empty when they could."""
+    beats: tuple[Beat, ...] | None = None
+    """What was counted from one scrape to the next, where nothing keeps a histogram; None where something does."""
     probe: ProbeRun | None = None
     """None when no golden requests are configured or none could be sent."""
     probe_expected: bool = False
