@@ -1,0 +1,162 @@
+"""What must hold after every single write of the operator, whatever has happened before.
+
+Pods can be lost at any moment, and no operator can help that. So capacity is judged by what the operator does about
+it: `carried` is the share of all requests that ready pods can take, by the floor that the capacity mode promises. No
+write of the operator may make it smaller.
+"""
+
+from dataclasses import dataclass, field
+
+from tests.sim.rollout.cluster import Cluster
+from tests.sim.rollout.gateway import ROUTE, Shares, by_service, route_shares, route_weights
+from tritonfleet.api import names
+from tritonfleet.plan.rollout.analysis.outcome import Outcome
+from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
+from tritonfleet.plan.rollout.state import Passage, State
+from tritonfleet.plan.rollout.steering import written_state
+from tritonfleet.plan.world import Observed
+
+EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
+FORWARD = frozenset({Phase.PROVISIONING, Phase.AWAITING_APPROVAL, Phase.PROMOTING})
+"""Where an analysis that has passed leads."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the operator has asked for."""
+
+    asked: dict[str, int]
+    written: Shares
+    state: State | None
+
+
+@dataclass
+class Invariants:
+    """Compares every write with the moment before it."""
+
+    cluster: Cluster
+    passages: list[Passage] = field(default_factory=list)
+    _last: Moment | None = None
+    _statuses: list[object] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Begin another tick: what people and controllers have done meanwhile is not the operator's doing."""
+        self._last = self._moment()
+        self._statuses = [self.cluster.api.body.get("status")]
+
+    def asked(self) -> dict[str, int]:
+        """Return the replicas of every Deployment, by revision."""
+        return {
+            child["metadata"]["labels"][names.REVISION_LABEL]: child["spec"]["replicas"]
+            for target, child in self.cluster.api.children.items()
+            if target.kind == "Deployment"
+        }
+
+    def wrote(self, observed: Observed) -> list[Passage]:
+        """Judge one write; return the transitions that it wrote down, of which there is one at most."""
+        before, after = self._last or self._moment(), self._moment()
+        self._last = after
+        self._weights_add_up()
+        self._carries_no_less(before, after)
+        if after.asked != before.asked:
+            self._asks_within_bounds(before, after)
+        taken = self._status_is_sound(before.state, after.state, observed) if after.state != before.state else []
+        self._does_not_flap()
+        self.passages += taken
+        return taken
+
+    def _moment(self) -> Moment:
+        api = self.cluster.api
+        route = api.children.get(ROUTE)
+        written = route_shares(route) if route is not None else by_service(api, self.cluster.pool)
+        return Moment(self.asked(), written, written_state(api.body))
+
+    def _weights_add_up(self) -> None:
+        route = self.cluster.api.children.get(ROUTE)
+        for weights in route_weights(route) if route is not None else ():
+            assert sum(weights.values()) == 100, f"the weights {weights} do not add up to 100"
+
+    def _carries_no_less(self, before: Moment, after: Moment) -> None:
+        floor = self._floor(before.state)
+        if floor <= 0:
+            return
+        ready = {revision: len(self.cluster.pool.serving(revision)) for revision in (*before.asked, *after.asked)}
+        left = {
+            revision: min(count, after.asked.get(revision, 0))
+            if after.asked.get(revision, 0) < before.asked.get(revision, 0)
+            else count
+            for revision, count in ready.items()
+        }
+        if after.written != before.written:
+            old, new = carried(before.written, ready, floor), carried(after.written, ready, floor)
+            assert new >= old - 1e-9, (
+                f"{before.written} -> {after.written} lets ready pods {ready} carry {new:.0%}, was {old:.0%}"
+            )
+        if left != ready:
+            for shares in (after.written, self.cluster.gateway.in_force):
+                old, new = carried(shares, ready, floor), carried(shares, left, floor)
+                assert new >= old - 1e-9, (
+                    f"asking for {after.asked} instead of {before.asked} with {shares} leaves {left} of {ready} "
+                    f"ready pods: they carry {new:.0%}, was {old:.0%}"
+                )
+
+    def _floor(self, state: State | None) -> int:
+        """Return the ready pods that carry all requests by the promise of the capacity mode."""
+        spec = self.cluster.api.body["spec"]
+        if spec.get("suspended") or state is None:
+            return 0
+        wanted = int(spec.get("replicas", 1)) if isinstance(spec.get("replicas", 1), int) else 0
+        if state.phase not in RUNNING:
+            return wanted
+        return {"Recreate": 0, "InPlace": state.replicas - 1}.get(state.mode, state.replicas)
+
+    def _asks_within_bounds(self, before: Moment, after: Moment) -> None:
+        state = after.state
+        if state is None or state.phase not in RUNNING or not state.mode:
+            return
+        allowed = max(state.replicas + state.surge, sum(before.asked.values()))
+        assert sum(after.asked.values()) <= allowed, f"{after.asked} asked, {allowed} allowed"
+        if state.mode == "InPlace" and self._floor(state) > 0 and sum(before.asked.values()) >= state.replicas - 1:
+            assert sum(after.asked.values()) >= state.replicas - 1, f"only {after.asked} asked of {state.replicas}"
+
+    def _status_is_sound(self, old: State | None, new: State | None, observed: Observed) -> list[Passage]:
+        assert new is not None, "the status of a rollout went away"
+        if old is None:
+            return list(new.history[:1])
+        taken = [passage for passage in new.history if passage not in old.history]
+        assert len(taken) <= 1, f"{len(taken)} transitions in one write: {taken}"
+        assert bool(taken) == (old.phase is not new.phase), f"{old.phase} -> {new.phase} with {taken} in the history"
+        if old.phase is not new.phase:
+            assert (old.phase, new.phase) in EDGES, f"{old.phase} -> {new.phase} is no transition"
+            assert (taken[0].source, taken[0].target) == (old.phase, new.phase)
+            self._was_proven(old, new, observed)
+        if old.stable and old.stable != new.stable:
+            assert old.phase in (Phase.PROMOTING, Phase.INITIALIZING), f"stable changed in {old.phase}"
+        if new.phase in (Phase.HELD, Phase.WAITING_FOR_CAPACITY, Phase.ROLLED_BACK, Phase.STABLE_LOST):
+            assert new.reason, f"{new.phase} without a reason"
+            assert new.message, f"{new.phase} without a message"
+        assert 0 <= new.weight <= 100
+        assert 0 <= new.applied_weight <= 100
+        return taken
+
+    def _was_proven(self, old: State, new: State, observed: Observed) -> None:
+        """Going on from an analysis needs evidence that was there and that says Pass."""
+        if old.phase is not Phase.ANALYZING or new.phase not in FORWARD or new.reason == "PromoteRequested":
+            return
+        window = observed.evidence.window if observed.evidence is not None else None
+        assert window is not None, f"{old.phase} -> {new.phase} ({new.reason}) without a window"
+        assert not window.unreachable, f"{old.phase} -> {new.phase} while {window.unreachable}"
+        outcomes = {entry["outcome"] for entry in new.results or old.results}
+        assert Outcome.FAILED.value not in outcomes, f"{old.phase} -> {new.phase} with {outcomes}"
+
+    def _does_not_flap(self) -> None:
+        status = self.cluster.api.body.get("status")
+        if status == self._statuses[-1]:
+            return
+        assert status not in self._statuses, "the status went back to what it was in the same tick"
+        self._statuses.append(status)
+
+
+def carried(shares: Shares, ready: dict[str, int], floor: int) -> float:
+    """Return the share of all requests that ready pods can take, when `floor` pods can take all of them."""
+    return sum(min(share, ready.get(revision, 0) / floor) for revision, share in shares.items())
