@@ -29,6 +29,10 @@ class Transient(TritonfleetError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Rejected(TritonfleetError):
+    """Whoever was asked has answered, with an error or with something unusable; asking again would change nothing."""
+
+
 class Conflict(TritonfleetError):
     """409: the object is not in the state this write assumed (another owner, another resourceVersion)."""
 

@@ -1,0 +1,134 @@
+"""Asks one pod's Triton over gRPC what its model takes and gives, and for answers."""
+
+import ipaddress
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from tritonfleet.errors import Rejected, Transient
+from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.rollout.verification.compare import Answer
+from tritonfleet.plan.rollout.verification.contract import Contract, Port
+from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
+from tritonfleet.plan.rollout.verification.tensor import DATATYPES, Tensor
+
+CONTRACT_SECONDS: Final = 5.0
+INFER_SECONDS: Final = 30.0
+LARGEST_ANSWER_BYTES: Final = 4 << 20
+LARGEST_REQUEST_BYTES: Final = 8 << 20
+"""More than a golden file of 1 MiB can ask for."""
+VALUES_MAX: Final = 1 << 19
+"""Of one answer: each becomes an object of its own here."""
+MESSAGE_MAX: Final = 160
+_PASSING: Final = {"StatusCode.CANCELLED", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE"}
+_IDENTITY: Final = 1
+
+_CHANNEL: Final = [
+    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY),  # a pod can make us read no more bytes than it sends
+    ("grpc.enable_http_proxy", 0),  # the environment's proxy is for the outside world
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", LARGEST_ANSWER_BYTES),
+    ("grpc.max_send_message_length", LARGEST_REQUEST_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),  # an address may be another pod's by now
+]
+
+
+class PodServer:
+    """One model of one pod. Every method raises Transient when there is no answer in time, Rejected for an error."""
+
+    def __init__(self, client: InferenceServerClient, model: str) -> None:
+        self._client = client
+        self._model = model
+
+    async def contract(self) -> Contract:
+        """Return what the model says of itself."""
+        with _mapped():
+            metadata = await self._client.get_model_metadata(self._model, client_timeout=CONTRACT_SECONDS)
+            answer = await self._client.get_model_config(self._model, client_timeout=CONTRACT_SECONDS)
+        optional = {each.name for each in answer.config.input if each.optional}
+        return Contract(
+            inputs=tuple(_port(each, optional=each.name in optional) for each in metadata.inputs),
+            outputs=tuple(_port(each) for each in metadata.outputs),
+            max_batch_size=answer.config.max_batch_size,
+            decoupled=answer.config.model_transaction_policy.decoupled,
+        )
+
+    async def infer(self, request: GoldenRequest) -> Answer:
+        """Return the outputs that the request looks at, as far as they came."""
+        with _mapped():
+            result = await self._client.infer(
+                self._model,
+                [_input(tensor) for tensor in request.inputs],
+                outputs=[InferRequestedOutput(name) for name in request.outputs],
+                client_timeout=INFER_SECONDS,
+            )
+        return _answer(result)
+
+
+@asynccontextmanager
+async def connect(address: str, model: str, port: int = PORTS["grpc"]) -> AsyncIterator[PodServer]:
+    """Open a connection to a pod, known by its IP address; raises ValueError for anything that is none."""
+    parsed = ipaddress.ip_address(address)
+    host = f"[{parsed}]" if parsed.version == 6 else str(parsed)
+    async with InferenceServerClient(f"ipv{parsed.version}:{host}:{port}", channel_args=_CHANNEL) as client:
+        yield PodServer(client, model)
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except InferenceServerException as error:
+        message = (error.message() or "no reason given")[:MESSAGE_MAX]
+        if error.status() in _PASSING:
+            raise Transient(f"{str(error.status()).removeprefix('StatusCode.')}: {message}") from error
+        raise Rejected(message) from error
+
+
+def _port(tensor: Any, *, optional: bool = False) -> Port:
+    return Port(tensor.name, tensor.datatype, tuple(tensor.shape), optional=optional)
+
+
+def _input(tensor: Tensor) -> InferInput:
+    kind = triton_to_np_dtype(tensor.datatype)
+    data: list[Any] = [str(value).encode() for value in tensor.data] if tensor.datatype == "BYTES" else [*tensor.data]
+    values = np.empty(len(data), dtype=kind)
+    values[:] = data
+    given = InferInput(tensor.name, list(tensor.shape), tensor.datatype)
+    given.set_data_from_numpy(values.reshape(tensor.shape))
+    return given
+
+
+def _answer(result: InferResult) -> Answer:
+    """Return an answer as plain values; raises Rejected for one that contradicts itself."""
+    outputs = result.get_response().outputs
+    try:
+        found = {each.name: _output(result, each) for each in outputs}
+    except (ValueError, struct.error) as error:
+        raise Rejected(f"an answer cannot be read: {error}"[:MESSAGE_MAX]) from error
+    return found
+
+
+def _output(result: InferResult, output: Any) -> Tensor:
+    if output.datatype not in DATATYPES:
+        raise ValueError(f"output '{output.name}' has the type '{output.datatype}', which is not known here")
+    values = result.as_numpy(output.name)
+    if values.size > VALUES_MAX:
+        raise ValueError(f"output '{output.name}' has {values.size:,} values; {VALUES_MAX:,} can be compared")
+    return Tensor(output.name, output.datatype, tuple(output.shape), tuple(_plain(values, output.datatype)))
+
+
+def _plain(values: np.ndarray, datatype: str) -> list[Any]:
+    """Bytes that are no UTF-8 become lone surrogates, which equal no text of a golden file."""
+    if datatype == "BYTES":
+        return [value.decode("utf-8", "surrogateescape") for value in values.reshape(-1)]
+    if datatype == "BF16":
+        values = values.astype(np.float32)
+    return list(values.reshape(-1).tolist())

@@ -1,0 +1,165 @@
+"""The golden file: a JSON list of requests whose answers are known, as a ConfigMap of the user's holds it.
+
+Nothing in it is trusted: its size, its depth and every value are bounded, and it names no file and no address.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from tritonfleet.plan.rollout.analysis.text import sentence
+from tritonfleet.plan.rollout.verification import content, jsonpath
+from tritonfleet.plan.rollout.verification.compare import highest, rows
+from tritonfleet.plan.rollout.verification.entry import Entry, InvalidGolden, shown
+from tritonfleet.plan.rollout.verification.expectation import (
+    ABSOLUTE,
+    RELATIVE,
+    Cosine,
+    Exact,
+    Expectation,
+    GoldenRequest,
+    JsonPath,
+    Tolerance,
+    TopK,
+)
+from tritonfleet.plan.rollout.verification.tensor import FLOATS, Tensor
+
+LARGEST_BYTES: Final = 1 << 20
+"""As much as a ConfigMap holds."""
+REQUESTS_MAX: Final = 100
+TENSORS_MAX: Final = 64
+_ROOT: Final = "golden"
+_JSON_PATH: Final = "jsonPath"
+_LARGEST: Final = 1e30
+"""Of a tolerance; beyond it everything would pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The requests of one golden file, or why there are none."""
+
+    requests: tuple[GoldenRequest, ...] = ()
+    problem: str = ""
+    """At most 256 characters; empty when the requests can be sent."""
+
+
+def read(text: str) -> Golden:
+    """Return what a golden file holds; what is wrong with it becomes `problem`."""
+    try:
+        return Golden(parse(text))
+    except InvalidGolden as error:
+        return Golden(problem=sentence(str(error)))
+
+
+def parse(text: str) -> tuple[GoldenRequest, ...]:
+    """Return the requests of a golden file; raises InvalidGolden."""
+    if len(text.encode("utf-8", "replace")) > LARGEST_BYTES:
+        raise InvalidGolden(f"{_ROOT}: must have at most {LARGEST_BYTES:,} bytes")
+    try:
+        document = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        problem = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise InvalidGolden(f"{_ROOT}: must be JSON: {problem}") from error
+    if not isinstance(document, list) or not 1 <= len(document) <= REQUESTS_MAX:
+        raise InvalidGolden(f"{_ROOT}: must be a list of 1 to {REQUESTS_MAX} requests, not {shown(document)}")
+    requests = tuple(_request(each, f"{_ROOT}[{index}]") for index, each in enumerate(document))
+    _refuse_twins(requests)
+    return requests
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number in JSON")
+
+
+def _refuse_twins(requests: tuple[GoldenRequest, ...]) -> None:
+    seen: dict[str, int] = {}
+    for index, request in enumerate(requests):
+        if request.name in seen:
+            first = seen[request.name]
+            raise InvalidGolden(f"{_ROOT}[{index}].name: '{request.name}' is that of {_ROOT}[{first}] too")
+        seen[request.name] = index
+
+
+def _request(value: Any, where: str) -> GoldenRequest:
+    entry = Entry.of(value, where, ("name", "inputs", "outputs"))
+    name = entry.name()
+    named = Entry(f"{where} ('{name[:40]}')", entry.fields)
+    inputs = tuple(content.tensor_of(each) for each in named.entries("inputs", TENSORS_MAX, content.FIELDS))
+    names = [tensor.name for tensor in inputs]
+    if len(set(names)) < len(names):
+        named.refuse("inputs", "must differ in their names")
+    outputs = named.entries("outputs", TENSORS_MAX, ("name",), ("datatype", "shape", "data", "compare"))
+    return GoldenRequest(name, inputs, tuple(_expectation(each) for each in outputs))
+
+
+def _expectation(entry: Entry) -> Expectation:
+    compare = entry.fields.get("compare")
+    if compare is None:
+        tensor = _tensor(entry)
+        return Tolerance(tensor) if tensor.datatype in FLOATS else Exact(tensor)
+    if compare == "exact":
+        return Exact(_tensor(entry))
+    if not isinstance(compare, dict) or len(compare) != 1 or not compare.keys() <= {*_TERMS, _JSON_PATH}:
+        entry.refuse("compare", 'must be "exact" or an object with one of tolerance, topK, cosine and jsonPath')
+    ((kind, terms),) = compare.items()
+    where = f"{entry.where}.compare.{kind}"
+    if kind == _JSON_PATH:
+        return _json_path(entry, terms, where)
+    tensor = _tensor(entry)
+    if not tensor.numeric:
+        entry.refuse("compare", f"{kind} is for numbers, and this output is {tensor.datatype}: use exact or jsonPath")
+    read, required, optional = _TERMS[kind]
+    return read(tensor, Entry.of(terms, where, required, optional))
+
+
+def _tensor(entry: Entry) -> Tensor:
+    return content.tensor_of(Entry.of(entry.fields, entry.where, content.FIELDS, ("compare",)))
+
+
+def _tolerance(tensor: Tensor, terms: Entry) -> Tolerance:
+    """What is not named is zero, so that either limit can stand alone; neither of them means the defaults."""
+    given = terms.fields.keys()
+    absolute, relative = (0.0, 0.0) if given else (ABSOLUTE, RELATIVE)
+    return Tolerance(tensor, terms.number("abs", 0, _LARGEST, absolute), terms.number("rel", 0, 1, relative))
+
+
+def _top_k(tensor: Tensor, terms: Entry) -> TopK:
+    width = tensor.shape[-1] if tensor.shape else 1
+    if width < 2:
+        terms.refuse("k", f"needs rows of two or more values; this output's have {width}")
+    top = TopK(tensor, terms.integer("k", 1, width - 1))
+    if any(len(highest(row, top.k)) == width for row in rows(tensor)):
+        terms.refuse("k", "a row of the expected data has no highest values, they are all equal")
+    return top
+
+
+def _cosine(tensor: Tensor, terms: Entry) -> Cosine:
+    if any(not any(row) for row in rows(tensor)):
+        terms.refuse("min", "a row of the expected data has only zeros and points nowhere")
+    return Cosine(tensor, terms.number("min", -1, 1, 1.0))
+
+
+_TERMS: Final[Mapping[str, tuple[Callable[[Tensor, Entry], Expectation], tuple[str, ...], tuple[str, ...]]]] = {
+    "tolerance": (_tolerance, (), ("abs", "rel")),
+    "topK": (_top_k, ("k",), ()),
+    "cosine": (_cosine, ("min",), ()),
+}
+"""By the word of a comparison of numbers: how it is read, the fields it must have and those it may have."""
+
+
+def _json_path(output: Entry, terms: Any, where: str) -> JsonPath:
+    for field in ("datatype", "shape", "data"):
+        if field in output.fields:
+            output.refuse(field, "has no meaning beside compare.jsonPath, which names the value itself")
+    wanted = Entry.of(terms, where, ("path", "equals"))
+    path, equals = wanted.fields["path"], wanted.fields["equals"]
+    if not isinstance(path, str):
+        wanted.refuse("path", f"must be text such as $.label, not {shown(path)}")
+    try:
+        jsonpath.steps(path)
+    except jsonpath.InvalidPath as error:
+        wanted.refuse("path", str(error))
+    if isinstance(equals, list | dict):
+        wanted.refuse("equals", f"must be text, a number, true, false or null, not {shown(equals)}")
+    return JsonPath(output.name(), path, equals)
