@@ -8,6 +8,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.scale_conditions import scale_conditions
 from tritonfleet.plan.scale_report import ScaleReport
 from tritonfleet.plan.serving import Tracks
@@ -31,6 +32,8 @@ class Assessment:
     """What holds the target up, if anything does."""
     problem: InvalidSpec | None
     """Why the spec cannot be rendered, if it cannot."""
+    rollout: State | None = None
+    """Where its rollout is; None where a change reaches clients all at once."""
 
     @property
     def body(self) -> Manifest:

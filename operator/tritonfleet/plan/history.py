@@ -1,14 +1,13 @@
 """The list of revisions in the status: what each was and what became of it."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api.status import Outcome
 from tritonfleet.plan.assessment import Assessment
+from tritonfleet.plan.digests import image_digest, model_digest
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.world import Manifest
 
 ENTRIES_MAX = 10
 
@@ -30,7 +29,9 @@ def _entry(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, 
         "outcome": _outcome(facts, revision, remembered).value,
         "created": revision.created,
         "image": revision.image or remembered.get("image"),
-        "modelDigest": _model_digest(revision.pods) or remembered.get("modelDigest"),
+        # The first that was seen counts: a model or an image that is exchanged behind its name must be told from it.
+        "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
+        "modelDigest": remembered.get("modelDigest") or model_digest(revision.pods),
         "retiredAt": _retired_at(facts, revision),
     }
     return {key: value for key, value in entry.items() if value is not None}
@@ -48,22 +49,3 @@ def _outcome(facts: Assessment, revision: KnownRevision, remembered: Mapping[str
 def _retired_at(facts: Assessment, revision: KnownRevision) -> str | None:
     since = facts.tracks.retiring.get(revision.hash)
     return since.isoformat(timespec="seconds").replace("+00:00", "Z") if since is not None else None
-
-
-def _model_digest(pods: tuple[Manifest, ...]) -> str | None:
-    """Read what the fetch step reported when it ended well."""
-    for pod in pods:
-        for container in pod.get("status", {}).get("initContainerStatuses", ()):
-            ended = container.get("state", {}).get("terminated") or {}
-            if container["name"] == "fetch" and ended.get("exitCode") == 0 and ended.get("message"):
-                return _digest_in(ended["message"])
-    return None
-
-
-def _digest_in(message: str) -> str | None:
-    try:
-        report = json.loads(message)
-    except ValueError:
-        return None
-    digest = report.get("digest") if isinstance(report, dict) else None
-    return digest if isinstance(digest, str) else None

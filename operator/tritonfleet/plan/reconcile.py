@@ -1,14 +1,13 @@
 """One decision about one ModelDeployment, from what is observed to what must be written."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tritonfleet.api import names
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan import drift, revisions, serving
+from tritonfleet.plan import revisions, serving, writes
 from tritonfleet.plan.assessment import Assessment
 from tritonfleet.plan.children import (
     Learned,
@@ -22,10 +21,17 @@ from tritonfleet.plan.children import (
 from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
 from tritonfleet.plan.replicas import Size, size_of
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.rollout.course import Course
+from tritonfleet.plan.rollout.machine import Advance, advance
+from tritonfleet.plan.rollout.requests import resolve
+from tritonfleet.plan.rollout.steering import Steering, is_steered, steer
 from tritonfleet.plan.scale_report import scale_report
 from tritonfleet.plan.scaling import learned
 from tritonfleet.plan.status import status_and_events, unreadable_status
-from tritonfleet.plan.world import Apply, ChildId, Delete, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.world import Delete, Manifest, Observed, Plan, WriteFailure
+
+AT_ONCE_SECONDS = 0.1
+"""A rollout that has moved is acted upon in the next pass, which begins with what is written down."""
 
 
 def reconcile(observed: Observed, now: datetime) -> Plan:
@@ -36,7 +42,7 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         status, events = unreadable_status(observed.body, problem, now)
         return Plan(status=status, events=events)
     decision = _decide(deployment, observed, now)
-    conflict = _foreign_child(decision.desired, observed)
+    conflict = writes.foreign_child(decision.desired, observed)
     if conflict is not None:
         return _plan(decision, observed, now, failure=conflict)
     return _plan(decision, observed, now, failure=observed.failure)
@@ -53,6 +59,8 @@ class _Decision:
     problem: InvalidSpec | None
     linger: timedelta
     size: Size
+    steering: Steering | None
+    """None where a change reaches clients all at once."""
 
 
 def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _Decision:
@@ -62,23 +70,38 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
     wanted, problem = _wanted_revision(deployment, observed, known, learned(deployment, observed, serves, now))
     if size.problem is not None:
         wanted, problem = None, size.problem
-    target, replicas = wanted.hash if wanted is not None else None, size.replicas
-    serves = serving.choose_serving(target, serves, known, replicas)
+    target = wanted.hash if wanted is not None else None
+    if is_steered(deployment, observed.body):
+        steering = steer(deployment, observed, known, target, size, now)
+        course = steering.course
+    else:
+        steering, course = None, serving.at_once(target, serves, known, size.replicas)
     retired = {
         name.removeprefix(f"{deployment.metadata.name}-"): at
         for name, at in revisions.retired_at(observed.body).items()
     }
     linger = timedelta(seconds=linger_seconds(deployment))
-    tracks = serving.assign_tracks(target, serves, known, retired, now, linger)
-    desired: list[Manifest] = []
-    if wanted is not None:
-        number = revisions.next_number(known, wanted.hash)
-        desired.extend(revision_children(deployment, wanted, number, replicas))
-    if serves is not None and serves != target:
-        desired.extend(_old_children(deployment, known[serves], replicas))
-    if serves is not None:
-        desired.extend(shared_children(deployment, serves, observed.defaults))
-    return _Decision(deployment, known, tracks, tuple(desired), problem, linger, size)
+    running = frozenset(course.sizes)
+    tracks = serving.assign_tracks(target, course.stable or None, running, known, retired, now, linger)
+    desired = tuple(_desired(deployment, wanted, known, course, observed))
+    return _Decision(deployment, known, tracks, desired, problem, linger, size, steering)
+
+
+def _desired(
+    deployment: ModelDeployment,
+    wanted: Revision | None,
+    known: dict[str, KnownRevision],
+    course: Course,
+    observed: Observed,
+) -> Iterator[Manifest]:
+    for revision_hash, replicas in course.sizes.items():
+        if wanted is not None and revision_hash == wanted.hash:
+            number = revisions.next_number(known, wanted.hash)
+            yield from revision_children(deployment, wanted, number, replicas)
+        elif revision_hash in known:
+            yield from _old_children(deployment, known[revision_hash], replicas)
+    if course.split:
+        yield from shared_children(deployment, course.split, observed.defaults)
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
@@ -96,6 +119,8 @@ def _wanted_revision(
 ) -> tuple[Revision | None, InvalidSpec | None]:
     """Return the revision of the spec, as first written if it was written before, or why there is none."""
     try:
+        if deployment.spec.rollback is not None:
+            return _older_revision(deployment, known), None
         wanted = build_revision(deployment, observed.defaults, knowledge)
         existing = known.get(wanted.hash)
         if existing is not None and existing.record is not None:
@@ -105,8 +130,28 @@ def _wanted_revision(
     return wanted, None
 
 
+def _older_revision(deployment: ModelDeployment, known: dict[str, KnownRevision]) -> Revision:
+    word = deployment.spec.rollback.to_revision if deployment.spec.rollback is not None else ""
+    kept = {revision.number: revision.record for revision in known.values() if revision.record is not None}
+    found = known.get(resolve(word, {revision.hash: revision.number for revision in known.values()}) or "")
+    if found is None or found.record is None:
+        numbers = ", ".join(str(number) for number in sorted(kept)) or "none"
+        raise InvalidSpec(f"spec.rollback.toRevision: there is no revision '{word}'; kept are {numbers}")
+    return revision_from(found.record)
+
+
 def _plan(decision: _Decision, observed: Observed, now: datetime, failure: WriteFailure | None) -> Plan:
     writable = failure is None or failure is observed.failure
+    limit = decision.deployment.spec.rollout.revision_history_limit
+    applies = tuple(writes.applies(decision.desired, observed)) if writable else ()
+    deletes = (
+        tuple(writes.deletes(decision.desired, decision.known, decision.tracks, observed, limit)) if writable else ()
+    )
+    refused = failure is not None and writable
+    moved = _move(decision, now, asked=writable and (refused or not (applies or deletes)))
+    tracks = decision.tracks
+    if moved is not None:
+        tracks = replace(tracks, serving=moved.state.stable or None)
     status, events = status_and_events(
         Assessment(
             deployment=decision.deployment,
@@ -114,19 +159,34 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
             replicas=decision.size.replicas,
             report=scale_report(decision.deployment, observed.body, observed.scaling, decision.size.limits, now),
             known=decision.known,
-            tracks=decision.tracks,
+            tracks=tracks,
             problem=decision.problem,
             finding=_finding(decision, observed, failure, now),
+            rollout=moved.state if moved is not None else None,
         ),
         now,
     )
     return Plan(
         status=status,
-        applies=tuple(_applies(decision.desired, observed)) if writable else (),
-        deletes=tuple(_deletes(decision, observed)) if writable else (),
-        events=events,
-        requeue_after_seconds=_requeue_after(decision, now),
+        applies=applies,
+        deletes=deletes,
+        events=(*events, *(moved.events if moved is not None else ())),
+        requeue_after_seconds=_requeue_after(decision, moved, now),
+        guarded=moved is not None,
     )
+
+
+def _deletes(decision: _Decision, observed: Observed) -> Iterator[Delete]:
+    limit = decision.deployment.spec.rollout.revision_history_limit
+    return writes.deletes(decision.desired, decision.known, decision.tracks, observed, limit)
+
+
+def _move(decision: _Decision, now: datetime, *, asked: bool) -> Advance | None:
+    """Let the rollout go one step on, once the cluster has been asked for what its state says."""
+    if decision.steering is None:
+        return None
+    state, facts = decision.steering.state, decision.steering.facts
+    return advance(state, facts, now) if asked else Advance(state)
 
 
 def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | None, now: datetime) -> Finding | None:
@@ -139,59 +199,12 @@ def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | No
     return diagnose(target, observed.gpus, now) if target is not None else None
 
 
-def _applies(desired: Iterable[Manifest], observed: Observed) -> Iterator[Apply]:
-    for manifest in desired:
-        target = ChildId(manifest["kind"], manifest["metadata"]["name"])
-        existing = observed.children.get(target)
-        if existing is None:
-            yield Apply(manifest, "Missing", f"{target.kind} {target.name} does not exist", exists=False)
-        elif not drift.covers(manifest, existing) and not drift.payload_changed(manifest, existing):
-            yield Apply(manifest, "Drifted", f"{target.kind} {target.name} differs from what is wanted", exists=True)
-
-
-def _deletes(decision: _Decision, observed: Observed) -> Iterator[Delete]:
-    for manifest in decision.desired:
-        existing = observed.children.get(ChildId(manifest["kind"], manifest["metadata"]["name"]))
-        if existing is not None and drift.payload_changed(manifest, existing):
-            yield _delete(existing, "Replaced", "its content cannot be changed in place and is not what is wanted")
-    for target, child in observed.children.items():
-        revision = child["metadata"].get("labels", {}).get(names.REVISION_LABEL)
-        # Records outlive their pods: they are what there is to go back to.
-        if revision and revision not in decision.tracks.in_use and target.kind != "ControllerRevision":
-            yield _delete(child, "Expired", f"revision {revision} serves no longer")
-    limit = decision.deployment.spec.rollout.revision_history_limit
-    for record in serving.surplus_records(decision.known, decision.tracks.in_use, limit):
-        yield _delete(record, "HistoryLimit", f"more than {limit} old revisions are kept")
-
-
-def _delete(child: Manifest, reason: str, message: str) -> Delete:
-    target = ChildId(child["kind"], child["metadata"]["name"])
-    return Delete(target, child["metadata"]["uid"], reason, f"{target.kind} {target.name}: {message}")
-
-
-def _foreign_child(desired: Iterable[Manifest], observed: Observed) -> WriteFailure | None:
-    """Find an object of a name we need that belongs to somebody else: it is never taken over."""
-    metadata = observed.body["metadata"]
-    for manifest in desired:
-        target = ChildId(manifest["kind"], manifest["metadata"]["name"])
-        existing = observed.children.get(target)
-        owners = existing["metadata"].get("ownerReferences") or () if existing is not None else ()
-        for owner in owners:
-            if not owner.get("controller") or owner["uid"] == metadata["uid"]:
-                continue
-            if owner["kind"] == names.KIND and owner["name"] == metadata["name"]:
-                message = f"waiting until {target.kind} '{target.name}' of the deleted ModelDeployment is gone"
-                return WriteFailure(target, Reason.PREDECESSOR_REMAINS, message)
-            message = (
-                f"{target.kind} '{target.name}' belongs to {owner['kind']} '{owner['name']}': "
-                "delete it or rename this ModelDeployment"
-            )
-            return WriteFailure(target, Reason.NAME_CONFLICT, message)
-    return None
-
-
-def _requeue_after(decision: _Decision, now: datetime) -> float | None:
+def _requeue_after(decision: _Decision, moved: Advance | None, now: datetime) -> float | None:
+    if moved is not None and decision.steering is not None and moved.state != decision.steering.state:
+        return AT_ONCE_SECONDS
     moments = [decision.tracks.next_expiry(decision.linger)]
     moments.extend(wakes_at(revision, now) for revision in decision.known.values())
     waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
+    if moved is not None and moved.wait_seconds is not None:
+        waits.append(moved.wait_seconds)
     return max(0.1, min(waits)) if waits else None

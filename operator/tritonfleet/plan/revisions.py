@@ -96,7 +96,11 @@ def serving_hash(observed: Observed, known: Mapping[str, KnownRevision]) -> str 
     if service is None:
         return _last_ready(known)
     revision: str | None = (service["spec"].get("selector") or {}).get(names.REVISION_LABEL)
-    if revision is not None and revision in known and known[revision].deployment is not None:
+    if revision is None:
+        # It leads to every pod while a canary has its share of them.
+        name = ((observed.body.get("status") or {}).get("revision") or {}).get("stable", "")
+        revision = name[-10:]
+    if revision in known and known[revision].deployment is not None:
         return revision
     return _last_ready(known)
 

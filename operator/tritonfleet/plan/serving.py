@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.rollout.course import Course
 from tritonfleet.plan.world import Manifest
 
 
@@ -16,14 +17,21 @@ class Tracks:
     """What the spec asks for; None while the spec cannot be rendered."""
     serving: str | None
     """Where the front Service points."""
+    running: frozenset[str]
+    """Revisions whose pods are wanted."""
     retiring: Mapping[str, datetime]
     """Revisions that clients may still hold connections to, with the moment they stopped serving."""
 
     @property
     def in_use(self) -> frozenset[str]:
         """Every revision whose pods are of use."""
-        roles = (self.target, self.serving, *self.retiring)
-        return frozenset(revision for revision in roles if revision is not None)
+        return self.running | self.retiring.keys()
+
+    @property
+    def on_record(self) -> frozenset[str]:
+        """Every revision whose record is of use, whatever the limit of the history."""
+        roles = (self.target, self.serving)
+        return self.in_use | {revision for revision in roles if revision is not None}
 
     def next_expiry(self, linger: timedelta) -> datetime | None:
         """Return when the first retiring revision expires."""
@@ -48,15 +56,25 @@ def choose_serving(
     return target if candidate.carries(replicas) or better_than_nothing else serving
 
 
+def at_once(target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int) -> Course:
+    """Return the course of a change that reaches all clients as soon as the new pods are ready."""
+    serves = choose_serving(target, serving, known, replicas)
+    roles = dict.fromkeys(revision for revision in (target, serves) if revision is not None)
+    return Course(
+        sizes=dict.fromkeys(roles, replicas), split={serves: 100} if serves is not None else {}, stable=serves or ""
+    )
+
+
 def assign_tracks(
     target: str | None,
     serving: str | None,
+    running: frozenset[str],
     known: Mapping[str, KnownRevision],
     retired: Mapping[str, datetime],
     now: datetime,
     linger: timedelta,
 ) -> Tracks:
-    """Find, among the other revisions, those that still linger; the rest are of no more use.
+    """Find, among the revisions that are not wanted to run, those that still linger; the rest are of no more use.
 
     `retired` holds, by hash, when a revision stopped serving. A ready revision without such a time stops now: it served
     until this very decision, or until one whose status write was lost. Clients keep connections to it for up to
@@ -64,18 +82,18 @@ def assign_tracks(
     """
     retiring: dict[str, datetime] = {}
     for revision in known.values():
-        if revision.hash in (target, serving) or revision.deployment is None:
+        if revision.hash in running or revision.deployment is None:
             continue
         since = min(retired.get(revision.hash, now), now)
         if revision.ready_replicas > 0 and now < since + linger:
             retiring[revision.hash] = since
-    return Tracks(target=target, serving=serving, retiring=retiring)
+    return Tracks(target=target, serving=serving, running=running, retiring=retiring)
 
 
-def surplus_records(known: Mapping[str, KnownRevision], in_use: frozenset[str], limit: int) -> tuple[Manifest, ...]:
+def surplus_records(known: Mapping[str, KnownRevision], on_record: frozenset[str], limit: int) -> tuple[Manifest, ...]:
     """Return the oldest ControllerRevisions beyond the `limit` of those kept for going back to."""
     spare = sorted(
-        (revision for revision in known.values() if revision.record is not None and revision.hash not in in_use),
+        (revision for revision in known.values() if revision.record is not None and revision.hash not in on_record),
         key=lambda revision: revision.number,
         reverse=True,
     )

@@ -33,6 +33,7 @@ class Defaults:
     fetch_allow_private_addresses: bool = False
     network_policy: bool = False
     pod_monitor: bool = False
+    gateway_api: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,8 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after_seconds: float | None = None
     """When to look again though nothing has happened; None if nothing is due at any known time."""
+    guarded: bool = False
+    """Whether nothing may be written unless the object is still what this was decided from: a rollout is steered."""
 
 
 Now = datetime

@@ -38,8 +38,14 @@ class Executor:
         self._store = store
         self._telemetry = telemetry
 
-    async def apply(self, key: Key, applies: Iterable[Apply]) -> None:
-        """Apply children, those that others need first; all of a wave are tried before its first error is raised."""
+    async def apply(self, key: Key, applies: Iterable[Apply], guard: Manifest | None = None) -> None:
+        """Apply children, those that others need first; all of a wave are tried before its first error is raised.
+
+        `guard` is the ModelDeployment that the decision was made from: if it has changed, Conflict is raised and
+        nothing is written.
+        """
+        if guard is not None:
+            await self._refuse_if_changed(key, guard, "written")
         waves: tuple[list[Apply], list[Apply]] = ([], [])
         for apply in applies:
             waves[apply.target.kind not in _BEFORE_PODS].append(apply)
@@ -88,10 +94,15 @@ class Executor:
 
         Raises Conflict if it is not.
         """
+        await self._refuse_if_changed(key, body, "deleted")
+        await asyncio.gather(*(self._delete(key, each) for each in deletes))
+
+    async def _refuse_if_changed(self, key: Key, body: Manifest, done: str) -> None:
         live = await self._cluster.get(names.KIND, *key)
         if live is None or _intent(live) != _intent(body):
-            raise Conflict("the ModelDeployment changed before anything was deleted")
-        await asyncio.gather(*(self._delete(key, each) for each in deletes))
+            if live is not None:
+                self._store.put(live)
+            raise Conflict(f"the ModelDeployment changed before anything was {done}")
 
     async def _delete(self, key: Key, delete: Delete) -> None:
         remains = await self._cluster.delete(delete.target.kind, key.namespace, delete.target.name, uid=delete.uid)
@@ -103,17 +114,18 @@ class Executor:
             if known is not None and known["metadata"]["uid"] == delete.uid:
                 self._store.remove(known)
 
-    async def write_status(self, key: Key, body: Manifest, status: Manifest) -> bool:
-        """Write the status if it says anything new; return whether it did."""
+    async def write_status(self, key: Key, body: Manifest, status: Manifest, *, guarded: bool = False) -> bool:
+        """Write the status if it says anything new; return whether it did.
+
+        `guarded`: raises Conflict if anything at all about the object has changed meanwhile.
+        """
         if status == body.get("status"):
             return False
+        metadata = {"namespace": key.namespace, "name": key.name, "uid": body["metadata"]["uid"]}
+        if guarded:
+            metadata["resourceVersion"] = body["metadata"]["resourceVersion"]
         answer = await self._cluster.apply_status(
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
-                "metadata": {"namespace": key.namespace, "name": key.name, "uid": body["metadata"]["uid"]},
-                "status": status,
-            }
+            {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "status": status}
         )
         if answer is not None:
             self._store.put(answer)
@@ -129,9 +141,9 @@ def _controller_uid(manifest: Manifest) -> str | None:
     return next((str(each["uid"]) for each in references if each.get("controller")), None)
 
 
-def _intent(body: Manifest) -> tuple[str, int, bool]:
-    metadata = body["metadata"]
-    return metadata["uid"], metadata["generation"], "deletionTimestamp" in metadata
+def _intent(body: Manifest) -> tuple[object, ...]:
+    metadata, rollout = body["metadata"], (body.get("status") or {}).get("rollout")
+    return metadata["uid"], metadata["generation"], "deletionTimestamp" in metadata, rollout
 
 
 def _name_conflict(target: ChildId) -> WriteFailure:

@@ -125,9 +125,9 @@ class Worker:
                 return observed, plan
             if self._queue.schedule.taken > 1 and _only_creates(plan):
                 first = [each for each in plan.applies if needed_by_pods(each)]
-                await self._apply(key, observed, first or plan.applies)
+                await self._apply(key, observed, first or plan.applies, plan.guarded)
                 return None
-            await self._apply(key, observed, plan.applies)
+            await self._apply(key, observed, plan.applies, plan.guarded)
             if plan.deletes:
                 self._log(key, observed, plan.deletes)
                 await self._executor.delete(key, observed.body, plan.deletes)
@@ -137,9 +137,10 @@ class Worker:
             observed = latest
         raise Conflict(f"{MAX_ROUNDS} decisions in a row found something to write: {_summary(plan)}")
 
-    async def _apply(self, key: Key, observed: Observed, applies: Sequence[Apply]) -> None:
-        self._log(key, observed, applies)
-        await self._executor.apply(key, applies)
+    async def _apply(self, key: Key, observed: Observed, applies: Sequence[Apply], guarded: bool) -> None:
+        if applies:
+            self._log(key, observed, applies)
+            await self._executor.apply(key, applies, observed.body if guarded else None)
 
     def _log(self, key: Key, observed: Observed, actions: Iterable[Apply | Delete]) -> None:
         for action in actions:
@@ -153,7 +154,7 @@ class Worker:
 
     async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
         """Write the status if it changed, then its events, which are worth no retry."""
-        if await self._executor.write_status(key, body, plan.status):
+        if await self._executor.write_status(key, body, plan.status, guarded=plan.guarded):
             log.info("status written", extra=_about(key, body) | {"reason": _ready(plan.status)[1]})
         if _ready(plan.status)[0] == "True":
             self._telemetry.ready(key, body["metadata"]["generation"])

@@ -67,6 +67,8 @@ class Recorder:
 
     async def apply_status(self, body):
         self._record("status", body["kind"], body["metadata"]["name"])
+        if body["metadata"].get("resourceVersion", "7") != "7":
+            raise Conflict("the object has been modified")
         return self._keep(BODY | {"status": body["status"]})
 
     async def delete(self, kind, _namespace, name, *, uid):
@@ -206,3 +208,20 @@ async def test_an_event_names_its_object_and_fits_what_the_api_server_takes():
     assert event["involvedObject"]["uid"] == "owner"
     assert event["lastTimestamp"] == "2026-01-02T03:04:05Z"
     assert len(event["message"]) == 1024
+
+
+async def test_a_guarded_write_is_refused_when_the_rollout_has_moved_meanwhile():
+    seen, live = ({**BODY, "status": {"rollout": {"phase": phase}}} for phase in ("Shifting", "RollingBack"))
+    cluster = Recorder(live)
+    with pytest.raises(Conflict):
+        await executor(cluster)[0].apply(KEY, [missing("Service")], guard=seen)
+    assert [verb for verb, _, _ in cluster.calls] == ["get"]
+
+
+async def test_a_guarded_status_is_refused_when_anything_about_the_object_has_changed():
+    old = {**BODY, "metadata": {**BODY["metadata"], "resourceVersion": "6"}}
+    execute, _ = executor(Recorder(BODY))
+    with pytest.raises(Conflict):
+        await execute.write_status(KEY, old, {"replicas": 2}, guarded=True)
+    assert await execute.write_status(KEY, old, {"replicas": 2})
+    assert await execute.write_status(KEY, BODY, {"replicas": 2}, guarded=True)

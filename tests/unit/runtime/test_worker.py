@@ -30,13 +30,13 @@ class Town:
         children: Any = {kind: {} for kind in self.existing.get(key, ())}
         return Observed(body, children, (), Defaults("triton", allow_unsafe_image=False, fetch_image="fetch"))
 
-    async def apply(self, key, applies):
+    async def apply(self, key, applies, guard=None):  # noqa: ARG002
         for each in applies:
             await asyncio.sleep(0)
             self.existing.setdefault(key, set()).add(each.target.kind)
             self.history.append((key.name, each.target.kind))
 
-    async def write_status(self, key, _body, _status):
+    async def write_status(self, key, _body, _status, *, guarded=False):  # noqa: ARG002
         self.history.append((key.name, "status"))
         self.statuses.put_nowait(key)
         return True

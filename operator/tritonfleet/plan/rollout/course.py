@@ -3,6 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tritonfleet.plan.rollout.facts import Facts
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.sizes import sizes
+from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout.weights import EVERYTHING
+
 
 @dataclass(frozen=True, slots=True)
 class Course:
@@ -14,3 +20,19 @@ class Course:
     """Percent of the traffic; adds up to 100, and is empty while nothing can serve."""
     stable: str
     """Serves, or will be the first to; empty for none."""
+
+
+def course_of(state: State, facts: Facts) -> Course:
+    """Return what to render: who serves comes from the state alone, how many pods also from those that are there."""
+    stable = state.canary if state.phase is Phase.INITIALIZING else state.stable
+    return Course(sizes(state, facts), _split(state, stable), stable)
+
+
+def _split(state: State, stable: str) -> Mapping[str, int]:
+    if not stable:
+        return {}
+    if state.canary and state.canary != stable:
+        return {stable: EVERYTHING - state.weight, state.canary: state.weight}
+    if state.previous:
+        return {stable: EVERYTHING, state.previous: 0}
+    return {stable: EVERYTHING}
