@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -56,6 +56,8 @@ class Answer:
     sample: PodSample
     first_response: Mapping[float, float]
     """Cumulative requests by the milliseconds to their first response; empty where Triton keeps no such histogram."""
+    failures: Mapping[str, float] = field(default_factory=dict)
+    """Failed requests by the reason that Triton gives."""
 
 
 def target_of(pod: Manifest, model: str) -> Target | None:
@@ -174,7 +176,7 @@ class PodScraper:
             at_seconds=self._now().timestamp(),
             counters=_counters(found.totals) if found is not None else None,
         )
-        return Answer(sample, found.first_response if found is not None else {})
+        return Answer(sample, found.first_response, found.failures) if found is not None else Answer(sample, {})
 
     async def _page(self, target: Target) -> bytes:
         if self._session is None:

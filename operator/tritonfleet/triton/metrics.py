@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -50,6 +50,8 @@ class ModelMetrics:
     first_response: Mapping[float, float]
     """Requests that began to be answered within so many milliseconds, cumulative; empty where Triton keeps no such
     histogram."""
+    failures: Mapping[str, float] = field(default_factory=dict)
+    """Failed requests by reason; one without a name is a Triton's that gives none."""
 
 
 def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
@@ -63,6 +65,7 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
         raise Unreadable("Garbage", "the answer holds no metric of Triton's")
     totals: dict[str, float] = defaultdict(float)
     buckets: dict[float, float] = defaultdict(float)
+    failures: dict[str, float] = defaultdict(float)
     for line in _lines_of(page, model):
         name, labels, value = _sample(line)
         if labels.get("model") != model:
@@ -71,12 +74,14 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
             buckets[_bound(labels)] += value
         else:
             totals[name] += value
+        if name == FAILURE:
+            failures[labels.get("reason", "")] += value
     if not totals and not buckets:
         return None
     missing = [name for name in COUNTERS if name not in totals]
     if missing:
         raise Unreadable("Incomplete", f"Triton reports no {missing[0]} of the model '{model}'")
-    return ModelMetrics(dict(totals), dict(buckets))
+    return ModelMetrics(dict(totals), dict(buckets), dict(failures))
 
 
 def _lines_of(page: bytes, model: str) -> list[bytes]:
