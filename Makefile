@@ -47,6 +47,7 @@ lint: venv generated ## ruff, mypy --strict, import contracts, generated files
 generated: venv # Fail when a generated file is not what its source says
 	$(BIN)/python -m tritonfleet.api.schema --check
 	$(BIN)/python docs/tools/architecture.py --check
+	$(BIN)/python docs/tools/phases.py --check
 
 .PHONY: format
 format: venv ## Format the code and apply what ruff can repair
@@ -94,6 +95,7 @@ crds: venv ## Write the CRD from the API's models
 .PHONY: docs
 docs: crds ## Write the generated parts of the documentation
 	$(BIN)/python docs/tools/architecture.py
+	$(BIN)/python docs/tools/phases.py
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 

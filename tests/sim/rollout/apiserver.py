@@ -76,7 +76,7 @@ class ApiServer:
 
     def _put(self, target: ChildId, existing: Manifest | None, fresh: Manifest, now: datetime) -> None:
         if existing is None:
-            kept = {
+            kept: Manifest = {
                 "uid": f"uid-{self._version + 1}",
                 "creationTimestamp": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "generation": 1,

@@ -66,9 +66,8 @@ class Watcher:
             count(before, read, start, expected[state.canary]),
             count(before, read, start, expected[state.stable]),
             state.applied_weight / 100,
-            metrics.away,
-            self._probes(pool.serving(state.canary)),
-            self.golden,
+            probe=self._probes(pool.serving(state.canary)),
+            probe_expected=self.golden,
         )
         if metrics.away:
             window = Window(
