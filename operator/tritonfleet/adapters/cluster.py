@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ CONNECTIONS = 64
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 APPLY_PATCH = "application/apply-patch+yaml"
+MERGE_PATCH = "application/merge-patch+json"
 IMPOSSIBLE_VERSION = "1"
 """No object is ever at this resourceVersion, so an apply that names it can only create."""
 
@@ -189,6 +190,20 @@ class Cluster:
         """Server-side apply the complete status; None if the object is gone, Conflict if it is not of that uid."""
         query = {"fieldManager": names.STATUS_FIELD_MANAGER, "force": "true"}
         return await self._call("PATCH", manifest["kind"], _path(manifest) + "/status", query, manifest, APPLY_PATCH)
+
+    async def annotate(self, manifest: Manifest, annotations: Mapping[str, str]) -> Manifest:
+        """Set annotations of an object and nothing else; Conflict if it is no longer at the manifest's version."""
+        metadata = {"uid": manifest["metadata"]["uid"], "resourceVersion": manifest["metadata"]["resourceVersion"]}
+        patch = {"metadata": {**metadata, "annotations": dict(annotations)}}
+        kind, query = manifest["kind"], {"fieldManager": names.PERSON_FIELD_MANAGER}
+        return _found(await self._call("PATCH", kind, _path(manifest), query, patch, MERGE_PATCH), kind)
+
+    async def whoami(self) -> str:
+        """Return the user that the API server takes this client for; empty if it does not say."""
+        kind = "SelfSubjectReview"
+        review = {"apiVersion": BY_KIND[kind].api_version, "kind": kind, "metadata": {}}
+        answer = await self._call("POST", kind, BY_KIND[kind].path(), body=review)
+        return str(((answer or {}).get("status") or {}).get("userInfo", {}).get("username") or "")
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> Manifest | None:
         """Delete one object, its dependents after it. Conflict if the name has another uid by now.

@@ -11,12 +11,19 @@ PLURAL: Final = "modeldeployments"
 
 FIELD_MANAGER: Final = "tritonfleet"
 STATUS_FIELD_MANAGER: Final = "tritonfleet-status"
+PERSON_FIELD_MANAGER: Final = "kubectl-tritonfleet"
+"""What a person asks with the command line is that person's, not the operator's."""
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "tritonfleet"
 OWNER_LABEL: Final = f"{GROUP}/modeldeployment"
 REVISION_LABEL: Final = f"{GROUP}/revision"
 REVISION_NUMBER_ANNOTATION: Final = f"{GROUP}/revision-number"
+SPLIT_ANNOTATION: Final = f"{GROUP}/split"
+"""Of an HTTPRoute: the weights that the operator wrote, so that another's are told from its own."""
+
+REVISION_HEADER: Final = "x-tritonfleet-revision"
+"""Of a request through a gateway: the name of the one revision that is to answer; of the answer: which one did."""
 
 NAME_MAX_LENGTH: Final = 52
 """A Service name holds 63 characters; a revision's is the owner's, a dash and ten hex digits."""

@@ -61,5 +61,6 @@ BY_KIND: Final = {
         Resource("Node", "", "v1", "nodes", namespaced=False),
         Resource("Event", "", "v1", "events"),
         Resource("Lease", "coordination.k8s.io", "v1", "leases"),
+        Resource("SelfSubjectReview", "authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False),
     )
 }

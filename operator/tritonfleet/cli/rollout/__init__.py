@@ -1,0 +1,1 @@
+"""`tritonfleet rollout`: where a rollout is, what it waits for, and what a person asks of it."""
