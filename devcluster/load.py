@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,16 +41,27 @@ def steady(seconds: float, rate_per_second: float) -> tuple[Stage, Stage]:
 
 @dataclass
 class Answers:
-    """What clients saw so far: one entry in `at` and `milliseconds` for each request that was answered well."""
+    """What clients saw so far: one entry in each of the first four lists for each request that was answered well."""
 
-    at: list[int] = field(default_factory=list)
-    """When each answer came, in whole seconds since the epoch."""
+    at: list[float] = field(default_factory=list)
+    """When each answer came, in seconds since the epoch."""
     milliseconds: list[float] = field(default_factory=list)
     """From sending the request to having the whole answer."""
-    failed: int = 0
-    """Requests answered with an error or cut off."""
+    revisions: list[str] = field(default_factory=list)
+    """Which revision answered, as the gateway names it; empty for none."""
+    protocols: list[str] = field(default_factory=list)
+    """`http` or `grpc`."""
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    """When requests were answered with an error or cut off, and over which protocol."""
+    wrong_at: list[float] = field(default_factory=list)
+    """When an answer came that was not the expected one."""
     unsent: int = 0
     """Requests that no client was free to send: the load was smaller than asked for."""
+
+    @property
+    def failed(self) -> int:
+        """Return how many requests were answered with an error or cut off."""
+        return len(self.failures)
 
     def between(self, start: float, end: float) -> np.ndarray:
         """Return the latencies, in ms, of the answers that came in [start, end), seconds since the epoch."""
@@ -61,17 +73,33 @@ class Answers:
         part = self.between(start, end)
         return float(np.percentile(part, percentile)) if len(part) else float("nan")
 
+    def by_revision(self, start: float = 0.0, end: float = float("inf")) -> Counter[str]:
+        """Return how many answers of [start, end) came from each revision."""
+        return Counter(name for at, name in zip(self.at, self.revisions, strict=True) if start <= at < end)
+
+    def failed_between(self, start: float, end: float) -> int:
+        """Return how many requests failed in [start, end), seconds since the epoch."""
+        return sum(start <= at < end for at, _ in self.failures)
+
     def read(self, line: str) -> None:
-        """Take in one sample of k6: `metric,time,value,...`."""
+        """Take in one sample of k6: `metric,milliseconds,value,scenario,tags,...`."""
         name, _, rest = line.partition(",")
-        if name == "answered_ms":
-            at, value = rest.split(",", 2)[:2]
-            self.at.append(int(at))
-            self.milliseconds.append(float(value))
-        elif name == "failed":
-            self.failed += 1
-        elif name == "dropped_iterations":
-            self.unsent += int(float(rest.split(",", 2)[1]))
+        if name not in {"answered_ms", "failed", "wrong", "dropped_iterations"}:
+            return
+        milliseconds, value, protocol, tags = rest.split(",")[:4]
+        at = int(milliseconds) / 1000
+        match name:
+            case "answered_ms":
+                self.at.append(at)
+                self.milliseconds.append(float(value))
+                self.revisions.append(tags.removeprefix("revision="))
+                self.protocols.append(protocol)
+            case "failed":
+                self.failures.append((at, protocol))
+            case "wrong":
+                self.wrong_at.append(at)
+            case "dropped_iterations":
+                self.unsent += int(float(value))
 
 
 @dataclass
@@ -79,7 +107,8 @@ class Load:
     """One run of k6, begun on entering and ended on leaving.
 
     `targets` gives host:port for `http`, `grpc` or both; each gets the full rates of `stages`. `clients` is how many
-    connections a protocol has at first, each kept alive as its server allows; they grow to `most_clients`.
+    connections a protocol has at first, each kept alive as its server allows; they grow to `most_clients`. `host` is
+    what requests say that they come for; empty: the address. Answers other than `expected`, if given, are wrong.
     """
 
     targets: Mapping[str, str]
@@ -89,6 +118,8 @@ class Load:
     folder: Path
     clients: int = 20
     most_clients: int = 1000
+    host: str = ""
+    expected: float | None = None
     _answers: Answers = field(default_factory=Answers)
     _read: int = 0
     _process: "subprocess.Popen[bytes] | None" = None
@@ -107,7 +138,7 @@ class Load:
                 [*command, "--out", f"csv={self._samples}", str(HERE / "load.js")],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"K6_CSV_SAVE_INTERVAL": "1s"},
+                env=os.environ | {"K6_CSV_SAVE_INTERVAL": "1s", "K6_CSV_TIME_FORMAT": "unix_milli"},
             )
         return self
 
@@ -169,6 +200,8 @@ class Load:
             "stages": stages,
             "clients": self.clients,
             "mostClients": self.most_clients,
+            "host": self.host,
+            "expected": self.expected,
         }
 
 
