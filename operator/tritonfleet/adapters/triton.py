@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import numpy as np
+from grpc.aio import AioRpcError
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
@@ -26,7 +27,10 @@ LARGEST_REQUEST_BYTES: Final = 8 << 20
 VALUES_MAX: Final = 1 << 19
 """Of one answer: each becomes an object of its own here."""
 MESSAGE_MAX: Final = 160
-_PASSING: Final = {"StatusCode.CANCELLED", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE"}
+_PREFIX: Final = "StatusCode."
+_PASSING: Final = (f"{_PREFIX}CANCELLED", f"{_PREFIX}DEADLINE_EXCEEDED", f"{_PREFIX}UNAVAILABLE")
+_DECOUPLED: Final = f"{_PREFIX}UNIMPLEMENTED"
+"""What Triton says to a plain request for a model that may give any number of answers."""
 _IDENTITY: Final = 1
 
 _CHANNEL: Final = [
@@ -60,15 +64,36 @@ class PodServer:
         )
 
     async def infer(self, request: GoldenRequest) -> Answer:
-        """Return the outputs that the request looks at, as far as they came."""
+        """Return the outputs that the request looks at, as far as they came; of a decoupled model its one answer."""
+        question = {
+            "model_name": self._model,
+            "inputs": [_input(tensor) for tensor in request.inputs],
+            "outputs": [InferRequestedOutput(name) for name in request.outputs],
+        }
         with _mapped():
-            result = await self._client.infer(
-                self._model,
-                [_input(tensor) for tensor in request.inputs],
-                outputs=[InferRequestedOutput(name) for name in request.outputs],
-                client_timeout=INFER_SECONDS,
-            )
-        return _answer(result)
+            try:
+                return _answer(await self._client.infer(**question, client_timeout=INFER_SECONDS))
+            except InferenceServerException as error:
+                if error.status() != _DECOUPLED:
+                    raise
+            return await self._streamed(question)
+
+    async def _streamed(self, question: dict[str, Any]) -> Answer:
+        found: Answer = {}
+        answers = self._client.stream_infer(_once(question), stream_timeout=INFER_SECONDS)
+        try:
+            async for result, error in answers:
+                if error is not None:
+                    raise error
+                answer = _answer(result)
+                if answer and found:
+                    raise Rejected("the model gave more than one answer to a request; only one can be compared")
+                found = found or answer
+        finally:
+            answers.cancel()
+        if not found:
+            raise Rejected("the model gave no answer to a request")
+        return found
 
 
 @asynccontextmanager
@@ -82,18 +107,26 @@ async def connect(address: str, model: str, port: int = PORTS["grpc"]) -> AsyncI
 
 @contextmanager
 def _mapped() -> Iterator[None]:
-    """Turn the client's errors into ours."""
+    """Turn the client's errors into ours, and those of gRPC that it lets through in a stream."""
     try:
         yield
     except InferenceServerException as error:
-        message = (error.message() or "no reason given")[:MESSAGE_MAX]
-        if error.status() in _PASSING:
-            raise Transient(f"{str(error.status()).removeprefix('StatusCode.')}: {message}") from error
-        raise Rejected(message) from error
+        raise _ours(error.status(), error.message()) from error
+    except AioRpcError as error:
+        raise _ours(str(error.code()), error.details()) from error
+
+
+def _ours(status: str | None, message: str | None) -> Rejected | Transient:
+    text = (message or "no reason given")[:MESSAGE_MAX]
+    return Transient(f"{status.removeprefix(_PREFIX)}: {text}") if status in _PASSING else Rejected(text)
 
 
 def _port(tensor: Any, *, optional: bool = False) -> Port:
     return Port(tensor.name, tensor.datatype, tuple(tensor.shape), optional=optional)
+
+
+async def _once(question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield question
 
 
 def _input(tensor: Tensor) -> InferInput:
