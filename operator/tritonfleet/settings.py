@@ -76,6 +76,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             fetch_allow_private_addresses=read("FETCH_ALLOW_PRIVATE_ADDRESSES", False, _flag),
             network_policy=read("NETWORK_POLICY", False, _flag),
             pod_monitor=read("POD_MONITOR", False, _flag),
+            gateway_api=read("GATEWAY_API", False, _flag),
         ),
         namespaces=read("NAMESPACES", (), _words),
         workers=int(read("WORKERS", 64.0, _positive)),

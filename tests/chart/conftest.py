@@ -23,6 +23,7 @@ EVERYTHING: Manifest = {
     "triton": {"allowUnsafeImage": True},
     "fetch": {"allowedHosts": ["s3.example.com", "*.models.example.com"], "allowPrivateAddresses": True},
     "workloads": {"networkPolicy": True, "podMonitor": True},
+    "gatewayApi": {"enabled": True},
     "prometheus": {
         "url": "https://prometheus.monitoring:9090",
         "secretName": "prometheus",
@@ -91,14 +92,19 @@ class Helm:
         assert result.returncode != 0, f"{values} was accepted"
         return result.stderr
 
-    def render(self, values: Mapping[str, Any] | None = None, chart: str = "tritonfleet") -> Rendered:
-        result = self._template(chart, values)
+    def render(
+        self, values: Mapping[str, Any] | None = None, chart: str = "tritonfleet", *, apis: tuple[str, ...] = ()
+    ) -> Rendered:
+        result = self._template(chart, values, apis)
         assert result.returncode == 0, result.stderr
         objects = tuple(each for each in yaml.safe_load_all(result.stdout) if each is not None)
         return Rendered(objects, result.stdout)
 
-    def _template(self, chart: str, values: Mapping[str, Any] | None) -> subprocess.CompletedProcess[str]:
+    def _template(
+        self, chart: str, values: Mapping[str, Any] | None, apis: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
         where = ["--namespace", "tritonfleet-system", "--kube-version", KUBE_VERSION]
+        where += [word for api in apis for word in ("--api-versions", api)]
         return self.run("template", "tritonfleet", str(ROOT / "charts" / chart), *where, values=values)
 
 

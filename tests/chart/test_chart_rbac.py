@@ -26,6 +26,8 @@ OPTIONAL = {
     "networkPolicy": {("networking.k8s.io", "networkpolicies"): APPLY},
     "podMonitor": {("monitoring.coreos.com", "podmonitors"): APPLY},
 }
+ROUTES = {("gateway.networking.k8s.io", "httproutes"): APPLY | {"delete"}}
+GATEWAY_API = ("gateway.networking.k8s.io/v1/HTTPRoute",)
 ON_THE_CLUSTER = {("", "nodes"): {"list"}}
 CONTROL_OF_THE_CLUSTER = {"admissionregistration.k8s.io", "apiextensions.k8s.io", "rbac.authorization.k8s.io"}
 IN_ITS_OWN_NAMESPACE = {("coordination.k8s.io", "leases"): {"get", "update"}}
@@ -54,6 +56,30 @@ def test_a_right_on_an_optional_kind_comes_with_the_option(helm, workload):
     rights = table(rendered.one("ClusterRole", "tritonfleet"))
 
     assert rights == IN_WATCHED_NAMESPACES | ON_THE_CLUSTER | OPTIONAL[workload]
+
+
+@pytest.mark.parametrize(
+    ("values", "apis", "given"),
+    [
+        ({}, (), False),
+        ({}, GATEWAY_API, True),
+        ({"gatewayApi": {"enabled": True}}, (), True),
+        ({"gatewayApi": {"enabled": False}}, GATEWAY_API, False),
+    ],
+)
+def test_routes_are_the_operators_where_the_cluster_has_them_unless_the_values_say_otherwise(helm, values, apis, given):
+    rendered = helm.render(values, apis=apis)
+
+    rights = table(rendered.one("ClusterRole", "tritonfleet"))
+    (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    told = {each["name"]: each.get("value") for each in container["env"]}
+
+    assert rights == IN_WATCHED_NAMESPACES | ON_THE_CLUSTER | (ROUTES if given else {})
+    assert told["TRITONFLEET_GATEWAY_API"] == str(given).lower()
+
+
+def test_a_word_that_is_no_answer_is_refused_for_the_gateway_api(helm):
+    assert "gatewayApi" in helm.refusal({"gatewayApi": {"enabled": "perhaps"}})
 
 
 def test_an_operator_of_some_namespaces_has_its_rights_in_them_and_none_on_the_cluster(namespaced):
@@ -147,7 +173,7 @@ def documented(heading):
 def test_the_reference_lists_the_same_rights():
     optional = {right: verbs for rights in OPTIONAL.values() for right, verbs in rights.items()}
 
-    assert documented("In every namespace it watches") == IN_WATCHED_NAMESPACES | optional
+    assert documented("In every namespace it watches") == IN_WATCHED_NAMESPACES | optional | ROUTES
     assert documented("On the cluster") == ON_THE_CLUSTER
     assert documented("In its own namespace") == IN_ITS_OWN_NAMESPACE
 

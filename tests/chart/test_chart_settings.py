@@ -67,6 +67,7 @@ def test_every_value_reaches_the_operator(helm):
                 "allowPrivateAddresses": True,
             },
             "workloads": {"networkPolicy": True, "podMonitor": True},
+            "gatewayApi": {"enabled": True},
             "autoscaling": {"tickSeconds": 2, "scrapeConcurrency": 32},
             "prometheus": {
                 "url": "https://prometheus.example.com/fleet",
@@ -91,6 +92,7 @@ def test_every_value_reaches_the_operator(helm):
             fetch_allow_private_addresses=True,
             network_policy=True,
             pod_monitor=True,
+            gateway_api=True,
         ),
         namespaces=("shop", "search"),
         workers=4,

@@ -18,6 +18,8 @@
   value: {{ .Values.workloads.networkPolicy | quote }}
 - name: TRITONFLEET_POD_MONITOR
   value: {{ .Values.workloads.podMonitor | quote }}
+- name: TRITONFLEET_GATEWAY_API
+  value: {{ include "tritonfleet.gatewayApi" . | quote }}
 - name: TRITONFLEET_NAMESPACES
   value: {{ join "," .Values.watchNamespaces | quote }}
 - name: TRITONFLEET_WORKERS

@@ -37,3 +37,13 @@ app.kubernetes.io/component: operator
 {{ with .registry }}{{ . }}/{{ end }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end -}}
 {{- end -}}
+
+{{- /* "true" where HTTPRoutes are written: as the values say or, by `auto`, where the cluster has the kind. */ -}}
+{{- define "tritonfleet.gatewayApi" -}}
+{{- $enabled := .Values.gatewayApi.enabled -}}
+{{- if eq (toString $enabled) "auto" -}}
+{{ .Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/HTTPRoute" }}
+{{- else -}}
+{{ $enabled }}
+{{- end -}}
+{{- end -}}

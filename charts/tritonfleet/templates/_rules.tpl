@@ -33,6 +33,12 @@
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch]
 {{- end }}
+{{- if eq (include "tritonfleet.gatewayApi" .) "true" }}
+# gatewayApi.enabled: the route of each ModelDeployment with `traffic.gateway`, deleted when that goes.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # Why a pod is not ready: it waits for a GPU, an image, the model's files, or Triton.
 - apiGroups: [""]
   resources: [pods]

@@ -16,7 +16,16 @@ from tritonfleet.adapters.lease import Elector, Timing
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
 from tritonfleet.adapters.store import Key, Store
-from tritonfleet.api.resources import CHILDREN, MODEL_DEPLOYMENT, NETWORK_POLICY, POD, POD_MONITOR, SCALER, Resource
+from tritonfleet.api.resources import (
+    CHILDREN,
+    HTTP_ROUTE,
+    MODEL_DEPLOYMENT,
+    NETWORK_POLICY,
+    POD,
+    POD_MONITOR,
+    SCALER,
+    Resource,
+)
 from tritonfleet.errors import Refused
 from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.plan.world import Manifest
@@ -235,7 +244,12 @@ class Operator:
 
 
 def _watched(settings: Settings) -> tuple[Resource, ...]:
-    optional = {NETWORK_POLICY: settings.defaults.network_policy, POD_MONITOR: settings.defaults.pod_monitor}
+    defaults = settings.defaults
+    optional = {
+        NETWORK_POLICY: defaults.network_policy,
+        POD_MONITOR: defaults.pod_monitor,
+        HTTP_ROUTE: defaults.gateway_api,
+    }
     return (MODEL_DEPLOYMENT, SCALER, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))
 
 

@@ -110,6 +110,37 @@ def test_the_front_service_leads_to_the_revision_it_is_told_to() -> None:
     assert front["spec"]["selector"]["tritonfleet.dev/revision"] == "0123456789"
 
 
+def test_revisions_that_share_the_traffic_are_all_behind_the_front_service() -> None:
+    front, _ = shared_children(parsed(), {"0123456789": 90, "abcdef0123": 10}, DEFAULTS)
+    assert front["spec"]["selector"] == {"tritonfleet.dev/modeldeployment": "demo"}
+
+
+@pytest.mark.parametrize("split", [{"0123456789": 100, "abcdef0123": 0}, {"abcdef0123": 0, "0123456789": 100}])
+def test_a_revision_without_a_share_is_neither_behind_the_front_service_nor_keeps_nodes_from_draining(
+    split: dict[str, int],
+) -> None:
+    front, budget = shared_children(parsed(), split, DEFAULTS)
+    assert front["spec"]["selector"]["tritonfleet.dev/revision"] == "0123456789"
+    assert budget["spec"]["selector"] == {
+        "matchLabels": {"tritonfleet.dev/modeldeployment": "demo"},
+        "matchExpressions": [{"key": "tritonfleet.dev/revision", "operator": "NotIn", "values": ["abcdef0123"]}],
+    }
+
+
+def test_pods_of_revisions_that_share_the_traffic_leave_one_at_a_time() -> None:
+    _, budget = shared_children(parsed(), {"0123456789": 90, "abcdef0123": 10}, DEFAULTS)
+    assert budget["spec"]["selector"] == {"matchLabels": {"tritonfleet.dev/modeldeployment": "demo"}}
+
+
+def test_a_route_is_written_where_the_spec_names_a_gateway_and_the_operator_may() -> None:
+    routed = parsed(traffic={"gateway": {"parentRefs": [{"name": "public"}]}})
+    may = dataclasses.replace(DEFAULTS, gateway_api=True)
+    split = {"0123456789": 100}
+    assert kinds(shared_children(routed, split, may)) == ["Service", "PodDisruptionBudget", "HTTPRoute"]
+    assert kinds(shared_children(routed, split, DEFAULTS)) == ["Service", "PodDisruptionBudget"]
+    assert kinds(shared_children(parsed(), split, may)) == ["Service", "PodDisruptionBudget"]
+
+
 def test_a_gateway_learns_that_grpc_is_http_2() -> None:
     for service in (child for child in all_children(parsed()) if child["kind"] == "Service"):
         ports = {port["name"]: port for port in service["spec"]["ports"]}

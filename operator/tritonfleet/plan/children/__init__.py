@@ -1,6 +1,7 @@
 """The Kubernetes objects that one ModelDeployment needs, one builder per kind."""
 
 from tritonfleet.plan.children.assembly import linger_seconds, revision_children, shared_children
+from tritonfleet.plan.children.httproute import refuse_unroutable
 from tritonfleet.plan.children.revision import Revision, build_revision, revision_from
 from tritonfleet.plan.children.shedding import UNLEARNED, Learned
 
@@ -10,6 +11,7 @@ __all__ = [
     "Revision",
     "build_revision",
     "linger_seconds",
+    "refuse_unroutable",
     "revision_children",
     "revision_from",
     "shared_children",

@@ -9,6 +9,7 @@ from tritonfleet.plan.children.configmap import config_map
 from tritonfleet.plan.children.controller_revision import controller_revision
 from tritonfleet.plan.children.deployment import deployment as deployment_manifest
 from tritonfleet.plan.children.disruption import disruption_budget
+from tritonfleet.plan.children.httproute import http_route
 from tritonfleet.plan.children.lifecycle import Lifecycle
 from tritonfleet.plan.children.networkpolicy import network_policy
 from tritonfleet.plan.children.podmonitor import pod_monitor
@@ -37,13 +38,21 @@ def revision_children(
     )
 
 
-def shared_children(deployment: ModelDeployment, split: Mapping[str, int], defaults: Defaults) -> tuple[Manifest, ...]:
-    """Return the objects that all revisions share. `split` is percent of the traffic by revision."""
+def shared_children(
+    deployment: ModelDeployment, split: Mapping[str, int], defaults: Defaults, route: Manifest | None = None
+) -> tuple[Manifest, ...]:
+    """Return the objects that all revisions share.
+
+    `split` is percent of the traffic by revision, `route` the HTTPRoute as it is now, None if there is none.
+    """
     owner, service = _owner(deployment), deployment.spec.traffic.service
     children = [
         front_service(owner, split, service_type=str(service.type), annotations=dict(service.annotations)),
-        disruption_budget(owner),
+        disruption_budget(owner, split),
     ]
+    gateway = deployment.spec.traffic.gateway
+    if gateway is not None and defaults.gateway_api:
+        children.append(http_route(owner, gateway, split, route))
     if defaults.network_policy:
         children.append(network_policy(owner))
     if defaults.pod_monitor:

@@ -20,8 +20,8 @@ def front_service(
 ) -> Manifest:
     """Return the Service that clients use. `split` is percent by revision.
 
-    A revision that gets everything is selected alone. Several that share are selected by what they have in common, which
-    every pod of the ModelDeployment has: each gets what its ready pods are of all of them.
+    A revision that gets everything is selected alone. Several that share are selected by what every pod of the
+    ModelDeployment has in common: each gets what its ready pods are of all of them.
     """
     metadata = shared_metadata(owner)
     if annotations:

@@ -1,0 +1,151 @@
+"""The HTTPRoute: HTTP and gRPC in one object, so that one write moves both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.traffic import GatewayReference, TrafficGateway
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.children.metadata import shared_metadata
+from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.world import Defaults, Manifest
+
+GRPC_CONTENT_TYPES: Final = ("application/grpc", "application/grpc+proto")
+"""What gRPC clients send. A pattern would need less, but not every gateway takes patterns."""
+SPLIT_RULES: Final = {0: "grpc", 1: "http"}
+"""The rules that divide the traffic of all clients, by index, and the port they lead to."""
+PLACES: Final = 7
+"""Revisions that a route has room for: each takes two of 16 rules, and the two that divide the traffic come first."""
+
+_ANY_PATH: Final = {"type": "PathPrefix", "value": "/"}
+
+
+def http_route(
+    owner: Manifest, gateway: TrafficGateway, split: Mapping[str, int], existing: Manifest | None = None
+) -> Manifest:
+    """Return the route. `split` is percent by revision; one with 0 gets what asks for it by the revision header alone.
+
+    A revision keeps the place it has in `existing`: gateways name a backend by its place, and while a change of
+    places arrives in one part of a gateway before the other, requests would go to the wrong revision.
+    """
+    seats = seated(split, split_written(existing) if existing is not None else ())
+    metadata = shared_metadata(owner)
+    metadata["annotations"] = {names.SPLIT_ANNOTATION: ",".join(f"{revision}={weight}" for revision, weight in seats)}
+    spec: Manifest = {"parentRefs": [_parent(each, owner["namespace"]) for each in gateway.parent_refs]}
+    if gateway.hostnames:
+        spec["hostnames"] = list(gateway.hostnames)
+    spec["rules"] = [
+        _rule(port, None, [_backend(owner["name"], revision, port, weight) for revision, weight in seats])
+        for port in SPLIT_RULES.values()
+    ]
+    for revision, _ in seats:
+        name = names.revision_name(owner["name"], revision)
+        spec["rules"] += [
+            _rule(port, name, [_backend(owner["name"], revision, port, 1)]) for port in SPLIT_RULES.values()
+        ]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def refuse_unroutable(deployment: ModelDeployment, defaults: Defaults) -> None:
+    """Raise InvalidSpec if the spec names a gateway and the operator may not write routes."""
+    if deployment.spec.traffic.gateway is not None and not defaults.gateway_api:
+        raise InvalidSpec(
+            "spec.traffic.gateway is set, and this operator was installed without the Gateway API: remove the field, "
+            "or have an administrator install the Gateway API's CRDs and upgrade the chart with gatewayApi.enabled=true"
+        )
+
+
+def seated(split: Mapping[str, int], before: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return revision and percent by place: who had a place keeps it, others take the first free one.
+
+    A place that stays free before one that is taken is held, with 0, by the revision that follows it.
+    """
+    # Who holds a free place comes again later, so that the last place is the true one.
+    places = {revision: place for place, (revision, _) in enumerate(before[:PLACES]) if revision in split}
+    for revision in split:
+        if revision not in places:
+            places[revision] = next(place for place in range(len(split)) if place not in places.values())
+    seats: list[tuple[str, int]] = []
+    for revision, place in sorted(places.items(), key=lambda each: each[1]):
+        seats += [(revision, 0)] * (place - len(seats))
+        seats.append((revision, split[revision]))
+    return seats
+
+
+def split_written(route: Manifest) -> list[tuple[str, int]]:
+    """Return revision and percent by place, as the operator last wrote them; empty if that is not known."""
+    text = (route["metadata"].get("annotations") or {}).get(names.SPLIT_ANNOTATION, "")
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    return [(revision, int(weight)) for revision, _, weight in pairs if revision and weight.isdecimal()]
+
+
+def split_seen(route: Manifest) -> list[list[tuple[str, int]]]:
+    """Return, for each rule that divides the traffic, the revision and weight by place as the gateway reads them.
+
+    A backend that is no Service of a revision has an empty revision.
+    """
+    prefix = f"{route['metadata']['name']}-"
+    return [
+        [
+            (
+                backend["name"].removeprefix(prefix) if backend["name"].startswith(prefix) else "",
+                backend.get("weight", 1),
+            )
+            for backend in rule.get("backendRefs") or ()
+        ]
+        for rule in (route["spec"].get("rules") or [])[: len(SPLIT_RULES)]
+    ]
+
+
+def backends(route: Manifest) -> Mapping[str, tuple[tuple[int, int], ...]]:
+    """Return where each revision is in the rules that divide the traffic: (rule, backend), both from 0."""
+    places = {revision: place for place, (revision, _) in enumerate(split_written(route))}
+    return {revision: tuple((rule, place) for rule in SPLIT_RULES) for revision, place in places.items()}
+
+
+def _parent(reference: GatewayReference, namespace: str) -> Manifest:
+    parent: Manifest = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": reference.namespace or namespace,
+        "name": reference.name,
+    }
+    if reference.section_name is not None:
+        parent["sectionName"] = reference.section_name
+    return parent
+
+
+def _rule(port: str, revision_name: str | None, backend_refs: list[Manifest]) -> Manifest:
+    """Return the rule for one protocol, for all clients or for those that name the revision."""
+    named = [_header(names.REVISION_HEADER, revision_name)] if revision_name is not None else []
+    protocols = [[_header("content-type", value)] for value in GRPC_CONTENT_TYPES] if port == "grpc" else [[]]
+    matches: list[dict[str, Any]] = []
+    for protocol in protocols:
+        headers = [*protocol, *named]
+        matches.append({"path": _ANY_PATH, **({"headers": headers} if headers else {})})
+    # Else gateways cut what takes longer than their default: Envoy after 15 seconds, streams too.
+    return {"matches": matches, "backendRefs": backend_refs, "timeouts": {"request": "0s"}}
+
+
+def _header(name: str, value: str) -> Manifest:
+    return {"type": "Exact", "name": name, "value": value}
+
+
+def _backend(owner_name: str, revision_hash: str, port: str, weight: int) -> Manifest:
+    """Return one revision's Service; its filter also has Envoy Gateway count it apart from the others."""
+    name = names.revision_name(owner_name, revision_hash)
+    answer = {"set": [{"name": names.REVISION_HEADER, "value": name}]}
+    return {
+        "group": "",
+        "kind": "Service",
+        "name": name,
+        "port": PORTS[port],
+        "weight": weight,
+        "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": answer}],
+    }
