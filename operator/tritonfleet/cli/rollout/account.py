@@ -13,8 +13,11 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.rollout_status import Rejected, RolloutStatus, Weights
 from tritonfleet.api.status import ConditionEntry, ModelDeploymentStatus, RevisionStatus
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.requests import resolve
+from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout.steps import plan_of
 from tritonfleet.plan.rollout.tracks import is_ready
 from tritonfleet.plan.scaling import exists
 from tritonfleet.plan.world import Manifest
@@ -39,6 +42,8 @@ class Account:
     pods: Mapping[str, Pods] | None
     """By revision hash; None if they may not be listed."""
     now: datetime
+    state: State | None
+    """What the operator goes on from; None where revisions replace each other without steps."""
 
     @classmethod
     def of(cls, body: Manifest, pods: Iterable[Manifest] | None, now: datetime) -> "Account":
@@ -46,11 +51,12 @@ class Account:
         deployment = ModelDeployment.parse(body)
         try:
             status = ModelDeploymentStatus.model_validate(body.get("status") or {})
-            Phase(status.rollout.phase if status.rollout is not None else Phase.STABLE)
-            Canary.model_validate(status.rollout.plan if status.rollout is not None else {})
-        except (ValidationError, ValueError) as error:
+        except ValidationError as error:
             raise InvalidSpec(f"its status was written by another version of the operator: {error}") from error
-        return cls(body, deployment, status, _counted(pods) if pods is not None else None, now)
+        state = restore(body["status"]["rollout"]) if status.rollout is not None else None
+        if state is None and status.rollout is not None:
+            raise InvalidSpec("its status.rollout was written by another version of the operator")
+        return cls(body, deployment, status, _counted(pods) if pods is not None else None, now, state)
 
     @property
     def title(self) -> str:
@@ -65,12 +71,12 @@ class Account:
     @property
     def phase(self) -> Phase | None:
         """The same in one word."""
-        return Phase(self.rollout.phase) if self.rollout is not None else None
+        return self.state.phase if self.state is not None else None
 
     @property
     def plan(self) -> Canary:
         """What the rollout goes by, whatever the spec has become since."""
-        return Canary.model_validate(self.rollout.plan if self.rollout is not None else {})
+        return plan_of(self.state.plan if self.state is not None else {})
 
     @property
     def weights(self) -> Weights:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from tritonfleet.api.canary import Capacity, OnTimeout, OnTooFewRequests, Step
+from tritonfleet.api.canary import Capacity, OnTimeout, OnTooFewRequests
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.cli.amounts import spoken
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.steps import is_last, step_of
 
 _AFTER_WAITING: Final = {
     OnTimeout.HOLD: "it is held for a person",
@@ -44,12 +45,6 @@ def would_change(account: Account) -> Iterator[str]:
         yield f"another revision in the spec ends the emergency rollback to {account.called(rollout.override)}"
 
 
-def step_of(account: Account) -> Step:
-    """Return the step it is at; the last one, at 100 %, may be implied."""
-    steps, number = account.plan.steps, account.rollout.step if account.rollout is not None else None
-    return steps[number - 1] if number is not None and number <= len(steps) else Step(weight=100)
-
-
 def _without_steps(account: Account) -> str:
     if account.wanted == account.stable and account.observed:
         return "nothing: the wanted revision serves"
@@ -64,7 +59,7 @@ def _pods(account: Account, rollout: RolloutStatus) -> str:
 
 def _analysis(account: Account, rollout: RolloutStatus) -> str:
     policy, looks = account.plan.analysis, int(rollout.analysis.get("looks") or 0)
-    if step_of(account).weight == 100:
+    if account.state is not None and is_last(account.state):
         return f"the bake time of {policy.bake} at 100 %, watched in windows of {policy.interval}"
     if looks == 0:
         return f"the first window of {policy.interval}, after {policy.warmup} of warm-up"
@@ -72,7 +67,7 @@ def _analysis(account: Account, rollout: RolloutStatus) -> str:
 
 
 def _approval(account: Account, rollout: RolloutStatus) -> str:
-    pause = step_of(account).pause
+    pause = step_of(account.state).pause if account.state is not None else None
     if pause is None or pause.duration is None:
         return f"a person who approves step {rollout.step}"
     return f"the pause of {pause.duration} to end{_in(rollout.entered_at, pause.duration, account)}, or an approval"
@@ -133,7 +128,7 @@ def _timeout(account: Account, rollout: RolloutStatus) -> Iterator[str]:
 def _verdicts(account: Account, rollout: RolloutStatus) -> Iterator[str]:
     policy = account.plan.analysis
     again = f"in {policy.confirmations} looks running" if policy.confirmations > 1 else "in one look"
-    if step_of(account).weight == 100:
+    if account.state is not None and is_last(account.state):
         yield f"becomes stable when the bake time is over and no limit is broken; one broken {again} takes it back"
         return
     yield (

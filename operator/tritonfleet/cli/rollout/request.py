@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from tritonfleet.api import names
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout.account import Account
-from tritonfleet.cli.rollout.outlook import step_of
 from tritonfleet.cli.rollout.permission import refusal, undone_to
 from tritonfleet.plan.rollout.requests import Verb
+from tritonfleet.plan.rollout.steps import is_last
 
 _PERSON_MAX = 128
 
@@ -59,7 +59,7 @@ def _outcome(account: Account, verb: Verb, canary: str, stable: str, step: int |
     if verb is Verb.RESUME:
         return f"{canary} goes on with step {step}"
     if verb is Verb.APPROVE:
-        last = step_of(account).weight == 100
+        last = account.state is not None and is_last(account.state)
         return f"{canary} becomes stable" if last else f"{canary} goes on to the step after {step}"
     if verb is Verb.PROMOTE:
         return f"{canary} gets 100 % as soon as its pods carry it, without further comparison, and then becomes stable"

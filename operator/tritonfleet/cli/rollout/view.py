@@ -125,7 +125,8 @@ def _labelled(label: str, text: str) -> str:
 def _rejected(account: Account) -> Iterator[str]:
     for entry in account.rollout.rejected if account.rollout is not None else ():
         ago = _ago(account, entry.at)
-        yield _labelled("rejected", f"{account.called(entry.revision)} {ago} ago, {entry.reason}: {entry.message or ''}")
+        why = f"{entry.reason}: {entry.message}" if entry.message else entry.reason
+        yield _labelled("rejected", f"{account.called(entry.revision)} {ago} ago, {why}")
 
 
 def _passages(account: Account) -> Iterator[str]:

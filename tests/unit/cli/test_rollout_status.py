@@ -1,0 +1,170 @@
+"""What `tritonfleet rollout status` says: where it is, in numbers, and what would change that."""
+
+import copy
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, body, pods, under_way
+from tritonfleet.cli.rollout.account import Account
+from tritonfleet.cli.rollout.course import Course
+from tritonfleet.cli.rollout.document import document
+from tritonfleet.cli.rollout.outlook import waits_for, would_change
+from tritonfleet.cli.rollout.view import plain
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.state import Passage
+
+RESULTS = (
+    CheckResult("errors", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(0.004, 1234, 0.0035, 11002, 0.006, 0.31)),
+    CheckResult("slow", Outcome.INCONCLUSIVE, Why.SUSPECT, "above 250 ms", Numbers(0.021, 1000, 0.01, 11002, 0.015)),
+    CheckResult("promql/gpu", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(canary=91.2, limit=95.0)),
+)
+
+
+def lines(said: str, label: str) -> list[str]:
+    return [line.removeprefix(label).strip() for line in said.splitlines() if line.startswith(label)]
+
+
+def test_the_first_line_says_phase_step_mode_and_since_when() -> None:
+    first, second = plain(account(under_way(Phase.ANALYZING))).splitlines()[:2]
+
+    assert first == "prod/shop: Analyzing, step 2 of 3, Surge, for 3 min"
+    assert second == "Looking: look 4 of 10"
+
+
+def test_each_revision_has_its_pods_and_its_share_as_asked_given_and_measured() -> None:
+    state = under_way(Phase.SHIFTING, applied_weight=10, measured_share=0.0871)
+    said = plain(account(state, [*pods(CANARY, 1, 1), *pods(STABLE, 8)]))
+
+    assert lines(said, "canary ") == [f"shop-{CANARY} (7)  2     1      50 % desired, 10 % in force, 8.71 % measured"]
+    assert lines(said, "stable ") == [f"shop-{STABLE} (6)  8     8      50 % desired, 90 % in force, 91.3 % measured"]
+
+
+def test_pods_that_may_not_be_seen_are_not_called_none() -> None:
+    said = plain(account(under_way(Phase.ANALYZING), pods=None))
+
+    assert lines(said, "canary ")[0].startswith(f"shop-{CANARY} (7)  ?     ?")
+    assert "the right to list pods of this namespace is missing" in said
+
+
+def test_each_check_has_both_values_their_requests_the_limit_and_the_verdict() -> None:
+    results = tuple(result.document() for result in RESULTS)
+    said = plain(account(under_way(Phase.ANALYZING, results=results)))
+
+    assert lines(said, "errors ") == ["0.40 % (1,234)  0.35 % (11,002)  0.60 %  0.31  Pass"]
+    assert lines(said, "slow ") == ["2.1 % (1,000)   1.0 % (11,002)   1.5 %         Inconclusive, Suspect"]
+    assert lines(said, "promql/gpu ") == ["91.2                             95            Pass"]
+    assert lines(said, "  slow: ") == ["above 250 ms"]
+
+
+def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
+    passage = Passage(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
+    said = plain(account(under_way(Phase.ROLLED_BACK, canary="", rejected=REJECTED, history=(passage,))))
+
+    assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2 min ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]
+    assert said.splitlines()[-1] == "  2 min ago  Analyzing -> RollingBack  Worse  errors 5.0 %"
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_in_every_phase_it_says_what_it_waits_for(phase: Phase) -> None:
+    state = under_way(phase)
+
+    said = plain(account(state))
+
+    assert len(lines(said, "waits for")[0]) > 6
+    assert document(account(state))["waitsFor"] == waits_for(account(state))
+
+
+def test_a_canary_without_room_says_how_many_pods_wait_and_what_follows() -> None:
+    state = under_way(Phase.WAITING_FOR_CAPACITY, plan={"capacity": {"onTimeout": "InPlace"}})
+    found = account(state, pods(CANARY, 1))
+
+    assert waits_for(found) == "room for 3 more of the canary's pods"
+    assert list(would_change(found)) == [
+        "without room in 12 min, it goes on in place, one stable pod making room at a time"
+    ]
+
+
+def test_a_step_under_analysis_says_which_look_comes_and_what_decides() -> None:
+    found = account(under_way(Phase.ANALYZING, analysis={"looks": 4}))
+
+    assert waits_for(found) == "look 5 of 10, at the end of a window of 60s"
+    assert next(would_change(found)).startswith("passes after look 10 if no check fails")
+
+
+def test_the_last_step_waits_for_its_bake_time() -> None:
+    assert "the bake time of 10m" in waits_for(account(under_way(Phase.ANALYZING, step=2)))
+
+
+def test_metrics_that_stay_away_are_said_with_what_follows() -> None:
+    state = under_way(Phase.ANALYZING, blind_since=NOW - timedelta(minutes=5))
+
+    assert "metrics have stayed away for 5 min; after 30m: Hold" in would_change(account(state))
+
+
+def test_a_pause_with_a_time_says_when_it_ends() -> None:
+    state = under_way(
+        Phase.AWAITING_APPROVAL, plan={"steps": [{"weight": 5}, {"weight": 9, "pause": {"duration": "10m"}}]}
+    )
+
+    assert waits_for(account(state)) == "the pause of 10m to end in 7 min, or an approval"
+    assert waits_for(account(under_way(Phase.AWAITING_APPROVAL))) == "a person who approves step 2"
+
+
+def test_a_revision_that_stands_by_is_shown_until_its_time_is_over() -> None:
+    state = under_way(Phase.STABLE, canary="", previous=BEFORE, retained_until=NOW + timedelta(minutes=4))
+
+    assert lines(plain(account(state, wanted=STABLE)), "standing by ")[0].startswith(f"shop-{BEFORE} (5)")
+    assert "stands by for 4 min more" in next(would_change(account(state, wanted=STABLE)))
+    assert lines(plain(account(state, at=NOW + timedelta(minutes=5), wanted=STABLE)), "standing by ") == []
+
+
+def test_without_steps_it_says_so_and_shows_what_serves() -> None:
+    said = plain(account(None, pods(STABLE, 2), rollout={}))
+
+    assert said.splitlines()[0] == "prod/shop: not ready; no steps are asked for (rollout.canary is not set)"
+    assert lines(said, "canary ")[0].startswith(f"shop-{CANARY} (7)  0")
+    assert lines(said, "you may") == []
+
+
+def test_a_spec_that_nobody_has_looked_at_is_called_that() -> None:
+    newer = body(IDLE)
+    newer["metadata"]["generation"] = 4
+
+    assert "the operator has not looked at the newest spec yet" in plain(Account.of(newer, (), NOW))
+
+
+def test_a_status_of_another_version_is_refused_in_words() -> None:
+    other = copy.deepcopy(body(IDLE))
+    other["status"]["rollout"]["phase"] = "Contemplating"
+
+    with pytest.raises(InvalidSpec, match=r"its status.rollout was written by another version of the operator"):
+        Account.of(other, (), NOW)
+
+
+def test_plain_data_has_the_rollout_without_what_is_not_meant_for_reading() -> None:
+    said = document(
+        account(under_way(Phase.ANALYZING, analysis={"looks": 4}, consumed=("pause=x",)), pods(CANARY, 1, 1))
+    )
+
+    assert said["rollout"]["weights"] == {"desired": 50, "applied": 50}
+    assert "analysis" not in said["rollout"]
+    assert "consumed" not in said["rollout"]
+    assert said["pods"] == {f"shop-{CANARY}": {"existing": 2, "ready": 1}}
+    assert said["youMay"] == ["abort", "rollback-to", "pause", "promote"]
+
+
+def test_a_watched_course_draws_shares_to_a_hundred_and_pods_to_the_most() -> None:
+    course = Course(interval_seconds=2.0)
+    for weight in (0, 50, 100):
+        course.add(account(under_way(Phase.SHIFTING, applied_weight=weight), [*pods(CANARY, 4), *pods(STABLE, 8)]))
+
+    said = list(course.lines(60))
+
+    assert said[0] == "the last 6 s"
+    assert said[1] == "  in force   ▁▅█ 100 %"
+    assert said[2] == "  measured       -"
+    assert said[3] == "  canary     ▅▅▅ 4 ready"
+    assert said[4] == "  stable     ███ 8 ready"
