@@ -12,7 +12,7 @@ from benchmarks.autoscale.runs import Job, Score
 
 PACKAGE = Path(tritonfleet.__file__).parent
 HERE = Path(__file__).parent
-OURS = ("ours", "ours-restarted")
+OURS = ("ours", "ours-restarted", "ours-killed")
 PLAYED = ("contenders.py", "recorded.py", "runs.py", "scenes.py", "settings.py")
 """What decides how a run goes, of the bench itself."""
 

@@ -76,6 +76,10 @@ def _ours_restarted(setting: Setting, seconds: float) -> Scaler:
     return Tritonfleet(setting.policy(), restart_every_seconds=seconds)
 
 
+def _ours_killed(setting: Setting, seconds: float) -> Scaler:
+    return Tritonfleet(setting.policy(), restart_every_seconds=seconds, killed=True)
+
+
 def _hpa(name: str, metric: PodsMetric | ExternalMetric, setting: Setting) -> Scaler:
     return HorizontalPodAutoscaler(name, [metric], min_replicas=1, max_replicas=setting.max_replicas)
 
@@ -147,6 +151,7 @@ CONCURRENCIES: Final = (14.0, 11.0, 9.0, 7.5, 5.0, 3.0)
 FAMILIES: Final = (
     Family("ours", _ours, (0.0,), "the SLO and nothing else", 0.0),
     Family("ours-restarted", _ours_restarted, (300.0,), "ours, its operator restarted every 5 minutes", 300.0),
+    Family("ours-killed", _ours_killed, (300.0,), "ours, its operator killed every 5 minutes", 300.0),
     Family("hpa-arrivals", _hpa_arrivals, LOADS, "HPA, Pods metric, arrivals per second", 0.7),
     Family("keda", _keda, LOADS, "KEDA, Prometheus trigger, arrivals per second", 0.7),
     Family("keda-quick", _keda_quick, SOME_LOADS, "the same over 30 s, down after 60 s", 0.65),

@@ -22,7 +22,7 @@ TOO_LONG = "weekly"
 """Pressed into hours, a week is no longer one."""
 FAULT_HOURS = 2.0
 FAST_HOURS = 0.5
-MAIN = ("ours", "ours-restarted", "keda", "kpa")
+MAIN = ("ours", "ours-restarted", "ours-killed", "keda", "kpa")
 """Who plays where there are very many requests."""
 MOST = (*MAIN, "hpa-arrivals", "hpa-latency", "kpa-delay")
 """Who plays on made traffic; recorded traffic is for all."""

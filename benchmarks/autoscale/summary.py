@@ -18,7 +18,7 @@ TUNED = (*HPA, *KEDA, "keda-quick")
 KPA = ("kpa", "kpa-delay")
 DYNAMO = ("dynamo",)
 RIVALS = {"HPA": HPA, "KEDA": KEDA, "HPA/KEDA, all tuned": TUNED, "KPA": KPA, "Dynamo-like": DYNAMO}
-RESTARTED = "ours-restarted"
+RESTARTS = (("ours-restarted", "restarted"), ("ours-killed", "killed"))
 
 
 def scoreboard(scenes: Sequence[Scene], scores: Sequence[Score]) -> list[Row]:
@@ -72,11 +72,12 @@ def _faulty(ledger: Ledger, scenes: Sequence[str]) -> Iterator[Bar]:
     slower = ledger.ours("daily+slower").minutes_over_after_fault
     yield Bar("model 1.6x slower: minutes over the SLO in the hour after", slower, "min", 3.0, strict=True)
     yield Bar("20 min without metrics at peak: scale-downs", ledger.ours("daily+blackout").downs_in_blackout, "", 0)
-    pairs = [(ledger.ours(scene), ledger.on(scene)[RESTARTED]) for scene in scenes]
-    hours = max(abs(restarted.gpu_hours / ours.gpu_hours - 1) for ours, restarted in pairs)
-    yield Bar("operator restarted every 5 min: most that any trace's GPU-hours differ", 100 * hours, "%", 2.0)
-    kept = max(abs(restarted.miss - ours.miss) for ours, restarted in pairs)
-    yield Bar("operator restarted every 5 min: most that any trace's attainment differs", 100 * kept, "points", 2.0)
+    for family, what in RESTARTS:
+        pairs = [(ledger.ours(scene), ledger.on(scene)[family]) for scene in scenes]
+        hours = max(abs(restarted.gpu_hours / ours.gpu_hours - 1) for ours, restarted in pairs)
+        yield Bar(f"operator {what} every 5 min: most that any trace's GPU-hours differ", 100 * hours, "%", 2.0)
+        kept = max(abs(restarted.miss - ours.miss) for ours, restarted in pairs)
+        yield Bar(f"operator {what} every 5 min: most that any trace's attainment differs", 100 * kept, "points", 2.0)
 
 
 def _duels(ledger: Ledger, scenes: Sequence[str]) -> list[Row]:

@@ -70,6 +70,15 @@ def scale_report(
     return ScaleReport(document, fresh=True, event=event if deployment.spec.scaled_by_us else None)
 
 
+def keepsake(body: Manifest, verdict: Verdict) -> Manifest | None:
+    """Return the whole status with what is remembered by now, for the process that comes next; None if it has that."""
+    status: Manifest = body.get("status") or {}
+    before, memory = status.get("autoscaling") or {}, verdict.memory.document()
+    if "at" not in before or before.get("memory") == memory:
+        return None
+    return {**status, "autoscaling": {**before, "memory": memory}}
+
+
 def slo_state(verdict: Verdict) -> Reason:
     """Return the reason of `SLOMet`."""
     attainment = verdict.attainment

@@ -32,6 +32,7 @@ from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime import handlers
 from tritonfleet.runtime.autoscaling import Autoscaler
 from tritonfleet.runtime.execute import Executor
+from tritonfleet.runtime.farewell import leave_memories
 from tritonfleet.runtime.gateway import Gateway
 from tritonfleet.runtime.health import HealthServer, Vitals
 from tritonfleet.runtime.observe import Observer
@@ -77,10 +78,11 @@ class Operator:
         self._observer = Observer(
             self.store, GpuCensus(self._list_all), settings.defaults, verdict_on=self._verdicts.get
         )
+        self._executor = Executor(cluster, self.store, telemetry)
         self._worker = Worker(
             self.queue,
             self._observer,
-            Executor(cluster, self.store, telemetry),
+            self._executor,
             telemetry,
             decide,
             resync_seconds=settings.resync_seconds,
@@ -139,6 +141,7 @@ class Operator:
             log.info("stopping", extra={"keys_in_hand": self.queue.schedule.taken})
             self.queue.close()
             await asyncio.wait(workers, timeout=DRAIN_SECONDS)
+            await leave_memories(self._executor, self.store, self._telemetry.scaling.verdicts)
         finally:
             self.queue.close()
             await _cancel(*workers, *scaling, sweeping, stopped, listening)

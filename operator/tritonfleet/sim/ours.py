@@ -20,12 +20,14 @@ class Tritonfleet:
     name = "tritonfleet"
     interval_seconds = 5.0
 
-    def __init__(self, policy: Policy, restart_every_seconds: float | None = None) -> None:
+    def __init__(self, policy: Policy, restart_every_seconds: float | None = None, *, killed: bool = False) -> None:
+        """Restart it now and then: in good order, or, if `killed`, without a last word."""
         self.policy = policy
         self.verdict: Verdict | None = None
         """The last decision."""
         self._memory = Memory()
         self._restart_every_seconds = restart_every_seconds
+        self._killed = killed
         self._started_seconds = 0.0
         self._written: dict[str, Any] = {}
         self._written_seconds = 0.0
@@ -34,7 +36,8 @@ class Tritonfleet:
         """Return what the law decides, after a restart if one is due."""
         if self._restart_every_seconds is not None and now - self._started_seconds >= self._restart_every_seconds:
             # The way through JSON is the one through the status, which is as old as it would be there.
-            self._memory = Memory.restore(json.loads(json.dumps(self._written)), now)
+            kept = self._written if self._killed else self._memory.document()
+            self._memory = Memory.restore(json.loads(json.dumps(kept)), now)
             self._started_seconds = now
         serving = pods[0].revision if pods else None
         observation = Observation(replicas, pods, metrics.samples(), serving)
