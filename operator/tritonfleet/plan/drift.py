@@ -24,6 +24,8 @@ def covers(desired: Any, observed: Any, *, atomic: bool = False) -> bool:
 
     In an `atomic` list, and the lists in it, nobody may add an item.
     """
+    if desired == observed:
+        return True
     if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
             value == observed.get(key)
@@ -33,7 +35,7 @@ def covers(desired: Any, observed: Any, *, atomic: bool = False) -> bool:
         )
     if isinstance(desired, list):
         return _covers_list(desired, observed, atomic)
-    return bool(desired == observed)
+    return False
 
 
 def payload_changed(desired: Manifest, observed: Manifest) -> bool:
