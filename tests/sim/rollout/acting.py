@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from tests.sim.rollout.apiserver import Refusal
 from tests.sim.rollout.cluster import Cluster
 from tests.sim.rollout.watching import Watcher
 from tritonfleet.plan.reconcile import reconcile
-from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.world import Observed, Plan
 from tritonfleet.runtime.execute import _BEFORE_PODS, _intent
 
@@ -26,6 +26,8 @@ class Operator:
     cluster: Cluster
     watcher: Watcher = field(default_factory=Watcher)
     stale: Observed | None = None
+    skew: timedelta = timedelta()
+    """How far its clock is off."""
     dies_after: int | None = None
     """Writes that it still gets done; None for as many as it likes."""
     loses_status: bool = False
@@ -38,15 +40,14 @@ class Operator:
         if self.stale is not None:
             return self.stale
         cluster = self.cluster
-        state = written_state(cluster.api.body)
-        evidence = self.watcher.look(state, cluster.pool, cluster.metrics, cluster.now)
+        evidence = self.watcher.look(cluster.api.body, cluster.pool, cluster.metrics, cluster.now)
         return cluster.observed(evidence)
 
     def reconcile(self) -> int:
         """Decide and write until there is nothing more to say; return the number of passes that wrote something."""
         for passes in range(MAX_PASSES):
             observed = self.observe()
-            plan = reconcile(observed, self.cluster.now)
+            plan = reconcile(observed, self.cluster.now + self.skew)
             try:
                 wrote = self._carry_out(plan, observed)
             except Refusal:

@@ -15,6 +15,7 @@ from tests.sim.rollout.traffic import Traffic, readings
 from tests.sim.rollout.watching import Metrics, Watcher
 from tritonfleet.api import names
 from tritonfleet.plan.rollout.analysis.outcome import Outcome
+from tritonfleet.plan.rollout.document import document
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.world import ChildId, Manifest
@@ -198,7 +199,7 @@ def test_a_canary_that_refuses_everything_counts_nothing(cluster: Cluster) -> No
     assert cluster.traffic.failed == pytest.approx(1000)
 
 
-def watched(cluster: Cluster, **said: Any) -> State:
+def watched(cluster: Cluster, **said: Any) -> Manifest:
     for revision in (OLD, NEW):
         cluster.api.apply(deployment(revision, 1), START, exists=False)
     cluster.gateway.in_force = {OLD: 0.5, NEW: 0.5}
@@ -207,16 +208,17 @@ def watched(cluster: Cluster, **said: Any) -> State:
         control_deployments(cluster.api, cluster.pool, cluster.behaviors, cluster.now)
     cluster.now += timedelta(seconds=20)
     cluster.pool.step(cluster.now)
-    plan = {"analysis": {"interval": "10s"}}
+    plan = {"analysis": {"interval": "10s", "warmup": "0s"}}
     given = {"phase": Phase.ANALYZING, "stable": OLD, "canary": NEW, "plan": plan, "applied_weight": 50, **said}
-    return State(**given)
+    spec = {"traffic": {"gateway": {"parentRefs": [{"name": "gw"}]}}}
+    return {**body_of(spec), "status": {"rollout": document(State(**given), "m", steps=2)}}
 
 
-def look(cluster: Cluster, watcher: Watcher, state: State, seconds: float = 10) -> Any:
-    watcher.look(state, cluster.pool, cluster.metrics, cluster.now)
+def look(cluster: Cluster, watcher: Watcher, body: Manifest, seconds: float = 10) -> Any:
+    watcher.look(body, cluster.pool, cluster.metrics, cluster.now)
     cluster.traffic.flow({OLD: 0.5, NEW: 0.5}, cluster.pool, seconds)
     cluster.now += timedelta(seconds=seconds)
-    return watcher.look(state, cluster.pool, cluster.metrics, cluster.now)
+    return watcher.look(body, cluster.pool, cluster.metrics, cluster.now)
 
 
 def test_a_window_holds_what_was_counted_between_its_ends(cluster: Cluster) -> None:
@@ -228,31 +230,31 @@ def test_a_window_holds_what_was_counted_between_its_ends(cluster: Cluster) -> N
 
 
 def test_a_process_that_starts_again_needs_a_whole_window(cluster: Cluster) -> None:
-    state = watched(cluster)
-    look(cluster, Watcher(), state, seconds=6)
+    body = watched(cluster)
+    look(cluster, Watcher(), body, seconds=6)
 
-    assert look(cluster, Watcher(), state, seconds=6) is None
+    assert look(cluster, Watcher(), body, seconds=6).window is None
 
 
 def test_metrics_that_are_away_and_series_that_are_missing_are_told_apart(cluster: Cluster) -> None:
-    state = watched(cluster)
+    body = watched(cluster)
     cluster.metrics = Metrics(away="connection refused")
-    assert look(cluster, Watcher(), state).window.unreachable == "connection refused"
+    assert look(cluster, Watcher(), body).window.unreachable == "connection refused"
     cluster.metrics = Metrics(blind_to_canary=True)
 
-    window = look(cluster, Watcher(), state).window
+    window = look(cluster, Watcher(), body).window
     assert (window.unreachable, dict(window.canary.pods), len(window.canary.missing)) == ("", {}, 1)
     assert len(window.stable.pods) == 1
 
 
 def test_verification_asks_every_ready_canary_pod(cluster: Cluster) -> None:
-    state = watched(cluster, phase=Phase.VERIFYING)
-    good = Watcher().look(state, cluster.pool, cluster.metrics, cluster.now)
+    body = watched(cluster, phase=Phase.VERIFYING, applied_weight=0)
+    good = Watcher().look(body, cluster.pool, cluster.metrics, cluster.now)
     assert good is not None
     assert good.verification is not None
     assert (good.verification.outcome, good.verification.pods) == (Outcome.PASSED, 1)
     cluster.pods(NEW)[0].behavior = Behavior(breaks_contract=True)
-    bad = Watcher().look(state, cluster.pool, cluster.metrics, cluster.now)
+    bad = Watcher().look(body, cluster.pool, cluster.metrics, cluster.now)
 
     assert bad is not None
     assert bad.verification is not None

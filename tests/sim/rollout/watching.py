@@ -5,13 +5,13 @@ from datetime import datetime
 
 from tests.sim.rollout.pool import Pod, Pool
 from tests.sim.rollout.traffic import readings
-from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.plan.rollout.analysis.counts import Reading, count
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
 from tritonfleet.plan.rollout.analysis.window import ProbeRun, Window
 from tritonfleet.plan.rollout.evidence import Evidence, Verification
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout.watch import Segment, Watch, watch_of
+from tritonfleet.plan.world import Manifest
 
 GOLDEN_REQUESTS = 10
 """Sent in every window."""
@@ -33,63 +33,70 @@ class Metrics:
 class Watcher:
     """Reads counters at both ends of every window, and asks canary pods before they get traffic."""
 
-    golden: bool = True
     evidence: Evidence | None = None
-    _began: tuple[object, float, dict[str, Reading]] | None = field(default=None)
+    _began: tuple[Segment, float, dict[str, Reading]] | None = field(default=None)
 
-    def look(self, state: State | None, pool: Pool, metrics: Metrics, now: datetime) -> Evidence | None:
+    def look(self, body: Manifest, pool: Pool, metrics: Metrics, now: datetime) -> Evidence | None:
         """Return the newest evidence there is."""
-        if state is None or not state.canary:
-            self.evidence = self._began = None
-            return None
-        if state.phase is Phase.VERIFYING:
-            fresh = Evidence(state.canary, state.attempt, state.step)
-            self.evidence = replace(fresh, verification=self._verified(pool.serving(state.canary)))
-        elif not metrics.frozen and state.phase in (Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD):
-            self._window(state, pool, metrics, now)
-        return self.evidence
+        watch = watch_of(body)
+        if watch is None:
+            self._began = None
+            return self.evidence
+        segment, seen = watch.segment, self.evidence
+        if seen is None or (seen.canary, seen.attempt, seen.step) != (segment.canary, segment.attempt, segment.step):
+            seen = Evidence(segment.canary, segment.attempt, segment.step)
+        if watch.verifies:
+            seen = replace(seen, verification=_verified(watch, pool.serving(segment.canary)))
+        if not metrics.frozen and now >= watch.opens:
+            seen = replace(seen, window=self._window(watch, pool, metrics, now) or seen.window)
+        self.evidence = seen
+        return seen
 
-    def _window(self, state: State, pool: Pool, metrics: Metrics, now: datetime) -> None:
-        key, at = (state.canary, state.attempt, state.step, state.applied_weight), now.timestamp()
-        read = readings(pod for pod in pool.pods if not (metrics.blind_to_canary and pod.revision == state.canary))
-        if self._began is None or self._began[0] != key:
-            self._began = (key, at, read)
+    def _window(self, watch: Watch, pool: Pool, metrics: Metrics, now: datetime) -> Window | None:
+        segment, at = watch.segment, now.timestamp()
+        read = readings(pod for pod in pool.pods if not (metrics.blind_to_canary and pod.revision == segment.canary))
+        if self._began is None or self._began[0] != segment or at < self._began[1]:
+            self._began = (segment, at, read)
+            return None
         _, start, before = self._began
-        if at - start < duration_seconds(state.plan.get("analysis", {}).get("interval", "60s")):
-            return
-        expected = {
-            revision: frozenset(f"uid-{pod.name}" for pod in pool.serving(revision))
-            for revision in (state.canary, state.stable)
-        }
-        window = Window(
-            at,
-            count(before, read, start, expected[state.canary]),
-            count(before, read, start, expected[state.stable]),
-            state.applied_weight / 100,
-            probe=self._probes(pool.serving(state.canary)),
-            probe_expected=self.golden,
-        )
+        if at - start < watch.interval_seconds:
+            return None
+        self._began = (segment, at, read)
+        canary, stable = pool.serving(segment.canary), pool.serving(watch.stable)
+        probe = _probes(canary) if watch.probes else None
+        share = watch.desired_share(len(canary), len(stable))
         if metrics.away:
-            window = Window(
-                at, unreachable=metrics.away, probe_expected=self.golden, desired_share=window.desired_share
-            )
-        self.evidence = Evidence(state.canary, state.attempt, state.step, window)
-        self._began = (key, at, read)
+            return Window(at, desired_share=share, unreachable=metrics.away, probe=probe, probe_expected=watch.probes)
+        return Window(
+            at,
+            count(before, read, start, frozenset(f"uid-{pod.name}" for pod in canary)),
+            count(before, read, start, frozenset(f"uid-{pod.name}" for pod in stable)),
+            share,
+            probe=probe,
+            probe_expected=watch.probes,
+        )
 
-    def _probes(self, pods: list[Pod]) -> ProbeRun | None:
-        if not self.golden or not pods:
-            return None
+
+def _probes(pods: list[Pod]) -> ProbeRun | None:
+    if not pods:
+        return None
+    wrong = any(pod.behavior.wrong or pod.behavior.rejects for pod in pods)
+    return ProbeRun(0, GOLDEN_REQUESTS, "class 3, should be 7") if wrong else ProbeRun(GOLDEN_REQUESTS)
+
+
+def _verified(watch: Watch, pods: list[Pod]) -> Verification | None:
+    if not pods:
+        return None
+    checks = []
+    if watch.contract is not ContractPolicy.OFF:
+        checks.append(
+            _check("contract", bad=any(pod.behavior.breaks_contract for pod in pods), says="input 'x' is gone")
+        )
+    if watch.golden is not None:
         wrong = any(pod.behavior.wrong or pod.behavior.rejects for pod in pods)
-        return ProbeRun(0, GOLDEN_REQUESTS, "class 3, should be 7") if wrong else ProbeRun(GOLDEN_REQUESTS)
-
-    def _verified(self, pods: list[Pod]) -> Verification | None:
-        if not pods:
-            return None
-        checks = [_check("contract", bad=any(pod.behavior.breaks_contract for pod in pods), says="input 'x' is gone")]
-        if self.golden:
-            checks.append(_check("golden", bad=any(pod.behavior.wrong for pod in pods), says="class 3, should be 7"))
-        worst = next((each.outcome for each in checks if each.outcome is Outcome.FAILED), Outcome.PASSED)
-        return Verification(worst, tuple(checks), len(pods))
+        checks.append(_check("golden", bad=wrong, says="class 3, should be 7"))
+    worst = next((each.outcome for each in checks if each.outcome is Outcome.FAILED), Outcome.PASSED)
+    return Verification(worst, tuple(checks), len(pods))
 
 
 def _check(name: str, *, bad: bool, says: str) -> CheckResult:

@@ -1,0 +1,275 @@
+"""Random histories: what people, clusters and operators do to a rollout, drawn from a seed."""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from tests.sim.rollout.behavior import Behavior
+from tests.sim.rollout.gateway import FRONT, ROUTE
+from tests.sim.rollout.pool import Pod
+from tests.sim.rollout.scene import Scene, model, spec_of
+from tests.sim.rollout.watching import Metrics
+from tritonfleet.api import names
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.world import ChildId, Manifest
+
+BEHAVIORS = {
+    "3": Behavior(errors=0.2),
+    "4": Behavior(slow=0.3),
+    "5": Behavior(waits_with="ImagePullBackOff"),
+    "6": Behavior(crashes_after_seconds=15),
+    "7": Behavior(breaks_contract=True),
+    "8": Behavior(rejects=True),
+    "9": Behavior(ready_after_seconds=float("inf")),
+}
+"""By version; 1 and 2 are good."""
+GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
+SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
+    (spec_of(analysis={"looks": 1, "bake": "10s"}), {"a": 4, "b": 4}),
+    (spec_of(steps=(20,), mode="Surge", capacity={"maxSurge": 1}, canary=GOLDEN), {"a": 3, "b": 2}),
+    (spec_of(steps=(50,), mode="InPlace", analysis={"looks": 1, "bake": "0s"}), {"a": 1, "b": 1, "c": 1, "d": 1}),
+    (spec_of(steps=(25, 50), mode="Auto", gateway=False), {"a": 2, "b": 2}),
+    (spec_of(steps=({"weight": 50, "pause": {}},), mode="Auto", replicas=2), {"a": 2, "b": 1}),
+    (spec_of(steps=({"weight": 50, "pause": {"duration": "30s"}},), mode="Surge", gateway=False), {"a": 4, "b": 4}),
+    (spec_of(steps=(), mode="Recreate", replicas=2), {"a": 2}),
+    (spec_of(steps=(34,), mode="Surge", replicas=3, capacity={"onTimeout": "InPlace", "waitTimeout": "30s"}), {"a": 3}),
+    (spec_of(steps=(50,), mode="Auto", replicas=1, server={}), {"a": 0}),
+)
+CHECKPOINT_TICK_SECONDS = 2.0
+
+
+@cache
+def checkpoints(number: int) -> tuple[Scene, ...]:
+    """Return scenes at every phase that a good rollout and a bad one go through, of one of `SPECS`."""
+    spec, gpus = SPECS[number]
+    found: list[Scene] = []
+    for version in ("2", "3"):
+        scene = Scene(spec, gpus=gpus, behaviors=BEHAVIORS).serve()
+        found.append(scene.copy())
+        scene.roll(version)
+        approved = 0
+        for _ in range(150):
+            before = scene.state
+            scene.run(CHECKPOINT_TICK_SECONDS, CHECKPOINT_TICK_SECONDS)
+            if (before.phase, before.step) != (scene.phase, scene.state.step):
+                found.append(scene.copy())
+            if scene.phase is Phase.AWAITING_APPROVAL and scene.state.step >= approved:
+                approved = scene.state.step + 1
+                scene.ask("approve", f"m-{scene.state.canary}:{approved}")
+        scene.log.clear()
+    return tuple(found)
+
+
+class History:
+    """One random history; `play` yields what it does, and the invariants hold or raise."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        number = self.dice.randrange(len(SPECS))
+        self.scene = self.dice.choice(checkpoints(number)).copy()
+        self.did: list[str] = [f"spec {number}, {self.scene.phase} at step {self.scene.state.step}"]
+
+    def play(self, turns: int) -> None:
+        """Do something at random in every turn, then let a little time pass."""
+        for _ in range(turns):
+            if self.dice.random() < 0.7:
+                name, act = self.dice.choice(ACTS)
+                self.did.append(name)
+                act(self)
+            seconds = self.dice.choice((1.0, 3.0, 6.0, 11.0, 11.0, 30.0))
+            self.did.append(f"{seconds:.0f} s")
+            self.scene.run(seconds, seconds)
+
+    def heal(self) -> None:
+        """Undo every trouble, and ask for nothing but a good version."""
+        cluster = self.scene.cluster
+        cluster.metrics, cluster.gateway.admits, cluster.traffic.incident = Metrics(), True, 1.0
+        cluster.pool.gpus.update({f"fresh-{number}": 4 for number in range(3)})
+        for pod in cluster.pool.pods:
+            pod.hangs = False
+        self.scene.operator = self.scene.start_operator()
+        spec = cluster.api.body["spec"]
+        rollout = {**spec["rollout"], "paused": False}
+        for word in ("abort", "promote", "approve", "retry"):
+            rollout.pop(word, None)
+        cluster.edit(model=model("2"), replicas=2, suspended=None, rollback=None, rollout=rollout)
+        cluster.api.edit_body(annotations={})
+
+    def ask(self, verb: str) -> None:
+        """Annotate, mostly with the right revision."""
+        state = self.scene.state
+        revision = state.canary or state.previous or state.stable
+        if self.dice.random() < 0.2:
+            revision = self.dice.choice((state.stable, "0" * 10))
+        word = f"m-{revision}" if verb != "retry" else f"again-{self.dice.random():.6f}"
+        if verb == "approve":
+            word += f":{state.step + self.dice.choice((1, 1, 1, 2))}"
+        self.scene.cluster.annotate(verb, f"{word} at={self.scene.cluster.now.isoformat(timespec='seconds')}")
+
+    def edit_rollout(self, **fields: Any) -> None:
+        """Change `spec.rollout`."""
+        self.scene.cluster.edit(rollout={**self.scene.cluster.api.body["spec"]["rollout"], **fields})
+
+    def edit_canary(self, **fields: Any) -> None:
+        """Change `spec.rollout.canary`."""
+        canary = self.scene.cluster.api.body["spec"]["rollout"]["canary"]
+        self.edit_rollout(canary={**canary, **fields})
+
+    def some_pod(self) -> Iterator[Pod]:
+        """Yield one pod, if there is any."""
+        pods = [pod for pod in self.scene.cluster.pool.pods if pod.stays]
+        if pods:
+            yield self.dice.choice(pods)
+
+
+def _scale(history: History) -> None:
+    cluster = history.scene.cluster
+    now = int(cluster.api.body["spec"]["replicas"])
+    cluster.edit(replicas=history.dice.choice((now * 2 if now < 5 else 4, max(1, now // 2), now + 1, 1)))
+
+
+def _to_revision(history: History) -> None:
+    word = history.dice.choice(({"toRevision": "1"}, {"toRevision": "2"}, {"toRevision": "77"}, None, None))
+    history.scene.cluster.edit(rollback=word)
+
+
+def _lose_pod(history: History) -> None:
+    for pod in history.some_pod():
+        history.scene.cluster.pool.pods.remove(pod)
+
+
+def _crash_pod(history: History) -> None:
+    for pod in history.some_pod():
+        if pod.started is not None:
+            pod.crash(history.scene.cluster.now)
+
+
+def _hang_pod(history: History) -> None:
+    for pod in history.some_pod():
+        pod.hangs = pod.ready
+
+
+def _lose_node(history: History) -> None:
+    pool = history.scene.cluster.pool
+    if len(pool.gpus) > 1:
+        pool.lose_node(history.dice.choice(sorted(pool.gpus)))
+
+
+def _add_node(history: History) -> None:
+    pool = history.scene.cluster.pool
+    pool.gpus.setdefault(f"n{len(pool.gpus)}", 1)
+
+
+def _metrics(history: History) -> None:
+    history.scene.cluster.metrics = history.dice.choice(
+        (Metrics(), Metrics(), Metrics(away="connection refused"), Metrics(blind_to_canary=True), Metrics(frozen=True))
+    )
+
+
+def _gateway(history: History) -> None:
+    gateway = history.scene.cluster.gateway
+    gateway.admits = not gateway.admits or history.dice.random() < 0.5
+
+
+def _revert_route(history: History) -> None:
+    cluster = history.scene.cluster
+    if ROUTE in cluster.api.children:
+        cluster.api.edit(ROUTE, _all_to_first, cluster.now)
+
+
+def _all_to_first(route: Manifest) -> Manifest:
+    rules = [
+        {**rule, "backendRefs": [{**rule["backendRefs"][0], "weight": 100}, *rule["backendRefs"][1:]]}
+        for rule in route["spec"]["rules"]
+    ]
+    return {**route, "spec": {**route["spec"], "rules": rules}}
+
+
+def _edit_front(history: History) -> None:
+    cluster = history.scene.cluster
+    selector = {names.OWNER_LABEL: "somebody-else"}
+    if FRONT in cluster.api.children:
+        cluster.api.edit(FRONT, lambda front: {**front, "spec": {**front["spec"], "selector": selector}}, cluster.now)
+
+
+def _lose_child(history: History) -> None:
+    api = history.scene.cluster.api
+    kinds = ("HTTPRoute", "Service", "ConfigMap", "PodDisruptionBudget")
+    targets: list[ChildId] = sorted(target for target in api.children if target.kind in kinds)
+    if targets:
+        target = history.dice.choice(targets)
+        api.delete(target, api.children[target]["metadata"]["uid"])
+
+
+def _die(history: History) -> None:
+    history.scene.operator.dies_after = history.dice.randrange(4)
+
+
+def _restart(history: History) -> None:
+    history.scene.operator = history.scene.start_operator()
+
+
+def _lose_status(history: History) -> None:
+    history.scene.operator.loses_status = True
+
+
+def _second_operator(history: History) -> None:
+    """Let a process that was stopped go on from what it saw before."""
+    scene = history.scene
+    other = scene.start_operator()
+    other.stale = scene.operator.observe()
+    scene.run(11, 11)
+    scene.invariants.begin()
+    other.reconcile()
+    scene.cluster.settle()
+
+
+def _jump(history: History) -> None:
+    history.scene.operator.skew = timedelta(seconds=history.dice.choice((-20, 20, 3600, 0, 0)))
+
+
+def _roll(version: str) -> Callable[[History], None]:
+    return lambda history: history.scene.cluster.edit(model=model(version))
+
+
+def _ask(verb: str) -> Callable[[History], None]:
+    return lambda history: history.ask(verb)
+
+
+ACTS: tuple[tuple[str, Callable[[History], None]], ...] = (
+    *((f"ask for version {version}", _roll(version)) for version in ("1", "1", "2", "2", *BEHAVIORS)),
+    *(
+        (verb, _ask(verb))
+        for verb in ("approve", "approve", "promote", "abort", "pause", "resume", "resume", "retry", "rollback-to")
+    ),
+    ("label", lambda history: history.scene.cluster.edit(traffic=_annotated(history))),
+    ("edit steps", lambda history: history.edit_canary(steps=[{"weight": history.dice.choice((5, 40, 90))}])),
+    ("pause by field", lambda history: history.edit_rollout(paused=True)),
+    ("resume by field", lambda history: history.edit_rollout(paused=False)),
+    ("suspend", lambda history: history.scene.cluster.edit(suspended=True)),
+    *(("wake", lambda history: history.scene.cluster.edit(suspended=None)),) * 2,
+    *(("scale", _scale),) * 3,
+    ("to revision", _to_revision),
+    *(("lose a pod", _lose_pod),) * 2,
+    ("crash a pod", _crash_pod),
+    ("hang a pod", _hang_pod),
+    *(("lose a node", _lose_node),) * 2,
+    *(("add a node", _add_node),) * 2,
+    *(("metrics", _metrics),) * 3,
+    ("gateway", _gateway),
+    ("revert the route", _revert_route),
+    ("edit the front Service", _edit_front),
+    ("lose a child", _lose_child),
+    *(("die", _die),) * 3,
+    ("restart", _restart),
+    ("lose a status write", _lose_status),
+    ("second operator", _second_operator),
+    ("clock", _jump),
+)
+
+
+def _annotated(history: History) -> Manifest:
+    traffic = history.scene.cluster.api.body["spec"].get("traffic", {})
+    return {**traffic, "service": {"annotations": {"team": str(history.dice.random())}}}
