@@ -1,0 +1,175 @@
+"""How `tritonfleet rollout status --wait` ends, what the history lists, and what a diff shows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, body, under_way
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.cli.complaint import Complaint
+from tritonfleet.cli.rollout import history
+from tritonfleet.cli.rollout.account import Account
+from tritonfleet.cli.rollout.difference import difference, found
+from tritonfleet.cli.rollout.wait import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
+from tritonfleet.errors import Transient
+from tritonfleet.plan.children.controller_revision import controller_revision
+from tritonfleet.plan.children.revision import build_revision
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.world import Defaults, Manifest
+
+SERVES = account(IDLE, wanted=STABLE)
+REFUSED = account(State(Phase.ROLLED_BACK, NOW, message="errors 5 %", stable=STABLE, rejected=REJECTED))
+DEFAULTS = Defaults("nvcr.io/nvidia/tritonserver:26.10-py3", allow_unsafe_image=True, fetch_image="fetch:1")
+
+
+def condition(kind: str, reason: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": "True",
+        "observedGeneration": 3,
+        "lastTransitionTime": "2026-11-21T12:00:00Z",
+        "reason": reason,
+        "message": "because",
+    }
+
+
+def with_condition(state: State | None, kind: str, reason: str, **how: Any) -> Account:
+    found = body(state, **how)
+    found["status"]["conditions"] = [condition(kind, reason)]
+    return Account.of(found, None, NOW)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in (Phase.STABLE, Phase.ROLLED_BACK)])
+def test_a_rollout_that_goes_on_has_no_end(phase: Phase) -> None:
+    assert ending(account(under_way(phase))) is None
+
+
+def test_a_wanted_revision_that_serves_is_the_good_end() -> None:
+    assert ending(SERVES) == (PROMOTED, f"shop-{STABLE} (6) serves")
+
+
+def test_a_revision_that_is_wanted_and_not_yet_admitted_is_no_end() -> None:
+    assert ending(account(IDLE)) is None
+
+
+def test_a_spec_that_nobody_has_looked_at_is_no_end() -> None:
+    newer = body(IDLE, wanted=STABLE)
+    newer["metadata"]["generation"] = 4
+
+    assert ending(Account.of(newer, None, NOW)) is None
+
+
+def test_a_rejected_revision_is_the_bad_end_and_says_why() -> None:
+    assert ending(REFUSED) == (ROLLED_BACK, f"RolledBack, shop-{STABLE} (6) serves: errors 5 %")
+
+
+def test_an_emergency_rollback_that_serves_is_a_good_end() -> None:
+    state = under_way(Phase.STABLE, canary="", override=STABLE, override_of=CANARY)
+
+    assert ending(account(state)) == (PROMOTED, f"shop-{STABLE} (6) serves in place of the spec's")
+
+
+def test_without_steps_ready_is_the_good_end_and_stalled_the_bad_one() -> None:
+    assert ending(with_condition(None, "Ready", "Serving", wanted=STABLE)) == (PROMOTED, f"shop-{STABLE} (6) serves")
+    assert ending(with_condition(None, "Ready", "Serving")) is None
+    assert ending(with_condition(None, "Stalled", "ModelLoadFailed")) == (
+        ROLLED_BACK,
+        f"ModelLoadFailed, shop-{STABLE} (6) serves: because",
+    )
+
+
+def test_what_is_suspended_is_not_waited_for() -> None:
+    with pytest.raises(Complaint, match="nothing is rolled out until `suspended` is false"):
+        ending(account(IDLE, suspended=True))
+
+
+async def waited(looks: Sequence[Account | Transient], timeout_seconds: float | None = None) -> int:
+    remaining = iter(looks)
+
+    async def look() -> Account:
+        seen = next(remaining)
+        if isinstance(seen, Transient):
+            raise seen
+        return seen
+
+    return await wait(look, 0.001, timeout_seconds)
+
+
+async def test_waiting_says_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = under_way(Phase.SHIFTING, applied_weight=10), under_way(Phase.ANALYZING)
+
+    status = await waited([account(first), account(first), account(second), account(second), SERVES])
+
+    assert status == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "prod/shop: Shifting, step 2 of 3, 10 % in force: look 4 of 10",
+        "prod/shop: Analyzing, step 2 of 3, 50 % in force: look 4 of 10",
+        f"prod/shop: shop-{STABLE} (6) serves",
+    ]
+
+
+async def test_waiting_outlasts_an_api_server_that_is_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tritonfleet.cli.rollout.wait._RETRIED_SECONDS", 0.001)
+
+    assert await waited([Transient("connection refused"), SERVES]) == 0
+    assert "the API server does not answer, trying again: connection refused" in capsys.readouterr().err
+
+
+async def test_a_wait_ends_in_time_and_says_what_was_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    held = account(under_way(Phase.AWAITING_APPROVAL))
+
+    assert await waited([held] * 1000, timeout_seconds=0.01) == TOO_LATE
+    assert capsys.readouterr().err == ("prod/shop: not done in time: it waits for a person who approves step 2\n")
+
+
+def test_history_lists_what_became_of_each_revision() -> None:
+    rows = history.plain(account(under_way(Phase.ANALYZING))).splitlines()
+
+    assert rows[0].split() == ["NUMBER", "REVISION", "OUTCOME", "CREATED", "MODEL", "IMAGE", "IMAGE", "DIGEST"]
+    assert rows[1].startswith(f"7       shop-{CANARY}  Analyzing (50 %)  2026-11-21T11:55:00Z")
+    assert rows[2].endswith("sha256:aaaaaaaaaaaa  triton:1")
+    assert rows[3].split() == ["5", f"shop-{BEFORE}", "Retired"]
+
+
+def test_history_says_why_a_revision_was_rejected() -> None:
+    assert "Rejected, Worse" in history.plain(REFUSED).splitlines()[1]
+    assert history.document(REFUSED)[0]["rejected"]["message"] == "errors Worse: canary 5.0 % (20 of 400)"
+
+
+def record(number: int, **spec: Any) -> Manifest:
+    made = body(None, **spec)
+    revision = build_revision(ModelDeployment.parse(made), DEFAULTS)
+    return controller_revision(made["metadata"], revision.hash, number, revision.data)
+
+
+OLD = record(1, batching={"maxBatchSize": 8})
+NEW = record(2, batching={"maxBatchSize": 16}, server={"env": [{"name": "THREADS", "value": "4"}]})
+
+
+def test_a_diff_shows_what_differs_in_spec_configuration_and_pods() -> None:
+    said = difference(OLD, NEW)
+
+    assert f"--- {OLD['metadata']['name']} (1)/spec.yaml\n+++ {NEW['metadata']['name']} (2)/spec.yaml\n" in said
+    assert "-max_batch_size: 8\n+max_batch_size: 16\n" in said
+    assert "+    - name: THREADS\n" in said
+    # That the two have other names is no difference.
+    assert not [
+        line
+        for line in said.splitlines()
+        if line[1:].strip().startswith("tritonfleet.dev/revision:") and line[0] in "+-"
+    ]
+
+
+def test_a_revision_does_not_differ_from_itself() -> None:
+    assert difference(OLD, OLD) == ""
+
+
+def test_a_diff_of_a_revision_that_is_not_kept_says_which_are() -> None:
+    assert found([OLD, NEW], "2") is NEW
+    assert found([OLD, NEW], OLD["metadata"]["name"]) is OLD
+    with pytest.raises(Complaint, match="there is no revision '3'; kept are 1, 2"):
+        found([OLD, NEW], "3")
