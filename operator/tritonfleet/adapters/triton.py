@@ -26,7 +26,7 @@ LARGEST_REQUEST_BYTES: Final = 8 << 20
 """More than a golden file of 1 MiB can ask for."""
 VALUES_MAX: Final = 1 << 19
 """Of one answer: each becomes an object of its own here."""
-MESSAGE_MAX: Final = 160
+TEXT_MAX: Final = 160
 _PREFIX: Final = "StatusCode."
 _PASSING: Final = (f"{_PREFIX}CANCELLED", f"{_PREFIX}DEADLINE_EXCEEDED", f"{_PREFIX}UNAVAILABLE")
 _DECOUPLED: Final = f"{_PREFIX}UNIMPLEMENTED"
@@ -117,12 +117,17 @@ def _mapped() -> Iterator[None]:
 
 
 def _ours(status: str | None, message: str | None) -> Rejected | Transient:
-    text = (message or "no reason given")[:MESSAGE_MAX]
+    text = _printable(message or "no reason given")
     return Transient(f"{status.removeprefix(_PREFIX)}: {text}") if status in _PASSING else Rejected(text)
 
 
+def _printable(text: str) -> str:
+    """What a model says of itself ends in a status and on terminals."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:TEXT_MAX])
+
+
 def _port(tensor: Any, *, optional: bool = False) -> Port:
-    return Port(tensor.name, tensor.datatype, tuple(tensor.shape), optional=optional)
+    return Port(_printable(tensor.name), tensor.datatype, tuple(tensor.shape), optional=optional)
 
 
 async def _once(question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -145,7 +150,7 @@ def _answer(result: InferResult) -> Answer:
     try:
         found = {each.name: _output(result, each) for each in outputs}
     except (ValueError, struct.error) as error:
-        raise Rejected(f"an answer cannot be read: {error}"[:MESSAGE_MAX]) from error
+        raise Rejected(_printable(f"an answer cannot be read: {error}")) from error
     return found
 
 

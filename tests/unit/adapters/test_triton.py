@@ -173,7 +173,13 @@ async def test_a_long_error_is_cut(port: int, model: Model) -> None:
     with pytest.raises(Rejected) as refused:
         await infer(port, asking(FP32_X))
 
-    assert len(str(refused.value)) == triton.MESSAGE_MAX
+    assert len(str(refused.value)) == triton.TEXT_MAX
+
+
+async def test_what_a_model_says_cannot_move_a_terminal(port: int, model: Model) -> None:
+    model.metadata.inputs.add(name="\x1b[2J", datatype="FP32", shape=[1])
+
+    assert [each.name for each in (await contract(port)).inputs] == ["\N{REPLACEMENT CHARACTER}[2J"]
 
 
 async def test_a_full_queue_is_no_answer(port: int, model: Model) -> None:

@@ -100,11 +100,12 @@ def _tolerance(tolerance: Tolerance, output: Tensor) -> str:
 def _top_k(top: TopK, output: Tensor) -> str:
     for number, (expected, got) in enumerate(zip(rows(top.expected), rows(output), strict=True)):
         if any(math.isnan(value) for value in got):
-            return f"{_row(output, number)} holds NaN"
+            return f"{_row(output, number)}: holds NaN"
         wanted = highest(expected, top.k)
         found = highest(got, max(top.k, len(wanted)))
-        missing = sorted(wanted - found)
-        if missing:
+        if len(found) == len(got):
+            return f"{_row(output, number)}: its {top.k} highest cannot be told from the rest"
+        if not wanted <= found:
             return f"{_row(output, number)}: expected {_places(wanted)} among its {top.k} highest, got {_places(found)}"
     return ""
 

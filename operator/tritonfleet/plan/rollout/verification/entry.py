@@ -32,7 +32,7 @@ class Entry:
         for name in value:
             if name not in (*required, *optional):
                 known = ", ".join((*required, *optional))
-                raise InvalidGolden(f"{where}.{name[:_SHOWN]}: is not known here; there are {known}")
+                raise InvalidGolden(f"{where}: the field {shown(name)} is not known here; there are {known}")
         return cls(where, value)
 
     def refuse(self, field: str, problem: str) -> NoReturn:

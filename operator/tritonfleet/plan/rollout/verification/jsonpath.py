@@ -35,7 +35,7 @@ def _steps(path: str) -> Iterator[Step]:
         match = _SEGMENT.match(path, position)
         if match is None:
             raise InvalidPath(
-                f"'{path[position:]}' is not understood: names (.label or ['a name']) and indexes ([0], [-1]) are"
+                f"{path[position:]!a} is not understood: names (.label or ['a name']) and indexes ([0], [-1]) are"
             )
         found = match.groupdict()
         if found["index"] is not None:

@@ -36,8 +36,9 @@ class Tensor:
 
 def nearest(datatype: str, number: float) -> float:
     """Return what becomes of a number in one of `FLOATS`; raises OverflowError for one that is too large."""
+    number = float(number)
     if datatype == "FP64":
-        return float(number)
+        return number
     if datatype == "BF16":
         (bits,) = struct.unpack("<I", struct.pack("<f", number))
         bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
