@@ -5,7 +5,7 @@ import math
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, MutableSequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from urllib3.util.retry import Retry
 
 from tritonfleet.errors import Transient
 from tritonfleet.plan.histogram import Histogram, histogram
+from tritonfleet.plan.rollout.edge import BUCKETS, CLUSTER, GRPC, STATUSES, Counters, Labels
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 10.0
@@ -28,6 +29,12 @@ LIMIT_SECONDS: Final = 15.0
 THREADS: Final = 2
 CHUNK: Final = timedelta(days=1)
 """Of the past, asked for at once: more of a thousand ModelDeployments would be tens of megabytes of JSON."""
+ROUTES_NAMED: Final = 50
+"""Of more routes all are asked for: a query may not be longer than a URL."""
+QUERY_SECONDS: Final = 5.0
+"""After this Prometheus itself gives up a user's query."""
+SERIES_MAX: Final = 1000
+"""Of a user's query; more say no more."""
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -96,6 +103,25 @@ class Prometheus:
             f" or sum by (envoy_cluster_name, envoy_response_code_class) (rate({failures}))"
         )
         return await self._ask("gateway", lambda client: _traffic(client.custom_query(query)))
+
+    async def edges(self, routes: Collection[tuple[str, str]], at: datetime) -> Mapping[tuple[str, str], Counters]:
+        """Return the raw counters of each backend of the HTTPRoutes, given by namespace and name, as they were `at`.
+
+        One query, however many routes. A route that Envoy does not know, or that nobody scrapes, has none.
+        """
+        some = "|".join(f"{namespace}/{name}" for namespace, name in sorted(routes))
+        names = f"({some})" if len(routes) <= ROUTES_NAMED else ".+"
+        query = f'{{__name__=~"{BUCKETS}|{STATUSES}|{GRPC.pattern}",{CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
+
+        def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], Counters]:
+            return _edges(client.custom_query(query, params={"time": at.timestamp()}), frozenset(routes))
+
+        return await self._ask("edges", ask)
+
+    async def values(self, query: str, at: datetime) -> tuple[float, ...]:
+        """Return one value for each series of an instant query, NaN and infinity as they come; empty for no series."""
+        limits = {"time": at.timestamp(), "timeout": f"{QUERY_SECONDS:.0f}s", "limit": SERIES_MAX}
+        return await self._ask("custom", lambda client: _values(client.custom_query(query, params=limits)))
 
     async def arrivals(self, end: datetime, days: int, step_seconds: float) -> Past:
         """Return the requests that ended in the `days` before `end`; one query a day, whatever the fleet's size."""
@@ -186,6 +212,26 @@ def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:
         for route, cumulative in buckets.items()
         if (latency := histogram(cumulative)) is not None
     }
+
+
+def _edges(rows: list[Row], routes: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Counters]:
+    found: dict[tuple[str, str], dict[Labels, float]] = defaultdict(dict)
+    for row in rows:
+        labels = row["metric"]
+        _, namespace, name, *_ = (*str(labels.get(CLUSTER, "")).split("/"), "", "")
+        value = _number(row["value"][1])
+        if value is not None and (namespace, name) in routes:
+            found[namespace, name][frozenset(labels.items())] = value
+    return found
+
+
+def _values(result: list[Any]) -> tuple[float, ...]:
+    """Read a vector or a scalar; ValueError for text and for a range."""
+    if len(result) == 2 and not isinstance(result[0], dict):
+        return (float(result[1]),)
+    if any("value" not in row for row in result):
+        raise ValueError("the query gives a range: only a number or a vector at one moment can be compared")
+    return tuple(float(row["value"][1]) for row in result)
 
 
 def _chunks(start: datetime, end: datetime, step_seconds: float) -> Iterator[tuple[datetime, datetime]]:

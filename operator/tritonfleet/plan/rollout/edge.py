@@ -3,13 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
 
 Labels = frozenset[tuple[str, str]]
-Series = Mapping[Labels, float]
+Counters = Mapping[Labels, float]
 """Raw counters of one route at one moment, by all their labels."""
 
 CLUSTER: Final = "envoy_cluster_name"
@@ -37,10 +37,9 @@ class Edge:
     refused: int = 0
     """Answers that blame the request: HTTP 4xx, and what gRPC calls so."""
 
-    @property
-    def requests(self) -> int:
-        """Return the requests that were timed."""
-        return sum(counts.timed for counts in self.timed.values())
+    def bad(self, *, alone: bool) -> int:
+        """Return the failures; without a stable beside it a canary is not blamed for what clients send."""
+        return self.failed if alone else self.failed + self.refused
 
 
 def clusters(namespace: str, route: str, backends: Mapping[str, Iterable[tuple[int, int]]]) -> Mapping[str, str]:
@@ -52,7 +51,7 @@ def clusters(namespace: str, route: str, backends: Mapping[str, Iterable[tuple[i
     }
 
 
-def edges(before: Series, after: Series, revisions: Mapping[str, str]) -> Mapping[str, Edge]:
+def edges(before: Counters, after: Counters, revisions: Mapping[str, str]) -> Mapping[str, Edge]:
     """Return what each revision's clusters counted; one that has no latency at both ends is left out.
 
     A counter that fell counts from zero, and so does one that is new while others of the route were there before.
@@ -113,3 +112,23 @@ def _blame(labels: Mapping[str, str]) -> int:
 def _counts(buckets: Mapping[float, int]) -> PodCounts:
     timed = buckets.get(float("inf"), 0)
     return PodCounts(timed, 0, timed, {bound: count for bound, count in buckets.items() if bound < float("inf")})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Failures of one revision in all windows of a segment so far."""
+
+    seen: int = 0
+    """By the gateway."""
+    errors: int = 0
+    """By the pods."""
+    refused: int = 0
+    """Those that no pod has counted, as far as windows have told of them."""
+
+
+def told(revision: Revision, edge: Edge, tally: Tally, *, alone: bool) -> tuple[Revision, Tally]:
+    """Return what a revision did in a window with what the gateway saw of it, and the tally after it."""
+    seen = tally.seen + edge.bad(alone=alone)
+    errors = tally.errors + sum(counts.errors for counts in revision.pods.values())
+    refused = max(tally.refused, unseen(seen, errors))
+    return replace(revision, edges=edge.timed, refused=refused - tally.refused), Tally(seen, errors, refused)

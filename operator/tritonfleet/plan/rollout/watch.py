@@ -1,17 +1,14 @@
 """What has to be seen of a rollout, derived from the object alone: which pods, from when on, for how long at a time."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
-
-from pydantic import ValidationError
 
 from tritonfleet.api.canary import Canary, ContractPolicy, Golden, PromQuery
 from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout.state import EPOCH, State
+from tritonfleet.plan.rollout.steps import plan_of
 from tritonfleet.plan.world import Manifest
 
 _WITH_TRAFFIC: Final = frozenset(
@@ -40,10 +37,8 @@ class Watch:
     segment: Segment
     stable: str
     model: str
-    looks: bool
-    """Whether windows of counters are wanted."""
-    opens: datetime
-    """When the first window may begin, the warm-up left out; never before the end of the last one that was judged."""
+    opens_seconds: float
+    """Since the epoch: no window begins before, as the warm-up is left out, and none that was judged is seen twice."""
     interval_seconds: float
     verifies: bool
     """Whether the canary is to be asked for its contract and for golden requests before any traffic."""
@@ -62,7 +57,7 @@ class Watch:
     @property
     def probes(self) -> bool:
         """Whether golden requests belong to each window."""
-        return self.golden is not None and self.looks and self.segment.weight > 0
+        return self.golden is not None and self.segment.weight > 0
 
     def desired_share(self, canary_ready: int, stable_ready: int) -> float:
         """Return the share of all requests that is sent to the canary, 0..1.
@@ -75,26 +70,23 @@ class Watch:
         return canary_ready / max(1, canary_ready + stable_ready)
 
 
-def watch_of(body: Manifest) -> Watch | None:
+def watch_of(body: Manifest, state: State) -> Watch | None:
     """Return what has to be seen of a ModelDeployment's rollout; None if nothing has.
 
     The plan is the one that the rollout began with, whatever the spec says by now.
     """
-    document = (body.get("status") or {}).get("rollout")
-    state = restore(document) if document else None
-    if state is None or not state.canary or not state.stable:
+    if not state.canary or not state.stable:
         return None
     with_traffic = state.applied_weight > 0 and state.phase in _WITH_TRAFFIC
     before_traffic = state.applied_weight == 0 and state.phase in _BEFORE_TRAFFIC
     if not with_traffic and not before_traffic:
         return None
-    spec, plan = body["spec"], plan_of(state)
+    spec, plan = body["spec"], plan_of(state.plan)
     return Watch(
         segment=Segment(state.canary, state.attempt, state.step, state.applied_weight),
         stable=state.stable,
         model=(spec.get("model") or {}).get("name") or body["metadata"]["name"],
-        looks=True,
-        opens=_opens(state, plan, with_traffic=with_traffic),
+        opens_seconds=_opens(state, plan, with_traffic=with_traffic),
         interval_seconds=duration_seconds(plan.analysis.interval),
         verifies=state.phase is Phase.VERIFYING and not state.verified,
         by_gateway=bool((spec.get("traffic") or {}).get("gateway")),
@@ -105,21 +97,11 @@ def watch_of(body: Manifest) -> Watch | None:
     )
 
 
-def plan_of(state: State) -> Canary:
-    """Return the plan that the rollout began with; what cannot be read has the defaults."""
-    try:
-        return Canary.model_validate(dict(state.plan))
-    except ValidationError:
-        return Canary()
-
-
-def _opens(state: State, plan: Canary, *, with_traffic: bool) -> datetime:
-    """Return when windows may begin: after the warm-up, which counts from when the weight was in force."""
-    since = state.step_entered_at
+def _opens(state: State, plan: Canary, *, with_traffic: bool) -> float:
+    """Return since when windows may begin; the warm-up counts from when the weight was in force."""
+    opens = state.step_entered_at.timestamp()
     if with_traffic:
-        arrivals = [passage.at for passage in state.history if passage.source is Phase.SHIFTING]
-        since = max([since, *arrivals[:1]]) + timedelta(seconds=duration_seconds(plan.analysis.warmup))
+        shifted = next((passage.at for passage in state.history if passage.source is Phase.SHIFTING), EPOCH)
+        opens = max(opens, shifted.timestamp()) + duration_seconds(plan.analysis.warmup)
     last_end = state.analysis.get("lastEndSeconds")
-    if isinstance(last_end, int | float):
-        since = max(since, datetime.fromtimestamp(last_end, since.tzinfo))
-    return since
+    return max(opens, last_end) if isinstance(last_end, int | float) else opens

@@ -1,0 +1,147 @@
+"""One window of a rollout while it lasts: what its pods had counted at the start, and what they had counted last."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tritonfleet.adapters.pods import Answer, Target
+from tritonfleet.plan.rollout.analysis.counts import Reading, Revision, count
+from tritonfleet.plan.rollout.analysis.window import Beat, Window
+from tritonfleet.plan.rollout.watch import Watch
+
+AnswerOf = Callable[[str], Answer | None]
+"""Returns the newest answer of a pod, given its uid."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One container's counters at one moment."""
+
+    at_seconds: float
+    revision: str
+    reading: Reading
+    request_seconds: float
+
+
+class Recording:
+    """Hears every scrape from the start of a window to its end.
+
+    A container is known by its pod and its start, so what one counted before it broke is not lost with it.
+    """
+
+    def __init__(self, watch: Watch, start_seconds: float, fresh_seconds: float) -> None:
+        self.watch = watch
+        self.start_seconds = self.heard_seconds = start_seconds
+        self._fresh_seconds = fresh_seconds
+        self._at_start: frozenset[str] | None = None
+        self._first: dict[str, _Page] = {}
+        self._last: dict[str, _Page] = {}
+        self._heard: dict[str, float] = {}
+        self._targets: tuple[Target, ...] = ()
+        self._beats: list[Beat] = []
+        self._shares: list[float] = []
+
+    def hear(self, targets: Sequence[Target], answer_of: AnswerOf, now: float) -> None:
+        """Take in the newest answers of all pods that are ready now."""
+        self._targets, self.heard_seconds = tuple(targets), now
+        canary, stable = self.watch.segment.canary, self.watch.stable
+        self._shares.append(self.watch.desired_share(self._ready(canary), self._ready(stable)))
+        gained = {canary: (0, 0.0), stable: (0, 0.0)}
+        for target in targets:
+            answer = answer_of(target.uid)
+            if answer is None or answer.sample.started_seconds != target.started_seconds:
+                continue
+            if not self._is_fresh(answer.sample.at_seconds, now):
+                continue
+            container = _container(target)
+            self._heard[container] = answer.sample.at_seconds
+            page = _page(answer)
+            if page is not None and target.revision in gained:
+                requests, seconds = gained[target.revision]
+                more, longer = self._take(container, page)
+                gained[target.revision] = (requests + more, seconds + longer)
+        self._beats.append(Beat(*gained[canary], *gained[stable]))
+        if self._at_start is None:
+            self._at_start = frozenset(map(_container, targets))
+
+    def window(self, now: float) -> Window:
+        """Return what was counted from the start until now."""
+        canary, stable = self._revision(self.watch.segment.canary, now), self._revision(self.watch.stable, now)
+        timed = any(page.reading.buckets for page in self._last.values())
+        return Window(
+            end_seconds=now,
+            canary=canary,
+            stable=stable,
+            desired_share=sum(self._shares) / len(self._shares) if self._shares else 0.0,
+            unreachable=self._unreachable(now),
+            beats=None if timed else tuple(self._beats),
+        )
+
+    def _take(self, container: str, page: _Page) -> tuple[int, float]:
+        """Keep a page; return the requests since the one before, and the seconds that they took."""
+        before = self._last.get(container)
+        self._last[container] = page
+        if before is None:
+            if self._at_start is None or (
+                container not in self._at_start and page.reading.started_seconds < self.start_seconds
+            ):
+                self._first[container] = page
+            return 0, 0.0
+        requests = round(page.reading.success - before.reading.success)
+        seconds = page.request_seconds - before.request_seconds
+        return (requests, seconds) if requests > 0 and seconds > 0 else (0, 0.0)
+
+    def _revision(self, revision: str, now: float) -> Revision:
+        there = {_container(target) for target in self._targets if target.revision == revision}
+        counted = {
+            container: page
+            for container, page in self._last.items()
+            if page.revision == revision and (container not in there or self._is_fresh(page.at_seconds, now))
+        }
+        return count(
+            {container: page.reading for container, page in self._first.items()},
+            {container: page.reading for container, page in counted.items()},
+            self.start_seconds,
+            frozenset(there | counted.keys()),
+        )
+
+    def _unreachable(self, now: float) -> str:
+        """Return why there are no counters at all; empty if pods answer, with or without a line about the model."""
+        for role, revision in self._asked():
+            there = [_container(target) for target in self._targets if target.revision == revision]
+            if there and not any(self._is_fresh(self._heard.get(each, 0.0), now) for each in there):
+                return f"none of the {len(there)} ready pods of the {role} answers for its metrics"
+        return ""
+
+    def _asked(self) -> Iterator[tuple[str, str]]:
+        if self.watch.segment.weight > 0:
+            yield "canary", self.watch.segment.canary
+        if not self.watch.alone:
+            yield "stable", self.watch.stable
+
+    def _is_fresh(self, at_seconds: float, now: float) -> bool:
+        return now - at_seconds <= self._fresh_seconds
+
+    def _ready(self, revision: str) -> int:
+        return sum(target.revision == revision for target in self._targets)
+
+
+def of_rollout(watch: Watch, targets: Iterable[Target]) -> tuple[Target, ...]:
+    """Return the pods of the two revisions."""
+    return tuple(target for target in targets if target.revision in (watch.segment.canary, watch.stable))
+
+
+def _container(target: Target) -> str:
+    return f"{target.uid}/{target.started_seconds:.0f}"
+
+
+def _page(answer: Answer) -> _Page | None:
+    sample = answer.sample
+    if sample.counters is None:
+        return None
+    reading = Reading(
+        sample.started_seconds,
+        sample.counters.success,
+        answer.failures,
+        {bound / 1000: value for bound, value in answer.first_response.items()},
+    )
+    return _Page(sample.at_seconds, sample.revision, reading, sample.counters.request_us / 1e6)

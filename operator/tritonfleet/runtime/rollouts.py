@@ -1,0 +1,291 @@
+"""Looks at every rollout: scrapes both revisions' pods, closes windows, and lets the reconcile see the evidence."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from tritonfleet.adapters.pods import PodScraper, Target, target_of
+from tritonfleet.adapters.store import Key, Store
+from tritonfleet.api.metrics import MetricsSource
+from tritonfleet.errors import TritonfleetError
+from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
+from tritonfleet.plan.rollout.analysis.text import sentence
+from tritonfleet.plan.rollout.analysis.window import Window
+from tritonfleet.plan.rollout.evidence import Evidence, Verification
+from tritonfleet.plan.rollout.steering import written_state
+from tritonfleet.plan.rollout.watch import Watch, watch_of
+from tritonfleet.plan.world import ChildId, Manifest
+from tritonfleet.runtime.closing import Closing, Snapshot
+from tritonfleet.runtime.inquiry import Inquiry
+from tritonfleet.runtime.recording import Recording, of_rollout
+from tritonfleet.runtime.rollout_metrics import RolloutMetrics
+from tritonfleet.runtime.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 0.6
+"""Of the interval between ticks that pods are waited for."""
+FRESH_TICKS: Final = 2.5
+"""A pod that has not answered for so many ticks is missing."""
+AGAIN_SECONDS: Final = 10.0
+"""After which a canary that could not be asked everything is asked again."""
+
+
+@dataclass(slots=True)
+class Subject:
+    """One rollout between two ticks."""
+
+    uid: str
+    watch: Watch
+    targets: tuple[Target, ...]
+    route: Manifest | None
+    closing: Closing
+    recording: Recording | None = None
+    before: asyncio.Task[Snapshot] | None = None
+    """What the gateway had counted when the recording began."""
+    completing: asyncio.Task[None] | None = None
+    verifying: asyncio.Task[None] | None = None
+    asked: frozenset[str] = frozenset()
+    """Pods that the last verification was made of."""
+    ask_at: float = 0.0
+
+    @property
+    def timed_by_gateway(self) -> bool:
+        """Whether latencies are looked for at the gateway."""
+        return self.route is not None and self.watch.source is not MetricsSource.TRITON
+
+    def cancel(self) -> None:
+        """End what is still being asked for it."""
+        for task in (self.completing, self.verifying):
+            if task is not None:
+                task.cancel()
+
+
+class Rollouts:
+    """Keeps evidence of each rollout in `evidence`, by UID, where the reconcile finds it."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: WorkQueue[Key],
+        scraper: PodScraper,
+        inquiry: Inquiry,
+        metrics: RolloutMetrics,
+        evidence: dict[str, Evidence],
+        *,
+        interval_seconds: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._scraper = scraper
+        self._inquiry = inquiry
+        self._metrics = metrics
+        self._evidence = evidence
+        self._interval = interval_seconds
+        self._now = now
+        self._clock = asyncio.get_running_loop().time
+        self._subjects: dict[Key, Subject] = {}
+        self._seen: dict[Key, int] = {}
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        try:
+            while True:
+                started = self._clock()
+                try:
+                    await self.tick()
+                    self._metrics.beat(self._now())
+                except Exception as error:
+                    # The next tick may do better; the heartbeat, which alerts watch, stands still meanwhile.
+                    log.exception("a look at the rollouts failed", extra={"reason": type(error).__name__})
+                    self._metrics.failures.labels("tick").inc()
+                await asyncio.sleep(max(0.1, self._interval - (self._clock() - started)))
+        finally:
+            for subject in self._subjects.values():
+                subject.cancel()
+            await self._scraper.close()
+
+    async def tick(self) -> None:
+        """Ask the pods of every rollout, close the windows that are over, and verify whoever waits for it."""
+        self._look()
+        targets = [target for subject in self._subjects.values() for target in subject.targets]
+        if targets:
+            await self._scraper.scrape(targets, self._interval * PATIENCE)
+        now = self._now().timestamp()
+        over = [(key, each, window) for key, each in self._subjects.items() if (window := self._hear(each, now))]
+        after = self._snapshot(now)
+        for key, subject, window in over:
+            task = self._complete(key, subject, window, subject.before, after)
+            subject.completing = asyncio.create_task(task, name=f"window of {key}")
+        for subject in self._subjects.values():
+            if subject.recording is not None and subject.recording.start_seconds == now:
+                subject.before = after
+        for key, subject in self._subjects.items():
+            self._verify(key, subject)
+
+    async def settled(self) -> None:
+        """Wait until nothing is being asked any more."""
+        tasks = [task for each in self._subjects.values() for task in (each.completing, each.verifying) if task]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _look(self) -> None:
+        """Derive anew what has changed, and forget what is gone."""
+        known = self._store.known()
+        for key in self._seen.keys() - set(known):
+            del self._seen[key]
+            self._metrics.forget(key)
+            self._drop(key)
+        for key in known:
+            changes = self._store.changes(key)
+            if self._seen.get(key) == changes:
+                continue
+            self._seen[key] = changes
+            try:
+                self._look_at(key)
+            except Exception as error:
+                log.exception("a rollout could not be read", extra=_about(key, error))
+                self._metrics.failures.labels("read").inc()
+
+    def _look_at(self, key: Key) -> None:
+        body = self._store.body(key)
+        state = written_state(body) if body is not None else None
+        self._metrics.saw(key, state)
+        watch = watch_of(body, state) if body is not None and state is not None else None
+        if body is None or watch is None:
+            self._drop(key)
+            return
+        uid = body["metadata"]["uid"]
+        subject = self._subjects.get(key)
+        if subject is None or subject.uid != uid or subject.watch.segment != watch.segment:
+            subject = self._begin(key, uid, watch)
+        pods = (target_of(pod, watch.model) for pod in self._store.pods(key))
+        subject.targets = of_rollout(watch, (target for target in pods if target is not None))
+        subject.route = self._store.children(key).get(ChildId("HTTPRoute", key.name)) if watch.by_gateway else None
+        subject.watch = subject.closing.watch = watch
+        if subject.recording is not None and subject.recording.start_seconds < watch.opens_seconds:
+            subject.recording = None
+
+    def _begin(self, key: Key, uid: str, watch: Watch) -> Subject:
+        """Begin a segment; what the canary said before traffic stays true in the next."""
+        known = self._evidence.get(uid)
+        self._drop(key)
+        segment = watch.segment
+        if known is not None and (known.canary, known.attempt) == (segment.canary, segment.attempt):
+            self._evidence[uid] = Evidence(
+                segment.canary, segment.attempt, segment.step, verification=known.verification
+            )
+        subject = self._subjects[key] = Subject(uid, watch, (), None, Closing(key, watch))
+        return subject
+
+    def _drop(self, key: Key) -> None:
+        subject = self._subjects.pop(key, None)
+        if subject is not None:
+            subject.cancel()
+            self._evidence.pop(subject.uid, None)
+
+    def _hear(self, subject: Subject, now: float) -> Window | None:
+        """Let the recording hear the newest answers; return its window if that is over."""
+        watch, recording = subject.watch, subject.recording
+        if recording is not None and now < recording.heard_seconds:
+            # The clock went back: how long anything took is not known.
+            recording = subject.recording = None
+        if recording is None:
+            if now >= watch.opens_seconds:
+                self._record(subject, now)
+            return None
+        recording.hear(subject.targets, self._scraper.answer, now)
+        waits = subject.completing is not None and not subject.completing.done()
+        # A tick may come a little early; the next one would be a whole interval late.
+        if waits or now - recording.start_seconds < watch.interval_seconds - self._interval / 2:
+            return None
+        window = recording.window(now)
+        self._record(subject, now)
+        return window
+
+    def _record(self, subject: Subject, now: float) -> None:
+        subject.recording = Recording(subject.watch, now, FRESH_TICKS * self._interval)
+        subject.recording.hear(subject.targets, self._scraper.answer, now)
+
+    def _snapshot(self, now: float) -> asyncio.Task[Snapshot] | None:
+        """Ask what gateways have counted by now, once for all windows that begin or end at this tick."""
+        routes = [
+            (key.namespace, key.name)
+            for key, subject in self._subjects.items()
+            if subject.recording is not None and subject.recording.start_seconds == now and subject.timed_by_gateway
+        ]
+        if not routes or not self._inquiry.knows_gateways:
+            return None
+        return asyncio.create_task(self._inquiry.edges(routes, datetime.fromtimestamp(now, UTC)), name="gateways")
+
+    async def _complete(
+        self,
+        key: Key,
+        subject: Subject,
+        window: Window,
+        before: asyncio.Task[Snapshot] | None,
+        after: asyncio.Task[Snapshot] | None,
+    ) -> None:
+        pods = _addresses(subject, subject.watch.segment.canary)
+        try:
+            window = await subject.closing.complete(self._inquiry, window, pods, subject.route, before, after)
+        except Exception as error:
+            log.exception("a window could not be completed", extra=_about(key, error))
+            self._metrics.failures.labels("window").inc()
+            window = replace(window, unreachable=f"the window could not be completed: {type(error).__name__}")
+        self._metrics.looked(window)
+        self._tell(key, subject, window=window)
+
+    def _verify(self, key: Key, subject: Subject) -> None:
+        """Begin to ask the canary, unless the pods that are there have all been asked."""
+        there = frozenset(target.uid for target in subject.targets if target.revision == subject.watch.segment.canary)
+        busy = subject.verifying is not None and not subject.verifying.done()
+        if not subject.watch.verifies or not there or busy:
+            return
+        if there == subject.asked and self._clock() < subject.ask_at:
+            return
+        subject.asked, subject.ask_at = there, math.inf
+        subject.verifying = asyncio.create_task(self._ask(key, subject), name=f"verification of {key}")
+
+    async def _ask(self, key: Key, subject: Subject) -> None:
+        watch = subject.watch
+        canary, stable = _addresses(subject, watch.segment.canary), _addresses(subject, watch.stable)
+        try:
+            found = await self._inquiry.verify(key.namespace, watch, canary, next(iter(stable), None))
+        except (TimeoutError, TritonfleetError) as error:
+            found = _unverified(str(error) or "the canary did not answer in time")
+        except Exception as error:
+            log.exception("a canary could not be verified", extra=_about(key, error))
+            self._metrics.failures.labels("verification").inc()
+            found = _unverified(f"the canary could not be asked: {type(error).__name__}")
+        if found.outcome is Outcome.ERROR:
+            subject.ask_at = self._clock() + AGAIN_SECONDS
+        self._tell(key, subject, verification=found)
+
+    def _tell(
+        self, key: Key, subject: Subject, *, window: Window | None = None, verification: Verification | None = None
+    ) -> None:
+        """Let the reconcile see what is new."""
+        segment = subject.watch.segment
+        known = self._evidence.get(subject.uid) or Evidence(segment.canary, segment.attempt, segment.step)
+        self._evidence[subject.uid] = replace(
+            known, window=window or known.window, verification=verification or known.verification
+        )
+        self._queue.add(key)
+
+
+def _addresses(subject: Subject, revision: str) -> tuple[str, ...]:
+    return tuple(target.address for target in subject.targets if target.revision == revision)
+
+
+def _unverified(why: str) -> Verification:
+    check = CheckResult("verification", Outcome.ERROR, Why.UNREACHABLE, sentence(why))
+    return Verification(Outcome.ERROR, (check,), 0)
+
+
+def _about(key: Key, error: Exception) -> dict[str, str]:
+    return {"namespace": key.namespace, "modeldeployment": key.name, "reason": type(error).__name__}
