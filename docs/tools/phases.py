@@ -25,9 +25,12 @@ Edge = tuple[tuple[Phase, ...], tuple[Phase, ...], str]
 
 def edges() -> list[Edge]:
     """Return every transition, those together that have the condition and one end in common."""
+    alike: dict[str, list[tuple[Phase, Phase]]] = {}
+    for edge in TRANSITIONS:
+        for when in edge.when.split("; or "):
+            alike.setdefault(when, []).append((edge.source, edge.target))
     found: list[Edge] = []
-    for when, several in itertools.groupby(TRANSITIONS, key=lambda transition: transition.when):
-        pairs = [(transition.source, transition.target) for transition in several]
+    for when, pairs in alike.items():
         sources = tuple(dict.fromkeys(source for source, _ in pairs))
         targets = tuple(dict.fromkeys(target for _, target in pairs))
         if len(pairs) >= GROUP_MIN and len(pairs) == len(sources) * len(targets):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
+from tritonfleet.plan.rollout.reasons import RolloutReason
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "rollouts.md").read_text()
@@ -25,7 +26,11 @@ def drawn() -> set[tuple[str, str, str]]:
 
 
 def test_the_pictures_show_every_transition_and_no_other() -> None:
-    coded = {(edge.source.value, edge.target.value, edge.when.replace(":", ",")) for edge in TRANSITIONS}
+    coded = {
+        (edge.source.value, edge.target.value, when.replace(":", ","))
+        for edge in TRANSITIONS
+        for when in edge.when.split("; or ")
+    }
 
     assert drawn() == coded
 
@@ -59,3 +64,10 @@ def test_the_drawing_on_the_page_is_made_from_the_code() -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_every_reason_for_a_hold_on_the_page_is_one_of_the_code() -> None:
+    reasons = re.findall(r"^\| `(\w+)` \|", PAGE.split("## When it is held")[1], re.MULTILINE)
+
+    assert len(reasons) > 10
+    assert set(reasons) <= set(RolloutReason)
