@@ -78,6 +78,7 @@ class RunningOperator:
         clusterwide: bool = False,
         serial: bool = False,
         tick_seconds: float = 5.0,
+        prometheus_url: str = "",
         **defaults: Any,
     ) -> None:
         settings = from_environment({})
@@ -91,6 +92,7 @@ class RunningOperator:
             http_port=0,
             resync_seconds=resync_seconds,
             tick_seconds=tick_seconds,
+            prometheus_url=prometheus_url,
         )
         self._kubeconfig = kubeconfig
         self._before, self._after, self._serial = before, after, serial

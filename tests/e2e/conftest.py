@@ -6,6 +6,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import yaml
 
 from devcluster import cluster as local_cluster
 from devcluster import release
-from devcluster.addons import prometheus, s3
+from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
 from devcluster.commands import run
 from devcluster.progress import Progress
+from tests.e2e.chronicle import Chronicle
+from tests.e2e.shop import GATEWAY, GATEWAY_NAMESPACE, NAME, Shop
 
 Body = dict[str, Any]
 POLL_SECONDS = 0.2
@@ -114,6 +117,8 @@ class Place:
 def local() -> Cluster:
     """The running cluster with the operator of this checkout in it."""
     cluster = local_cluster.ensure()
+    # The chart asks the cluster whether it has the Gateway API.
+    gateway.start(cluster, Progress())
     prometheus.start(cluster, Progress())
     release.install(cluster, prometheus_url=prometheus.address(cluster))
     return cluster
@@ -176,6 +181,60 @@ def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "quickstart" / "train.py"))["train"]
     assert train(path) > 0.9
     return path
+
+
+@pytest.fixture(scope="session")
+def gateway_address(local: Cluster) -> str:
+    """The address of a gateway that takes routes from every namespace."""
+    everywhere = Place(local, s3.ensure(local, Progress()), GATEWAY_NAMESPACE)
+    listener = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+    spec = {"gatewayClassName": gateway.CLASS, "listeners": [listener]}
+    for manifest in (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": GATEWAY_NAMESPACE}},
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": GATEWAY},
+            "spec": spec,
+        },
+    ):
+        everywhere.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    everywhere.kubectl("wait", f"gateway/{GATEWAY}", "--for=condition=Programmed", "--timeout=120s")
+    return str(everywhere.get("gateway", GATEWAY)["status"]["addresses"][0]["value"])
+
+
+@pytest.fixture(scope="session")
+def open_shop(
+    new_place: Callable[[], Place], gateway_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., AbstractContextManager[Shop]]:
+    """Return a function that opens a shop; `changes` go over the parts of its spec."""
+
+    @contextmanager
+    def opened(version: str = "good", **changes: Any) -> Iterator[Shop]:
+        place = new_place()
+        with Chronicle(place.cluster, place.namespace, NAME) as chronicle:
+            one = Shop(place, gateway_address, tmp_path_factory.mktemp("shop"), chronicle)
+            one.golden()
+            place.apply(NAME, one.spec(version, **changes))
+            yield one
+            place.clear()
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def one_shop(open_shop: Callable[..., AbstractContextManager[Shop]]) -> Iterator[Shop]:
+    """Three replicas of the good version behind a gateway, for all tests of a module."""
+    with open_shop() as one:
+        one.rest()
+        yield one
+
+
+@pytest.fixture
+def shop(one_shop: Shop) -> Shop:
+    """The module's shop, at rest."""
+    one_shop.rest()
+    return one_shop
 
 
 @pytest.fixture

@@ -76,8 +76,7 @@ class Witness:
     def ready_seconds(self) -> float:
         """Return the longest that one of today's pods took from its creation to being ready."""
         pods = self._get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={self._selector}")["items"]
-        waits = [ready_at(pod) - _seconds(pod["metadata"]["creationTimestamp"]) for pod in pods]
-        return max(waits)
+        return max(ready_seconds(pod) for pod in pods)
 
     @property
     def _selector(self) -> str:
@@ -106,6 +105,11 @@ class Witness:
 
     def _get(self, path: str) -> Any:
         return self.cluster.api.get(path)
+
+
+def ready_seconds(pod: dict[str, Any]) -> float:
+    """Return how long a pod took from its creation to being ready."""
+    return ready_at(pod) - _seconds(pod["metadata"]["creationTimestamp"])
 
 
 def ready_at(pod: dict[str, Any]) -> float:

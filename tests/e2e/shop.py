@@ -1,0 +1,159 @@
+"""A ModelDeployment of three replicas behind a gateway, and versions of its model that are good, or bad in one way."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devcluster.load import Load, steady
+from tests.e2e.chronicle import Chronicle, Moment
+
+NAME = "shop"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "canary"
+GATEWAY = "tests"
+GATEWAY_NAMESPACE = "e2e-gateway"
+FEATURES = 4
+SUM = 4.0
+"""Of a row of ones, which is what the load sends."""
+RATE = 50.0
+"""Requests per second of each of the two protocols."""
+WEIGHT = 25
+INTERVAL_SECONDS = 5
+ANALYSIS = {"interval": f"{INTERVAL_SECONDS}s", "warmup": "0s", "looks": 3, "minRequests": 200, "bake": "5s"}
+REACTION_SECONDS = 5.0
+"""From the end of a window to the weight being in force at the gateway: reading, deciding, writing, obeying."""
+Body = dict[str, Any]
+
+VERSIONS: Mapping[str, Mapping[str, str]] = {
+    "good": {},
+    "better": {"batch_seconds": "0.038"},
+    "best": {"batch_seconds": "0.036"},
+    "failing": {"error_percent": "5"},
+    "slow": {"batch_seconds": "0.060"},
+    "renamed": {},
+    "reshaped": {},
+    "wrong": {"bias": "1", "batch_seconds": "0.010"},
+    "turning-wrong": {"bias": "1", "batch_seconds": "0.010", "sound_seconds": "20"},
+    "cold": {"cold_seconds": "25"},
+}
+"""What makes each version what its name says, as parameters of the example's model."""
+CHANGED_TENSORS = {"renamed": ('"X"', '"FEATURES"'), "reshaped": ("[4]", "[8]")}
+"""Versions that take other inputs: what stands in their configuration for what."""
+
+
+@dataclass
+class Shop:
+    """Where it is, and what happens to it."""
+
+    place: Any
+    gateway: str
+    """Address of the gateway, without a port."""
+    folder: Path
+    chronicle: Chronicle
+    loads: int = 0
+    uploaded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def host(self) -> str:
+        """Return the host name that its route is for."""
+        return f"{self.place.namespace}.example.com"
+
+    def uri(self, version: str) -> str:
+        """Return where a version of the model is, put there if need be."""
+        if version not in self.uploaded:
+            config = (EXAMPLE / "config.pbtxt").read_text().replace(*CHANGED_TENSORS.get(version, ("", "")))
+            for name, value in VERSIONS[version].items():
+                config += f'parameters: {{key: "{name}" value: {{string_value: "{value}"}}}}\n'
+            files = {"1/model.py": (EXAMPLE / "model.py").read_bytes(), "config.pbtxt": config.encode()}
+            self.uploaded[version] = self.place.upload(f"shop-{version}", files)
+        return self.uploaded[version]
+
+    def spec(self, version: str = "good", **changes: Any) -> Body:
+        """Return a spec of the example's kind with one step and short windows; `changes` go over its parts."""
+        parents = [{"name": GATEWAY, "namespace": GATEWAY_NAMESPACE}]
+        return {
+            "model": {"uri": self.uri(version), "backend": "python", "credentialsSecretName": "model-store"},
+            "batching": {"maxBatchSize": 16, "dynamic": {"maxQueueDelay": "1ms"}},
+            "server": {"gpu": {"count": 0}, "resources": {"requests": {"cpu": "20m"}}, "drainTimeout": "5s"},
+            "replicas": 3,
+            "traffic": {"gateway": {"parentRefs": parents, "hostnames": [self.host]}},
+            "rollout": rollout(),
+        } | changes
+
+    def traffic(self, rate: float = RATE, *, seconds: float = 900) -> Load:
+        """Return traffic through the gateway over both protocols, each at `rate`, that lasts until it is left."""
+        self.loads += 1
+        targets = dict.fromkeys(("http", "grpc"), f"{self.gateway}:80")
+        folder = self.folder / f"load-{self.loads}"
+        return Load(targets, NAME, FEATURES, steady(seconds, rate), folder, host=self.host, expected=SUM)
+
+    def change(self, version: str, **spec: Any) -> float:
+        """Ask for another version; return when, in seconds since the epoch."""
+        asked = time.time()
+        self.place.patch(NAME, {"model": {"uri": self.uri(version)}, **spec})
+        return asked
+
+    @property
+    def status(self) -> Body:
+        """Return `status.rollout` as it is now."""
+        return dict(self.place.get("mdep", NAME).get("status", {}).get("rollout", {}))
+
+    @property
+    def stable(self) -> str:
+        """Return the hash of the revision that is stable."""
+        return str(self.status["stable"]).rpartition("-")[2]
+
+    def wait_for(self, *phases: str, since: float = 0.0, timeout_seconds: float = 120) -> Moment:
+        """Wait until one of the phases was seen after `since`; return the first such moment."""
+        self._wait(lambda moment: moment.phase in phases, " or ".join(phases), since, timeout_seconds)
+        return self.chronicle.first(lambda moment: moment.phase in phases, since)
+
+    def wait_until(self, what: str, holds: Any, *, since: float = 0.0, timeout_seconds: float = 120) -> Moment:
+        """Wait until `holds` of a moment after `since`; return the first such moment."""
+        self._wait(holds, what, since, timeout_seconds)
+        return self.chronicle.first(holds, since)
+
+    def _wait(self, holds: Any, what: str, since: float, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not any(holds(moment) for moment in self.chronicle.since(since)):
+            story = "" if time.monotonic() < deadline else self.chronicle.story(since)
+            assert time.monotonic() < deadline, f"not within {timeout_seconds:.0f} s: {what}\n{story}"
+            time.sleep(0.2)
+
+    def rest(self, version: str = "good") -> None:
+        """Bring it back to three replicas of one version that are stable, with nothing beside them."""
+        self.place.kubectl("annotate", "mdep", NAME, *(f"tritonfleet.dev/{verb}-" for verb in VERBS))
+        body = self.place.get("mdep", NAME)
+        body["spec"] = self.spec(version)
+        self.place.kubectl("replace", "-f", "-", stdin=json.dumps(body))
+        since = time.time()
+        self.wait_until("it is at rest", is_at_rest, since=since, timeout_seconds=120)
+
+    def golden(self) -> None:
+        """Make the ConfigMap of the example's golden requests."""
+        golden = yaml.safe_load((EXAMPLE / "golden.yaml").read_text())
+        golden["metadata"]["name"] = "golden"
+        self.place.kubectl("apply", "-f", "-", stdin=json.dumps(golden))
+
+
+VERBS = ("abort", "rollback-to", "pause", "resume", "retry", "approve", "promote")
+
+
+def rollout(**changes: Any) -> Body:
+    """Return `spec.rollout` with one step of WEIGHT percent; `changes` go over the parts of its canary."""
+    canary = {"steps": [{"weight": WEIGHT}], "analysis": ANALYSIS} | changes
+    return {"canary": canary, "stableRetention": "20s", "progressDeadline": "60s"}
+
+
+def is_at_rest(moment: Moment) -> bool:
+    """Tell whether one revision serves and has all the pods there are, none of another on its way out."""
+    return moment.phase == "Stable" and sum(moment.ready.values()) == 3 and len(+moment.existing) == 1
+
+
+def most_failed(rate: float, weight: int, looks: int = 2) -> float:
+    """Return how many requests may fail: all of the canary's share until it is caught, at `rate` per second in all."""
+    return rate * weight / 100 * (looks * INTERVAL_SECONDS + REACTION_SECONDS)

@@ -1,0 +1,136 @@
+"""Where GPUs are few, while replicas change, without a gateway, and to a revision whose pods are long gone."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from devcluster.load import Load, steady
+from tests.e2e.chronicle import Moment
+from tests.e2e.shop import ANALYSIS, FEATURES, INTERVAL_SECONDS, NAME, SUM, WEIGHT, Shop, rollout
+from tests.e2e.witness import ready_seconds
+
+Open = Callable[..., AbstractContextManager[Shop]]
+GPUS = 8
+POOL = 4
+"""Pods that fill the node, each with two of its eight GPUs."""
+RATE = 25.0
+QUICK = ANALYSIS | {"looks": 2, "bake": "0s", "minRequests": 50}
+LONG = ANALYSIS | {"looks": 10}
+OLDER_SECONDS = 15.0
+"""On top of the time that pods take to become ready, when a revision without pods is asked for again."""
+
+
+@pytest.fixture(scope="module")
+def full(open_shop: Open) -> Iterator[Shop]:
+    """Four replicas that have every GPU there is."""
+    with open_shop(replicas=POOL, server=server(), rollout=rollout(analysis=QUICK)) as shop:
+        shop.wait_for("Stable")
+        yield shop
+
+
+def server() -> dict[str, Any]:
+    gpu = {"count": GPUS // POOL}
+    return {"gpu": gpu, "resources": {"requests": {"cpu": "20m"}}, "drainTimeout": "5s"}
+
+
+def promoted(moment: Moment) -> bool:
+    return moment.phase == "Stable" and sum(moment.ready.values()) == POOL and len(+moment.existing) == 1
+
+
+def test_without_a_free_gpu_a_surge_waits_and_says_how_many_are_short(full: Shop) -> None:
+    stable = full.stable
+    surge = rollout(analysis=QUICK, capacity={"mode": "Surge"})
+    asked = full.change("best", rollout=surge)
+    waiting = full.wait_for("WaitingForCapacity", since=asked)
+    time.sleep(INTERVAL_SECONDS)
+    assert "2 nvidia.com/gpu" in waiting.rollout["message"]
+    assert "0 free" in waiting.rollout["message"]
+    assert {moment.ready[stable] for moment in full.chronicle.since(asked)} == {POOL}
+    back = full.change("good")
+    full.wait_until("stable is alone", promoted, since=back)
+    assert full.status.get("rejected", []) == []
+
+
+@pytest.mark.parametrize(("mode", "version"), [("InPlace", "better"), ("Auto", "cold")])
+def test_in_a_full_pool_pods_change_places_one_at_a_time(full: Shop, mode: str, version: str) -> None:
+    before = full.stable
+    with full.traffic(RATE) as load:
+        asked = full.change(version, rollout=rollout(analysis=QUICK, capacity={"mode": mode}))
+        full.wait_until(
+            f"{version} has the whole pool",
+            lambda moment: promoted(moment) and not moment.ready[before],
+            since=asked,
+            timeout_seconds=240,
+        )
+    assert load.answers().failed == 0, load.problems()
+    seen = full.chronicle.since(asked)
+    assert min(sum(moment.ready.values()) for moment in seen) >= POOL - 1, full.chronicle.story(asked)
+    assert max(sum(moment.existing.values()) for moment in seen) <= POOL
+    assert {moment.rollout["mode"] for moment in seen if "mode" in moment.rollout} >= {"InPlace"}
+
+
+def test_when_replicas_double_stable_grows_and_the_canary_keeps_its_step_and_when_they_halve_nothing_goes(
+    shop: Shop,
+) -> None:
+    stable = shop.stable
+    with shop.traffic(RATE) as load:
+        asked = shop.change("better", rollout=rollout(analysis=LONG))
+        step = shop.wait_until("the canary has traffic", lambda moment: moment.applied == WEIGHT, since=asked)
+        canary = step.rollout["canary"].rpartition("-")[2]
+        shop.place.kubectl("scale", "mdep", NAME, "--replicas=6")
+        doubled = shop.wait_until("stable has six", lambda moment: moment.ready[stable] == 6, since=asked)
+        assert doubled.ready[canary] <= 2
+        shop.place.kubectl("scale", "mdep", NAME, "--replicas=2")
+        halved = time.time()
+        promoting = shop.wait_for("Promoting", since=halved)
+        shop.wait_until("two are left", lambda moment: moment.ready == {canary: 2}, since=promoting.at)
+    assert load.answers().failed == 0, load.problems()
+    assert promoting.ready[canary] >= 6
+    during = shop.chronicle.since(halved, promoting.at)
+    assert min(moment.ready[stable] + moment.ready[canary] for moment in during) >= 6
+
+
+def test_without_a_gateway_the_share_is_that_of_the_pods_and_is_measured(open_shop: Open) -> None:
+    with open_shop(traffic={}, rollout=rollout(analysis=LONG)) as shop:
+        shop.wait_for("Stable")
+        address = shop.place.address(NAME)
+        targets = {"http": f"{address}:8000", "grpc": f"{address}:8001"}
+        load = Load(targets, NAME, FEATURES, steady(600, RATE), shop.folder / "direct", expected=SUM)
+        with load:
+            asked = shop.change("better")
+            shop.wait_for("Promoting", since=asked)
+        answers = load.answers()
+        assert (answers.failed, answers.unsent, answers.wrong_at) == (0, 0, []), load.problems()
+        stepping = [moment for moment in shop.chronicle.since(asked) if moment.applied == WEIGHT]
+        weights = [moment.rollout["weights"] for moment in stepping]
+        shares = [each["measured"] for each in weights if "measured" in each]
+        assert shares[-1] == pytest.approx(WEIGHT, rel=0.5)
+        assert {tuple(sorted(moment.ready.values())) for moment in stepping} == {(1, 3)}
+
+
+def test_an_older_revision_is_served_again_as_soon_as_its_pods_can_be(open_shop: Open) -> None:
+    short = {**rollout(analysis=QUICK), "stableRetention": "0s"}
+    with open_shop(rollout=short) as shop:
+        shop.wait_for("Stable")
+        first = shop.stable
+        with shop.traffic(RATE) as load:
+            asked = shop.change("better")
+            shop.wait_until(
+                "only the better one has pods",
+                lambda moment: moment.phase == "Stable" and not moment.existing[first],
+                since=asked,
+            )
+            left = time.time()
+            shop.place.patch(NAME, {"rollback": {"toRevision": "1"}})
+            shop.wait_until(
+                "the first serves again", lambda moment: moment.rollout["stable"].endswith(first), since=left
+            )
+            time.sleep(1)
+        answers = load.answers()
+        assert answers.failed == 0, load.problems()
+        ready = max(ready_seconds(pod) for pod in shop.place.list("pods", f"tritonfleet.dev/revision={first}"))
+        last = max(at for at, name in zip(answers.at, answers.revisions, strict=True) if not name.endswith(first))
+        assert last - left <= ready + OLDER_SECONDS, shop.chronicle.story(left)
