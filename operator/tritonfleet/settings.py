@@ -50,6 +50,8 @@ class Settings:
     """Holds the certificates it is trusted by; empty for the system's."""
     prometheus_window_seconds: float = 60.0
     """Over which rates are taken: at least two of its scrapes of the gateway must lie within."""
+    custom_queries: bool = False
+    """Whether users may have a canary judged by PromQL of their own, each confined to its namespace and revision."""
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -92,6 +94,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         prometheus_token_file=read("PROMETHEUS_TOKEN_FILE", "", str),
         prometheus_ca_file=read("PROMETHEUS_CA_FILE", "", str),
         prometheus_window_seconds=read("PROMETHEUS_WINDOW_SECONDS", 60.0, _positive),
+        custom_queries=read("CUSTOM_QUERIES", False, _flag),
     )
 
 

@@ -8,6 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.state import State
 from tritonfleet.runtime.telemetry import Telemetry
 
 SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")
@@ -36,6 +38,8 @@ async def exposed():
     telemetry.reconciles.labels("modeldeployment", "success").inc()
     telemetry.errors.labels("modeldeployment", "Conflict").inc()
     telemetry.scaling.verdicts[Key("shop", "demo")] = VERDICT
+    telemetry.rollouts.saw(Key("shop", "demo"), State(phase=Phase.HELD, applied_weight=10))
+    telemetry.rollouts.saw(Key("shop", "other"), State(phase=Phase.ROLLED_BACK))
     families = text_string_to_metric_families(telemetry.exposition().decode())
     exposed: dict = {}
     for family in families:
@@ -77,6 +81,9 @@ async def test_an_alert_on_a_modeldeployment_names_it(with_everything, exposed):
         "TritonfleetSLOBurnsFast",
         "TritonfleetSLOBurnsSlowly",
         "TritonfleetMetricsStale",
+        "TritonfleetCanaryUnwatched",
+        "TritonfleetRolloutHeld",
+        "TritonfleetRolledBack",
     }
     for rule in named:
         metric = re.split(r"[{ ]", rule["expr"])[0]

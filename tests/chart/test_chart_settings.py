@@ -76,6 +76,7 @@ def test_every_value_reaches_the_operator(helm):
                 "tokenKey": "token",
                 "caKey": "ca.crt",
             },
+            "rollouts": {"customQueries": True},
         }
     )
 
@@ -107,6 +108,7 @@ def test_every_value_reaches_the_operator(helm):
         prometheus_token_file="/etc/tritonfleet/prometheus/token",
         prometheus_ca_file="/etc/tritonfleet/prometheus/ca.crt",
         prometheus_window_seconds=120.0,
+        custom_queries=True,
     )
 
 

@@ -50,4 +50,6 @@
 - name: TRITONFLEET_PROMETHEUS_WINDOW_SECONDS
   value: {{ .windowSeconds | quote }}
 {{- end }}
+- name: TRITONFLEET_CUSTOM_QUERIES
+  value: {{ .Values.rollouts.customQueries | quote }}
 {{- end -}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tritonfleet.adapters.store import Key
+from tritonfleet.runtime.rollout_metrics import RolloutMetrics
 from tritonfleet.runtime.scaling_metrics import ScalingMetrics
 
 CONTROLLER = "modeldeployment"
@@ -32,6 +33,7 @@ class Telemetry:
         self._define_work()
         self._define_traffic()
         self.scaling = ScalingMetrics(self.registry)
+        self.rollouts = RolloutMetrics(self.registry)
 
     def _define_work(self) -> None:
         registry = self.registry
