@@ -1,5 +1,6 @@
 """The Go programs: pinned modules under go/, built once into the cache."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,14 @@ def build(module: Module, progress: Progress) -> Path:
         with progress.step(f"building {', '.join(module.programs)}") as step:
             _compile(go, module, step)
     return module.bin_dir
+
+
+def dependency(module: Module, path: str, progress: Progress) -> Path:
+    """Return the folder with the source of a Go module that `module` is built with, downloaded if need be."""
+    go = go_binary(progress)
+    with progress.step(f"getting {path}"):
+        answer = run(go, "mod", "download", "-json", path, env=_ENV, cwd=module.source).stdout
+    return Path(json.loads(answer)["Dir"])
 
 
 def is_built(module: Module) -> bool:

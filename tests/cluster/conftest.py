@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from devcluster import gobuild
+from devcluster.progress import Progress
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.harness import RunningOperator
 from tests.cluster.world import World, eventually
@@ -22,7 +25,7 @@ def control_plane(tmp_path_factory) -> Iterator[ControlPlane]:
     plane = ControlPlane(tmp_path_factory.mktemp("controlplane"))
     try:
         plane.start()
-        asyncio.run(_install_crds(plane.kubeconfig))
+        asyncio.run(install_definitions(plane.kubeconfig, *CRDS.glob("*.yaml"), http_route_definition()))
         plane.start_controllers()
         yield plane
     finally:
@@ -40,13 +43,22 @@ def own_control_plane(tmp_path) -> Iterator[ControlPlane]:
         plane.stop()
 
 
-async def _install_crds(kubeconfig: Path) -> None:
+def http_route_definition() -> Path:
+    """The Gateway API's, of the release that the local cluster's gateway is built with."""
+    source = gobuild.dependency(gobuild.GATEWAY, "sigs.k8s.io/gateway-api", Progress(stream=sys.stderr))
+    return source / "config" / "crd" / "standard" / "gateway.networking.k8s.io_httproutes.yaml"
+
+
+async def install_definitions(kubeconfig: Path, *files: Path) -> None:
+    """Create CustomResourceDefinitions and wait until their kinds are served."""
     cluster = Cluster(await load_configuration(kubeconfig))
     collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     try:
-        for path in CRDS.glob("*.yaml"):
-            await cluster._call("POST", "CustomResourceDefinition", collection, body=yaml.safe_load(path.read_text()))
-        await eventually(lambda: cluster.list("ModelDeployment"), "the new kind")
+        for path in files:
+            definition = yaml.safe_load(path.read_text())
+            await cluster._call("POST", "CustomResourceDefinition", collection, body=definition)
+            kind = definition["spec"]["names"]["kind"]
+            await eventually(lambda kind=kind: cluster.list(kind), f"the kind {kind}")
     finally:
         await cluster.close()
 

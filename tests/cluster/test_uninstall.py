@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from tests.cluster.conftest import _install_crds
+from tests.cluster.conftest import CRDS, install_definitions
 from tests.cluster.harness import RunningOperator
 from tests.cluster.world import World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
@@ -15,7 +15,7 @@ DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modeldeplo
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "after the operator"])
 async def test_deleting_the_definition_takes_everything_with_it(own_control_plane, running):
-    await _install_crds(own_control_plane.kubeconfig)
+    await install_definitions(own_control_plane.kubeconfig, *CRDS.glob("*.yaml"))
     own_control_plane.start_controllers()
     client = Cluster(await load_configuration(own_control_plane.kubeconfig))
     world = World(client, "default")

@@ -160,6 +160,12 @@ class Cluster:
             yield page
             token = page["metadata"].get("continue", "") if page is not None else ""
 
+    async def has(self, kind: str) -> bool:
+        """Tell whether the cluster shows a kind to whoever asks what it has: a little later than it serves it."""
+        group, _, plural = BY_KIND[kind].path().rpartition("/")
+        shown = await self._call("GET", kind, group)
+        return shown is not None and any(each["name"] == plural for each in shown["resources"])
+
     async def create(self, manifest: Manifest) -> Manifest:
         """Create an object that must not exist yet; Conflict if it does."""
         kind, namespace = manifest["kind"], manifest["metadata"].get("namespace")

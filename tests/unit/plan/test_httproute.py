@@ -72,7 +72,7 @@ def test_gateways_and_host_names_are_those_of_the_spec() -> None:
         ("edge", "public", "https"),
     ]
     assert spec["hostnames"] == ["m.example.com", "*.models.example.com"]
-    assert "hostnames" not in route({A: 100})["spec"]
+    assert route({A: 100})["spec"]["hostnames"] == []
 
 
 def test_a_life_of_rollouts_moves_no_revision_that_takes_requests() -> None:
@@ -135,6 +135,8 @@ def changed(change: str) -> Manifest:
             rules[2]["matches"][0]["headers"].append({"type": "Exact", "name": "x-user", "value": "me"})
         case "a rule was added":
             rules.append(rules[1])
+        case "a host name was added":
+            found["spec"]["hostnames"] = ["other.example.com"]
         case "a gateway was added":
             found["spec"]["parentRefs"].append({**found["spec"]["parentRefs"][0], "name": "other"})
         case "a weight was changed":
@@ -148,6 +150,7 @@ def changed(change: str) -> Manifest:
         "a backend was added",
         "a header was added to a match",
         "a rule was added",
+        "a host name was added",
         "a gateway was added",
         "a weight was changed",
     ],

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.traffic import GatewayReference, TrafficGateway
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.children.metadata import shared_metadata
@@ -32,23 +33,23 @@ def http_route(
     seats = seated(split, split_written(existing) if existing is not None else ())
     metadata = shared_metadata(owner)
     metadata["annotations"] = {names.SPLIT_ANNOTATION: ",".join(f"{revision}={weight}" for revision, weight in seats)}
-    spec: Manifest = {"parentRefs": [_parent(each, owner["namespace"]) for each in gateway.parent_refs]}
-    if gateway.hostnames:
-        spec["hostnames"] = list(gateway.hostnames)
-    spec["rules"] = [
+    rules = [
         _rule(port, None, [_backend(owner["name"], revision, port, weight) for revision, weight in seats])
         for port in SPLIT_RULES.values()
     ]
     for revision, _ in seats:
         name = names.revision_name(owner["name"], revision)
-        spec["rules"] += [
-            _rule(port, name, [_backend(owner["name"], revision, port, 1)]) for port in SPLIT_RULES.values()
-        ]
+        rules += [_rule(port, name, [_backend(owner["name"], revision, port, 1)]) for port in SPLIT_RULES.values()]
     return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
+        "apiVersion": HTTP_ROUTE.api_version,
+        "kind": HTTP_ROUTE.kind,
         "metadata": metadata,
-        "spec": spec,
+        "spec": {
+            "parentRefs": [_parent(each, owner["namespace"]) for each in gateway.parent_refs],
+            # Empty is as good as absent, but it is ours: nobody else can narrow the route unseen.
+            "hostnames": list(gateway.hostnames),
+            "rules": rules,
+        },
     }
 
 
