@@ -141,15 +141,18 @@ class Rollouts:
             self._metrics.forget(key)
             self._drop(key)
         for key in known:
-            changes = self._store.changes(key)
-            if self._seen.get(key) == changes:
-                continue
-            self._seen[key] = changes
-            try:
-                self._look_at(key)
-            except Exception as error:
-                log.exception("a rollout could not be read", extra=_about(key, error))
-                self._metrics.failures.labels("read").inc()
+            self._look_again(key)
+
+    def _look_again(self, key: Key) -> None:
+        changes = self._store.changes(key)
+        if self._seen.get(key) == changes:
+            return
+        self._seen[key] = changes
+        try:
+            self._look_at(key)
+        except Exception as error:
+            log.exception("a rollout could not be read", extra=_about(key, error))
+            self._metrics.failures.labels("read").inc()
 
     def _look_at(self, key: Key) -> None:
         body = self._store.body(key)
@@ -269,7 +272,10 @@ class Rollouts:
     def _tell(
         self, key: Key, subject: Subject, *, window: Window | None = None, verification: Verification | None = None
     ) -> None:
-        """Let the reconcile see what is new."""
+        """Let the reconcile see what is new, unless the rollout has gone on meanwhile."""
+        self._look_again(key)
+        if self._subjects.get(key) is not subject:
+            return
         segment = subject.watch.segment
         known = self._evidence.get(subject.uid) or Evidence(segment.canary, segment.attempt, segment.step)
         self._evidence[subject.uid] = replace(
