@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tritonfleet.api.rollout import Rollout
+from tritonfleet.api.slo import Slo
 from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.rollout.requests import Request
@@ -25,9 +26,9 @@ class Track:
     finding: Finding | None = None
     """What keeps its pods from being ready, if anything is known."""
     unsteady: str = ""
-    """What is wrong with pods that were ready once: restarts, out of memory, not ready for a minute; empty if nothing."""
+    """What is wrong with pods that were ready once: restarts, out of memory, unready for a minute; empty if nothing."""
     changed: str = ""
-    """In which way its image or its model's bytes are not those it was first seen with; empty if they are, or unknown."""
+    """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Facts:
     evidence: Evidence | None = None
     requests: tuple[Request, ...] = ()
     """Not consumed before, in the order in which they are carried out."""
+    slo: Slo | None = None
     suspended: bool = False
     older: bool = False
     """Whether `target` comes from `spec.rollback.toRevision`."""

@@ -48,7 +48,7 @@ class Transition:
     """The condition, as the diagram and the docs show it."""
 
 
-_ANY_RUNNING: Final = (
+_BEFORE_RETURN: Final = (
     Phase.ADMITTING,
     Phase.PROVISIONING,
     Phase.WAITING_FOR_CAPACITY,
@@ -59,57 +59,71 @@ _ANY_RUNNING: Final = (
     Phase.HELD,
     Phase.STABLE_LOST,
 )
+
+BEFORE_RETURN: Final = frozenset(_BEFORE_RETURN)
 """Phases of a rollout before its point of no return."""
 
-RUNNING: Final = frozenset({*_ANY_RUNNING, Phase.PROMOTING, Phase.ROLLING_BACK})
+HOLDABLE: Final = tuple(
+    phase for phase in _BEFORE_RETURN if phase not in (Phase.ADMITTING, Phase.HELD, Phase.STABLE_LOST)
+)
+"""Phases that can be held, and gone on with."""
+
+RUNNING: Final = frozenset({*_BEFORE_RETURN, Phase.PROMOTING, Phase.ROLLING_BACK})
 """Phases in which a rollout is under way: stable does not shrink by the autoscaler's wish."""
 
-TRANSITIONS: Final = (
-    Transition(Phase.INITIALIZING, Phase.STABLE, "all pods are ready"),
-    Transition(Phase.STABLE, Phase.ADMITTING, "another revision is wanted and not rejected"),
-    Transition(Phase.STABLE, Phase.PROMOTING, "the retained revision is wanted back and carries everything"),
-    Transition(Phase.STABLE, Phase.ROLLING_BACK, "the promoted revision breaks while the one before is retained"),
-    Transition(Phase.ROLLED_BACK, Phase.STABLE, "the spec asks for stable again"),
-    Transition(Phase.ROLLED_BACK, Phase.ADMITTING, "a revision that is not rejected is wanted, or a retry"),
-    Transition(Phase.ADMITTING, Phase.PROVISIONING, "the plan is fixed and there is room"),
-    Transition(Phase.ADMITTING, Phase.WAITING_FOR_CAPACITY, "there is no room"),
-    Transition(Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, "pods cannot be scheduled"),
-    Transition(Phase.WAITING_FOR_CAPACITY, Phase.PROVISIONING, "there is room, or the mode falls back to InPlace"),
-    Transition(Phase.PROVISIONING, Phase.VERIFYING, "the first step's pods are ready"),
-    Transition(Phase.PROVISIONING, Phase.SHIFTING, "a later step's pods are ready"),
-    Transition(Phase.VERIFYING, Phase.SHIFTING, "contract and golden requests pass"),
-    Transition(Phase.SHIFTING, Phase.ANALYZING, "the weight is in force"),
-    Transition(Phase.ANALYZING, Phase.AWAITING_APPROVAL, "the step passed and asks for a pause"),
-    Transition(Phase.ANALYZING, Phase.PROVISIONING, "the step passed and another follows"),
-    Transition(Phase.ANALYZING, Phase.PROMOTING, "the last step passed"),
-    Transition(Phase.AWAITING_APPROVAL, Phase.PROVISIONING, "approved, or the pause is over, and another step follows"),
-    Transition(Phase.AWAITING_APPROVAL, Phase.PROMOTING, "approved, or the pause is over, after the last step"),
-    Transition(Phase.PROMOTING, Phase.STABLE, "clients reach the new stable"),
-    Transition(Phase.ROLLING_BACK, Phase.ROLLED_BACK, "stable has all traffic and the revision is rejected"),
-    Transition(Phase.ROLLING_BACK, Phase.STABLE, "stable has all traffic and nothing is rejected"),
-    *(Transition(source, Phase.ROLLING_BACK, "failed, aborted or superseded") for source in _ANY_RUNNING),
-    *(
-        Transition(source, Phase.HELD, "paused, or a person has to decide")
-        for source in _ANY_RUNNING
-        if source not in (Phase.HELD, Phase.ADMITTING)
+_ON_THE_WAY: Final = (
+    Phase.VERIFYING,
+    Phase.SHIFTING,
+    Phase.ANALYZING,
+    Phase.AWAITING_APPROVAL,
+    Phase.HELD,
+    Phase.STABLE_LOST,
+)
+
+
+def _edges(*edges: tuple[tuple[Phase, ...], tuple[Phase, ...], str]) -> tuple[Transition, ...]:
+    """Return every pair of a source and a target once; of several conditions both are told."""
+    found: dict[tuple[Phase, Phase], str] = {}
+    for sources, targets, when in edges:
+        for pair in ((source, target) for source in sources for target in targets):
+            found[pair] = f"{found[pair]}; or {when}" if pair in found else when
+    return tuple(Transition(source, target, when) for (source, target), when in found.items())
+
+
+TRANSITIONS: Final = _edges(
+    ((Phase.INITIALIZING,), (Phase.STABLE,), "all pods are ready"),
+    ((Phase.STABLE,), (Phase.ADMITTING,), "another revision is wanted and not rejected"),
+    ((Phase.STABLE,), (Phase.ROLLED_BACK,), "a rejected revision is wanted"),
+    ((Phase.STABLE,), (Phase.PROMOTING,), "the retained revision is wanted back, or the promoted one breaks"),
+    ((Phase.ROLLED_BACK,), (Phase.STABLE,), "the spec asks for stable again"),
+    ((Phase.ROLLED_BACK,), (Phase.ADMITTING,), "a revision that is not rejected is wanted, or a retry"),
+    ((Phase.ADMITTING,), (Phase.PROVISIONING,), "the plan is fixed and there is room"),
+    ((Phase.ADMITTING, Phase.PROVISIONING), (Phase.WAITING_FOR_CAPACITY,), "there is no room"),
+    ((Phase.WAITING_FOR_CAPACITY,), (Phase.PROVISIONING,), "there is room, or the mode falls back to InPlace"),
+    ((Phase.PROVISIONING,), (Phase.VERIFYING,), "the first pods are ready"),
+    ((Phase.PROVISIONING,), (Phase.SHIFTING,), "both revisions carry more of the step's weight"),
+    ((Phase.VERIFYING,), (Phase.SHIFTING,), "contract and golden requests pass"),
+    ((Phase.VERIFYING,), (Phase.PROVISIONING,), "verified, and pods were lost meanwhile"),
+    ((Phase.SHIFTING,), (Phase.ANALYZING,), "the step's weight is in force"),
+    ((Phase.SHIFTING,), (Phase.PROVISIONING,), "a part of the step's weight is in force, and makes room"),
+    ((Phase.ANALYZING,), (Phase.AWAITING_APPROVAL,), "the step passed and asks for a pause"),
+    ((Phase.ANALYZING,), (Phase.PROVISIONING,), "the step passed and another follows"),
+    ((Phase.ANALYZING,), (Phase.PROMOTING,), "the last step passed"),
+    ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROVISIONING,), "approved, and another step follows"),
+    ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROMOTING,), "approved after the last step"),
+    (_ON_THE_WAY, (Phase.PROVISIONING,), "a person promotes now"),
+    (HOLDABLE, (Phase.HELD,), "paused, or a person has to decide"),
+    ((Phase.HELD,), HOLDABLE, "resumed"),
+    (
+        (*(phase for phase in HOLDABLE if phase is not Phase.VERIFYING), Phase.HELD),
+        (Phase.STABLE_LOST,),
+        "stable cannot carry its share",
     ),
-    *(
-        Transition(Phase.HELD, target, "resumed")
-        for target in _ANY_RUNNING
-        if target not in (Phase.HELD, Phase.ADMITTING)
-    ),
-    *(
-        Transition(source, Phase.STABLE_LOST, "stable cannot carry its share and the canary can")
-        for source in (Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.PROVISIONING)
-    ),
-    *(
-        Transition(Phase.STABLE_LOST, target, "stable is back")
-        for target in (Phase.PROVISIONING, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL)
-    ),
-    Transition(Phase.STABLE_LOST, Phase.PROMOTING, "a person promotes the canary"),
-    *(
-        Transition(source, Phase.PROVISIONING, "a person promotes now: on to 100 %")
-        for source in (Phase.VERIFYING, Phase.SHIFTING, Phase.STABLE_LOST)
-    ),
+    ((Phase.STABLE_LOST,), (Phase.PROVISIONING, Phase.HELD), "stable is back"),
+    ((Phase.PROMOTING,), (Phase.STABLE,), "clients reach the new stable"),
+    ((Phase.PROMOTING,), (Phase.ROLLED_BACK,), "clients reach the retained revision, and the other one is rejected"),
+    ((*_BEFORE_RETURN, Phase.PROMOTING), (Phase.ROLLING_BACK,), "failed, aborted or superseded"),
+    ((Phase.ROLLING_BACK,), (Phase.ROLLED_BACK,), "stable has all traffic and the revision is rejected"),
+    ((Phase.ROLLING_BACK,), (Phase.STABLE,), "stable has all traffic and nothing is rejected"),
 )
 """Every transition there is; the machine refuses any other."""

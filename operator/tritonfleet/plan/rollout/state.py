@@ -72,6 +72,8 @@ class State:
     """What the canary is to get, written before it is carried out."""
     applied_weight: int = 0
     """What the gateway or the Service is seen to give it."""
+    settled_at: datetime | None = None
+    """Since when `weight` is accepted, while it does not count as in force yet."""
     measured_share: float | None = None
     """Of the requests in the last window, 0..1."""
 

@@ -62,15 +62,16 @@ def steer(
         state = _begun(observed, known, target, now)
     if state.phase is Phase.INITIALIZING and target:
         # Nobody is served yet, so nothing is lost by following the spec.
-        state = replace(state, stable=target)
+        state = replace(state, canary=target)
     facts = _facts(deployment, observed, known, target, size, state, now)
     return Steering(state, facts, course_of(state, facts))
 
 
 def _begun(observed: Observed, known: Mapping[str, KnownRevision], target: str | None, now: datetime) -> State:
     stable = serving_hash(observed, known)
-    if stable is None:
-        return State(entered_at=now, stable=target or "")
+    # The front Service leads to the first revision before any of its pods is ready.
+    if stable is None or (stable == target and len(known) == 1 and not known[stable].carries(1)):
+        return State(entered_at=now, canary=target or "")
     return State(phase=Phase.STABLE, entered_at=now, stable=stable)
 
 
@@ -95,6 +96,7 @@ def _facts(
         gpus_per_pod=spec.server.gpu.count,
         evidence=observed.evidence,
         requests=requests_of(observed.body, spec.rollout, state),
+        slo=spec.slo,
         suspended=spec.suspended,
         older=spec.rollback is not None,
     )
