@@ -34,7 +34,8 @@ class ApiModel(BaseModel):
 def text(max_length: int, *rules: Rule, min_length: int = 1, description: str | None = None) -> Any:
     """Return the constraints of a string, in characters, with CEL rules in which `self` is the string."""
     extra: dict[str, Any] = {"x-kubernetes-validations": list(rules)} if rules else {}
-    return Field(min_length=min_length, max_length=max_length, json_schema_extra=extra, description=description)
+    least = min_length or None
+    return Field(min_length=least, max_length=max_length, json_schema_extra=extra, description=description)
 
 
 def items(max_items: int, *rules: Rule, list_type: str = "atomic", key: str | None = None) -> Any:
@@ -53,30 +54,31 @@ def mapping(max_entries: int, *rules: Rule) -> Any:
     return Field(max_length=max_entries, json_schema_extra=extra)
 
 
-DURATION = "^([0-9]{1,6}(us|ms|s|m|h))+$"
+DURATION = "^([0-9]{1,6}([um]?s|m|h))+$"
 
 
 def duration(lowest: str, highest: str) -> Any:
     """Return the constraints of a duration such as `50ms` or `1m30s`, bounds included."""
+    above = "" if lowest.startswith("0") else f" && duration(self) >= duration('{lowest}')"
     return text(
         20,
         rule(
-            f"self.matches('{DURATION}')"
-            f" && duration(self) >= duration('{lowest}') && duration(self) <= duration('{highest}')",
-            f"must be a duration from {lowest} to {highest}, such as 50ms, 2s or 1m30s",
+            f"self.matches('{DURATION}'){above} && duration(self) <= duration('{highest}')",
+            f"must be a duration from {lowest} to {highest}, such as 1m30s",
             got="self",
         ),
+        min_length=0,
     )
 
 
 def matching(max_length: int, pattern: str, must: str) -> Any:
     """Return the constraints of a string that must match an RE2 pattern; `must` says it in words."""
-    return text(max_length, rule(f"self.matches({cel_pattern(pattern)})", must, got="self"))
+    return text(max_length, rule(f"self.matches({cel_pattern(pattern)})", must, got="self"), min_length=0)
 
 
 LABEL_KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
 
 ObjectName = Annotated[
     str,
@@ -84,6 +86,11 @@ ObjectName = Annotated[
     Field(description="Name of an object of this namespace."),
 ]
 """The name of another object of the same namespace."""
+
+DataKey = Annotated[
+    str, matching(253, "^[A-Za-z0-9._-]+$", "must be a key of the object: letters, digits, '-', '_' and '.'")
+]
+"""The key of a value in a ConfigMap or a Secret."""
 
 QualifiedName = Annotated[str, matching(317, LABEL_KEY, "must be a qualified name such as topology.kubernetes.io/zone")]
 """The key of a label, an annotation or a taint."""

@@ -1,15 +1,20 @@
 """`spec.rollout.canary`: how a new revision earns its traffic."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tritonfleet.api import base
-from tritonfleet.api.base import ApiModel, ObjectName, duration, items, text
+from tritonfleet.api.base import ApiModel, DataKey, ObjectName, duration, items, matching, text
+from tritonfleet.api.cel import Rule, rule
 
 STEPS_MAX = 10
 QUERIES_MAX = 8
+
+Ratio = Annotated[float, Field(ge=1, le=100)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Value = Annotated[float, Field(ge=-1_000_000_000_000, le=1_000_000_000_000)]
 
 
 class CapacityMode(StrEnum):
@@ -68,43 +73,86 @@ class Step(ApiModel):
     """Waits after the analysis has passed: `{}` for an approval, `{duration: 10m}` for a time."""
 
 
+# Where every field of an object has a default, Kubernetes tries its rules on `{}` before it fills the defaults in:
+# hence `has` of fields that are always there.
 class Capacity(ApiModel):
     """Where the canary's pods come from."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.maxSurge) || self.mode in ['Auto', 'Surge']",
+            "must be absent unless `mode` is 'Auto' or 'Surge': no pods are added otherwise",
+            got="self.maxSurge",
+            at=".maxSurge",
+        ),
+        rule(
+            "!has(self.onTimeout) || self.onTimeout != 'InPlace' || self.mode in ['Auto', 'Surge']",
+            "must be 'Hold' or 'Fail' unless `mode` is 'Auto' or 'Surge'",
+            got="self.onTimeout",
+            at=".onTimeout",
+        ),
+    )
+
     mode: CapacityMode = CapacityMode.AUTO
-    """Surge: beside stable's. InPlace: one stable pod makes room at a time. Recreate: all of them do, with an outage.
+    """Surge: beside stable's. InPlace: stable pods make room, one at a time. Recreate: all at once, with an outage.
 
     Auto: Surge as far as GPUs are free now, else InPlace; with one replica and no free GPU it waits."""
     max_surge: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Most pods beyond `replicas` at any time in mode Surge; absent: as many as `replicas`, which makes every rollback
-    instant."""
+    """Most pods beyond `replicas`; absent: as many as `replicas`, which makes every rollback instant."""
     wait_timeout: Annotated[str, duration("10s", "24h")] = "15m"
     """How long to wait for room."""
     on_timeout: OnTimeout = OnTimeout.HOLD
     """Hold, InPlace or Fail (roll back) when there is no room in time."""
 
 
-class Margin(ApiModel):
-    """How much worse than stable a canary may be: both must be exceeded to count as worse."""
+class ErrorMargin(ApiModel):
+    """How many more requests may fail than of stable: both limits must be exceeded to count as worse."""
 
-    ratio: Annotated[float, Field(ge=1, le=100)] = 1.5
-    """Of the canary's share of bad requests to stable's."""
-    difference: Annotated[float, Field(ge=0, le=100)]
+    ratio: Ratio = 1.5
+    """Of the canary's share of failed requests to stable's."""
+    difference: Percent = 0.2
+    """Between the two shares, in percentage points."""
+
+
+class SlowMargin(ApiModel):
+    """How many more requests may be slower than stable's 99th percentile: both limits must be exceeded to count."""
+
+    ratio: Ratio = 1.5
+    """Of the canary's share of slow requests to stable's."""
+    difference: Percent = 0.5
     """Between the two shares, in percentage points."""
 
 
 class PromQuery(ApiModel):
     """A query of your own, if the operator's administrator allows them."""
 
-    name: Annotated[str, text(40)]
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "has(self.max) || has(self.min) || has(self.maxRatio)",
+            "must have `max`, `min` or `maxRatio`: nothing is checked otherwise",
+        ),
+        rule(
+            "!has(self.max) || !has(self.min) || self.min <= self.max",
+            "must not be above `max`",
+            got="self.min",
+            at=".min",
+        ),
+        rule(
+            "has(self.maxRatio) == has(self.baseline)",
+            "must come with `baseline`, and `baseline` with it",
+            at=".maxRatio",
+        ),
+    )
+
+    name: Annotated[str, matching(40, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "must be lowercase letters, digits and '-'")]
     """Names the check in the status."""
     query: Annotated[str, text(1024)]
     """PromQL over the canary's series; every selector is confined to this namespace and the canary's revision."""
     baseline: Annotated[str, text(1024)] | None = None
     """The same over stable's series."""
-    max: float | None = None
+    max: Value | None = None
     """The canary's worst series must not be above."""
-    min: float | None = None
+    min: Value | None = None
     """The canary's worst series must not be below."""
     max_ratio: Annotated[float, Field(ge=0, le=1000)] | None = None
     """The canary's value must not exceed the baseline's by this factor."""
@@ -112,6 +160,21 @@ class PromQuery(ApiModel):
 
 class Analysis(ApiModel):
     """When the canary counts as worse than stable. The defaults have measured error rates: `make bench-analysis`."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.looks) || self.looks <= self.maxLooks",
+            "must not be above `maxLooks`",
+            got="self.looks",
+            at=".looks",
+        ),
+        rule(
+            "!has(self.looks) || self.confirmations <= self.maxLooks",
+            "must not be above `maxLooks`: the canary would never be rolled back",
+            got="self.confirmations",
+            at=".confirmations",
+        ),
+    )
 
     interval: Annotated[str, duration("5s", "1h")] = "60s"
     """Length of a window; each is looked at once."""
@@ -125,11 +188,11 @@ class Analysis(ApiModel):
     """Looks running that must agree before the canary is rolled back."""
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 500
     """Requests of each revision without which a step does not pass."""
-    errors: Margin = Margin(difference=0.2)
+    errors: ErrorMargin = ErrorMargin()
     """How many more requests may fail."""
     max_errors: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percent of requests that may fail, whatever stable does."""
-    slow: Margin = Margin(difference=0.5)
+    slow: SlowMargin = SlowMargin()
     """How many more requests may be slower than stable's 99th percentile."""
     on_too_few_requests: OnTooFewRequests = OnTooFewRequests.HOLD
     """Hold, PassOnProbe (golden requests alone decide, recorded as unproven) or Rollback."""
@@ -148,7 +211,7 @@ class Golden(ApiModel):
 
     config_map_name: ObjectName
     """Holds the requests; its form is described in docs/how-to/roll-out.md."""
-    key: Annotated[str, text(253)] = "golden.json"
+    key: DataKey = "golden.json"
     """Of the ConfigMap's data."""
 
 
@@ -161,10 +224,26 @@ class VerificationPolicy(ApiModel):
     """Requests whose answers are known; also asked once in every window."""
 
 
+_ASCENDING = rule(
+    "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(t, t.weight == s.weight))",
+    "must have weights that rise from step to step",
+    got="self.map(s, s.weight)",
+)
+
+
 class Canary(ApiModel):
     """How a new revision earns its traffic; what is absent has the default that suits most."""
 
-    steps: Annotated[tuple[Step, ...], items(STEPS_MAX)] = ()
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "self.analysis.onTooFewRequests != 'PassOnProbe' || has(self.verification.golden)",
+            "must come with `verification.golden`: nothing would be asked",
+            got="self.analysis.onTooFewRequests",
+            at=".analysis.onTooFewRequests",
+        ),
+    )
+
+    steps: Annotated[tuple[Step, ...], items(STEPS_MAX, _ASCENDING)] = ()
     """Ascending shares of the traffic; 100 % follows by itself."""
     capacity: Capacity = Capacity()
     """Where the canary's pods come from."""

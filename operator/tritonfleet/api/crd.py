@@ -7,6 +7,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import ModelDeploymentStatus
 from tritonfleet.api.structural import Schema, structural
 
+_UNQUOTABLE = "must be one line"
 _SLO_MET = '.status.conditions[?(@.type=="SLOMet")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
@@ -42,7 +43,7 @@ def definition() -> dict[str, Any]:
                         },
                     },
                     "additionalPrinterColumns": _columns(),
-                    "schema": {"openAPIV3Schema": root_schema()},
+                    "schema": {"openAPIV3Schema": _terse(root_schema())},
                 }
             ],
         },
@@ -68,12 +69,32 @@ def root_schema() -> Schema:
     }
 
 
+def _terse(node: Any) -> Any:
+    """Leave out what Kubernetes takes for granted, or says in a rule's other message: the definition must stay small.
+
+    A rule's `message` beside its `messageExpression` is only read when that has a line break or is too long, since the
+    text that it quotes has or is.
+    """
+    if isinstance(node, list):
+        return [_terse(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: _terse(value) for key, value in node.items() if (key, value) != ("x-kubernetes-list-type", "atomic")}
+    for rule in kept.get("x-kubernetes-validations", ()):
+        if "messageExpression" in rule:
+            rule.pop("message")
+            rule.update({"message": _UNQUOTABLE} if kept.get("type", "string") == "string" else {})
+    return kept
+
+
 def _columns() -> list[dict[str, Any]]:
     return [
         _column("Ready", f"{_READY}.status", "Whether the spec's revision serves with all its replicas."),
         _column("Reason", f"{_READY}.reason", "Why it is ready or not."),
         _column("Replicas", ".status.replicas", "Pods of the serving revision.", kind="integer"),
         _column("Stable", ".status.revision.stable", "The revision that requests go to."),
+        _column("Canary", ".status.rollout.canary", "The revision that is being rolled out."),
+        _column("Weight", ".status.rollout.weights.applied", "Percent of the traffic that it gets.", kind="integer"),
         _column("P99", ".status.autoscaling.p99", "99th percentile of the latency, if the SLO is about it."),
         _column("SLO", f"{_SLO_MET}.status", "Whether the SLO is met.", wide=True),
         _column("Rate", ".status.autoscaling.observedRate", "Requests per second.", kind="number", wide=True),

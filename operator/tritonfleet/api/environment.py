@@ -2,11 +2,9 @@
 
 from typing import Annotated, ClassVar
 
-from tritonfleet.api.base import ApiModel, ObjectName, matching, text
+from tritonfleet.api.base import ApiModel, DataKey, ObjectName, matching, text
 from tritonfleet.api.cel import Rule, cel_list, rule
 from tritonfleet.api.reserved import OWNED_ENVIRONMENT
-
-_KEY = matching(253, r"^[A-Za-z0-9._-]+$", "must be a key of the object: letters, digits, '-', '_' and '.'")
 
 
 class KeyReference(ApiModel):
@@ -14,7 +12,7 @@ class KeyReference(ApiModel):
 
     name: ObjectName
     """Name of the object."""
-    key: Annotated[str, _KEY]
+    key: DataKey
     """Key within the object."""
     optional: bool = False
     """Whether the pods start without it."""

@@ -1,12 +1,13 @@
 """`spec.rollout` and `spec.rollback`: how a change reaches the clients, and how it is taken back."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, duration, text
+from tritonfleet.api.base import ApiModel, duration, matching
 from tritonfleet.api.canary import Canary
+from tritonfleet.api.cel import Rule, rule
 
 
 class Strategy(StrEnum):
@@ -17,33 +18,62 @@ class Strategy(StrEnum):
     ROLLING_UPDATE = "RollingUpdate"
 
 
-RevisionWord = Annotated[str, text(63)]
+_REVISION = "([a-z0-9-]+-)?[0-9a-f]{10}|[1-9][0-9]{0,15}"
+RevisionWord = Annotated[
+    str, matching(63, f"^({_REVISION})$", "must be a revision: its name, such as shop-1a2b3c4d5e, its hash or number")
+]
 """The name of a revision, its hash, or its number."""
+_REQUESTS = ("approve", "promote", "abort", "retry")
 
 
 class Rollout(ApiModel):
     """How a change reaches the clients."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.strategy) || self.strategy != 'Canary' || has(self.canary)",
+            "must be set when `strategy` is 'Canary'; `{}` takes the canary straight to 100 %",
+            at=".canary",
+        ),
+        rule(
+            "!has(self.canary) || !has(self.strategy) || self.strategy == 'Canary'",
+            "must be 'Canary' or absent when `canary` is set",
+            got="self.strategy",
+            at=".strategy",
+        ),
+        rule(
+            "has(self.canary) || has(self.strategy) && self.strategy == 'Recreate'"
+            f" || !(has(self.paused) && self.paused) && !({' || '.join(f'has(self.{name})' for name in _REQUESTS)})",
+            "must be Canary or Recreate when `paused` or one of "
+            + ", ".join(f"`{name}`" for name in _REQUESTS)
+            + " is set: RollingUpdate does not stop",
+            at=".strategy",
+        ),
+    )
+
     strategy: Strategy | None = None
-    """Canary: in steps, each analyzed. RollingUpdate: all at once when the new pods are ready. Recreate: the old pods go
-    first, with an outage. Absent: Canary if `canary` is set, else RollingUpdate."""
+    """Canary: in steps, each analyzed. RollingUpdate: all at once, when the new pods are ready. Recreate: the old pods
+    go first, with an outage. Absent: Canary if `canary` is set, else RollingUpdate."""
     canary: Canary | None = None
     """The steps, and what is checked at each."""
     progress_deadline: Annotated[str, duration("30s", "24h")] = "15m"
     """How long a revision may take to become ready before the object counts as stalled, or a canary is rolled back."""
     stable_retention: Annotated[str, duration("0s", "168h")] = "10m"
-    """How long the pods of the revision before stay after a promotion, so that going back takes seconds."""
+    """How long stable's pods stay after a canary has taken their place, so that going back takes seconds."""
     revision_history_limit: Annotated[int, Field(ge=1, le=10)] = 10
     """Revisions kept, the serving one included."""
     paused: bool = False
     """Holds a rollout where it is; safety rules still run."""
-    approve: Annotated[str, text(80)] | None = None
-    """Lets a step that waits go on: `REVISION:STEP`, such as shop-1a2b3c4d5e:2, as the status names it."""
+    approve: (
+        Annotated[str, matching(80, f"^({_REVISION}):[1-9][0-9]?$", "must be REVISION:STEP, such as shop-1a2b3c4d5e:2")]
+        | None
+    ) = None
+    """Lets a step that waits go on: `REVISION:STEP`, such as shop-1a2b3c4d5e:2, as `status.rollout` names them."""
     promote: RevisionWord | None = None
     """Takes this canary to 100 % now, verified but not analyzed further."""
     abort: RevisionWord | None = None
     """Takes this canary back and rejects it."""
-    retry: Annotated[str, text(63)] | None = None
+    retry: Annotated[str, matching(63, "^[!-~]+$", "must be one word")] | None = None
     """Any word that was not used before: tries a rejected revision again."""
 
 

@@ -14,12 +14,13 @@ REJECTED_MAX = 5
 CONSUMED_MAX = 10
 PASSAGES_MAX = 20
 REQUEST_MAX_LENGTH = 253
+NUMBER_MAX = 1_000_000_000_000
 
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+Number = Annotated[float, Field(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Revision = Annotated[str, text(63)]
-Time = Annotated[str, text(32), Field(json_schema_extra={"format": "date-time"})]
+Time = Annotated[str, text(32, min_length=0), Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, text(ROLLOUT_MESSAGE_MAX, min_length=0)]
 Word = Annotated[str, text(64)]
 Remembered = Annotated[
@@ -131,6 +132,8 @@ class RolloutStatus(ApiModel):
     """When the step began."""
     weights: Weights | None = None
     """Percent of the traffic that the canary gets."""
+    settled_at: Time | None = None
+    """Since when the gateway accepts the desired weight, until that counts as applied."""
     verification: Annotated[tuple[Check, ...], items(CHECKS_MAX)] = ()
     """What the checks before any traffic said."""
     verified: bool | None = None

@@ -12,7 +12,7 @@ from tritonfleet.api.rollout_status import RolloutStatus
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Generation = Annotated[int, Field(ge=-1, le=2**53)]
 RevisionName = Annotated[str, text(63)]
-Time = Annotated[str, text(32), Field(json_schema_extra={"format": "date-time"})]
+Time = Annotated[str, text(32, min_length=0), Field(json_schema_extra={"format": "date-time"})]
 
 
 class Outcome(StrEnum):
@@ -127,13 +127,13 @@ class AutoscalingStatus(ApiModel):
     capacity_per_replica: Rate | None = None
     """Requests per second that one pod can serve within the target, as learned."""
     p50: Latency | None = None
-    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    """Measured latency, if the SLO is about it, such as 12.3ms."""
     p90: Latency | None = None
-    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    """Measured latency, if the SLO is about it, such as 12.3ms."""
     p95: Latency | None = None
-    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    """Measured latency, if the SLO is about it, such as 12.3ms."""
     p99: Latency | None = None
-    """Measured latency, if the SLO is about this percentile, such as 12.3ms."""
+    """Measured latency, if the SLO is about it, such as 12.3ms."""
     p999: Latency | None = None
     """Measured latency of percentile 99.9, if the SLO is about it, such as 12.3ms."""
     p99_source: Annotated[ScaleReasonWord | None, Field(alias="p99Source")] = None

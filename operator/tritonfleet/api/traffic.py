@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, ObjectName, items, mapping, matching, text
+from tritonfleet.api.base import DNS_SUBDOMAIN, ApiModel, ObjectName, items, mapping, matching, text
 from tritonfleet.api.reserved import ANNOTATION_RULES
 
 
@@ -37,9 +37,11 @@ class GatewayReference(ApiModel):
 
     name: ObjectName
     """Name of the Gateway."""
-    namespace: Annotated[str, text(63)] | None = None
+    namespace: (
+        Annotated[str, matching(63, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "must be the name of a namespace")] | None
+    ) = None
     """Namespace of the Gateway, whose `allowedRoutes` must admit this one; absent: this namespace."""
-    section_name: Annotated[str, text(253)] | None = None
+    section_name: Annotated[str, matching(253, DNS_SUBDOMAIN, "must be the name of a listener")] | None = None
     """One listener of the Gateway; absent: all that fit."""
 
 
@@ -52,7 +54,15 @@ class TrafficGateway(ApiModel):
     parent_refs: Annotated[tuple[GatewayReference, ...], Field(min_length=1), items(4)]
     """The Gateways."""
     hostnames: Annotated[
-        tuple[Annotated[str, matching(253, HOSTNAME, "must be a host name such as model.example.com")], ...], items(16)
+        tuple[
+            Annotated[
+                str,
+                matching(253, HOSTNAME, "must be a host name such as model.example.com"),
+                Field(description="A host."),
+            ],
+            ...,
+        ],
+        items(16, list_type="set"),
     ] = ()
     """Host names that requests come for; absent: all that the listeners take."""
 

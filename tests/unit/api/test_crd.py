@@ -72,13 +72,15 @@ def test_every_map_has_a_size():
     assert breaking(lambda node: "additionalProperties" not in node or node["maxProperties"] <= 64) == []
 
 
-def test_only_what_triton_a_pod_or_the_autoscaler_defines_is_open():
+def test_only_what_others_define_or_the_operator_remembers_is_open():
     is_open = sorted(path for path, node in NODES.items() if node.get("x-kubernetes-preserve-unknown-fields"))
     assert is_open == [
         ".spec.modelConfig",
         ".spec.server.affinity.podAffinity",
         ".spec.server.affinity.podAntiAffinity",
         ".status.autoscaling.memory",
+        ".status.rollout.analysis",
+        ".status.rollout.plan",
     ]
 
 
@@ -95,6 +97,17 @@ def test_every_rule_that_quotes_a_value_says_the_same_without_it():
     assert len(quoting) > 50
     for rule in quoting:
         assert rule["messageExpression"].startswith(f"\"{rule['message']}, got '%s'\".format([")
+
+
+def test_the_definition_says_it_once_where_a_value_is_quoted():
+    written = dict(nodes(VERSION["schema"]["openAPIV3Schema"]))
+    for path, node in NODES.items():
+        short = {"message": "must be one line"} if node.get("type", "string") == "string" else {}
+        both = [one.get("x-kubernetes-validations", ()) for one in (node, written[path])]
+        for meant, rule in zip(*both, strict=True):
+            quoting = "messageExpression" in meant
+            rest = {key: value for key, value in meant.items() if key != "message"}
+            assert rule == ({**rest, **short} if quoting else meant), "the message is read where the value has no place"
 
 
 def test_every_rule_blames_a_field_that_exists():
@@ -155,6 +168,7 @@ def test_the_status_holds_every_field_of_this_release():
         "replicas",
         "revision",
         "revisions",
+        "rollout",
         "selector",
         "url",
     ]
@@ -177,6 +191,8 @@ def test_a_list_shows_readiness_first_and_details_on_demand():
         "Reason",
         "Replicas",
         "Stable",
+        "Canary",
+        "Weight",
         "P99",
         "Age",
     ]

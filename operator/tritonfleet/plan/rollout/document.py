@@ -1,6 +1,5 @@
 """A rollout's state as `status.rollout` holds it, and read back from there."""
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api import rollout_status as limits
 from tritonfleet.api.conditions import shortened
-from tritonfleet.api.rollout_status import PassageEntry, Rejected, RolloutStatus, Weights
+from tritonfleet.api.rollout_status import Check, PassageEntry, Rejected, RolloutStatus, Weights
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
 from tritonfleet.plan.rollout.state import EPOCH, Passage, Rejection, State
 
+_CHECK_FIELDS = frozenset(field.alias or name for name, field in Check.model_fields.items())
 _MESSAGE = limits.ROLLOUT_MESSAGE_MAX
 
 
@@ -40,6 +40,7 @@ def document(state: State, owner: str, steps: int) -> dict[str, Any]:
         "steps": steps if under_way else None,
         "stepEnteredAt": _time(state.step_entered_at) if state.step_entered_at != EPOCH else None,
         "weights": _weights(state, under_way=under_way),
+        "settledAt": _time(state.settled_at),
         "verification": [_check(entry) for entry in state.verification[: limits.CHECKS_MAX]],
         "verified": state.verified,
         "analysis": dict(state.analysis),
@@ -88,6 +89,7 @@ def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
         step_entered_at=_moment(said.step_entered_at) if said.step_entered_at else EPOCH,
         weight=weights.desired,
         applied_weight=weights.applied,
+        settled_at=_moment(said.settled_at) if said.settled_at else None,
         measured_share=None if weights.measured is None else round(weights.measured / 100, 4),
         # As they were written, for whoever put them there; their form has been checked.
         verification=tuple(document.get("verification") or ()),
@@ -116,7 +118,12 @@ def _weights(state: State, *, under_way: bool) -> dict[str, float] | None:
 
 
 def _check(entry: Mapping[str, Any]) -> dict[str, Any]:
-    finite = {key: value for key, value in entry.items() if not isinstance(value, float) or math.isfinite(value)}
+    """Return what the API server would keep of a check."""
+    finite = {
+        key: value
+        for key, value in entry.items()
+        if key in _CHECK_FIELDS and (not isinstance(value, float) or abs(value) <= limits.NUMBER_MAX)
+    }
     return {**finite, "message": shortened(str(entry.get("message", "")), _MESSAGE)}
 
 
