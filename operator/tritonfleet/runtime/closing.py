@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 from tritonfleet.adapters.store import Key
 from tritonfleet.api.metrics import MetricsSource
-from tritonfleet.plan.children.httproute import backends
+from tritonfleet.plan.rollout.analysis.counts import Revision
 from tritonfleet.plan.rollout.analysis.text import sentence
 from tritonfleet.plan.rollout.analysis.window import Window
-from tritonfleet.plan.rollout.edge import Counters, Tally, clusters, edges, told
+from tritonfleet.plan.rollout.edge import Counters, Edge, Tally, edges, told
 from tritonfleet.plan.rollout.watch import Watch
-from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime.inquiry import Inquiry, Route
 
 Snapshot = Mapping[Route, Counters] | str
@@ -33,13 +32,14 @@ class Closing:
         inquiry: Inquiry,
         window: Window,
         pods: Sequence[str],
-        route: Manifest | None,
+        clusters: Mapping[str, str] | None,
         before: asyncio.Task[Snapshot] | None,
         after: asyncio.Task[Snapshot] | None,
     ) -> Window:
         """Return the window with golden requests, queries, and what the gateway counted from its start to its end.
 
-        `pods` are the addresses of the canary's ready pods. Ends within a minute, whoever does not answer.
+        `pods` are the addresses of the canary's ready pods, `clusters` what the gateway calls each revision; None
+        where no gateway is asked. Ends within a minute, whoever does not answer.
         """
         watch, namespace = self.watch, self.key.namespace
         run, answers = await asyncio.gather(
@@ -47,37 +47,39 @@ class Closing:
             inquiry.answers(namespace, watch, datetime.fromtimestamp(window.end_seconds, UTC)),
         )
         window = replace(window, probe=run, probe_expected=watch.probes, answers=answers)
-        if before is None or after is None or route is None:
+        if before is None or after is None or clusters is None:
             return window
-        # A task that was cancelled with another rollout is no answer.
+        # Other rollouts wait for the same answers: if this one is given up, theirs are not.
         first, last = await asyncio.gather(asyncio.shield(before), asyncio.shield(after))
-        return self._timed(window, route, first, last)
+        return self._timed(window, clusters, first, last)
 
-    def _timed(self, window: Window, route: Manifest, before: Snapshot, after: Snapshot) -> Window:
+    def _timed(self, window: Window, clusters: Mapping[str, str], before: Snapshot, after: Snapshot) -> Window:
         """Return the window with the latencies that the gateway measured, and with what only it saw fail."""
-        problem = next((each for each in (before, after) if isinstance(each, str)), "")
-        if problem or isinstance(before, str) or isinstance(after, str):
-            return replace(window, untimed=sentence(problem), beats=None)
-        first, last = before.get(self.key, {}), after.get(self.key, {})
-        if not first and not last and self.watch.source is MetricsSource.AUTO:
-            # No Envoy Gateway, or one that nobody scrapes: then there is only what the pods themselves say.
+        for said in (before, after):
+            if isinstance(said, str):
+                return replace(window, untimed=sentence(said), beats=None)
+        first, last = (said.get(self.key, {}) if not isinstance(said, str) else {} for said in (before, after))
+        if self.watch.source is MetricsSource.AUTO and not first and not last:
+            # Nobody scrapes the gateway: there is what the pods themselves say.
             return window
         if not first or not last:
             moment = "end" if first else "start"
             text = f"Prometheus had no series of HTTPRoute '{self.key}' at the window's {moment}"
             return replace(window, untimed=text, beats=None)
-        names = clusters(self.key.namespace, self.key.name, backends(route))
-        found = edges(first, last, names)
-        told_of = {}
-        for name, revision, counted in (
-            ("canary", self.watch.segment.canary, window.canary),
-            ("stable", self.watch.stable, window.stable),
-        ):
-            told_of[name] = counted
-            if revision in found:
-                tally = self.tallies.get(revision, Tally())
-                told_of[name], self.tallies[revision] = told(counted, found[revision], tally, alone=self.watch.alone)
-        return replace(window, canary=told_of["canary"], stable=told_of["stable"], beats=None)
+        found = edges(first, last, clusters)
+        return replace(
+            window,
+            canary=self._told(self.watch.segment.canary, window.canary, found),
+            stable=self._told(self.watch.stable, window.stable, found),
+            beats=None,
+        )
+
+    def _told(self, revision: str, counted: Revision, found: Mapping[str, Edge]) -> Revision:
+        if revision not in found:
+            return counted
+        tally = self.tallies.get(revision, Tally())
+        counted, self.tallies[revision] = told(counted, found[revision], tally, alone=self.watch.alone)
+        return counted
 
 
 async def _nothing() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -11,14 +11,16 @@ from typing import Final
 from tritonfleet.adapters.pods import PodScraper, Target, target_of
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import MetricsSource
+from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import TritonfleetError
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
 from tritonfleet.plan.rollout.analysis.text import sentence
 from tritonfleet.plan.rollout.analysis.window import Window
 from tritonfleet.plan.rollout.evidence import Evidence, Verification
+from tritonfleet.plan.rollout.gateways import revision_of
 from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import Watch, watch_of
-from tritonfleet.plan.world import ChildId, Manifest
+from tritonfleet.plan.world import ChildId
 from tritonfleet.runtime.closing import Closing, Snapshot
 from tritonfleet.runtime.inquiry import Inquiry
 from tritonfleet.runtime.recording import Recording, of_rollout
@@ -42,7 +44,8 @@ class Subject:
     uid: str
     watch: Watch
     targets: tuple[Target, ...]
-    route: Manifest | None
+    clusters: Mapping[str, str] | None
+    """What the gateway calls each revision; None where latencies are not looked for there."""
     closing: Closing
     recording: Recording | None = None
     before: asyncio.Task[Snapshot] | None = None
@@ -52,11 +55,6 @@ class Subject:
     asked: frozenset[str] = frozenset()
     """Pods that the last verification was made of."""
     ask_at: float = 0.0
-
-    @property
-    def timed_by_gateway(self) -> bool:
-        """Whether latencies are looked for at the gateway."""
-        return self.route is not None and self.watch.source is not MetricsSource.TRITON
 
     def cancel(self) -> None:
         """End what is still being asked for it."""
@@ -168,10 +166,16 @@ class Rollouts:
             subject = self._begin(key, uid, watch)
         pods = (target_of(pod, watch.model) for pod in self._store.pods(key))
         subject.targets = of_rollout(watch, (target for target in pods if target is not None))
-        subject.route = self._store.children(key).get(ChildId("HTTPRoute", key.name)) if watch.by_gateway else None
+        subject.clusters = self._clusters(key, watch)
         subject.watch = subject.closing.watch = watch
         if subject.recording is not None and subject.recording.start_seconds < watch.opens_seconds:
             subject.recording = None
+
+    def _clusters(self, key: Key, watch: Watch) -> Mapping[str, str] | None:
+        if not watch.by_gateway or watch.source is MetricsSource.TRITON:
+            return None
+        route = self._store.children(key).get(ChildId(HTTP_ROUTE.kind, key.name))
+        return revision_of(route) if route is not None else None
 
     def _begin(self, key: Key, uid: str, watch: Watch) -> Subject:
         """Begin a segment; what the canary said before traffic stays true in the next."""
@@ -219,7 +223,7 @@ class Rollouts:
         routes = [
             (key.namespace, key.name)
             for key, subject in self._subjects.items()
-            if subject.recording is not None and subject.recording.start_seconds == now and subject.timed_by_gateway
+            if subject.recording is not None and subject.recording.start_seconds == now and subject.clusters is not None
         ]
         if not routes or not self._inquiry.knows_gateways:
             return None
@@ -235,7 +239,7 @@ class Rollouts:
     ) -> None:
         pods = _addresses(subject, subject.watch.segment.canary)
         try:
-            window = await subject.closing.complete(self._inquiry, window, pods, subject.route, before, after)
+            window = await subject.closing.complete(self._inquiry, window, pods, subject.clusters, before, after)
         except Exception as error:
             log.exception("a window could not be completed", extra=_about(key, error))
             self._metrics.failures.labels("window").inc()

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -40,15 +40,6 @@ class Edge:
     def bad(self, *, alone: bool) -> int:
         """Return the failures; without a stable beside it a canary is not blamed for what clients send."""
         return self.failed if alone else self.failed + self.refused
-
-
-def clusters(namespace: str, route: str, backends: Mapping[str, Iterable[tuple[int, int]]]) -> Mapping[str, str]:
-    """Return the revision behind each of Envoy's clusters, given where it is in the route: (rule, backend)."""
-    return {
-        f"httproute/{namespace}/{route}/rule/{rule}/backend/{backend}": revision
-        for revision, places in backends.items()
-        for rule, backend in places
-    }
 
 
 def edges(before: Counters, after: Counters, revisions: Mapping[str, str]) -> Mapping[str, Edge]:

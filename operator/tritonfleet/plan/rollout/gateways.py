@@ -6,30 +6,30 @@ from typing import Final
 from tritonfleet.plan.children.httproute import backends
 from tritonfleet.plan.world import Manifest
 
-Places = tuple[tuple[int, int], ...]
-"""Rule and backend, both from 0."""
+
+def _envoy_gateway(namespace: str, route: str, rule: int, backend: int) -> str:
+    return f"httproute/{namespace}/{route}/rule/{rule}/backend/{backend}"
 
 
-def _envoy_gateway(namespace: str, route: str, places: Places) -> str:
-    names = "|".join(f"rule/{rule}/backend/{backend}" for rule, backend in places)
-    return f'envoy_cluster_name=~"httproute/{namespace}/{route}/({names})"'
-
-
-MATCHERS: Final[Mapping[str, Callable[[str, str, Places], str]]] = {
+CLUSTERS: Final[Mapping[str, Callable[[str, str, int, int], str]]] = {
     "gateway.envoyproxy.io/gatewayclass-controller": _envoy_gateway,
 }
-"""By the name of the controller: PromQL matcher of the series of one revision, given namespace, route and places."""
+"""By the name of the controller: what its series call a backend, given namespace, route, rule and place from 0."""
 
 
-def revision_matchers(route: Manifest) -> Mapping[str, str] | None:
-    """Return a PromQL matcher by revision for what clients without the revision header get.
+def revision_of(route: Manifest) -> Mapping[str, str] | None:
+    """Return which revision each of the gateway's clusters is, for what clients without the revision header get.
 
     None while no gateway has taken the route, if several kinds did, or for one whose series are not known: then there
     are Triton's own counters.
     """
     controllers = {parent.get("controllerName", "") for parent in (route.get("status") or {}).get("parents") or ()}
-    matcher = MATCHERS.get(controllers.pop()) if len(controllers) == 1 else None
-    if matcher is None:
+    cluster = CLUSTERS.get(controllers.pop()) if len(controllers) == 1 else None
+    if cluster is None:
         return None
-    metadata = route["metadata"]
-    return {revision: matcher(metadata["namespace"], metadata["name"], at) for revision, at in backends(route).items()}
+    namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
+    return {
+        cluster(namespace, name, rule, backend): revision
+        for revision, places in backends(route).items()
+        for rule, backend in places
+    }
