@@ -120,7 +120,7 @@ async def test_each_request_is_one_annotation_and_no_change_of_the_spec(world, a
 
     after = await shop(world)
     assert said.status == 0, said.err
-    assert said.out.startswith(f"{world.namespace}/shop: asked for {asked[0]}: ")
+    assert said.out.startswith(f"{world.namespace}/shop: asked for {action}: ")
     assert await requests(world) == [asked]
     assert len(after["metadata"]["annotations"]) == 1
     assert after["metadata"]["generation"] == before["metadata"]["generation"]

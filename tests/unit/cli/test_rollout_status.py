@@ -59,6 +59,14 @@ def test_each_check_has_both_values_their_requests_the_limit_and_the_verdict() -
     assert lines(said, "  slow: ") == ["above 250 ms"]
 
 
+def test_before_any_window_the_verification_is_shown() -> None:
+    broken = CheckResult("contract", Outcome.FAILED, Why.BAD_ANSWER, "output SCORES is gone")
+    said = plain(account(under_way(Phase.VERIFYING, verification=(broken.document(),))))
+
+    assert lines(said, "contract ") == ["Fail, BadAnswer"]
+    assert lines(said, "  contract: ") == ["output SCORES is gone"]
+
+
 def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
     passage = Passage(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
     said = plain(account(under_way(Phase.ROLLED_BACK, canary="", rejected=REJECTED, history=(passage,))))
@@ -153,7 +161,7 @@ def test_plain_data_has_the_rollout_without_what_is_not_meant_for_reading() -> N
     assert "analysis" not in said["rollout"]
     assert "consumed" not in said["rollout"]
     assert said["pods"] == {f"shop-{CANARY}": {"existing": 2, "ready": 1}}
-    assert said["youMay"] == ["abort", "rollback-to", "pause", "promote"]
+    assert said["youMay"] == ["abort", "undo", "pause", "promote"]
 
 
 def test_a_watched_course_draws_shares_to_a_hundred_and_pods_to_the_most() -> None:

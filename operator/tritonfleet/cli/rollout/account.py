@@ -105,7 +105,7 @@ class Account:
     def standing_by(self) -> str | None:
         """Name of the revision whose pods wait for an undo."""
         rollout = self.rollout
-        if rollout is None or rollout.previous is None or rollout.retained_until is None:
+        if rollout is None or rollout.previous is None or not rollout.retained_until:
             return None
         return rollout.previous if datetime.fromisoformat(rollout.retained_until) > self.now else None
 

@@ -18,6 +18,7 @@ from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.course import Course
 from tritonfleet.cli.rollout.difference import difference, found
 from tritonfleet.cli.rollout.document import document
+from tritonfleet.cli.rollout.permission import command_of
 from tritonfleet.cli.rollout.request import asked
 from tritonfleet.cli.rollout.view import plain
 from tritonfleet.cli.rollout.wait import wait
@@ -90,7 +91,7 @@ def _two(account: Account, before: str | None, after: str | None) -> tuple[str, 
 
 
 async def _ask(place: Place, options: argparse.Namespace) -> int:
-    verb = Verb.ROLLBACK_TO if options.action == "undo" else Verb(options.action)
+    verb = next(verb for verb in Verb if command_of(verb) == options.action)
     person = await _whoami(place)
     for attempt in range(_ATTEMPTS):
         account = await _look(place, options.name, with_pods=False)
@@ -103,7 +104,7 @@ async def _ask(place: Place, options: argparse.Namespace) -> int:
                 raise
         except Refused as problem:
             raise Complaint(f"may not change {names.KIND} '{options.name}': {problem}") from problem
-    sys.stdout.write(f"{account.title}: asked for {verb}: {request.outcome}\n")
+    sys.stdout.write(f"{account.title}: asked for {command_of(verb)}: {request.outcome}\n")
     return 0
 
 

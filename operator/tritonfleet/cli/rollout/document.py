@@ -4,7 +4,7 @@ from typing import Any
 
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.outlook import waits_for, would_change
-from tritonfleet.cli.rollout.permission import permitted
+from tritonfleet.cli.rollout.permission import command_of, permitted
 
 
 def document(account: Account) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def document(account: Account) -> dict[str, Any]:
         "pods": None if account.pods is None else _pods(account),
         "waitsFor": waits_for(account),
         "wouldChange": list(would_change(account)),
-        "youMay": [str(verb) for verb in permitted(account)],
+        "youMay": [command_of(verb) for verb in permitted(account)],
         "conditions": [
             entry.model_dump(by_alias=True, exclude_none=True, mode="json") for entry in account.status.conditions
         ],

@@ -38,7 +38,7 @@ def would_change(account: Account) -> Iterator[str]:
     if rollout is None:
         return
     yield from _CHANGES.get(Phase(rollout.phase), _nothing)(account, rollout)
-    if account.standing_by is not None and rollout.retained_until is not None:
+    if account.standing_by is not None and rollout.retained_until:
         left = spoken(max(1.0, -account.seconds_since(rollout.retained_until)))
         yield f"{account.called(account.standing_by)} stands by for {left} more: until then an undo takes seconds"
     if rollout.override is not None:
@@ -88,7 +88,7 @@ def _serving(account: Account, rollout: RolloutStatus) -> str:
 
 
 def _all_ready(account: Account, rollout: RolloutStatus) -> str:
-    pods = account.pods_of(rollout.stable)
+    pods = account.pods_of(rollout.canary or rollout.stable)
     return "the first pods to be ready" + (f": {pods.ready} of {pods.existing} are" if pods is not None else "")
 
 
@@ -136,7 +136,7 @@ def _verdicts(account: Account, rollout: RolloutStatus) -> Iterator[str]:
         f" a check that fails {again} takes it back"
     )
     yield f"after look {policy.max_looks}, what is still open is {_TOO_FEW[policy.on_too_few_requests]}"
-    if rollout.blind_since is not None:
+    if rollout.blind_since:
         silent = spoken(max(1.0, account.seconds_since(rollout.blind_since)))
         yield f"metrics have stayed away for {silent}; after {policy.metrics_timeout}: {policy.on_metrics_error}"
 

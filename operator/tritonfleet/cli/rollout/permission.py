@@ -11,6 +11,11 @@ from tritonfleet.plan.rollout.requests import Verb
 _BEFORE_NO_RETURN: Final = RUNNING - {Phase.PROMOTING, Phase.ROLLING_BACK}
 
 
+def command_of(verb: Verb) -> str:
+    """Return what a request is called on the command line."""
+    return "undo" if verb is Verb.ROLLBACK_TO else verb.value
+
+
 def permitted(account: Account) -> tuple[Verb, ...]:
     """Return what may be asked now, in the order of `Verb`."""
     return tuple(verb for verb in Verb if refusal(account, verb) is None)

@@ -8,8 +8,9 @@ from tritonfleet.api.rollout_status import Check, RolloutStatus
 from tritonfleet.cli.amounts import spoken
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.outlook import waits_for, would_change
-from tritonfleet.cli.rollout.permission import permitted
+from tritonfleet.cli.rollout.permission import command_of, permitted
 from tritonfleet.cli.table import rows
+from tritonfleet.plan.rollout.analysis.outcome import Outcome
 from tritonfleet.plan.rollout.analysis.promql import PREFIX as PROMQL
 from tritonfleet.plan.rollout.analysis.text import percent, probability, value_of
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
@@ -79,31 +80,36 @@ def _traffic(rollout: RolloutStatus | None, role: str) -> str:
 
 def _checks(account: Account) -> Iterator[str]:
     rollout = account.rollout
-    checks = rollout.results or rollout.verification if rollout is not None else ()
-    if not checks:
+    if rollout is None or not (rollout.results or rollout.verification):
         return
-    table = [["CHECK", "CANARY", "STABLE", "LIMIT", "P", "VERDICT"]]
-    table += [
-        [
-            check.check,
-            _valued(check, check.canary, check.canary_n),
-            _valued(check, check.stable, check.stable_n),
-            _valued(check, check.limit, None),
-            probability(check.p).removeprefix("p").removeprefix("=") if check.p is not None else "",
-            f"{check.outcome}, {check.reason}" if check.outcome != "Pass" else check.outcome,
-        ]
-        for check in checks
+    if rollout.results:
+        yield from rows([["CHECK", "CANARY", "STABLE", "LIMIT", "P", "VERDICT"], *map(_result, rollout.results)])
+    else:
+        yield from rows([["CHECK", "VERDICT"], *([each.check, _verdict(each)] for each in rollout.verification)])
+    for check in rollout.results or rollout.verification:
+        if check.outcome != Outcome.PASSED and check.message:
+            yield f"  {check.message}" if check.message.startswith(check.check) else f"  {check.check}: {check.message}"
+
+
+def _result(result: Check) -> list[str]:
+    return [
+        result.check,
+        _valued(result, result.canary, result.canary_n),
+        _valued(result, result.stable, result.stable_n),
+        _valued(result, result.limit, None),
+        probability(result.p).removeprefix("p").removeprefix("=") if result.p is not None else "",
+        _verdict(result),
     ]
-    yield from rows(table)
-    for check in checks:
-        if check.outcome != "Pass" and check.message:
-            yield f"  {check.check}: {check.message}"
 
 
-def _valued(check: Check, value: float | None, requests: float | None) -> str:
+def _verdict(check: Check) -> str:
+    return check.outcome if check.outcome == Outcome.PASSED else f"{check.outcome}, {check.reason}"
+
+
+def _valued(result: Check, value: float | None, requests: float | None) -> str:
     if value is None:
         return ""
-    shown = value_of(value) if check.check.startswith(PROMQL) else percent(value)
+    shown = value_of(value) if result.check.startswith(PROMQL) else percent(value)
     return f"{shown} ({requests:,.0f})" if requests is not None else shown
 
 
@@ -113,7 +119,7 @@ def _outlook(account: Account) -> Iterator[str]:
     for change in would_change(account):
         yield _labelled(label, change)
         label = ""
-    verbs = [str(verb) for verb in permitted(account)]
+    verbs = [command_of(verb) for verb in permitted(account)]
     if verbs:
         yield _labelled("you may", ", ".join(verbs))
 
