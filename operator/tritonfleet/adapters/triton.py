@@ -31,6 +31,8 @@ _PREFIX: Final = "StatusCode."
 _PASSING: Final = (f"{_PREFIX}CANCELLED", f"{_PREFIX}DEADLINE_EXCEEDED", f"{_PREFIX}UNAVAILABLE")
 _DECOUPLED: Final = f"{_PREFIX}UNIMPLEMENTED"
 """What Triton says to a plain request for a model that may give any number of answers."""
+_NO_ID: Final = "[request id: <id_unknown>] "
+"""How Triton begins the error of a request that has no id."""
 _IDENTITY: Final = 1
 
 _CHANNEL: Final = [
@@ -117,13 +119,14 @@ def _mapped() -> Iterator[None]:
 
 
 def _ours(status: str | None, message: str | None) -> Rejected | Transient:
-    text = _printable(message or "no reason given")
+    text = _printable((message or "no reason given").removeprefix(_NO_ID))
     return Transient(f"{status.removeprefix(_PREFIX)}: {text}") if status in _PASSING else Rejected(text)
 
 
 def _printable(text: str) -> str:
     """What a model says of itself ends in a status and on terminals."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:TEXT_MAX])
+    one_line = " ".join(text[:TEXT_MAX].split())
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in one_line)
 
 
 def _port(tensor: Any, *, optional: bool = False) -> Port:

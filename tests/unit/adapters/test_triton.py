@@ -161,7 +161,7 @@ async def test_bytes_that_are_no_text_equal_no_text(port: int, model: Model) -> 
     "code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND], ids=str
 )
 async def test_an_error_of_the_model_is_told_in_its_own_words(port: int, model: Model, code: grpc.StatusCode) -> None:
-    model.status = (code, "unexpected shape for input 'X'")
+    model.status = (code, "[request id: <id_unknown>] unexpected shape\nfor input 'X'")
 
     with pytest.raises(Rejected, match=r"^unexpected shape for input 'X'$"):
         await infer(port, asking(FP32_X))
