@@ -59,6 +59,11 @@ class Inquiry:
         """Whether there is a Prometheus to ask."""
         return self._prometheus is not None
 
+    def close(self) -> None:
+        """Ask Prometheus nothing more."""
+        if self._prometheus is not None:
+            self._prometheus.close()
+
     async def edges(self, routes: Collection[Route], at: datetime) -> Mapping[Route, Counters] | str:
         """Return what gateways had counted at a moment, or why that is not known."""
         if self._prometheus is None:

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from tritonfleet.adapters.pods import PodScraper, Target, target_of
+from tritonfleet.adapters.pods import PodScraper, target_of
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.resources import HTTP_ROUTE
@@ -21,6 +21,7 @@ from tritonfleet.plan.rollout.gateways import revision_of
 from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import Watch, watch_of
 from tritonfleet.plan.world import ChildId
+from tritonfleet.runtime.case import Case
 from tritonfleet.runtime.closing import Closing, Snapshot
 from tritonfleet.runtime.inquiry import Inquiry
 from tritonfleet.runtime.recording import Recording, of_rollout
@@ -35,32 +36,6 @@ FRESH_TICKS: Final = 2.5
 """A pod that has not answered for so many ticks is missing."""
 AGAIN_SECONDS: Final = 10.0
 """After which a canary that could not be asked everything is asked again."""
-
-
-@dataclass(slots=True)
-class Subject:
-    """One rollout between two ticks."""
-
-    uid: str
-    watch: Watch
-    targets: tuple[Target, ...]
-    clusters: Mapping[str, str] | None
-    """What the gateway calls each revision; None where latencies are not looked for there."""
-    closing: Closing
-    recording: Recording | None = None
-    before: asyncio.Task[Snapshot] | None = None
-    """What the gateway had counted when the recording began."""
-    completing: asyncio.Task[None] | None = None
-    verifying: asyncio.Task[None] | None = None
-    asked: frozenset[str] = frozenset()
-    """Pods that the last verification was made of."""
-    ask_at: float = 0.0
-
-    def cancel(self) -> None:
-        """End what is still being asked for it."""
-        for task in (self.completing, self.verifying):
-            if task is not None:
-                task.cancel()
 
 
 class Rollouts:
@@ -87,7 +62,7 @@ class Rollouts:
         self._interval = interval_seconds
         self._now = now
         self._clock = asyncio.get_running_loop().time
-        self._subjects: dict[Key, Subject] = {}
+        self._cases: dict[Key, Case] = {}
         self._seen: dict[Key, int] = {}
 
     async def run(self) -> None:
@@ -104,31 +79,32 @@ class Rollouts:
                     self._metrics.failures.labels("tick").inc()
                 await asyncio.sleep(max(0.1, self._interval - (self._clock() - started)))
         finally:
-            for subject in self._subjects.values():
-                subject.cancel()
+            for case in self._cases.values():
+                case.cancel()
+            self._inquiry.close()
             await self._scraper.close()
 
     async def tick(self) -> None:
         """Ask the pods of every rollout, close the windows that are over, and verify whoever waits for it."""
         self._look()
-        targets = [target for subject in self._subjects.values() for target in subject.targets]
+        targets = [target for case in self._cases.values() for target in case.targets]
         if targets:
             await self._scraper.scrape(targets, self._interval * PATIENCE)
         now = self._now().timestamp()
-        over = [(key, each, window) for key, each in self._subjects.items() if (window := self._hear(each, now))]
+        over = [(key, each, window) for key, each in self._cases.items() if (window := self._hear(each, now))]
         after = self._snapshot(now)
-        for key, subject, window in over:
-            task = self._complete(key, subject, window, subject.before, after)
-            subject.completing = asyncio.create_task(task, name=f"window of {key}")
-        for subject in self._subjects.values():
-            if subject.recording is not None and subject.recording.start_seconds == now:
-                subject.before = after
-        for key, subject in self._subjects.items():
-            self._verify(key, subject)
+        for key, case, window in over:
+            task = self._complete(key, case, window, case.before, after)
+            case.completing = asyncio.create_task(task, name=f"window of {key}")
+        for case in self._cases.values():
+            if case.recording is not None and case.recording.start_seconds == now:
+                case.before = after
+        for key, case in self._cases.items():
+            self._verify(key, case)
 
     async def settled(self) -> None:
         """Wait until nothing is being asked any more."""
-        tasks = [task for each in self._subjects.values() for task in (each.completing, each.verifying) if task]
+        tasks = [task for each in self._cases.values() for task in (each.completing, each.verifying) if task]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _look(self) -> None:
@@ -161,15 +137,15 @@ class Rollouts:
             self._drop(key)
             return
         uid = body["metadata"]["uid"]
-        subject = self._subjects.get(key)
-        if subject is None or subject.uid != uid or subject.watch.segment != watch.segment:
-            subject = self._begin(key, uid, watch)
+        case = self._cases.get(key)
+        if case is None or case.uid != uid or case.watch.segment != watch.segment:
+            case = self._begin(key, uid, watch)
         pods = (target_of(pod, watch.model) for pod in self._store.pods(key))
-        subject.targets = of_rollout(watch, (target for target in pods if target is not None))
-        subject.clusters = self._clusters(key, watch)
-        subject.watch = subject.closing.watch = watch
-        if subject.recording is not None and subject.recording.start_seconds < watch.opens_seconds:
-            subject.recording = None
+        case.targets = of_rollout(watch, (target for target in pods if target is not None))
+        case.clusters = self._clusters(key, watch)
+        case.watch = case.closing.watch = watch
+        if case.recording is not None and case.recording.start_seconds < watch.opens_seconds:
+            case.recording = None
 
     def _clusters(self, key: Key, watch: Watch) -> Mapping[str, str] | None:
         if not watch.by_gateway or watch.source is MetricsSource.TRITON:
@@ -177,7 +153,7 @@ class Rollouts:
         route = self._store.children(key).get(ChildId(HTTP_ROUTE.kind, key.name))
         return revision_of(route) if route is not None else None
 
-    def _begin(self, key: Key, uid: str, watch: Watch) -> Subject:
+    def _begin(self, key: Key, uid: str, watch: Watch) -> Case:
         """Begin a segment; what the canary said before traffic stays true in the next."""
         known = self._evidence.get(uid)
         self._drop(key)
@@ -186,44 +162,44 @@ class Rollouts:
             self._evidence[uid] = Evidence(
                 segment.canary, segment.attempt, segment.step, verification=known.verification
             )
-        subject = self._subjects[key] = Subject(uid, watch, (), None, Closing(key, watch))
-        return subject
+        case = self._cases[key] = Case(uid, watch, (), None, Closing(key, watch))
+        return case
 
     def _drop(self, key: Key) -> None:
-        subject = self._subjects.pop(key, None)
-        if subject is not None:
-            subject.cancel()
-            self._evidence.pop(subject.uid, None)
+        case = self._cases.pop(key, None)
+        if case is not None:
+            case.cancel()
+            self._evidence.pop(case.uid, None)
 
-    def _hear(self, subject: Subject, now: float) -> Window | None:
+    def _hear(self, case: Case, now: float) -> Window | None:
         """Let the recording hear the newest answers; return its window if that is over."""
-        watch, recording = subject.watch, subject.recording
+        watch, recording = case.watch, case.recording
         if recording is not None and now < recording.heard_seconds:
             # The clock went back: how long anything took is not known.
-            recording = subject.recording = None
+            recording = case.recording = None
         if recording is None:
             if now >= watch.opens_seconds:
-                self._record(subject, now)
+                self._record(case, now)
             return None
-        recording.hear(subject.targets, self._scraper.answer, now)
-        waits = subject.completing is not None and not subject.completing.done()
+        recording.hear(case.targets, self._scraper.answer, now)
+        waits = case.completing is not None and not case.completing.done()
         # A tick may come a little early; the next one would be a whole interval late.
         if waits or now - recording.start_seconds < watch.interval_seconds - self._interval / 2:
             return None
         window = recording.window(now)
-        self._record(subject, now)
+        self._record(case, now)
         return window
 
-    def _record(self, subject: Subject, now: float) -> None:
-        subject.recording = Recording(subject.watch, now, FRESH_TICKS * self._interval)
-        subject.recording.hear(subject.targets, self._scraper.answer, now)
+    def _record(self, case: Case, now: float) -> None:
+        case.recording = Recording(case.watch, now, FRESH_TICKS * self._interval)
+        case.recording.hear(case.targets, self._scraper.answer, now)
 
     def _snapshot(self, now: float) -> asyncio.Task[Snapshot] | None:
         """Ask what gateways have counted by now, once for all windows that begin or end at this tick."""
         routes = [
             (key.namespace, key.name)
-            for key, subject in self._subjects.items()
-            if subject.recording is not None and subject.recording.start_seconds == now and subject.clusters is not None
+            for key, case in self._cases.items()
+            if case.recording is not None and case.recording.start_seconds == now and case.clusters is not None
         ]
         if not routes or not self._inquiry.knows_gateways:
             return None
@@ -232,35 +208,35 @@ class Rollouts:
     async def _complete(
         self,
         key: Key,
-        subject: Subject,
+        case: Case,
         window: Window,
         before: asyncio.Task[Snapshot] | None,
         after: asyncio.Task[Snapshot] | None,
     ) -> None:
-        pods = _addresses(subject, subject.watch.segment.canary)
+        pods = case.addresses(case.watch.segment.canary)
         try:
-            window = await subject.closing.complete(self._inquiry, window, pods, subject.clusters, before, after)
+            window = await case.closing.complete(self._inquiry, window, pods, case.clusters, before, after)
         except Exception as error:
             log.exception("a window could not be completed", extra=_about(key, error))
             self._metrics.failures.labels("window").inc()
             window = replace(window, unreachable=f"the window could not be completed: {type(error).__name__}")
         self._metrics.looked(window)
-        self._tell(key, subject, window=window)
+        self._tell(key, case, window=window)
 
-    def _verify(self, key: Key, subject: Subject) -> None:
+    def _verify(self, key: Key, case: Case) -> None:
         """Begin to ask the canary, unless the pods that are there have all been asked."""
-        there = frozenset(target.uid for target in subject.targets if target.revision == subject.watch.segment.canary)
-        busy = subject.verifying is not None and not subject.verifying.done()
-        if not subject.watch.verifies or not there or busy:
+        there = frozenset(target.uid for target in case.targets if target.revision == case.watch.segment.canary)
+        busy = case.verifying is not None and not case.verifying.done()
+        if not case.watch.verifies or not there or busy:
             return
-        if there == subject.asked and self._clock() < subject.ask_at:
+        if there == case.asked and self._clock() < case.ask_at:
             return
-        subject.asked, subject.ask_at = there, math.inf
-        subject.verifying = asyncio.create_task(self._ask(key, subject), name=f"verification of {key}")
+        case.asked, case.ask_at = there, math.inf
+        case.verifying = asyncio.create_task(self._ask(key, case), name=f"verification of {key}")
 
-    async def _ask(self, key: Key, subject: Subject) -> None:
-        watch = subject.watch
-        canary, stable = _addresses(subject, watch.segment.canary), _addresses(subject, watch.stable)
+    async def _ask(self, key: Key, case: Case) -> None:
+        watch = case.watch
+        canary, stable = case.addresses(watch.segment.canary), case.addresses(watch.stable)
         try:
             found = await self._inquiry.verify(key.namespace, watch, canary, next(iter(stable), None))
         except (TimeoutError, TritonfleetError) as error:
@@ -270,26 +246,22 @@ class Rollouts:
             self._metrics.failures.labels("verification").inc()
             found = _unverified(f"the canary could not be asked: {type(error).__name__}")
         if found.outcome is Outcome.ERROR:
-            subject.ask_at = self._clock() + AGAIN_SECONDS
-        self._tell(key, subject, verification=found)
+            case.ask_at = self._clock() + AGAIN_SECONDS
+        self._tell(key, case, verification=found)
 
     def _tell(
-        self, key: Key, subject: Subject, *, window: Window | None = None, verification: Verification | None = None
+        self, key: Key, case: Case, *, window: Window | None = None, verification: Verification | None = None
     ) -> None:
         """Let the reconcile see what is new, unless the rollout has gone on meanwhile."""
         self._look_again(key)
-        if self._subjects.get(key) is not subject:
+        if self._cases.get(key) is not case:
             return
-        segment = subject.watch.segment
-        known = self._evidence.get(subject.uid) or Evidence(segment.canary, segment.attempt, segment.step)
-        self._evidence[subject.uid] = replace(
+        segment = case.watch.segment
+        known = self._evidence.get(case.uid) or Evidence(segment.canary, segment.attempt, segment.step)
+        self._evidence[case.uid] = replace(
             known, window=window or known.window, verification=verification or known.verification
         )
         self._queue.add(key)
-
-
-def _addresses(subject: Subject, revision: str) -> tuple[str, ...]:
-    return tuple(target.address for target in subject.targets if target.revision == revision)
 
 
 def _unverified(why: str) -> Verification:

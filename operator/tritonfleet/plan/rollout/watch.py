@@ -48,6 +48,7 @@ class Watch:
     contract: ContractPolicy
     golden: Golden | None
     queries: tuple[PromQuery, ...]
+    """To be asked at the end of each window."""
 
     @property
     def alone(self) -> bool:
@@ -93,7 +94,7 @@ def watch_of(body: Manifest, state: State) -> Watch | None:
         source=MetricsSource((spec.get("metrics") or {}).get("source", MetricsSource.AUTO)),
         contract=plan.verification.contract,
         golden=plan.verification.golden,
-        queries=plan.analysis.queries,
+        queries=plan.analysis.queries if with_traffic else (),
     )
 
 
