@@ -8,8 +8,6 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
-import kopf
-
 from tritonfleet.adapters.cluster import Cluster
 from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.lease import Elector, Timing
@@ -28,6 +26,7 @@ from tritonfleet.api.resources import (
 )
 from tritonfleet.errors import Refused
 from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime import handlers
 from tritonfleet.runtime.autoscaling import Autoscaler
@@ -35,7 +34,10 @@ from tritonfleet.runtime.execute import Executor
 from tritonfleet.runtime.farewell import leave_memories
 from tritonfleet.runtime.gateway import Gateway
 from tritonfleet.runtime.health import HealthServer, Vitals
+from tritonfleet.runtime.inquiry import Inquiry
+from tritonfleet.runtime.listening import Listener
 from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime.rollouts import Rollouts
 from tritonfleet.runtime.sweep import Sweeper
 from tritonfleet.runtime.telemetry import Telemetry
 from tritonfleet.runtime.worker import Decide, Worker, utc_now
@@ -75,8 +77,13 @@ class Operator:
         )
         self._now = now
         self._verdicts: dict[str, Verdict] = {}
+        self._evidence: dict[str, Evidence] = {}
         self._observer = Observer(
-            self.store, GpuCensus(self._list_all), settings.defaults, verdict_on=self._verdicts.get
+            self.store,
+            GpuCensus(self._list_all),
+            settings.defaults,
+            verdict_on=self._verdicts.get,
+            evidence_on=self._evidence.get,
         )
         self._executor = Executor(cluster, self.store, telemetry)
         self._worker = Worker(
@@ -128,10 +135,13 @@ class Operator:
             self.queue.add(key)
         workers = [asyncio.create_task(self._worker.run(), name=f"worker-{n}") for n in range(self._settings.workers)]
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
-        listening = asyncio.create_task(self._listen(), name="kopf")
+        ear = handlers.Ear(self.store, self.queue, self._telemetry, self._sweeper.relisted)
+        # Our way of stopping finishes what is in hand first, so the signals are taken back from kopf.
+        listener = Listener(self._cluster, ear, self._settings.namespaces, self._catch_signals)
+        listening = listener.begin(self._resources)
         scaling = self._scale()
         stopped = asyncio.create_task(self._stopping.wait(), name="stop")
-        endless = {holding, sweeping, listening, *workers, *scaling}
+        endless = {holding, sweeping, *listening, *workers, *scaling}
         try:
             done, _ = await asyncio.wait({stopped, *endless}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
@@ -144,16 +154,13 @@ class Operator:
             await leave_memories(self._executor, self.store, self._telemetry.scaling.verdicts)
         finally:
             self.queue.close()
-            await _cancel(*workers, *scaling, sweeping, stopped, listening)
+            await _cancel(*workers, *scaling, sweeping, stopped, *listening)
 
     def _scale(self) -> list[asyncio.Task[None]]:
-        """Begin to tick and, where there is a Prometheus, to ask it."""
+        """Begin to tick, to look at rollouts and, where there is a Prometheus, to ask it."""
         settings, metrics = self._settings, self._telemetry.scaling
-        gateway = None
-        if settings.prometheus_url:
-            access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
-            prometheus = Prometheus(access, metrics.queried, window_seconds=settings.prometheus_window_seconds)
-            gateway = Gateway(prometheus, self._now)
+        prometheus = self._prometheus()
+        gateway = Gateway(prometheus, self._now) if prometheus is not None else None
         autoscaler = Autoscaler(
             self.store,
             self.queue,
@@ -165,41 +172,34 @@ class Operator:
             interval_seconds=settings.tick_seconds,
             now=self._now,
         )
-        tasks = [asyncio.create_task(autoscaler.run(), name="autoscaler")]
+        tasks = [
+            asyncio.create_task(autoscaler.run(), name="autoscaler"),
+            asyncio.create_task(self._rollouts().run(), name="rollouts"),
+        ]
         if gateway is not None:
             tasks.append(asyncio.create_task(gateway.run(), name="gateway"))
         return tasks
 
-    async def _listen(self) -> None:
-        """Run kopf; a watch that dies raises here."""
-        registry = kopf.OperatorRegistry()
-        ear = handlers.Ear(self.store, self.queue, self._telemetry, self._sweeper.relisted)
-        handlers.register(registry, self._resources, ear)
-        kopf.on.login(registry=registry)(self._login)
-        settings = kopf.OperatorSettings()
-        handlers.configure(settings, self._resources)
-        namespaces = self._settings.namespaces
-        others = asyncio.all_tasks()
-        tasks = await kopf.spawn_tasks(
-            registry=registry,
-            settings=settings,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-        )
-        # kopf has just taken the signals for itself; our way of stopping finishes what is in hand first.
-        self._catch_signals()
-        await kopf.run_tasks(tasks, ignored=others)
+    def _prometheus(self) -> Prometheus | None:
+        settings = self._settings
+        if not settings.prometheus_url:
+            return None
+        access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
+        window_seconds = settings.prometheus_window_seconds
+        return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
 
-    async def _login(self, **_: object) -> kopf.ConnectionInfo:
-        endpoint = await self._cluster.endpoint()
-        return kopf.ConnectionInfo(
-            server=endpoint.server,
-            ca_path=endpoint.ca_path,
-            certificate_path=endpoint.certificate_path,
-            private_key_path=endpoint.private_key_path,
-            token=endpoint.token,
-            insecure=endpoint.insecure,
+    def _rollouts(self) -> Rollouts:
+        """Return what looks at canaries; its scrapes and queries wait for nobody else's."""
+        settings = self._settings
+        return Rollouts(
+            self.store,
+            self.queue,
+            PodScraper(self._now, self._telemetry.scaling.scraped, concurrency=settings.scrape_concurrency),
+            Inquiry(self._cluster.get, self._prometheus(), custom_queries=settings.custom_queries),
+            self._telemetry.rollouts,
+            self._evidence,
+            interval_seconds=settings.tick_seconds,
+            now=self._now,
         )
 
     def _catch_signals(self) -> None:
