@@ -16,7 +16,6 @@ from tritonfleet.api import names
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.cli.main import main
 from tritonfleet.errors import Conflict
-from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.requests import Verb, requests_of
 from tritonfleet.plan.rollout.state import State
@@ -95,9 +94,7 @@ async def shop(world: World) -> Manifest:
 async def requests(world: World) -> list[tuple[Verb, str, int | None, str]]:
     """Read what the operator would read."""
     found = await shop(world)
-    state = restore(found["status"]["rollout"])
-    assert state is not None
-    asked = requests_of(found, Rollout(), state)
+    asked = requests_of(found, Rollout())
     assert not [request.problem for request in asked if request.problem]
     return [(request.verb, request.revision, request.step, request.by) for request in asked]
 

@@ -11,7 +11,8 @@ ROLLOUT_MESSAGE_MAX = 512
 CHECKS_MAX = 10
 REVERTS_MAX = 10
 REJECTED_MAX = 5
-CONSUMED_MAX = 10
+CONSUMED_MAX = 20
+"""More than an object can ask for at a time: an annotation for each verb, and the fields of the spec."""
 PASSAGES_MAX = 20
 REQUEST_MAX_LENGTH = 253
 NUMBER_MAX = 1_000_000_000_000

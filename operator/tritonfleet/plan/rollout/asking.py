@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from tritonfleet.api.rollout_status import CONSUMED_MAX
 from tritonfleet.plan.rollout.back import roll_back
 from tritonfleet.plan.rollout.holding import resume
 from tritonfleet.plan.rollout.moment import Advance, Moment, pods_of_step
@@ -13,8 +14,6 @@ from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.requests import Request, Verb, resolve
 from tritonfleet.plan.rollout.steps import straight
 from tritonfleet.plan.world import Event
-
-CONSUMED_MAX: Final = 10
 
 _JUDGED: Final = frozenset(
     {RolloutReason.INCONCLUSIVE, RolloutReason.TOO_FEW_REQUESTS, RolloutReason.SHARED_INCIDENT}
@@ -42,8 +41,23 @@ def answer(moment: Moment) -> Advance | None:
         said = Event("Warning", RolloutReason.REQUEST_REFUSED.value, f"{_asked(moment, request)} is refused: {why}")
     else:
         said = Event("Normal", _word(request), f"{_asked(moment, request)} is carried out")
-    consumed = (*done.state.consumed, request.id)[-CONSUMED_MAX:]
+    consumed = _remembered(moment, (*done.state.consumed, request.id))
     return Advance(replace(done.state, consumed=consumed), (said, *done.events), done.wait_seconds)
+
+
+def refusal(moment: Moment, request: Request) -> str | None:
+    """Return why a request would not be carried out at this moment; None if it would."""
+    try:
+        _CARRY_OUT[request.verb](moment, request)
+    except Refusal as why:
+        return str(why)
+    return None
+
+
+def _remembered(moment: Moment, answered: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what must not be answered again: all that the object still holds, and of the rest the newest."""
+    held = {request.id for request in moment.facts.requests}
+    return tuple(sorted(answered, key=held.__contains__)[-CONSUMED_MAX:])
 
 
 def _abort(moment: Moment, request: Request) -> Advance:

@@ -64,7 +64,7 @@ class Facts:
     gpus_per_pod: int = 0
     evidence: Evidence | None = None
     requests: tuple[Request, ...] = ()
-    """Not consumed before, in the order in which they are carried out."""
+    """All that the object holds, answered ones included, in the order in which they are carried out."""
     slo: Slo | None = None
     suspended: bool = False
     older: bool = False

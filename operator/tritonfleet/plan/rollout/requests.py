@@ -10,7 +10,6 @@ from typing import Final
 
 from tritonfleet.api import names
 from tritonfleet.api.rollout import Rollout
-from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.world import Manifest
 
 _HASH: Final = re.compile(r"[0-9a-f]{10}", re.ASCII)
@@ -57,15 +56,14 @@ class Request:
         return f"{self.verb}={self.revision}{step}{'@' + self.at if self.at else ''}"
 
 
-def requests_of(body: Manifest, policy: Rollout, state: State) -> tuple[Request, ...]:
-    """Return what is asked by annotations and by the spec and was not consumed yet, the earliest first.
+def requests_of(body: Manifest, policy: Rollout) -> tuple[Request, ...]:
+    """Return what annotations and the spec ask for, the earliest first; what was answered before is among it.
 
     What has no time comes before what has one, and of the same time what is safer first.
     """
     owner: str = body["metadata"]["name"]
     found = {request.id: request for request in _all(body, policy, owner)}
-    waiting = (request for request in found.values() if request.id not in state.consumed)
-    return tuple(sorted(waiting, key=lambda request: (request.at, list(Verb).index(request.verb), request.id)))
+    return tuple(sorted(found.values(), key=lambda request: (request.at, list(Verb).index(request.verb), request.id)))
 
 
 def resolve(word: str, numbers: Mapping[str, int]) -> str | None:

@@ -13,6 +13,8 @@ from tritonfleet.plan.rollout.course import Course, course_of
 from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.facts import Facts, Track
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.requests import requests_of
 from tritonfleet.plan.rollout.split import split_of
 from tritonfleet.plan.rollout.state import State
@@ -28,6 +30,11 @@ class Steering:
     facts: Facts
     course: Course
 
+    @property
+    def is_contested(self) -> bool:
+        """Whether somebody else keeps writing the route, which is left to them until a person has settled it."""
+        return self.state.phase is Phase.HELD and self.state.reason == RolloutReason.ROUTE_CONFLICT
+
 
 def is_steered(deployment: ModelDeployment, body: Manifest) -> bool:
     """Tell whether the machine decides: steps or a Recreate are asked for, or a rollout that had them is under way."""
@@ -36,6 +43,11 @@ def is_steered(deployment: ModelDeployment, body: Manifest) -> bool:
         return True
     state = written_state(body)
     return state is not None and state.phase in RUNNING
+
+
+def is_contested(state: State) -> bool:
+    """Tell whether somebody else keeps changing the route: until a person decides it is left to them, not fought over."""
+    return state.phase is Phase.HELD and state.reason == RolloutReason.ROUTE_CONFLICT
 
 
 def written_state(body: Manifest) -> State | None:
@@ -95,7 +107,7 @@ def _facts(
         headroom=observed.headroom,
         gpus_per_pod=spec.server.gpu.count,
         evidence=observed.evidence,
-        requests=requests_of(observed.body, spec.rollout, state),
+        requests=requests_of(observed.body, spec.rollout),
         slo=spec.slo,
         suspended=spec.suspended,
         older=spec.rollback is not None,

@@ -1,5 +1,6 @@
 """What people write into annotations and fields is read exactly, refused in words, and asked once."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,12 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.rollout import Rollout
+from tritonfleet.api.rollout_status import CONSUMED_MAX
+from tritonfleet.plan.rollout.asking import answer
+from tritonfleet.plan.rollout.facts import Facts, Track
+from tritonfleet.plan.rollout.moment import Moment
+from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.requests import Request, Verb, parse, requests_of, resolve
 from tritonfleet.plan.rollout.state import State
 
 HASH = "1a2b3c4d5e"
 OTHER = "0123456789"
 AT = "2026-01-31T12:00:00Z"
+NOW = datetime(2026, 1, 31, 13, tzinfo=UTC)
 
 
 def body(**annotations: str) -> dict[str, Any]:
@@ -20,8 +27,8 @@ def body(**annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": "shop", "annotations": {"note": "not ours"} | found}}
 
 
-def asked(policy: Rollout | None = None, consumed: tuple[str, ...] = (), **annotations: str) -> tuple[Request, ...]:
-    return requests_of(body(**annotations), policy or Rollout(), State(consumed=consumed))
+def asked(policy: Rollout | None = None, **annotations: str) -> tuple[Request, ...]:
+    return requests_of(body(**annotations), policy or Rollout())
 
 
 @pytest.mark.parametrize("word", [f"shop-{HASH}", HASH])
@@ -87,7 +94,7 @@ def test_a_time_in_another_zone_is_the_same_moment() -> None:
     ],
 )
 def test_what_cannot_be_read_says_where_what_and_what_would_be_right(verb: str, value: str, complaint: str) -> None:
-    (request,) = requests_of(body(**{verb: value}), Rollout(), State())
+    (request,) = requests_of(body(**{verb: value}), Rollout())
 
     assert request.problem.startswith(f"annotation tritonfleet.dev/{verb} is '{value[:60].rstrip()}")
     assert complaint in request.problem
@@ -99,19 +106,17 @@ def test_a_field_that_cannot_be_read_is_named_as_a_field() -> None:
     assert request.problem.startswith("rollout.promote is 'newest': must name a revision")
 
 
-def test_what_was_consumed_is_not_asked_again_and_the_same_at_another_time_is() -> None:
-    (first,) = asked(pause=f"{HASH} at={AT}")
+def test_the_same_at_another_time_is_another_request() -> None:
+    (first,), (again,) = asked(pause=f"{HASH} at={AT}"), asked(pause=f"shop-{HASH} by=ann at={AT}")
+    (later,) = asked(pause=f"{HASH} at=2026-01-31T12:00:01Z")
 
-    assert asked(consumed=(first.id,), pause=f"{HASH} at={AT}") == ()
-    assert len(asked(consumed=(first.id,), pause=f"{HASH} at=2026-01-31T12:00:01Z")) == 1
+    assert first.id == again.id != later.id
 
 
-def test_what_cannot_be_read_is_refused_once_and_its_correction_is_asked() -> None:
-    (first,) = asked(abort="the bad one")
+def test_what_cannot_be_read_is_told_from_other_such_things() -> None:
+    (first,), (again,), (other,) = asked(abort="bad one"), asked(abort="bad one"), asked(abort="bad two")
 
-    assert asked(consumed=(first.id,), abort="the bad one") == ()
-    assert asked(consumed=(first.id,), abort="the bad two")[0].problem
-    assert asked(consumed=(first.id,), abort=HASH) == (Request(Verb.ABORT, HASH),)
+    assert first.id == again.id != other.id
 
 
 def test_requests_come_in_the_order_of_their_times() -> None:
@@ -161,3 +166,32 @@ def test_what_is_written_by_the_rules_is_read_as_it_was_meant(
 
     meant = what if verb is Verb.RETRY else revision
     assert request == Request(verb, meant, step if verb is Verb.APPROVE else None, person, AT)
+
+
+def answered(policy: Rollout, consumed: tuple[str, ...], **annotations: str) -> tuple[str, ...]:
+    """Let the machine answer all that is asked, one request at a time, and return what it remembers."""
+    state = State(Phase.STABLE, stable=HASH, consumed=consumed)
+    facts = Facts(HASH, 1, policy, {HASH: Track(number=1)}, requests=requests_of(body(**annotations), policy))
+    for _ in facts.requests:
+        done = answer(Moment(state, facts, NOW))
+        state = done.state if done is not None else state
+    assert answer(Moment(state, facts, NOW)) is None
+    return state.consumed
+
+
+def test_what_was_answered_is_not_answered_again_however_long_it_stays_on_the_object() -> None:
+    policy, kept = Rollout(retry="again", approve=f"{HASH}:1"), {"rollback_to": f"{OTHER} at={AT}"}
+    consumed = answered(policy, (), **kept)
+
+    for minute in range(60):
+        consumed = answered(policy, consumed, pause=f"{HASH} at=2026-01-31T12:{minute:02}:00Z", **kept)
+
+    assert len(consumed) == CONSUMED_MAX
+    assert {request.id for request in requests_of(body(**kept), policy)} <= set(consumed)
+
+
+def test_an_object_that_asks_for_everything_at_once_comes_to_an_end() -> None:
+    policy = Rollout(retry="again", approve=f"{HASH}:1", promote=HASH, abort="3")
+    everything = {verb.replace("-", "_"): f"{HASH}:7" if verb is Verb.APPROVE else OTHER for verb in Verb}
+
+    assert len(answered(policy, (), **everything)) == 11
