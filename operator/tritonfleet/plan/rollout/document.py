@@ -6,10 +6,15 @@ from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api import rollout_status as limits
+from tritonfleet.api.canary import CapacityMode
 from tritonfleet.api.conditions import shortened
+from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.rollout_status import Check, PassageEntry, Rejected, RolloutStatus, Weights
+from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.state import EPOCH, Passage, Rejection, State
+from tritonfleet.plan.rollout.steps import plan_of
 
 _CHECK_FIELDS = frozenset(field.alias or name for name, field in Check.model_fields.items())
 _MESSAGE = limits.ROLLOUT_MESSAGE_MAX
@@ -61,17 +66,17 @@ def document(state: State, owner: str, steps: int) -> dict[str, Any]:
 def restore(document: Any) -> State | None:
     """Return the state that `document` was written from, or None if it is none that a rollout can go on from."""
     try:
-        return _state(RolloutStatus.model_validate(document), document)
-    except (OverflowError, ValueError):
+        state = _state(RolloutStatus.model_validate(document), document)
+        _refuse_unworkable(state)
+    except (InvalidSpec, OverflowError, ValueError):
         return None
+    return state
 
 
 def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
-    phase, weights = Phase(said.phase), said.weights or Weights(desired=0, applied=0)
-    if phase in RUNNING - {Phase.ADMITTING} and not (said.canary and said.stable):
-        raise ValueError(f"{phase} without two revisions")
+    weights = said.weights or Weights(desired=0, applied=0)
     return State(
-        phase=phase,
+        phase=Phase(said.phase),
         entered_at=_moment(said.entered_at),
         reason=said.reason or "",
         message=said.message or "",
@@ -106,6 +111,22 @@ def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
         consumed=said.consumed,
         history=tuple(_passed(entry) for entry in said.history),
     )
+
+
+def _refuse_unworkable(state: State) -> None:
+    """Raise for what no rollout has ever said of itself: anybody who may write a status may have written it."""
+    if state.phase in RUNNING and not (state.canary and state.stable and state.reason):
+        raise ValueError(f"{state.phase} needs two revisions and a reason")
+    if state.reason:
+        RolloutReason(state.reason)
+    if state.mode:
+        CapacityMode(state.mode)
+    plan = plan_of(state.plan)
+    pauses = (step.pause.duration for step in plan.steps if step.pause is not None and step.pause.duration is not None)
+    analysis = plan.analysis
+    times = (plan.capacity.wait_timeout, analysis.interval, analysis.warmup, analysis.metrics_timeout, analysis.bake)
+    for written in (*times, *pauses):
+        duration_seconds(written)
 
 
 def _weights(state: State, *, under_way: bool) -> dict[str, float] | None:

@@ -13,6 +13,7 @@ from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outc
 from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.document import document, restore
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.state import Passage, Rejection, State
 
 OWNER = "shop-recommender"
@@ -21,7 +22,7 @@ STABLE, CANARY = "1a2b3c4d5e", "0123456789"
 MIDWAY = State(
     phase=Phase.ANALYZING,
     entered_at=NOW,
-    reason="CanaryProgressing",
+    reason="Looking",
     message="step 2 of 3: 50 %",
     stable=STABLE,
     canary=CANARY,
@@ -42,6 +43,7 @@ MIDWAY = State(
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - `timezones` adds it
 hashes = st.text("0123456789abcdef", min_size=10, max_size=10)
 perhaps = st.one_of(st.just(""), hashes)
+reasons = st.sampled_from([reason.value for reason in RolloutReason])
 words = st.from_regex(r"[A-Z][A-Za-z]{0,30}", fullmatch=True)
 sentences = st.text(max_size=512)
 counts = st.integers(0, 10_000)
@@ -70,14 +72,16 @@ def states(draw):
             State,
             phase=st.just(phase),
             entered_at=moments,
-            reason=st.one_of(st.just(""), words),
+            reason=reasons if running else st.one_of(st.just(""), reasons),
             message=sentences,
             stable=hashes if running else perhaps,
             canary=hashes if running else perhaps,
             previous=perhaps,
             retained_until=st.one_of(st.none(), moments),
             attempt=counts,
-            plan=st.sampled_from(({}, {"steps": [{"weight": 5, "pause": {}}], "analysis": {"maxErrors": None}})),
+            plan=st.sampled_from(
+                ({}, {"steps": [{"weight": 5, "pause": {}}], "analysis": {"maxErrors": None, "bake": "1m"}})
+            ),
             mode=st.sampled_from(("", "Surge", "InPlace", "Recreate")),
             surge=counts,
             replicas=counts,
@@ -192,7 +196,7 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
     assert len(json.dumps(written)) < 32 * 1024
     assert restored.history[0].at == NOW
     assert [one.revision for one in restored.rejected] == [f"{n:010x}" for n in range(4, 9)]
-    assert restored.consumed == tuple(f"abort={n}" for n in range(20, 30))
+    assert restored.consumed == tuple(f"abort={n}" for n in range(10, 30))
     assert restored.reverts[-1] == grown.reverts[-1]
     assert document(restored, OWNER, 3) == written
 
@@ -211,6 +215,12 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
         {"weights": {"desired": 120, "applied": 0}},
         {"weights": {"desired": float("nan"), "applied": 0}},
         {"weights": "10"},
+        {"reason": "BadLuck"},
+        {"reason": None},
+        {"mode": "Sideways"},
+        {"plan": {"steps": [{"weight": "many"}]}},
+        {"plan": {"steps": [{"weight": 5, "pause": {"duration": "soon"}}]}},
+        {"plan": {"analysis": {"interval": "now and then"}}},
         {"step": -1},
         {"resume": "Later"},
         {"plan": ["steps"]},
