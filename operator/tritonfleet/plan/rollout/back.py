@@ -73,13 +73,12 @@ def rejecting(state: State, revision: str, now: datetime) -> tuple[Rejection, ..
 
 
 def at_rest(moment: Moment) -> dict[str, Any]:
-    """Return what every state says in which no rollout is under way; results stay to be read."""
+    """Return what every state says in which no rollout is under way; mode and results stay to be read."""
     return {
         "canary": "",
         "previous": "",
         "retained_until": None,
         "plan": {},
-        "mode": "",
         "surge": 0,
         "replicas": moment.facts.replicas,
         "canary_replicas": 0,

@@ -37,7 +37,7 @@ def _promoted(moment: Moment) -> Advance:
     if state.mode != CapacityMode.SURGE or duration_seconds(retention) == 0 or not moment.stable.asked:
         return moment.go(Phase.STABLE, RolloutReason.PROMOTED, serves, **promoted)
     until = moment.now + timedelta(seconds=duration_seconds(retention))
-    promoted |= {"previous": state.stable, "retained_until": until, "mode": state.mode, "surge": state.surge}
+    promoted |= {"previous": state.stable, "retained_until": until, "surge": state.surge}
     standing_by = min(moment.stable.asked, state.surge)
     message = f"{serves}; {standing_by} pods of {moment.name(state.stable)} stand by for {retention}"
     return moment.go(Phase.STABLE, RolloutReason.PROMOTED, message, **promoted)

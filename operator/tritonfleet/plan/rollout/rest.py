@@ -28,7 +28,7 @@ def stable(moment: Moment) -> Advance:
     """Let another revision begin; until `retained_until` the one before can take over again at once."""
     state, wanted = moment.state, moment.wanted
     if state.previous and _is_released(moment):
-        return moment.stay(previous="", retained_until=None, mode="", surge=0)
+        return moment.stay(previous="", retained_until=None, surge=0)
     wait = (state.retained_until - moment.now).total_seconds() if state.retained_until is not None else None
     if state.previous and _is_broken(moment) and moment.previous.ready > moment.stable.ready:
         trouble = moment.stable.unsteady or (moment.stable.finding.message if moment.stable.finding else "")
@@ -118,6 +118,7 @@ def _begun(moment: Moment, canary: str, plan: dict[str, Any]) -> dict[str, Any]:
         "canary": canary,
         "attempt": moment.state.attempt + 1,
         "plan": plan,
+        "mode": "",
         "step_entered_at": moment.now,
         "verification": (),
         "results": (),

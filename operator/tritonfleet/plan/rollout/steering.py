@@ -14,7 +14,6 @@ from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.facts import Facts, Track
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.requests import requests_of
 from tritonfleet.plan.rollout.split import split_of
 from tritonfleet.plan.rollout.state import State
@@ -43,11 +42,6 @@ def is_steered(deployment: ModelDeployment, body: Manifest) -> bool:
         return True
     state = written_state(body)
     return state is not None and state.phase in RUNNING
-
-
-def is_contested(state: State) -> bool:
-    """Tell whether somebody else keeps changing the route: until a person decides it is left to them, not fought over."""
-    return state.phase is Phase.HELD and state.reason == RolloutReason.ROUTE_CONFLICT
 
 
 def written_state(body: Manifest) -> State | None:

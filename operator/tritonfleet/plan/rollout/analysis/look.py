@@ -68,8 +68,8 @@ def _asked(
         results.append(result)
     answers = {answer.name: answer for answer in window.answers}
     for threshold in policy.thresholds:
-        name = threshold.name
-        result, streaks[name] = promql.judge(policy, threshold, streaks.get(name, 0), answers.get(name))
+        key = threshold.key
+        result, streaks[key] = promql.judge(policy, threshold, streaks.get(key, 0), answers.get(threshold.name))
         results.append(result)
     return results, probes, streaks
 
@@ -137,6 +137,9 @@ class _Looking:
         if self.gap is not None:
             return CheckResult(check, Outcome.ERROR, *self.gap), record
         unmeasured = slow.gap(self.window, bound_seconds, alone=self.alone)
+        if bound_seconds is None and not self.window.untimed and self._is_idle:
+            text = "no requests, so none was timed"
+            return CheckResult(check, Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text), record
         if unmeasured or bound_seconds is None:
             why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
             return CheckResult(check, Outcome.ERROR, why, sentence(unmeasured)), record
@@ -145,6 +148,11 @@ class _Looking:
             return self._unequal(check), record
         rule = slow.rule(policy, check, bound_seconds, alone=self.alone)
         return share_check.judge(rule, policy, record, slow.cells(self.window, bound_seconds), self.number)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether neither revision was asked for anything, so that nothing can be told from what is missing."""
+        return self.window.canary.requests + self.window.stable.requests == 0
 
     def means(self, beats: tuple[Beat, ...]) -> tuple[CheckResult, pace.Paces]:
         """Ask for the mean time of a request, in the place of a share."""

@@ -46,6 +46,11 @@ class Threshold:
     max_ratio: float | None = None
     """Of the canary's value to the baseline's; where low is bad, the smallest such ratio."""
 
+    @property
+    def key(self) -> str:
+        """Return what tells it from another threshold on the same answer."""
+        return self.name if self.above_is_bad else f"{self.name}/min"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

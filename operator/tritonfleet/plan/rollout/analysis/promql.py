@@ -15,7 +15,7 @@ def judge(policy: Policy, threshold: Threshold, streak: int, answer: Answer | No
 
     No answer, an empty one, NaN and infinity are never good and never bad: they do not touch the streak.
     """
-    name = f"{PREFIX}{threshold.name}"
+    name = f"{PREFIX}{threshold.key}"
     if answer is None or answer.error:
         text = sentence(answer.error if answer else "the query was not asked")
         return CheckResult(name, Outcome.ERROR, Why.UNREACHABLE, text), streak
