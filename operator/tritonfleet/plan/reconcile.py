@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import revisions, serving, writes
 from tritonfleet.plan.assessment import Assessment
@@ -14,6 +15,7 @@ from tritonfleet.plan.children import (
     Revision,
     build_revision,
     linger_seconds,
+    refuse_unroutable,
     revision_children,
     revision_from,
     shared_children,
@@ -22,13 +24,13 @@ from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
 from tritonfleet.plan.replicas import Size, size_of
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rollout.course import Course
-from tritonfleet.plan.rollout.machine import Advance, advance
+from tritonfleet.plan.rollout.machine import Advance, advance, noticed
 from tritonfleet.plan.rollout.requests import resolve
 from tritonfleet.plan.rollout.steering import Steering, is_steered, steer
 from tritonfleet.plan.scale_report import scale_report
 from tritonfleet.plan.scaling import learned
 from tritonfleet.plan.status import status_and_events, unreadable_status
-from tritonfleet.plan.world import Delete, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.world import ChildId, Delete, Manifest, Observed, Plan, WriteFailure
 
 AT_ONCE_SECONDS = 0.1
 """A rollout that has moved is acted upon in the next pass, which begins with what is written down."""
@@ -84,6 +86,9 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
     running = frozenset(course.sizes)
     tracks = serving.assign_tracks(target, course.stable or None, running, known, retired, now, linger)
     desired = tuple(_desired(deployment, wanted, known, course, observed))
+    route = ChildId(HTTP_ROUTE.kind, deployment.metadata.name)
+    if steering is not None and steering.is_contested and route in observed.children:
+        desired = tuple(each for each in desired if each["kind"] != HTTP_ROUTE.kind)
     return _Decision(deployment, known, tracks, desired, problem, linger, size, steering)
 
 
@@ -101,7 +106,8 @@ def _desired(
         elif revision_hash in known:
             yield from _old_children(deployment, known[revision_hash], replicas)
     if course.split:
-        yield from shared_children(deployment, course.split, observed.defaults)
+        route = observed.children.get(ChildId(HTTP_ROUTE.kind, deployment.metadata.name))
+        yield from shared_children(deployment, course.split, observed.defaults, route)
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
@@ -119,6 +125,7 @@ def _wanted_revision(
 ) -> tuple[Revision | None, InvalidSpec | None]:
     """Return the revision of the spec, as first written if it was written before, or why there is none."""
     try:
+        refuse_unroutable(deployment, observed.defaults)
         if deployment.spec.rollback is not None:
             return _older_revision(deployment, known), None
         wanted = build_revision(deployment, observed.defaults, knowledge)
@@ -152,6 +159,9 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
     tracks = decision.tracks
     if moved is not None:
         tracks = replace(tracks, serving=moved.state.stable or None)
+    if _is_news(decision, moved):
+        # Whatever is to be remembered is written down before anything else is done.
+        applies, deletes = (), ()
     status, events = status_and_events(
         Assessment(
             deployment=decision.deployment,
@@ -186,7 +196,11 @@ def _move(decision: _Decision, now: datetime, *, asked: bool) -> Advance | None:
     if decision.steering is None:
         return None
     state, facts = decision.steering.state, decision.steering.facts
-    return advance(state, facts, now) if asked else Advance(state)
+    return advance(state, facts, now) if asked else Advance(noticed(state, facts, now))
+
+
+def _is_news(decision: _Decision, moved: Advance | None) -> bool:
+    return moved is not None and decision.steering is not None and moved.state != decision.steering.state
 
 
 def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | None, now: datetime) -> Finding | None:
@@ -200,7 +214,7 @@ def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | No
 
 
 def _requeue_after(decision: _Decision, moved: Advance | None, now: datetime) -> float | None:
-    if moved is not None and decision.steering is not None and moved.state != decision.steering.state:
+    if _is_news(decision, moved):
         return AT_ONCE_SECONDS
     moments = [decision.tracks.next_expiry(decision.linger)]
     moments.extend(wakes_at(revision, now) for revision in decision.known.values())

@@ -13,6 +13,7 @@ from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.diagnosis import gpu_need
 from tritonfleet.plan.history import revision_entries
 from tritonfleet.plan.rollout.document import document
+from tritonfleet.plan.rollout.steps import steps_of
 from tritonfleet.plan.world import Event, Manifest
 
 
@@ -33,7 +34,7 @@ def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple
     if facts.report.document:
         status["autoscaling"] = facts.report.document
     if facts.rollout is not None:
-        status["rollout"] = document(facts.rollout, metadata.name, 0)
+        status["rollout"] = document(facts.rollout, metadata.name, len(steps_of(facts.rollout)))
     if facts.tracks.serving is not None:
         selector = names.serving_selector(metadata.name, facts.tracks.serving)
         status["selector"] = ",".join(f"{label}={value}" for label, value in sorted(selector.items()))

@@ -26,7 +26,7 @@ def deletes(
     desired: tuple[Manifest, ...], known: Mapping[str, KnownRevision], tracks: Tracks, observed: Observed, limit: int
 ) -> Iterator[Delete]:
     """Return what is there and of no more use; of old revisions `limit` records are kept."""
-    wanted = {ChildId(manifest["kind"], manifest["metadata"]["name"]) for manifest in desired}
+    routed = (observed.body["spec"].get("traffic") or {}).get("gateway")
     for manifest in desired:
         existing = observed.children.get(ChildId(manifest["kind"], manifest["metadata"]["name"]))
         if existing is not None and drift.payload_changed(manifest, existing):
@@ -36,7 +36,7 @@ def deletes(
         # Records outlive their pods: they are what there is to go back to.
         if revision and revision not in tracks.in_use and target.kind != "ControllerRevision":
             yield _delete(child, "Expired", f"revision {revision} serves no longer")
-        if target.kind == HTTP_ROUTE.kind and target not in wanted:
+        if target.kind == HTTP_ROUTE.kind and not routed:
             yield _delete(child, "Unwanted", "`traffic.gateway` is not set any more")
     for record in surplus_records(known, tracks.on_record, limit):
         yield _delete(record, "HistoryLimit", f"more than {limit} old revisions are kept")

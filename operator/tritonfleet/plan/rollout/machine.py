@@ -23,7 +23,7 @@ from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.rollout.verifying import verifying
 from tritonfleet.plan.world import Event
 
-__all__ = ["Advance", "advance"]
+__all__ = ["Advance", "advance", "noticed"]
 
 CONFLICT_WINDOW: Final = timedelta(minutes=5)
 CONFLICT_REVERTS: Final = 3
@@ -69,6 +69,15 @@ def advance(state: State, facts: Facts, now: datetime) -> Advance:
     return replace(found, events=(*events, *found.events))
 
 
+def noticed(state: State, facts: Facts, now: datetime) -> State:
+    """Return the state that remembers what somebody else did to the traffic, before it is undone."""
+    recent = tuple(at for at in state.reverts if now - at < CONFLICT_WINDOW)
+    another = not recent or not timedelta(0) <= now - recent[-1] < REVERT_APART
+    if facts.split.foreign and state.phase in BEFORE_RETURN and another:
+        return replace(state, reverts=(*recent, now))
+    return state
+
+
 def _suspended(moment: Moment) -> Advance:
     """Stand still: what waits for pods would only run out of time. No pod is left to weigh the traffic for."""
     if moment.state.phase not in HOLDABLE:
@@ -92,16 +101,9 @@ def _kept(moment: Moment) -> tuple[dict[str, Any], tuple[Event, ...]]:
         changes["replicas"] = facts.replicas
         if state.canary_replicas > 0:
             changes["canary_replicas"] = pods_of_step(grown, by_gateway=facts.by_gateway)
-    recent = tuple(at for at in state.reverts if moment.now - at < CONFLICT_WINDOW)
-    if facts.split.foreign and state.phase in BEFORE_RETURN and _is_another(moment, recent):
-        changes["reverts"] = (*recent, moment.now)
     if state.applied_weight == 0 and state.phase in (Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING):
         changes |= watched(moment)
     return changes, events
-
-
-def _is_another(moment: Moment, reverts: tuple[datetime, ...]) -> bool:
-    return not reverts or not timedelta(0) <= moment.now - reverts[-1] < REVERT_APART
 
 
 def _conflict(moment: Moment) -> Advance | None:
