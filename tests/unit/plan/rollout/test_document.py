@@ -45,7 +45,7 @@ hashes = st.text("0123456789abcdef", min_size=10, max_size=10)
 perhaps = st.one_of(st.just(""), hashes)
 reasons = st.sampled_from([reason.value for reason in RolloutReason])
 words = st.from_regex(r"[A-Z][A-Za-z]{0,30}", fullmatch=True)
-sentences = st.text(max_size=512)
+sentences = st.text(max_size=40)
 counts = st.integers(0, 10_000)
 numbers = st.one_of(st.none(), st.floats(0, 1000))
 naturals = st.one_of(st.none(), counts)
@@ -54,7 +54,7 @@ checks = st.builds(
     words,
     st.sampled_from(Outcome),
     st.sampled_from(Why),
-    st.text(max_size=256),
+    sentences,
     st.builds(Numbers, numbers, naturals, numbers, naturals, numbers, numbers),
 )
 
@@ -91,19 +91,19 @@ def states(draw):
             weight=st.integers(0, 100),
             applied_weight=st.integers(0, 100),
             measured_share=st.one_of(st.none(), st.integers(0, 10_000).map(lambda parts: parts / 10_000)),
-            verification=st.lists(checks, max_size=10).map(tuple),
+            verification=st.lists(checks, max_size=2).map(tuple),
             verified=st.booleans(),
             analysis=st.sampled_from(({}, Progress(last_end_seconds=1.5).document())),
-            results=st.lists(checks, max_size=10).map(tuple),
+            results=st.lists(checks, max_size=2).map(tuple),
             settled_at=st.one_of(st.none(), moments),
             blind_since=st.one_of(st.none(), moments),
             resume=st.one_of(st.none(), st.sampled_from(Phase)),
-            reverts=st.lists(moments, max_size=10).map(tuple),
+            reverts=st.lists(moments, max_size=3).map(tuple),
             rejecting=st.booleans(),
-            rejected=st.lists(st.builds(Rejection, hashes, words, sentences, moments), max_size=5).map(tuple),
+            rejected=st.lists(st.builds(Rejection, hashes, words, sentences, moments), max_size=2).map(tuple),
             override=perhaps,
             override_of=perhaps,
-            consumed=st.lists(st.text(min_size=1, max_size=253), max_size=10).map(tuple),
+            consumed=st.lists(st.text(min_size=1, max_size=20), max_size=3).map(tuple),
             history=st.lists(
                 st.builds(
                     Passage,
@@ -113,7 +113,7 @@ def states(draw):
                     st.one_of(st.just(""), words),
                     sentences,
                 ),
-                max_size=20,
+                max_size=3,
             ).map(tuple),
         )
     )
