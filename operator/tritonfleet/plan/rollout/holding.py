@@ -11,6 +11,7 @@ from tritonfleet.plan.rollout.on_steps import is_shared_incident
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.provisioning import lacks_room
 from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.safety import is_stable_lost
 from tritonfleet.plan.rollout.split_force import in_force
 from tritonfleet.plan.rollout.weights import EVERYTHING, floor_of, pods_needed, towards
 
@@ -43,7 +44,7 @@ def stable_lost(moment: Moment) -> Advance:
     """Wait for stable; if nothing of it is left and the canary can, the canary takes everything meanwhile."""
     state = moment.state
     back = pods_needed(EVERYTHING - moment.goal, max(1, floor_of(state)))
-    if moment.stable.ready >= max(1, back):
+    if moment.stable.ready >= max(1, back) and not is_stable_lost(moment):
         message = f"{moment.name(state.stable)} has {moment.stable.ready} ready pods again"
         if state.resume is Phase.HELD:
             text = f"{message}; the rollout was held before, and a person resumes it"

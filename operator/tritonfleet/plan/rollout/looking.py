@@ -33,11 +33,10 @@ class Look:
 
 
 def look_at(moment: Moment) -> Look | None:
-    """Return the verdict on the newest window; None if there is none that was not looked at before."""
-    window = fresh_window(moment)
-    if window is None:
+    """Return the verdict on the newest window with traffic; None if there is none that was not looked at before."""
+    state, window = moment.state, fresh_window(moment)
+    if window is None or state.applied_weight == 0:
         return None
-    state = moment.state
     policy = policy_of(moment.plan.analysis, moment.facts.slo)
     if state.applied_weight >= EVERYTHING:
         verdict = bake(policy, progress_of(moment), window, state.step_entered_at.timestamp())

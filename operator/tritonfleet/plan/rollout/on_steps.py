@@ -38,8 +38,6 @@ def shifting(moment: Moment) -> Advance:
 
 def analyzing(moment: Moment) -> Advance:
     """Look at every window once, and go on only when the step has passed."""
-    if moment.state.applied_weight >= EVERYTHING and duration_seconds(moment.plan.analysis.bake) == 0:
-        return passed(moment, RolloutReason.ANALYSIS_PASSED, "all traffic is at the canary, and no bake time is asked")
     look = look_at(moment)
     if look is None:
         return _blind(moment, {}) or _next_window(moment, silence_from(moment))
@@ -110,6 +108,8 @@ def _moved(moment: Moment, after: State) -> Advance:
         text = f"{message}; {moment.goal} % follows when there are more pods"
         return moment.provision(RolloutReason.WEIGHT_IN_FORCE, text, **applied)
     fresh = {"analysis": begun(moment), "step_entered_at": moment.now, "blind_since": None}
+    if state.weight >= EVERYTHING and duration_seconds(moment.plan.analysis.bake) == 0:
+        return passed(moment, RolloutReason.WEIGHT_IN_FORCE, f"{message}, without a bake time", **applied, **fresh)
     return moment.go(Phase.ANALYZING, RolloutReason.WEIGHT_IN_FORCE, message, **applied, **fresh)
 
 

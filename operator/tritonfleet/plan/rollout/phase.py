@@ -106,6 +106,7 @@ TRANSITIONS: Final = _edges(
     ((Phase.VERIFYING,), (Phase.PROVISIONING,), "verified, and pods were lost meanwhile"),
     ((Phase.SHIFTING,), (Phase.ANALYZING,), "the step's weight is in force"),
     ((Phase.SHIFTING,), (Phase.PROVISIONING,), "a part of the step's weight is in force, and makes room"),
+    ((Phase.SHIFTING,), (Phase.PROMOTING, Phase.AWAITING_APPROVAL), "all traffic is moved and no bake time is asked"),
     ((Phase.ANALYZING,), (Phase.AWAITING_APPROVAL,), "the step passed and asks for a pause"),
     ((Phase.ANALYZING,), (Phase.PROVISIONING,), "the step passed and another follows"),
     ((Phase.ANALYZING,), (Phase.PROMOTING,), "the last step passed"),
