@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.world import World
-from tests.unit.cli.rollouts import BEFORE, CANARY, PLAN, body, under_way
+from tests.unit.cli.rollouts import CANARY, PLAN, STABLE, body, under_way
 from tritonfleet.api import names
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.cli.main import main
@@ -107,7 +107,7 @@ async def requests(world: World) -> list[tuple[Verb, str, int | None, str]]:
         (Phase.AWAITING_APPROVAL, "approve", (Verb.APPROVE, CANARY, 2, "admin")),
         (Phase.ANALYZING, "promote", (Verb.PROMOTE, CANARY, None, "admin")),
         (Phase.ANALYZING, "abort", (Verb.ABORT, CANARY, None, "admin")),
-        (Phase.PROMOTING, "undo", (Verb.ROLLBACK_TO, BEFORE, None, "admin")),
+        (Phase.PROMOTING, "undo", (Verb.ROLLBACK_TO, STABLE, None, "admin")),
     ],
 )
 async def test_each_request_is_one_annotation_and_no_change_of_the_spec(world, admin, phase, action, asked) -> None:
@@ -130,7 +130,9 @@ async def test_what_makes_no_sense_now_writes_nothing(world, admin) -> None:
     said = await admin.types("approve")
 
     assert (said.status, said.out) == (1, "")
-    assert said.err == (f"tritonfleet rollout approve: {world.namespace}/shop: it is Analyzing, not AwaitingApproval\n")
+    assert said.err == (
+        f"tritonfleet rollout approve: {world.namespace}/shop: no step waits for approval, the rollout is Analyzing\n"
+    )
     assert "annotations" not in (await shop(world))["metadata"]
 
 
@@ -150,7 +152,7 @@ async def test_a_request_that_somebody_overtakes_is_judged_anew(world, admin, mo
     said = await admin.types("approve")
 
     assert said.status == 1
-    assert "it is Promoting, not AwaitingApproval" in said.err
+    assert "the rollout is Promoting" in said.err
     assert await requests(world) == []
 
 

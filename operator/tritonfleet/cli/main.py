@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from tritonfleet.cli.explain.options import configure as explain_options
+from tritonfleet.cli.golden.options import configure as golden_options
 from tritonfleet.cli.rollout.options import configure as rollout_options
 from tritonfleet.cli.simulate.options import configure as simulate_options
 
@@ -76,6 +77,12 @@ def _rollout(parsed: argparse.Namespace) -> int:
     return run(parsed)
 
 
+def _golden(parsed: argparse.Namespace) -> int:
+    from tritonfleet.cli.golden.command import run  # noqa: PLC0415
+
+    return run(parsed)
+
+
 def _nothing(_: argparse.ArgumentParser) -> None:
     """Leave a subcommand without arguments: it is set up by environment variables."""
 
@@ -86,6 +93,7 @@ _Run = Callable[[argparse.Namespace], int]
 _COMMANDS: dict[str, tuple[_Configure, _Run, str]] = {
     "explain": (explain_options, _explain, "say why a model has the replicas that it has"),
     "rollout": (rollout_options, _rollout, "follow a rollout, and decide about it"),
+    "golden": (golden_options, _golden, "ask a model requests whose answers are known, or take its answers for that"),
     "simulate": (simulate_options, _simulate, "replay traffic against a manifest's autoscaling, without a cluster"),
     "operator": (_nothing, _operator, "run the operator; set up by environment variables"),
     "fetch": (_nothing, _fetch, "fill a pod's model repository; set up by environment variables"),

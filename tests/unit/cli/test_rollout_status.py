@@ -161,7 +161,7 @@ def test_plain_data_has_the_rollout_without_what_is_not_meant_for_reading() -> N
     assert "analysis" not in said["rollout"]
     assert "consumed" not in said["rollout"]
     assert said["pods"] == {f"shop-{CANARY}": {"existing": 2, "ready": 1}}
-    assert said["youMay"] == ["abort", "undo", "pause", "promote"]
+    assert said["youMay"] == ["abort", "pause", "promote"]
 
 
 def test_a_watched_course_draws_shares_to_a_hundred_and_pods_to_the_most() -> None:

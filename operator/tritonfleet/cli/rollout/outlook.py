@@ -46,7 +46,9 @@ def would_change(account: Account) -> Iterator[str]:
 
 
 def _without_steps(account: Account) -> str:
-    if account.wanted == account.stable and account.observed:
+    if account.wanted is None or not account.observed:
+        return "the operator to look at the spec"
+    if account.wanted == account.stable:
         return "nothing: the wanted revision serves"
     return f"pods of {account.called(account.wanted)}: all requests go to it when they are ready"
 

@@ -1,14 +1,12 @@
-"""Which requests make sense now; the operator decides anew when it carries them out."""
-
-from collections.abc import Callable, Mapping
-from typing import Final
+"""Which requests make sense now: asked of the code that answers them in the operator, which decides anew."""
 
 from tritonfleet.api.status import Outcome
 from tritonfleet.cli.rollout.account import Account
-from tritonfleet.plan.rollout.phase import RUNNING, Phase
-from tritonfleet.plan.rollout.requests import Verb
-
-_BEFORE_NO_RETURN: Final = RUNNING - {Phase.PROMOTING, Phase.ROLLING_BACK}
+from tritonfleet.plan.rollout.asking import refusal as refused
+from tritonfleet.plan.rollout.facts import Facts, Track
+from tritonfleet.plan.rollout.moment import Moment
+from tritonfleet.plan.rollout.phase import BEFORE_RETURN, Phase
+from tritonfleet.plan.rollout.requests import Request, Verb
 
 
 def command_of(verb: Verb) -> str:
@@ -21,84 +19,59 @@ def permitted(account: Account) -> tuple[Verb, ...]:
     return tuple(verb for verb in Verb if refusal(account, verb) is None)
 
 
-def refusal(account: Account, verb: Verb) -> str | None:
-    """Return why a request makes no sense now, naming the present phase; None if it does."""
-    if account.rollout is None or account.phase is None:
+def refusal(account: Account, verb: Verb, revision: str | None = None) -> str | None:
+    """Return why a request makes no sense now, naming the present phase; None if it does.
+
+    `revision` is the name of the one that an undo is to go back to; None leaves it to `undone_to`.
+    """
+    if account.state is None or account.rollout is None:
         return (
             "its revisions replace each other without steps (neither rollout.canary nor rollout.strategy is set):"
             " change the spec, or set rollback.toRevision"
         )
-    return _REFUSALS[verb](account, account.phase)
+    phase, serves = account.state.phase, f"{account.called(account.stable)} serves"
+    means = (revision or undone_to(account)) if verb is Verb.ROLLBACK_TO else account.rollout.canary
+    if verb is Verb.ROLLBACK_TO and means is None:
+        hint = f"{serves}; abort takes the canary back" if phase in BEFORE_RETURN else serves
+        return f"it is {phase}, {hint}; name an older revision to go back to"
+    why = refused(Moment(account.state, _facts(account), account.now), _request(account, verb, means))
+    if why is None:
+        return None
+    why = why.replace(Verb.ROLLBACK_TO, command_of(Verb.ROLLBACK_TO))
+    return why if phase in why else f"{why}: it is {phase}, {serves}"
 
 
 def undone_to(account: Account) -> str | None:
-    """Return the revision that an undo goes back to by itself: what served before stable, if it is still kept."""
-    if account.rollout is None:
+    """Return the revision that an undo goes back to by itself: the one that served before; None if there is none.
+
+    A canary under way has replaced nothing yet: that is what an abort is for.
+    """
+    if account.state is None or account.rollout is None or account.phase in BEFORE_RETURN:
         return None
+    if account.phase is Phase.PROMOTING:
+        return account.stable
     served = [entry for entry in account.status.revisions if entry.outcome is Outcome.RETIRED]
     names = [account.rollout.previous, *(entry.name for entry in sorted(served, key=lambda one: -one.number))]
-    free = (name for name in names if name != account.stable and account.rejection(name) is None)
-    return next((name for name in free if account.revision(name) is not None), None)
+    others = (name for name in names if name not in (None, account.stable) and account.rejection(name) is None)
+    return next((name for name in others if account.revision(name) is not None), None)
 
 
-def _under_way(account: Account, phase: Phase) -> str | None:
-    if phase in _BEFORE_NO_RETURN:
-        return None
-    if phase is Phase.PROMOTING:
-        return f"it is {phase}, past the point of no return: {_served_by(account)}; undo goes back to the one before"
-    if phase is Phase.ROLLING_BACK:
-        return f"it is {phase} already"
-    return f"no rollout is under way: it is {phase}, {_served_by(account)}"
+def _request(account: Account, verb: Verb, revision: str | None) -> Request:
+    step = account.rollout.step if account.rollout is not None and verb is Verb.APPROVE else None
+    return Request(verb, _hash(revision), step)
 
 
-def _served_by(account: Account) -> str:
-    return f"{account.called(account.stable)} serves" if account.stable is not None else "nothing serves yet"
+def _facts(account: Account) -> Facts:
+    """Return what there is to see from here of what a request is judged by: which revisions exist."""
+    spec = account.deployment.spec
+    return Facts(
+        target=_hash(account.wanted),
+        replicas=account.state.replicas if account.state is not None else 0,
+        policy=spec.rollout,
+        tracks={_hash(entry.name): Track(number=entry.number) for entry in account.status.revisions},
+        by_gateway=spec.traffic.gateway is not None,
+    )
 
 
-def _pause(account: Account, phase: Phase) -> str | None:
-    if phase is Phase.HELD:
-        return "it is Held already; resume lets it go on"
-    return _under_way(account, phase)
-
-
-def _resume(account: Account, phase: Phase) -> str | None:
-    if phase is not Phase.HELD:
-        return f"it is {phase}, not Held" if phase in RUNNING else _under_way(account, phase)
-    if account.deployment.spec.rollout.paused:
-        return "the spec holds it: set rollout.paused to false"
-    return None
-
-
-def _approve(account: Account, phase: Phase) -> str | None:
-    if phase is Phase.AWAITING_APPROVAL:
-        return None
-    return f"it is {phase}, not AwaitingApproval" if phase in RUNNING else _under_way(account, phase)
-
-
-def _retry(account: Account, phase: Phase) -> str | None:
-    if phase in RUNNING:
-        return (
-            f"a rollout of {account.called(account.rollout.canary if account.rollout else None)} is under way ({phase})"
-        )
-    if account.rejection(account.wanted) is None:
-        return f"the revision that the spec asks for, {account.called(account.wanted)}, was not rejected"
-    return None
-
-
-def _rollback(account: Account, phase: Phase) -> str | None:
-    if phase is Phase.INITIALIZING:
-        return "no revision has served yet"
-    if undone_to(account) is None:
-        return f"no other revision that has served is kept; {_served_by(account)}"
-    return None
-
-
-_REFUSALS: Final[Mapping[Verb, Callable[[Account, Phase], str | None]]] = {
-    Verb.ABORT: _under_way,
-    Verb.ROLLBACK_TO: _rollback,
-    Verb.PAUSE: _pause,
-    Verb.RESUME: _resume,
-    Verb.RETRY: _retry,
-    Verb.APPROVE: _approve,
-    Verb.PROMOTE: _under_way,
-}
+def _hash(name: str | None) -> str:
+    return name.rpartition("-")[2] if name is not None else ""

@@ -6,6 +6,7 @@ from tritonfleet.api import names
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.permission import refusal, undone_to
+from tritonfleet.plan.rollout.phase import BEFORE_RETURN
 from tritonfleet.plan.rollout.requests import Verb
 from tritonfleet.plan.rollout.steps import is_last
 
@@ -26,25 +27,31 @@ def asked(account: Account, verb: Verb, revision: str | None, person: str) -> As
 
     `revision` is where an undo is to go, by name, hash or number; None leaves it to what served before.
     """
-    if verb is Verb.ROLLBACK_TO and revision is not None:
-        what, outcome = _chosen(account, revision)
-    else:
-        problem = refusal(account, verb)
-        if problem is not None:
-            raise Complaint(f"{account.title}: {problem}")
-        what, outcome = _meant(account, verb)
+    name = _named(account, revision) if revision is not None else None
+    problem = refusal(account, verb, name)
+    if problem is not None:
+        raise Complaint(f"{account.title}: {problem}")
+    what, outcome = _meant(account, verb, name)
     by = "".join("_" if letter.isspace() else letter for letter in person if letter.isspace() or letter.isprintable())
     at = account.now.isoformat(timespec="seconds").replace("+00:00", "Z")
     value = " ".join([what, *([f"by={by[:_PERSON_MAX]}"] if by else []), f"at={at}"])
     return Asked(names.request_annotation(verb), value, outcome)
 
 
-def _meant(account: Account, verb: Verb) -> tuple[str, str]:
+def _named(account: Account, word: str) -> str:
+    entry = account.revision(word)
+    if entry is None:
+        kept = ", ".join(str(one.number) for one in account.status.revisions) or "none"
+        raise Complaint(f"{account.title}: there is no revision '{word}'; kept are {kept} (rollout history)")
+    return entry.name
+
+
+def _meant(account: Account, verb: Verb, name: str | None) -> tuple[str, str]:
     """Return what the request is about, and what comes of it."""
     rollout = account.rollout
     canary = rollout.canary if rollout is not None and rollout.canary is not None else ""
     if verb is Verb.ROLLBACK_TO:
-        return _back_to(account, undone_to(account) or "")
+        return _back_to(account, name or undone_to(account) or "")
     if verb is Verb.RETRY:
         wanted = account.wanted or ""
         return wanted, f"{account.called(wanted)} is tried again from its first step"
@@ -66,26 +73,13 @@ def _outcome(account: Account, verb: Verb, canary: str, stable: str, step: int |
     return f"all traffic goes back to {stable}; {canary} is rejected until a retry"
 
 
-def _chosen(account: Account, word: str) -> tuple[str, str]:
-    if account.rollout is None:
-        raise Complaint(f"{account.title}: {refusal(account, Verb.ROLLBACK_TO)}")
-    entry = account.revision(word)
-    if entry is None:
-        kept = ", ".join(str(one.number) for one in account.status.revisions) or "none"
-        raise Complaint(f"{account.title}: there is no revision '{word}'; kept are {kept} (rollout history)")
-    if entry.name == account.stable:
-        raise Complaint(f"{account.title}: {account.called(entry.name)} is stable already; abort takes a canary back")
-    return _back_to(account, entry.name)
-
-
 def _back_to(account: Account, name: str) -> tuple[str, str]:
-    how = (
-        "its pods stand by, so within seconds"
-        if name == account.standing_by
-        else "when its pods are ready, without steps"
-    )
-    text = (
-        f"{account.called(name)} takes the place of {account.called(account.stable)}, {how};"
-        f" the spec stays as it is, and its next revision ends this"
-    )
-    return name, text
+    if name == account.wanted:
+        return name, f"the spec decides again, and asks for {account.called(name)}"
+    if name == account.stable:
+        how = "gets all traffic again" if account.phase in BEFORE_RETURN else "takes over again after the promotion"
+    elif name == account.standing_by:
+        how = "takes over within seconds: its pods stand by"
+    else:
+        how = "takes over when its pods are ready, without steps"
+    return name, f"{account.called(name)} {how}; the spec stays as it is, and its next revision ends this"

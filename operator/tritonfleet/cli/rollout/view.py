@@ -52,7 +52,8 @@ def _revisions(account: Account) -> Iterator[str]:
     rollout = account.rollout
     canary = rollout.canary if rollout is not None else _coming(account)
     table = [["", "REVISION", "PODS", "READY", "TRAFFIC"]]
-    for role, name in (("canary", canary), ("stable", account.stable), ("standing by", account.standing_by)):
+    coming = "first" if account.phase is Phase.INITIALIZING else "canary"
+    for role, name in ((coming, canary), ("stable", account.stable), ("standing by", account.standing_by)):
         if name is not None:
             pods = account.pods_of(name)
             counts = [str(pods.existing), str(pods.ready)] if pods is not None else ["?", "?"]

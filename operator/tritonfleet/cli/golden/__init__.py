@@ -1,0 +1,1 @@
+"""`tritonfleet golden`: golden requests, asked from where a person sits."""
