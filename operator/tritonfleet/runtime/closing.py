@@ -42,10 +42,8 @@ class Closing:
         where no gateway is asked. Ends within a minute, whoever does not answer.
         """
         watch, namespace = self.watch, self.key.namespace
-        run, answers = await asyncio.gather(
-            inquiry.probe(namespace, watch, pods) if watch.probes else _nothing(),
-            inquiry.answers(namespace, watch, datetime.fromtimestamp(window.end_seconds, UTC)),
-        )
+        run = await inquiry.probe(namespace, watch, pods) if watch.probes else None
+        answers = await inquiry.answers(namespace, watch, datetime.fromtimestamp(window.end_seconds, UTC))
         window = replace(window, probe=run, probe_expected=watch.probes, answers=answers)
         if before is None or after is None or clusters is None:
             return window
@@ -80,7 +78,3 @@ class Closing:
         tally = self.tallies.get(revision, Tally())
         counted, self.tallies[revision] = told(counted, found[revision], tally, alone=self.watch.alone)
         return counted
-
-
-async def _nothing() -> None:
-    return None

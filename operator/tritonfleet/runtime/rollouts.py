@@ -104,7 +104,8 @@ class Rollouts:
 
     async def settled(self) -> None:
         """Wait until nothing is being asked any more."""
-        tasks = [task for each in self._cases.values() for task in (each.completing, each.verifying) if task]
+        cases = self._cases.values()
+        tasks = [task for each in cases for task in (each.before, each.completing, each.verifying) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _look(self) -> None:

@@ -152,8 +152,8 @@ class World:
             "creationTimestamp": "2026-05-01T11:00:00Z", "resourceVersion": str(self.version),
             "labels": {**(names.owner_labels(KEY.name) if kind != names.KIND else {}), **dict(labels)},
         }  # fmt: skip
+        metadata |= parts.pop("metadata", {})
         manifest = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, **parts}
-        manifest["metadata"] |= parts.get("metadata", {})
         self.store.put(manifest)
         return manifest
 
@@ -164,8 +164,9 @@ class World:
             **{
                 "phase": phase, "entered_at": START, "stable": STABLE, "canary": CANARY, "attempt": attempt,
                 "step": step, "step_entered_at": START, "weight": weight, "applied_weight": weight, "plan": plan,
-                "analysis": progress, "mode": "Surge", "surge": 1, "replicas": 3, "canary_replicas": 1, "verified": True,
-                "reason": "Looking", "history": (Passage(START, Phase.SHIFTING, phase, "WeightInForce", ""),),
+                "analysis": progress, "mode": "Surge", "surge": 1, "replicas": 3, "canary_replicas": 1,
+                "verified": True, "reason": "Looking",
+                "history": (Passage(START, Phase.SHIFTING, phase, "WeightInForce", ""),),
                 **state,
             }
         )  # fmt: skip
