@@ -44,15 +44,16 @@ class Listener:
     async def _listen_late(self, resource: Resource) -> None:
         """Wait for the kind: kopf itself looks for kinds only when it starts."""
         while await self._lacks(resource):
-            log.warning("waiting for a kind that this cluster does not have", extra={"kind": resource.kind})
+            log.warning("waiting for a kind of others", extra={"kind": resource.kind})
             await asyncio.sleep(LATE_SECONDS)
         await self._listen([resource])
 
     async def _lacks(self, resource: Resource) -> bool:
         try:
             return not await self._cluster.has(resource.kind)
-        except (Refused, Transient):
-            return False
+        except (Refused, Transient) as error:
+            log.warning("what kinds there are cannot be told", extra={"kind": resource.kind, "error": str(error)})
+            return True
 
     async def _listen(self, resources: Sequence[Resource]) -> None:
         registry = kopf.OperatorRegistry()
