@@ -12,8 +12,9 @@ from tritonfleet.cli.complaint import Complaint, complain, read_bytes
 from tritonfleet.cli.golden import recording
 from tritonfleet.errors import Rejected, TritonfleetError
 from tritonfleet.plan.rollout.verification import golden
-from tritonfleet.plan.rollout.verification.compare import mismatch
+from tritonfleet.plan.rollout.verification.compare import Answer, mismatch
 from tritonfleet.plan.rollout.verification.entry import InvalidGolden
+from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,11 +49,18 @@ async def _record(options: argparse.Namespace, text: str) -> int:
     questions = recording.questions(text)
     address, port = await _address(options.server)
     async with triton.connect(address, options.model, port) as server:
-        answered = [recording.recorded(entry, await server.infer(request)) for entry, request in questions]
+        answered = [recording.recorded(entry, await _answer(server, request)) for entry, request in questions]
     document = "[\n" + ",\n".join(answered) + "\n]\n"
     golden.parse(document)
     sys.stdout.write(document)
     return 0
+
+
+async def _answer(server: triton.PodServer, request: GoldenRequest) -> Answer:
+    try:
+        return await server.infer(request)
+    except Rejected as refusal:
+        raise Rejected(f"'{request.name}' was refused: {refusal}") from refusal
 
 
 def _text(options: argparse.Namespace) -> str:
@@ -81,4 +89,4 @@ async def _address(server: str) -> tuple[str, int]:
         found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
         raise Complaint(f"--server: '{host}' is not found: {error.strerror or error}") from error
-    return found[0][4][0], int(port)
+    return str(found[0][4][0]), int(port)

@@ -4,7 +4,7 @@ Nothing in it is trusted: its size, its depth and every value are bounded, and i
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -54,6 +54,16 @@ def read(text: str) -> Golden:
 
 def parse(text: str) -> tuple[GoldenRequest, ...]:
     """Return the requests of a golden file; raises InvalidGolden."""
+    requests = []
+    for entry in entries(text, ("name", "inputs", "outputs")):
+        outputs = entry.entries("outputs", TENSORS_MAX, ("name",), ("datatype", "shape", "data", "compare"))
+        expected = tuple(_expectation(each) for each in outputs)
+        requests.append(GoldenRequest(entry.name(), inputs_of(entry), expected))
+    return tuple(requests)
+
+
+def entries(text: str, required: Sequence[str], optional: Sequence[str] = ()) -> list[Entry]:
+    """Return the requests of a golden file as they stand, each with a name of its own; raises InvalidGolden."""
     if len(text.encode("utf-8", "replace")) > LARGEST_BYTES:
         raise InvalidGolden(f"{_ROOT}: must have at most {LARGEST_BYTES:,} bytes")
     try:
@@ -63,34 +73,26 @@ def parse(text: str) -> tuple[GoldenRequest, ...]:
         raise InvalidGolden(f"{_ROOT}: must be JSON: {problem}") from error
     if not isinstance(document, list) or not 1 <= len(document) <= REQUESTS_MAX:
         raise InvalidGolden(f"{_ROOT}: must be a list of 1 to {REQUESTS_MAX} requests, not {shown(document)}")
-    requests = tuple(_request(each, f"{_ROOT}[{index}]") for index, each in enumerate(document))
-    _refuse_twins(requests)
-    return requests
+    found: dict[str, Entry] = {}
+    for index, each in enumerate(document):
+        entry = Entry.of(each, f"{_ROOT}[{index}]", required, optional)
+        name = entry.name()
+        if name in found:
+            raise InvalidGolden(f"{entry.where}.name: '{name}' is that of an earlier request too")
+        found[name] = Entry(f"{entry.where} ('{name[:40]}')", entry.fields)
+    return list(found.values())
+
+
+def inputs_of(entry: Entry) -> tuple[Tensor, ...]:
+    """Return what a request sends; raises InvalidGolden."""
+    inputs = tuple(content.tensor_of(each) for each in entry.entries("inputs", TENSORS_MAX, content.FIELDS))
+    if len({tensor.name for tensor in inputs}) < len(inputs):
+        entry.refuse("inputs", "must differ in their names")
+    return inputs
 
 
 def _no_number(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number in JSON")
-
-
-def _refuse_twins(requests: tuple[GoldenRequest, ...]) -> None:
-    seen: dict[str, int] = {}
-    for index, request in enumerate(requests):
-        if request.name in seen:
-            first = seen[request.name]
-            raise InvalidGolden(f"{_ROOT}[{index}].name: '{request.name}' is that of {_ROOT}[{first}] too")
-        seen[request.name] = index
-
-
-def _request(value: Any, where: str) -> GoldenRequest:
-    entry = Entry.of(value, where, ("name", "inputs", "outputs"))
-    name = entry.name()
-    named = Entry(f"{where} ('{name[:40]}')", entry.fields)
-    inputs = tuple(content.tensor_of(each) for each in named.entries("inputs", TENSORS_MAX, content.FIELDS))
-    names = [tensor.name for tensor in inputs]
-    if len(set(names)) < len(names):
-        named.refuse("inputs", "must differ in their names")
-    outputs = named.entries("outputs", TENSORS_MAX, ("name",), ("datatype", "shape", "data", "compare"))
-    return GoldenRequest(name, inputs, tuple(_expectation(each) for each in outputs))
 
 
 def _expectation(entry: Entry) -> Expectation:

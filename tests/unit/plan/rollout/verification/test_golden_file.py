@@ -120,7 +120,7 @@ REFUSED = {
     ),
     "no name": (file_of(REQUEST | {"name": ""}), "golden[0].name: must be a name of 1 to 256 printable characters"),
     "a name that draws": (file_of(REQUEST | {"name": "\x1b[2J"}), r"not '\x1b[2J'"),
-    "two of one name": (file_of(REQUEST, REQUEST), "golden[1].name: 'a seven' is that of golden[0] too"),
+    "two of one name": (file_of(REQUEST, REQUEST), "golden[1].name: 'a seven' is that of an earlier request too"),
     "no outputs": (
         file_of(REQUEST | {"outputs": []}),
         "golden[0] ('a seven').outputs: must be a list of 1 to 64 entries, not a list of 0",
