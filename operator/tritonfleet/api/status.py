@@ -203,4 +203,5 @@ class ModelDeploymentStatus(ApiModel):
     rollout: RolloutStatus | None = None
     """Where the rollout is; absent without `rollout.strategy` Canary or Recreate."""
     conditions: Annotated[tuple[ConditionEntry, ...], items(16, key="type")] = ()
-    """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable."""
+    """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable,
+    RolloutHealthy."""

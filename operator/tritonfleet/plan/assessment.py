@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.rollout.rollout_conditions import progress_conditions, rollout_healthy
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.scale_conditions import scale_conditions
 from tritonfleet.plan.scale_report import ScaleReport
 from tritonfleet.plan.serving import Tracks
-from tritonfleet.plan.world import GpuPool, Manifest, Observed
+from tritonfleet.plan.world import GpuPool, Manifest, Observed, WriteFailure
 from tritonfleet.triton import images
 
 
@@ -34,6 +36,8 @@ class Assessment:
     """Why the spec cannot be rendered, if it cannot."""
     rollout: State | None = None
     """Where its rollout is; None where a change reaches clients all at once."""
+    failure: WriteFailure | None = None
+    """What the API server refused, if it did."""
 
     @property
     def body(self) -> Manifest:
@@ -62,17 +66,16 @@ class Assessment:
         return target is not None and self.tracks.serving == target.hash and target.carries(self.replicas)
 
 
-def conditions(facts: Assessment) -> tuple[Condition, ...]:
+def conditions(facts: Assessment, now: datetime) -> tuple[Condition, ...]:
     """Return every condition; each is always set, so that nobody has to guess what its absence means."""
-    ready = _ready(facts)
     return (
-        ready,
+        *(_of_rollout(facts, now) or _of_pods(facts)),
         _available(facts),
-        *_progress(facts, ready),
         _config_valid(facts),
         _model_loaded(facts),
         *scale_conditions(facts.deployment, facts.observed, facts.report),
         _capacity(facts),
+        rollout_healthy(facts.rollout),
     )
 
 
@@ -85,6 +88,18 @@ def unreadable_conditions(problem: InvalidSpec) -> tuple[Condition, ...]:
         Condition(ConditionType.STALLED, ConditionStatus.TRUE, reason, message),
         Condition(ConditionType.CONFIG_VALID, ConditionStatus.FALSE, reason, message),
     )
+
+
+def _of_rollout(facts: Assessment, now: datetime) -> tuple[Condition, ...]:
+    """Return `Ready`, `Reconciling` and `Stalled` of a rollout, unless it cannot be carried out at all."""
+    if facts.rollout is None or facts.replicas == 0 or facts.problem is not None or facts.failure is not None:
+        return ()
+    return tuple(progress_conditions(facts.rollout, facts.deployment.spec.rollout, now))
+
+
+def _of_pods(facts: Assessment) -> tuple[Condition, ...]:
+    ready = _ready(facts)
+    return (ready, *_progress(facts, ready))
 
 
 def _ready(facts: Assessment) -> Condition:

@@ -173,6 +173,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
             problem=decision.problem,
             finding=_finding(decision, observed, failure, now),
             rollout=moved.state if moved is not None else None,
+            failure=failure,
         ),
         now,
     )

@@ -38,7 +38,7 @@ def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple
     if facts.tracks.serving is not None:
         selector = names.serving_selector(metadata.name, facts.tracks.serving)
         status["selector"] = ",".join(f"{label}={value}" for label, value in sorted(selector.items()))
-    status, events = _with_conditions(facts.body, status, conditions(facts), now)
+    status, events = _with_conditions(facts.body, status, conditions(facts, now), now)
     return status, events if facts.report.event is None else (*events, facts.report.event)
 
 
