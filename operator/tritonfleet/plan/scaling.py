@@ -13,6 +13,7 @@ from tritonfleet.plan.autoscale.observation import History, LatencyReading, Obse
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.children import UNLEARNED, Learned
 from tritonfleet.plan.diagnosis import is_unschedulable
+from tritonfleet.plan.rollout.phase import RUNNING
 from tritonfleet.plan.schedules import Limits, limits
 from tritonfleet.plan.world import Manifest, Observed
 from tritonfleet.triton.config import model_config
@@ -78,12 +79,12 @@ def observation(
     """
     known = revisions.known_revisions(observed)
     serving = revisions.serving_hash(observed, known)
-    pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
+    pods = _shown(observed, serving)
     running = known[serving].deployment if serving is not None else None
     if _is_carried_out(observed.body):
         replicas = observed.scaling.replicas if observed.scaling is not None else held(observed, running)
     else:
-        replicas = asked_for(running)
+        replicas = _carrying(observed.body) or asked_for(running)
     return Observation(
         replicas=replicas,
         pods=pods,
@@ -122,7 +123,7 @@ def asked_for(deployment: Manifest | None) -> int:
 def held(observed: Observed, serving: Manifest | None) -> int:
     """Return what there was before anybody could decide: what runs, else what was decided last, else nothing."""
     decided = ((observed.body.get("status") or {}).get("autoscaling") or {}).get("desiredReplicas")
-    return asked_for(serving) or int(decided or 0)
+    return _carrying(observed.body) or asked_for(serving) or int(decided or 0)
 
 
 def remembered(body: Manifest) -> dict[str, Any]:
@@ -154,8 +155,30 @@ def _is_carried_out(body: Manifest) -> bool:
 
 
 def _rolling(body: Manifest) -> bool:
-    roles = (body.get("status") or {}).get("revision") or {}
+    """Tell whether a change of revision is under way; one that was rejected and taken back no longer is."""
+    status = body.get("status") or {}
+    if "rollout" in status:
+        return status["rollout"].get("phase") in RUNNING
+    roles = status.get("revision") or {}
     return bool(roles.get("target") != roles.get("stable"))
+
+
+def _carrying(body: Manifest) -> int:
+    """Return the pods that carry all traffic during a rollout in steps, whatever their revision; 0 without one."""
+    rollout = (body.get("status") or {}).get("rollout") or {}
+    return int(rollout.get("replicas") or 0) if rollout.get("phase") in RUNNING else 0
+
+
+def _shown(observed: Observed, serving: str | None) -> tuple[PodState, ...]:
+    """Return the pods that the law sees: those of every revision that may get requests.
+
+    A canary's pods that are not ready yet are no supply, and say nothing of how fast stable's become ready: one that
+    never does must not keep stable from growing.
+    """
+    pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
+    if not _carrying(observed.body):
+        return pods
+    return tuple(pod for pod in pods if pod.revision == serving or pod.ready_seconds is not None)
 
 
 def _schedulable(observed: Observed, pods: tuple[PodState, ...], replicas: int) -> int | None:

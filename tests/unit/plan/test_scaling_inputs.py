@@ -9,9 +9,11 @@ from tests.unit.plan.verdicts import VERDICT
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.plan.autoscale.fit import Fit
+from tritonfleet.plan.autoscale.law import decide
 from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale.observation import Counters, PodSample, PodState
 from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.rollout.phase import RUNNING, Phase
 from tritonfleet.plan.scaling import has_slo, observation, policy_of, remembered
 from tritonfleet.plan.world import ChildId, GpuPool
 from tritonfleet.triton import schema
@@ -130,6 +132,67 @@ def test_a_change_of_revision_is_under_way_until_the_new_one_serves(world):
     world.make_ready(new)
     world.settle()
     assert (observation(world.observe()).serving, observation(world.observe()).rolling) == (new, False)
+
+
+def in_rollout(world, phase, replicas=4):
+    """Let the world be in a rollout of stable, shrunk to one pod, and a canary whose pods carry the rest."""
+    world.edit(**SCALED)
+    world.settle()
+    (stable,) = world.revisions()
+    world.make_ready(stable)
+    world.settle()
+    deployment = next(child for child in world.children.values() if child["kind"] == "Deployment")
+    deployment["spec"]["replicas"] = 1
+    world.status = {**world.status, "rollout": {"phase": phase, "replicas": replicas}}
+    world.pods = [pod("s", stable, ready="2026-01-01T12:01:02Z"), pod("c1", "c" * 10, ready="2026-01-01T12:01:02Z")]
+    world.pods.append(pod("c2", "c" * 10))
+    world.scaling = None
+    return stable
+
+
+@pytest.mark.parametrize("phase", sorted(RUNNING))
+def test_in_every_phase_of_a_rollout_nothing_is_taken_away_and_all_that_carry_traffic_count(world, phase):
+    in_rollout(world, phase)
+    seen = observation(world.observe())
+    assert (seen.rolling, seen.replicas) == (True, 4)
+    assert [each.uid for each in seen.pods] == ["s", "c1"]
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - RUNNING))
+def test_at_rest_pods_may_be_taken_away_though_the_spec_asks_for_what_was_rejected(world, phase):
+    in_rollout(world, phase)
+    world.status["revision"] = {"target": "m-1", "stable": "m-2"}
+    seen = observation(world.observe())
+    assert (seen.rolling, seen.replicas, len(seen.pods)) == (False, 1, 3)
+
+
+def test_a_canary_that_never_becomes_ready_keeps_nobody_from_growing(world):
+    stable = in_rollout(world, Phase.PROVISIONING, replicas=1)
+    world.pods = [pod("s", stable, ready="2026-01-01T12:01:02Z"), pod("c", "c" * 10)]
+    policy = policy_of(deployment(slo=SLO, autoscaling={"maxReplicas": 10, "capacityHint": 10}), NOW)
+    memory, verdict = Memory(), None
+    for tick in range(120):
+        now = NOW.timestamp() + 3600 + 5 * tick
+        total = 30.0 * 5 * tick
+        counters = Counters(total, 0, total, total, total * 4e4, 0, total * 4e4, 0)
+        seen = observation(world.observe(), (PodSample("s", NOW.timestamp() + 30, stable, now, counters),))
+        verdict = decide(policy, memory, replace(seen, replicas=verdict.replicas if verdict else 1), now)
+        memory = verdict.memory
+    assert verdict.replicas > 1
+
+
+def test_the_demand_of_stable_and_canary_is_one(world):
+    stable = in_rollout(world, Phase.ANALYZING)
+    memory, policy = Memory(), policy_of(deployment(**SCALED), NOW)
+    for tick in range(24):
+        now = NOW.timestamp() + 3600 + 5 * tick
+        samples = tuple(
+            PodSample(uid, NOW.timestamp() + 30, revision, now, Counters(n := rate * 5.0 * tick, 0, n, n, n, 0, n, 0))
+            for uid, revision, rate in (("s", stable, 30), ("c1", "c" * 10, 10))
+        )
+        verdict = decide(policy, memory, observation(world.observe(), samples), now)
+        memory = verdict.memory
+    assert verdict.rate == pytest.approx(40, rel=0.05)
 
 
 @pytest.mark.parametrize(("free", "room"), [(0, 3), (1, 3), (4, 4)])
