@@ -196,10 +196,10 @@ async def test_two_recorded_revisions_are_compared_and_waiting_ends_when_one_ser
     world, admin, operator, kubelet
 ) -> None:
     await world.create("shop", batching={"maxBatchSize": 8})
-    first = await admin.types("status", "--wait", "--timeout", "30s", "--interval", "200ms")
+    first = await admin.types("status", "--wait", "--timeout", "1m", "--interval", "200ms")
     await world.edit(names.KIND, "shop", lambda found: found["spec"].update(batching={"maxBatchSize": 16}))
 
-    second = await admin.types("status", "--wait", "--timeout", "30s", "--interval", "200ms")
+    second = await admin.types("status", "--wait", "--timeout", "1m", "--interval", "200ms")
     compared = await admin.types("diff", "1", "2")
 
     assert first.status == second.status == 0, first.err + second.err
