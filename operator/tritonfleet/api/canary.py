@@ -210,7 +210,7 @@ class Golden(ApiModel):
     """Requests whose answers are known."""
 
     config_map_name: ObjectName
-    """Holds the requests; its form is described in docs/how-to/roll-out.md."""
+    """Holds the requests; its form is described in docs/how-to/golden-requests.md."""
     key: DataKey = "golden.json"
     """Of the ConfigMap's data."""
 
