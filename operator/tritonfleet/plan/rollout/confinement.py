@@ -1,14 +1,14 @@
 """A user's PromQL, confined to one namespace and one revision, whatever it says.
 
-The query is parsed, never patched as text: every selector in the tree gets the two matchers, the tree is written out
-and read again, and what comes back must have them everywhere.
+The query is parsed, every selector in the tree is replaced by one that has the two matchers as well, the tree is
+written out and read again, and what comes back must have them everywhere.
 """
 
 import re
 from typing import Final
 
 import promql_parser
-from promql_parser import Expr, Matcher, Matchers, MatchOp, VectorSelector
+from promql_parser import Expr, MatchOp, VectorSelector
 
 from tritonfleet.errors import InvalidSpec
 
@@ -62,10 +62,12 @@ def _refuse_unconfinable(tree: Expr) -> None:
 def _confined(node: Expr, wanted: dict[str, str]) -> Expr | None:
     if not isinstance(node, VectorSelector):
         return None
-    ours = [Matcher(MatchOp.Equal, label, value) for label, value in wanted.items()]
-    node.matchers = Matchers([*node.matchers.matchers, *ours])
-    # A change of an attribute does not reach the tree; a node that is read from its own text does.
-    return _parsed(str(node))
+    # Ours go first, where no text of the user's has come before but the metric's name.
+    name = node.name or ""
+    rest = node.prettify().removeprefix(name)
+    others = rest[1:] if rest.startswith("{") else "}" + rest
+    ours = ",".join(f'{label}="{value}"' for label, value in wanted.items())
+    return _parsed(f"{name}{{{ours}{'' if others.startswith('}') else ','}{others}")
 
 
 def _is_confined(selector: VectorSelector, wanted: dict[str, str]) -> bool:

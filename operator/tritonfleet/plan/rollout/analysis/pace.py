@@ -20,6 +20,8 @@ RATIO = 1.2
 """Of the canary's mean to stable's, above which it counts as slower."""
 DIFFERENCE_SECONDS = 0.0001
 """By which it must be slower as well: below a tenth of a millisecond nobody waits for the model."""
+SHORTEST_SECONDS = 1e-9
+"""Less is no time that anything took."""
 ENOUGH_BEATS = 10
 """Intervals of each revision without which nothing is judged good or bad."""
 
@@ -37,7 +39,7 @@ class Pace:
 
     def add(self, cells: Iterable[tuple[int, float]]) -> "Pace":
         """Return the sums with more intervals of (requests, seconds); one without requests says nothing."""
-        counted = [(requests, seconds) for requests, seconds in cells if requests > 0 and seconds > 0]
+        counted = [(requests, seconds) for requests, seconds in cells if requests > 0 and seconds > SHORTEST_SECONDS]
         return Pace(
             self.beats + len(counted),
             self.requests + sum(requests for requests, _ in counted),

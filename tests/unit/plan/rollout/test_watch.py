@@ -1,0 +1,122 @@
+"""What has to be seen of a rollout follows from what is written down, and from nothing else."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tritonfleet.api.canary import ContractPolicy
+from tritonfleet.api.metrics import MetricsSource
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.state import Passage, State
+from tritonfleet.plan.rollout.watch import Segment, watch_of
+
+START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+STABLE, CANARY = "a" * 10, "b" * 10
+BODY = {"metadata": {"name": "demo", "namespace": "shop"}, "spec": {"model": {"uri": "s3://m/1"}}}
+STATE = State(
+    phase=Phase.ANALYZING,
+    stable=STABLE,
+    canary=CANARY,
+    attempt=3,
+    step=1,
+    weight=20,
+    applied_weight=20,
+    step_entered_at=START,
+)
+
+
+def after(seconds):
+    return (START + timedelta(seconds=seconds)).timestamp()
+
+
+def test_a_rollout_without_settings_is_watched_by_the_defaults():
+    watch = watch_of(BODY, STATE)
+
+    assert watch.segment == Segment(CANARY, 3, 1, 20)
+    assert (watch.stable, watch.model, watch.interval_seconds) == (STABLE, "demo", 60)
+    assert (watch.by_gateway, watch.source, watch.verifies, watch.probes) == (False, MetricsSource.AUTO, False, False)
+    assert (watch.contract, watch.golden, watch.queries) == (ContractPolicy.ENFORCE, None, ())
+
+
+def test_the_plan_that_the_rollout_began_with_counts_and_not_the_spec_of_today():
+    plan = {"analysis": {"interval": "10s", "queries": [{"name": "q", "query": "up", "max": 1}]}}
+    body = {**BODY, "spec": {**BODY["spec"], "rollout": {"canary": {"analysis": {"interval": "30s"}}}}}
+    watch = watch_of(body, replace(STATE, plan={**plan, "verification": {"golden": {"configMapName": "g"}}}))
+
+    assert (watch.interval_seconds, [query.name for query in watch.queries], watch.probes) == (10, ["q"], True)
+
+
+def test_the_models_own_name_and_the_source_of_latencies_are_the_specs():
+    spec = {
+        "model": {"name": "resnet"},
+        "metrics": {"source": "Gateway"},
+        "traffic": {"gateway": {"parentRefs": [{"name": "g"}]}},
+    }
+    watch = watch_of({**BODY, "spec": spec}, STATE)
+
+    assert (watch.model, watch.source, watch.by_gateway) == ("resnet", MetricsSource.GATEWAY, True)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_whoever_gets_traffic_before_the_point_of_no_return_is_looked_at(phase):
+    looked_at = {Phase.PROVISIONING, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD}
+
+    found = watch_of(BODY, replace(STATE, phase=phase))
+
+    assert (found is not None) == (phase in looked_at | {Phase.STABLE_LOST})
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_before_traffic_stable_is_watched_while_the_canary_starts(phase):
+    state = replace(STATE, phase=phase, applied_weight=0, plan={"analysis": {"queries": []}})
+    found = watch_of(BODY, state)
+
+    assert (found is not None) == (phase in {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING})
+    if found is not None:
+        assert (found.opens_seconds, found.queries) == (after(0), ())
+        assert found.verifies == (phase is Phase.VERIFYING)
+
+
+def test_who_was_verified_is_not_asked_again():
+    state = replace(STATE, phase=Phase.VERIFYING, applied_weight=0, verified=True)
+
+    assert not watch_of(BODY, state).verifies
+
+
+@pytest.mark.parametrize("missing", ["stable", "canary"])
+def test_without_two_revisions_there_is_nothing_to_see(missing):
+    assert watch_of(BODY, replace(STATE, **{missing: ""})) is None
+
+
+def test_the_warm_up_counts_from_the_step_or_from_the_last_shift_whichever_came_later():
+    shifted = Passage(START + timedelta(seconds=30), Phase.SHIFTING, Phase.ANALYZING, "", "")
+    resumed = Passage(START + timedelta(seconds=99), Phase.HELD, Phase.ANALYZING, "", "")
+
+    assert watch_of(BODY, STATE).opens_seconds == after(60)
+    assert watch_of(BODY, replace(STATE, history=(resumed, shifted))).opens_seconds == after(90)
+    early = replace(shifted, at=START - timedelta(seconds=30))
+    assert watch_of(BODY, replace(STATE, history=(early,))).opens_seconds == after(60)
+
+
+@pytest.mark.parametrize(("last", "opens"), [(None, 60), (after(45), 60), (after(400), 400)])
+def test_no_window_begins_before_the_last_one_that_was_judged_has_ended(last, opens):
+    assert watch_of(BODY, replace(STATE, analysis={"lastEndSeconds": last})).opens_seconds == after(opens)
+
+
+@given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 50), st.booleans())
+def test_the_share_is_between_nothing_and_everything_and_exact_where_a_gateway_splits(weight, canary, stable, gateway):
+    spec = {**BODY["spec"], **({"traffic": {"gateway": {"parentRefs": [{"name": "g"}]}}} if gateway else {})}
+    state = replace(STATE, phase=Phase.PROVISIONING, applied_weight=weight)
+    watch = watch_of({**BODY, "spec": spec}, state)
+
+    share = watch.desired_share(canary, stable)
+
+    assert 0 <= share <= 1
+    if gateway or weight in (0, 100):
+        assert share == weight / 100
+    elif canary + stable:
+        assert share == canary / (canary + stable)
+    assert watch.alone == (weight == 100)
