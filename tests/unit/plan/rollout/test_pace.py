@@ -111,9 +111,9 @@ def test_few_requests_are_not_judged_good(rollout):
     assert slow(step).why is Why.TOO_FEW_REQUESTS
 
 
-def test_means_of_unequal_loads_do_not_compare(rollout):
+def test_means_of_a_canary_with_more_to_do_do_not_compare(rollout):
     step = rollout(compare_latency=True)
-    look(step, 3.0, 1, canary=100)
+    look(step, 3.0, 1, canary=1000)
 
     assert slow(step).why is Why.UNEQUAL_LOAD
 

@@ -144,7 +144,7 @@ class _Looking:
             why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
             return CheckResult(check, Outcome.ERROR, why, sentence(unmeasured)), record
         policy = self.policy
-        if not self.alone and not slow.is_fair(self.window, policy):
+        if not self.alone and slow.is_overloaded(self.window, policy):
             return self._unequal(check), record
         rule = slow.rule(policy, check, bound_seconds, alone=self.alone)
         return share_check.judge(rule, policy, record, slow.cells(self.window, bound_seconds), self.number)
@@ -159,13 +159,15 @@ class _Looking:
         kept = self.progress.paces
         if self.gap is not None:
             return CheckResult(slow.CHECK, Outcome.ERROR, *self.gap), kept
-        if not slow.is_fair(self.window, self.policy):
+        if slow.is_overloaded(self.window, self.policy):
             return self._unequal(slow.CHECK), kept
         return pace.judge(slow.CHECK, self.policy, kept, beats, self.number)
 
     def _unequal(self, check: str) -> CheckResult:
         times = f"{self.policy.load_tolerance:g}"
-        text = f"requests per pod differ by more than {times} times: latencies do not compare"
+        text = (
+            f"a pod of the canary has more than {times} times the requests of one of stable: latencies do not compare"
+        )
         return CheckResult(check, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD, text)
 
     def arrival(self) -> tuple[CheckResult, arrival.Arrivals]:

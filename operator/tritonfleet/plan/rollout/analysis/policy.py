@@ -83,7 +83,7 @@ class Policy:
     share_tolerance: float = 2.0
     """Factor by which the measured share of traffic may differ from the desired one."""
     load_tolerance: float = 2.0
-    """Factor by which requests per pod may differ for latencies to be compared."""
+    """Factor by which a pod of the canary may have more requests than one of stable for latencies to be compared."""
     on_too_few: OnTooFewRequests = OnTooFewRequests.HOLD
     min_probes: int = 30
     """Golden requests answered right without which `PassOnProbe` does not pass."""

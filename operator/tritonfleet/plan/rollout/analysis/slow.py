@@ -56,10 +56,13 @@ def cells(window: Window, bound_seconds: float) -> Cells:
     return Cells(slow_requests(window.canary, bound_seconds), slow_requests(window.stable, bound_seconds))
 
 
-def is_fair(window: Window, policy: Policy) -> bool:
-    """Tell whether both revisions' pods carried about the same: an idle pod is faster and batches less."""
-    loads = [revision.requests / len(revision.pods) for revision in (window.canary, window.stable) if revision.pods]
-    return len(loads) == 2 and max(loads) <= policy.load_tolerance * min(loads)
+def is_overloaded(window: Window, policy: Policy) -> bool:
+    """Tell whether the canary's pods carried so much more than stable's that being slower proves nothing.
+
+    Carrying less is no excuse: a pod with little to do is faster, so one that is slower all the same is worse.
+    """
+    canary, stable = (revision.requests / max(1, len(revision.pods)) for revision in (window.canary, window.stable))
+    return canary > policy.load_tolerance * stable
 
 
 def slow_requests(revision: Revision, bound_seconds: float) -> tuple[Cell, ...]:
