@@ -11,6 +11,8 @@ class Behavior:
     """From the pod's start on a node; infinite for never."""
     waits_with: str = ""
     """Why its container does not start, such as ImagePullBackOff."""
+    fails_with: str = ""
+    """What its container says when it ends before it was ready; empty for one that does not."""
     crashes_after_seconds: float | None = None
     """From when a pod is ready; None for never."""
     errors: float = 0.005

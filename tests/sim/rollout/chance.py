@@ -35,7 +35,7 @@ SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
     (spec_of(steps=({"weight": 50, "pause": {"duration": "30s"}},), mode="Surge", gateway=False), {"a": 4, "b": 4}),
     (spec_of(steps=(), mode="Recreate", replicas=2), {"a": 2}),
     (spec_of(steps=(34,), mode="Surge", replicas=3, capacity={"onTimeout": "InPlace", "waitTimeout": "30s"}), {"a": 3}),
-    (spec_of(steps=(50,), mode="Auto", replicas=1, server={}), {"a": 0}),
+    (spec_of(steps=(50,), mode="Auto", replicas=1, server={"gpu": {"count": 0}}), {"a": 0}),
 )
 CHECKPOINT_TICK_SECONDS = 2.0
 
@@ -94,8 +94,15 @@ class History:
         rollout = {**spec["rollout"], "paused": False}
         for word in ("abort", "promote", "approve", "retry"):
             rollout.pop(word, None)
+        rollout["retry"] = f"healed-{self.dice.random()}"
         cluster.edit(model=model("2"), replicas=2, suspended=None, rollback=None, rollout=rollout)
         cluster.api.edit_body(annotations={})
+
+    def help_on(self) -> None:
+        """Do what a person would: say that the rollout may go on."""
+        state, now = self.scene.state, self.scene.cluster.now.isoformat(timespec="seconds")
+        verb, step = ("resume", "") if state.phase is Phase.HELD else ("approve", f":{state.step + 1}")
+        self.scene.cluster.annotate(verb, f"m-{state.canary}{step} at={now}")
 
     def ask(self, verb: str) -> None:
         """Annotate, mostly with the right revision."""

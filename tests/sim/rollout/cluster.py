@@ -14,11 +14,15 @@ from tests.sim.rollout.traffic import Traffic
 from tests.sim.rollout.watching import Metrics
 from tritonfleet.api import names
 from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.room import pod_that_needs_room
 from tritonfleet.plan.world import Defaults, GpuPool, Manifest, Observed
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 DEFAULTS = Defaults(
-    triton_image="nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="operator:1"
+    triton_image="nvcr.io/nvidia/tritonserver:26.11-py3",
+    allow_unsafe_image=False,
+    fetch_image="operator:1",
+    gateway_api=True,
 )
 GPU = "nvidia.com/gpu"
 
@@ -75,17 +79,15 @@ class Cluster:
 
     def observed(self, evidence: Evidence | None) -> Observed:
         """Return everything that a decision may look at, as it is now."""
-        pods = tuple(pod.manifest() for pod in self.pool.pods)
-        room = self._room()
-        waits = any(not pod.node for pod in self.pool.pods)
+        api, room = self.api, self._room()
         return Observed(
-            body=self.api.body,
-            children=dict(self.api.children),
-            pods=pods,
+            body=api.body,
+            children=dict(api.children),
+            pods=tuple(pod.manifest() for pod in self.pool.pods),
             defaults=self.defaults,
-            gpus=room if waits else None,
+            gpus=room if any(not pod.node for pod in self.pool.pods) else None,
             evidence=evidence,
-            headroom=room,
+            headroom=room if pod_that_needs_room(api.body, api.children, self.defaults) is not None else None,
         )
 
     def _room(self) -> GpuPool | None:

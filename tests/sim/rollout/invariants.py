@@ -14,9 +14,11 @@ from tritonfleet.plan.rollout.analysis.outcome import Outcome
 from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
 from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.rollout.steering import written_state
-from tritonfleet.plan.world import Observed
+from tritonfleet.plan.world import Manifest, Observed
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
+ROUNDING = 0.01
+"""Weights are whole percents: one pod in three is 33 %."""
 FORWARD = frozenset({Phase.PROVISIONING, Phase.AWAITING_APPROVAL, Phase.PROMOTING})
 """Where an analysis that has passed leads."""
 
@@ -27,6 +29,7 @@ class Moment:
 
     asked: dict[str, int]
     written: Shares
+    route: Manifest | None
     state: State | None
 
 
@@ -37,6 +40,10 @@ class Invariants:
     cluster: Cluster
     passages: list[Passage] = field(default_factory=list)
     _last: Moment | None = None
+    _ours: Shares = field(default_factory=dict)
+    """How the operator last divided the traffic: what others do to it is not its doing."""
+    _decided: dict[str, int] = field(default_factory=dict)
+    """Ready pods when the weight was written down: an operator that dies before it acts on it cannot know better."""
     _statuses: list[object] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -56,10 +63,15 @@ class Invariants:
         """Judge one write; return the transitions that it wrote down, of which there is one at most."""
         before, after = self._last or self._moment(), self._moment()
         self._last = after
-        self._weights_add_up()
+        self._ours = self._ours or before.written
+        if after.route is not before.route and after.route is not None:
+            self._weights_add_up(after.route)
         self._carries_no_less(before, after)
+        self._ours = after.written
         if after.asked != before.asked:
             self._asks_within_bounds(before, after)
+        if after.state is not None and (before.state is None or after.state.weight != before.state.weight):
+            self._decided = {revision: len(self.cluster.pool.serving(revision)) for revision in after.asked}
         taken = self._status_is_sound(before.state, after.state, observed) if after.state != before.state else []
         self._does_not_flap()
         self.passages += taken
@@ -69,11 +81,10 @@ class Invariants:
         api = self.cluster.api
         route = api.children.get(ROUTE)
         written = route_shares(route) if route is not None else by_service(api, self.cluster.pool)
-        return Moment(self.asked(), written, written_state(api.body))
+        return Moment(self.asked(), written, route, written_state(api.body))
 
-    def _weights_add_up(self) -> None:
-        route = self.cluster.api.children.get(ROUTE)
-        for weights in route_weights(route) if route is not None else ():
+    def _weights_add_up(self, route: Manifest) -> None:
+        for weights in route_weights(route):
             assert sum(weights.values()) == 100, f"the weights {weights} do not add up to 100"
 
     def _carries_no_less(self, before: Moment, after: Moment) -> None:
@@ -87,18 +98,25 @@ class Invariants:
             else count
             for revision, count in ready.items()
         }
-        if after.written != before.written:
-            old, new = carried(before.written, ready, floor), carried(after.written, ready, floor)
-            assert new >= old - 1e-9, (
-                f"{before.written} -> {after.written} lets ready pods {ready} carry {new:.0%}, was {old:.0%}"
+        if after.written != before.written and before.written == self._ours:
+            then = {revision: max(count, self._decided.get(revision, 0)) for revision, count in ready.items()}
+            old, new = carried(before.written, then, floor), carried(after.written, then, floor)
+            assert new >= old - ROUNDING, (
+                f"{before.written} -> {after.written} lets ready pods {ready} carry {new:.1%}, was {old:.1%}"
             )
         if left != ready:
             for shares in (after.written, self.cluster.gateway.in_force):
-                old, new = carried(shares, ready, floor), carried(shares, left, floor)
-                assert new >= old - 1e-9, (
+                old, new = carried(shares, ready, floor), carried(self._divided(shares, left), left, floor)
+                assert new >= old - ROUNDING, (
                     f"asking for {after.asked} instead of {before.asked} with {shares} leaves {left} of {ready} "
-                    f"ready pods: they carry {new:.0%}, was {old:.0%}"
+                    f"ready pods: they carry {new:.1%}, was {old:.1%}"
                 )
+
+    def _divided(self, shares: Shares, ready: dict[str, int]) -> Shares:
+        """Return the shares once there are so many ready pods: a Service that leads to all follows their number."""
+        if ROUTE in self.cluster.api.children or len(shares) < 2:
+            return shares
+        return {revision: ready[revision] / max(1, sum(ready.values())) for revision in shares}
 
     def _floor(self, state: State | None) -> int:
         """Return the ready pods that carry all requests by the promise of the capacity mode."""
@@ -116,8 +134,6 @@ class Invariants:
             return
         allowed = max(state.replicas + state.surge, sum(before.asked.values()))
         assert sum(after.asked.values()) <= allowed, f"{after.asked} asked, {allowed} allowed"
-        if state.mode == "InPlace" and self._floor(state) > 0 and sum(before.asked.values()) >= state.replicas - 1:
-            assert sum(after.asked.values()) >= state.replicas - 1, f"only {after.asked} asked of {state.replicas}"
 
     def _status_is_sound(self, old: State | None, new: State | None, observed: Observed) -> list[Passage]:
         assert new is not None, "the status of a rollout went away"
@@ -142,6 +158,8 @@ class Invariants:
     def _was_proven(self, old: State, new: State, observed: Observed) -> None:
         """Going on from an analysis needs evidence that was there and that says Pass."""
         if old.phase is not Phase.ANALYZING or new.phase not in FORWARD or new.reason == "PromoteRequested":
+            return
+        if old.applied_weight == 100 and old.plan.get("analysis", {}).get("bake") == "0s":
             return
         window = observed.evidence.window if observed.evidence is not None else None
         assert window is not None, f"{old.phase} -> {new.phase} ({new.reason}) without a window"

@@ -9,6 +9,8 @@ from tritonfleet.plan.world import Manifest
 
 RESTART_SECONDS = 5.0
 """How long a container that crashed stays down."""
+FAILS_AFTER_SECONDS = 3.0
+"""How long a container lives that cannot start."""
 
 
 @dataclass
@@ -47,6 +49,10 @@ class Pod:
         if self.started is None or not self.stays or self.behavior.waits_with:
             return
         up = (now - self.started).total_seconds()
+        if self.behavior.fails_with:
+            if up >= FAILS_AFTER_SECONDS:
+                self.crash(now)
+            return
         life = self.behavior.crashes_after_seconds
         if life is not None and up >= self.behavior.ready_after_seconds + life:
             self.crash(now)
@@ -118,7 +124,12 @@ class Pod:
         elif self.node:
             status["imageID"] = f"registry/triton@{self.image_digest}"
         if self.crashed is not None:
-            ended = {"exitCode": 1, "reason": "Error", "message": "", "finishedAt": stamp(self.crashed)}
+            ended = {
+                "exitCode": 1,
+                "reason": "Error",
+                "message": self.behavior.fails_with,
+                "finishedAt": stamp(self.crashed),
+            }
             status["lastState"] = {"terminated": ended}
         return {**status, "restartCount": self.restarts, "started": self.ready or self.hangs, "state": state}
 

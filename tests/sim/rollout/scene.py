@@ -1,7 +1,7 @@
 """A story in the cluster: a person, an operator that may die, and a log that people can read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ def spec_of(*, steps: tuple[Any, ...] = (25, 50), mode: str = "Surge", gateway: 
     traffic = {"gateway": {"parentRefs": [{"name": "gw"}]}} if gateway else None
     spec = {
         "model": model("1"),
-        "replicas": 4,
+        "replicas": more.pop("replicas", 4),
         "server": {"gpu": {"count": 1}},
         "traffic": traffic,
         "rollout": {"strategy": "Canary", "canary": canary, "stableRetention": "60s", **more.pop("rollout", {})},
@@ -63,7 +63,7 @@ class Scene:
         self.cluster = cluster or Cluster(ApiServer(body_of(spec or spec_of())), Pool(dict(gpus)), by_uri)
         self.invariants = Invariants(self.cluster)
         self.log: list[str] = []
-        self.deaths = 0
+        self.deaths = self.writes = 0
         self._logged: dict[str, Any] = {}
         self.operator = self.start_operator()
 
@@ -104,17 +104,34 @@ class Scene:
         return self
 
     def run_to(self, *phases: Phase, within: float = 600.0, every: float = 1.0) -> "Scene":
-        """Let time pass until the rollout is in one of the phases."""
+        """Let time pass until the rollout is in one of the phases, or goes through it."""
+        came = len(self.passages())
+        return self.run_until(
+            lambda: self.phase in phases or any(each.target in phases for each in self.passages()[came:]),
+            within=within,
+            every=every,
+        )
+
+    def run_to_stable(self, version: str, within: float = 900.0) -> "Scene":
+        """Let time pass until a version serves alone."""
+        return self.run_until(
+            lambda: self.phase is Phase.STABLE and self.version(self.state.stable) == version, within=within
+        )
+
+    def run_until(self, reached: Callable[[], bool], within: float = 600.0, every: float = 1.0) -> "Scene":
+        """Let time pass until something holds."""
         for _ in range(round(within / every)):
-            if self.phase in phases:
+            if reached():
                 return self
             self.run(every, every)
-        raise AssertionError(f"{self.phase} after {within:.0f} s, not {' or '.join(phases)}:\n{self.story()}")
+        raise AssertionError(f"not within {within:.0f} s; it is {self.phase}:\n{self.story()}")
 
     def serve(self) -> "Scene":
-        """Let the first revision serve."""
+        """Let the first revision serve; users come when it does."""
         self.tick()
-        return self.run_to(Phase.STABLE).run(3)
+        self.run_to(Phase.STABLE).run(3)
+        self.cluster.traffic.failed = self.cluster.traffic.unserved = 0.0
+        return self
 
     def edit(self, said: str = "", **spec: Any) -> "Scene":
         """Let a person change the spec."""
@@ -179,16 +196,17 @@ class Scene:
     def say(self, who: str, what: str) -> None:
         """Add a line to the log."""
         minutes, seconds = divmod(round((self.cluster.now - START).total_seconds()), 60)
-        self.log.append(f"{minutes:3d}:{seconds:02d}  {who:8}  {self._readable(what)}")
+        self.log.append(f"{minutes:3d}:{seconds:02d}  {who:8}  {what}")
 
     def story(self) -> str:
-        """Return the log."""
-        return "\n".join(self.log) + "\n"
+        """Return the log, each hash as the version of the model that it stands for."""
+        return self._readable("\n".join(self.log) + "\n")
 
     def _readable(self, text: str) -> str:
         return HASH.sub(lambda found: f"version {self.version(found[1])}", text)
 
     def _wrote(self, observed: Any) -> None:
+        self.writes += 1
         for passage in self.invariants.wrote(observed):
             self.say("operator", f"{passage.source} -> {passage.target} ({passage.reason}) {passage.message}")
         self._note_change("asks", ", ".join(f"{size} of {version}" for version, size in sorted(self.asked().items())))

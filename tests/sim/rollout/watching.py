@@ -8,8 +8,9 @@ from tests.sim.rollout.traffic import readings
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.plan.rollout.analysis.counts import Reading, count
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
-from tritonfleet.plan.rollout.analysis.window import ProbeRun, Window
+from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun, Window
 from tritonfleet.plan.rollout.evidence import Evidence, Verification
+from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import Segment, Watch, watch_of
 from tritonfleet.plan.world import Manifest
 
@@ -27,6 +28,8 @@ class Metrics:
     """Whether the canary's pods are not scraped."""
     frozen: bool = False
     """Whether no new window ever ends."""
+    answers: tuple[Answer, ...] = ()
+    """What is said to custom queries."""
 
 
 @dataclass
@@ -38,7 +41,8 @@ class Watcher:
 
     def look(self, body: Manifest, pool: Pool, metrics: Metrics, now: datetime) -> Evidence | None:
         """Return the newest evidence there is."""
-        watch = watch_of(body)
+        state = written_state(body)
+        watch = watch_of(body, state) if state is not None else None
         if watch is None:
             self._began = None
             return self.evidence
@@ -47,7 +51,7 @@ class Watcher:
             seen = Evidence(segment.canary, segment.attempt, segment.step)
         if watch.verifies:
             seen = replace(seen, verification=_verified(watch, pool.serving(segment.canary)))
-        if not metrics.frozen and now >= watch.opens:
+        if not metrics.frozen and now.timestamp() >= watch.opens_seconds:
             seen = replace(seen, window=self._window(watch, pool, metrics, now) or seen.window)
         self.evidence = seen
         return seen
@@ -74,6 +78,7 @@ class Watcher:
             share,
             probe=probe,
             probe_expected=watch.probes,
+            answers=metrics.answers,
         )
 
 
