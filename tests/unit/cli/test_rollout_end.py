@@ -1,6 +1,7 @@
 """How `tritonfleet rollout status --wait` ends, what the history lists, and what a diff shows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout import history
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.difference import difference, found
+from tritonfleet.cli.rollout.view import plain
 from tritonfleet.cli.rollout.wait import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
 from tritonfleet.errors import Transient
 from tritonfleet.plan.children.controller_revision import controller_revision
@@ -46,6 +48,41 @@ def test_a_rollout_that_goes_on_has_no_end(phase: Phase) -> None:
     assert ending(account(under_way(phase))) is None
 
 
+def test_a_rollout_that_waits_for_a_person_has_no_end_though_it_counts_as_stalled() -> None:
+    assert ending(with_condition(under_way(Phase.HELD), "Stalled", "Paused")) is None
+
+
+def test_a_first_revision_that_cannot_start_is_a_bad_end() -> None:
+    state = State(Phase.INITIALIZING, NOW, canary=CANARY)
+
+    assert ending(with_condition(state, "Stalled", "ModelLoadFailed")) == (
+        ROLLED_BACK,
+        "ModelLoadFailed, nothing serves: because",
+    )
+
+
+def test_an_emergency_rollback_ends_well_though_it_counts_as_stalled() -> None:
+    state = under_way(Phase.STABLE, canary="", override=STABLE, override_of=CANARY)
+
+    assert ending(with_condition(state, "Stalled", "Overridden")) == (
+        PROMOTED,
+        f"shop-{STABLE} (6) serves in place of the spec's",
+    )
+
+
+def test_a_request_that_was_not_answered_yet_may_change_the_end() -> None:
+    request = f"shop-{BEFORE} at=2026-11-21T12:00:00Z"
+    asked = body(IDLE, wanted=STABLE)
+    asked["metadata"]["annotations"] = {"tritonfleet.dev/rollback-to": request}
+    answered = body(replace(IDLE, consumed=(f"rollback-to={BEFORE}@2026-11-21T12:00:00Z",)), wanted=STABLE)
+    answered["metadata"]["annotations"] = {"tritonfleet.dev/rollback-to": request}
+
+    assert ending(Account.of(asked, None, NOW)) is None
+    assert "the operator has not answered yet" in plain(Account.of(asked, None, NOW))
+    assert ending(Account.of(answered, None, NOW)) == (PROMOTED, f"shop-{STABLE} (6) serves")
+    assert "the operator has not answered yet" not in plain(Account.of(answered, None, NOW))
+
+
 def test_a_wanted_revision_that_serves_is_the_good_end() -> None:
     assert ending(SERVES) == (PROMOTED, f"shop-{STABLE} (6) serves")
 
@@ -63,6 +100,13 @@ def test_a_spec_that_nobody_has_looked_at_is_no_end() -> None:
 
 def test_a_rejected_revision_is_the_bad_end_and_says_why() -> None:
     assert ending(REFUSED) == (ROLLED_BACK, f"RolledBack, shop-{STABLE} (6) serves: errors 5 %")
+
+
+def test_a_retry_or_another_wish_after_a_rejection_is_a_beginning_and_no_end() -> None:
+    retried = State(Phase.ROLLED_BACK, NOW, stable=STABLE)
+
+    assert ending(account(retried)) is None
+    assert ending(account(replace(retried, rejected=REJECTED), wanted=BEFORE)) is None
 
 
 def test_an_emergency_rollback_that_serves_is_a_good_end() -> None:

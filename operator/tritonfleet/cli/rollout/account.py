@@ -15,7 +15,7 @@ from tritonfleet.api.status import ConditionEntry, ModelDeploymentStatus, Revisi
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.requests import resolve
+from tritonfleet.plan.rollout.requests import requests_of, resolve
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.rollout.steps import plan_of
 from tritonfleet.plan.rollout.tracks import is_ready
@@ -88,6 +88,14 @@ class Account:
     def observed(self) -> bool:
         """Whether the operator has looked at the spec as it is now."""
         return self.status.observed_generation >= self.deployment.metadata.generation
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody has asked for something that the operator has not answered yet."""
+        if self.state is None:
+            return False
+        asked = requests_of(self.body, self.deployment.spec.rollout)
+        return any(request.id not in self.state.consumed for request in asked)
 
     @property
     def wanted(self) -> str | None:

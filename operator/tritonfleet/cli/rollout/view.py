@@ -46,6 +46,8 @@ def _head(account: Account) -> Iterator[str]:
         )
     if not account.observed:
         yield "the operator has not looked at the newest spec yet: what follows is about the one before"
+    if account.is_asked:
+        yield "a request has been made that the operator has not answered yet"
 
 
 def _revisions(account: Account) -> Iterator[str]:

@@ -11,7 +11,7 @@ from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.outlook import waits_for
 from tritonfleet.errors import Transient
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.phase import RUNNING, Phase
 
 PROMOTED, ROLLED_BACK, TOO_LATE = 0, 3, 4
 _RETRIED_SECONDS: Final = 5.0
@@ -46,20 +46,24 @@ def ending(account: Account) -> tuple[int, str] | None:
     """Return the exit status and what to say, None while there is no end; raises Complaint if none can come."""
     if account.deployment.spec.suspended:
         raise Complaint(f"{account.title} is suspended: nothing is rolled out until `suspended` is false")
-    if not account.observed:
+    if not account.observed or account.phase in RUNNING or account.is_asked:
+        # Also while it is held, which counts as stalled: a person may let it go on.
         return None
-    rollout, serving = account.rollout, account.called(account.stable)
-    if rollout is not None and account.phase is Phase.ROLLED_BACK:
+    rollout = account.rollout
+    serving = account.called(account.stable) if account.stable is not None else "nothing"
+    if rollout is not None and account.phase is Phase.ROLLED_BACK and account.rejection(account.wanted) is not None:
         return ROLLED_BACK, f"{rollout.phase}, {serving} serves: {rollout.message}"
+    if rollout is not None and rollout.override is not None:
+        # The object counts as stalled as long as it serves something else than its spec asks for, and that was asked.
+        there = account.phase is Phase.STABLE and rollout.override == account.stable
+        return (PROMOTED, f"{serving} serves in place of the spec's") if there else None
     stalled = account.condition(ConditionType.STALLED)
     if stalled is not None and stalled.status == "True":
         return ROLLED_BACK, f"{stalled.reason}, {serving} serves: {stalled.message}"
-    overridden = rollout is not None and rollout.override is not None and rollout.override == account.stable
-    if account.stable is None or (account.wanted != account.stable and not overridden):
+    if account.stable is None or account.wanted != account.stable:
         return None
     done = account.phase is Phase.STABLE if rollout is not None else account.is_true(ConditionType.READY)
-    instead = " in place of the spec's" if overridden else ""
-    return (PROMOTED, f"{serving} serves{instead}") if done else None
+    return (PROMOTED, f"{serving} serves") if done else None
 
 
 def _state(account: Account) -> object:
