@@ -68,9 +68,10 @@ PROMETHEUS = Module(
     {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
     tags="remove_all_sd,enable_kubernetes_sd",
 )
+KSTATUS = Module("kstatus", {"kstatus": "tritonfleet.dev/devcluster/kstatus"})
 GATEWAY = Module("envoy-gateway", {"envoy-gateway": "github.com/envoyproxy/gateway/cmd/envoy-gateway"})
 MODULES = (
-    KUBERNETES, ETCD, HELM, PAUSE, VERSITYGW, KWOK, KUBECONFORM, K6, COREDNS, PROMETHEUS, GATEWAY,
+    KUBERNETES, ETCD, HELM, PAUSE, VERSITYGW, KWOK, KUBECONFORM, K6, COREDNS, PROMETHEUS, GATEWAY, KSTATUS,
 )  # fmt: skip
 
 

@@ -60,6 +60,12 @@ class Assessment:
         return self.known.get(self.tracks.serving or "")
 
     @property
+    def canary(self) -> KnownRevision | None:
+        """The revision that gets a part of the requests, or all of them, before it is stable."""
+        state = self.rollout
+        return self.known.get(state.canary) if state is not None and state.applied_weight > 0 else None
+
+    @property
     def settled(self) -> bool:
         """Whether the spec's revision serves with all its pods."""
         target = self.target
@@ -121,13 +127,17 @@ def _ready(facts: Assessment) -> Condition:
 
 
 def _available(facts: Assessment) -> Condition:
-    stable = facts.stable
-    if stable is None or stable.ready_replicas == 0:
+    serving = [revision for revision in (facts.stable, facts.canary) if revision is not None]
+    served = [
+        f"{revision.ready_replicas} ready replicas serve revision {revision.number}"
+        for revision in serving
+        if revision.ready_replicas > 0
+    ]
+    if not served:
         return Condition(
             ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NO_READY_REPLICAS, "no ready pod serves"
         )
-    message = f"{stable.ready_replicas} ready replicas serve revision {stable.number}"
-    return Condition(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, message)
+    return Condition(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, "; ".join(served))
 
 
 def _progress(facts: Assessment, ready: Condition) -> tuple[Condition, Condition]:

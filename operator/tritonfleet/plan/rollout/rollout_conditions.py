@@ -52,9 +52,12 @@ def progress_conditions(state: State, policy: Rollout, now: datetime) -> Iterato
     deadline = timedelta(seconds=duration_seconds(policy.progress_deadline))
     overdue = state.phase is Phase.WAITING_FOR_CAPACITY and now - state.entered_at >= deadline
     stalled = overdue or reason in _STALLED
-    yield Condition(ConditionType.READY, ConditionStatus.FALSE, reason, state.message)
-    yield Condition(ConditionType.RECONCILING, ConditionStatus.of(not stalled), reason, state.message)
-    yield Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, state.message)
+    message = state.message
+    if reason is Reason.OVERRIDDEN:
+        message = f"a request put revision {state.override} in the place of the spec's {state.override_of}; {message}"
+    yield Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message)
+    yield Condition(ConditionType.RECONCILING, ConditionStatus.of(not stalled), reason, message)
+    yield Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, message)
 
 
 def _reason(state: State) -> Reason | None:

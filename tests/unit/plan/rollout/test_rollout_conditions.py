@@ -30,7 +30,8 @@ def said(state, now=NOW):
         return None, None
     assert [one.type for one in found] == [ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED]
     (reason,) = {one.reason for one in found}
-    assert {one.message for one in found} == {"numbers"}
+    (message,) = {one.message for one in found}
+    assert message.endswith("numbers")
     return tuple(one.status.value for one in found), reason
 
 
@@ -75,6 +76,14 @@ def test_every_phase_has_its_place_in_the_terminal_matrix(state, statuses, reaso
 
 def test_the_matrix_knows_every_phase():
     assert {state.phase for state, *_ in MATRIX} == set(Phase)
+
+
+def test_what_was_overridden_and_by_what_is_told():
+    state = at(Phase.STABLE, RolloutReason.SERVES, override="a" * 10, override_of="c" * 10)
+
+    (ready, *_) = progress_conditions(state, POLICY, NOW)
+
+    assert ready.message == "a request put revision aaaaaaaaaa in the place of the spec's cccccccccc; numbers"
 
 
 def test_without_a_machine_a_rollout_is_never_unhealthy():
