@@ -15,6 +15,9 @@ from devcluster.progress import Progress
 from tests.cluster.controlplane import _free_port
 from tests.cluster.world import eventually
 from tritonfleet.adapters.prometheus import Access, Prometheus, Series
+from tritonfleet.errors import Transient
+from tritonfleet.plan.rollout.confinement import confine
+from tritonfleet.plan.rollout.edge import edges
 from tritonfleet.runtime.worker import utc_now
 
 BOUNDS_MS = (1, 10, 50, 100)
@@ -56,6 +59,7 @@ class Exporter:
             for code, rate in ((2, RATE), (5, FAILED)):
                 labels = f'envoy_response_code_class="{code}",{route}'
                 lines.append(f"envoy_cluster_upstream_rq_xx{{{labels}}} {rate / 2 * seconds:.0f}")
+        lines += self._backends(seconds)
         model = 'model="demo",version="1"'
         lines.append(f"nv_inference_request_success{{{model}}} {RATE * seconds:.0f}")
         lines += [
@@ -63,6 +67,16 @@ class Exporter:
             for reason in ("REJECTED", "OTHER")
         ]
         return "\n".join(lines) + "\n"
+
+    def _backends(self, seconds: float) -> Iterator[str]:
+        """Two revisions behind another route: nine tenths and one tenth of the requests."""
+        for backend, share in enumerate((0.9, 0.1)):
+            cluster = f'envoy_cluster_name="httproute/shop/canary/rule/1/backend/{backend}"'
+            count = share * RATE * seconds
+            yield f'envoy_cluster_upstream_rq_time_bucket{{{cluster},le="100"}} {count / 2:.0f}'
+            yield f'envoy_cluster_upstream_rq_time_bucket{{{cluster},le="+Inf"}} {count:.0f}'
+            yield f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="4",{cluster}}} {count:.0f}'
+            yield f"envoy_cluster_grpc_ModelInfer_13{{{cluster}}} {count:.0f}"
 
 
 @pytest.fixture
@@ -154,3 +168,60 @@ async def test_the_past_counts_successes_and_failures_of_every_reason(client):
         return [rate for rate in rates if not math.isnan(rate) and rate > (RATE + FAILED) * 0.8]
 
     assert await eventually(known, "what arrived lately", within=60, every=1) == pytest.approx([22], rel=0.2)
+
+
+async def history_of(client):
+    async def seen():
+        return await client.values("nv_inference_request_success offset 2s", utc_now())
+
+    await eventually(seen, "two seconds of the model's series", within=30.0, every=0.5)
+
+
+async def test_raw_counters_at_two_moments_give_the_requests_in_between(client):
+    route = ("shop", "canary")
+
+    async def seen():
+        return (await client.edges([route], utc_now())).get(route)
+
+    await eventually(seen, "series of the backends", within=30.0, every=0.5)
+    start = utc_now()
+    await asyncio.sleep(4)
+    end = utc_now()
+    before, after = [(await client.edges([route], at))[route] for at in (start, end)]
+    names = {f"httproute/shop/canary/rule/1/backend/{place}": str(place) for place in (0, 1)}
+    found = edges(before, after, names)
+    seconds = (end - start).total_seconds()
+    for place, share in (("0", 0.9), ("1", 0.1)):
+        (timed,) = found[place].timed.values()
+        # Two scrapes, half a second apart, lie at either end; counts are rounded.
+        assert timed.timed == pytest.approx(share * RATE * seconds, abs=share * RATE + 2)
+        assert timed.within[0.1] == pytest.approx(timed.timed / 2, abs=2)
+        assert found[place].failed == found[place].refused == timed.timed
+
+
+async def test_a_users_query_is_confined_in_the_eyes_of_a_real_prometheus(client):
+    await history_of(client)
+    assert await client.values(confine("nv_inference_request_success", "shop", "demo"), utc_now()) == ()
+    queries = {
+        "nv_inference_request_success": 1,
+        'sum by (reason) ({__name__=~"nv_.+_failure"} offset 1s)': 2,
+        'nv_inference_request_failure{reason=~"REJ.*|x\\\\.y|\\"z\\""}': 1,
+        "scalar(nv_inference_request_success) * 2": 1,
+        "topk(scalar(vector(1)), nv_inference_request_failure)": 1,
+        'max_over_time((rate(nv_inference_request_success[5s]) > 0)[5s:1s]) or up{namespace="other"}': 1,
+    }
+    for query, series in queries.items():
+        confined = confine(query, "shop", "r1")
+        assert [value for value in await client.values(confined, utc_now()) if not math.isnan(value)] == []
+        opened = confined.replace('revision="r1"', 'revision=""')
+        assert len(await client.values(opened, utc_now())) == series, opened
+
+
+async def test_what_a_real_prometheus_refuses_is_an_error_and_no_value(client):
+    await history_of(client)
+    with pytest.raises(Transient, match="400"):
+        await client.values("up{", utc_now())
+    with pytest.raises(Transient, match="range"):
+        await client.values("up[1m]", utc_now())
+    (nothing,) = await client.values("0 / vector(0)", utc_now())
+    assert math.isnan(nothing)

@@ -212,3 +212,90 @@ async def test_every_query_is_reported_with_its_outcome(server):
         await client.gateway()
     client.close()
     assert reported == [("gateway", "success"), ("gateway", "error")]
+
+
+def raw(backend, bound, count, *, pod="envoy-1", route="demo"):
+    cluster = f"httproute/shop/{route}/rule/1/backend/{backend}"
+    labels = {
+        "__name__": "envoy_cluster_upstream_rq_time_bucket",
+        "envoy_cluster_name": cluster,
+        "le": bound,
+        "pod": pod,
+    }
+    return {"metric": labels, "value": [1.0, count]}
+
+
+async def test_raw_counters_of_many_routes_are_one_query_at_one_moment(server, client):
+    server[0].rows = [raw(0, "+Inf", "7"), raw(1, "+Inf", "3"), raw(0, "+Inf", "5", route="other")]
+    found = await client.edges([("shop", "demo"), ("shop", "quiet")], NOW)
+    assert set(found) == {("shop", "demo")}
+    assert sorted(found["shop", "demo"].values()) == [3, 7]
+    ((path, asked, _),) = server[0].asked
+    assert (path, float(asked["time"])) == ("/api/v1/query", NOW.timestamp())
+    assert "httproute/(shop/demo|shop/quiet)/rule/.+/backend/.+" in asked["query"]
+    assert "rate(" not in asked["query"]
+    assert "increase(" not in asked["query"]
+
+
+async def test_of_very_many_routes_all_are_asked_for(server, client):
+    server[0].rows = [raw(0, "+Inf", "7"), raw(0, "+Inf", "5", route="other")]
+    found = await client.edges([("shop", f"m{n}") for n in range(60)] + [("shop", "demo")], NOW)
+    assert set(found) == {("shop", "demo")}
+    assert len(server[0].asked[0][1]["query"]) < 300
+
+
+async def test_a_counter_that_cannot_be_is_left_out(server, client):
+    server[0].rows = [raw(0, "+Inf", "NaN"), raw(1, "+Inf", "-3"), raw(1, "5", "2"), {"metric": {}, "value": [1, "1"]}]
+    found = await client.edges([("shop", "demo")], NOW)
+    assert list(found["shop", "demo"].values()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("result", "values"),
+    [
+        ([], ()),
+        ([{"metric": {}, "value": [1.0, "2.5"]}], (2.5,)),
+        ([{"metric": {"a": "b"}, "value": [1.0, "2"]}, {"metric": {}, "value": [1.0, "-3"]}], (2, -3)),
+        ([1.0, "4"], (4,)),
+        ([{"metric": {}, "value": [1.0, "+Inf"]}], (math.inf,)),
+        ([{"metric": {}, "value": [1.0, "-Inf"]}], (-math.inf,)),
+    ],
+)
+async def test_a_query_of_a_user_gives_one_value_for_each_series(server, client, result, values):
+    server[0].rows = result
+    assert await client.values("up", NOW) == values
+    _, asked, _ = server[0].asked[0]
+    assert (asked["query"], float(asked["time"]), asked["timeout"]) == ("up", NOW.timestamp(), "5s")
+
+
+async def test_no_number_stays_no_number(server, client):
+    server[0].rows = [{"metric": {}, "value": [1.0, "NaN"]}]
+    (value,) = await client.values("up", NOW)
+    assert math.isnan(value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b'{"data": {"resultType": "matrix", "result": [{"metric": {}, "values": [[1, "2"]]}]}}'),
+        (200, b'{"data": {"resultType": "string", "result": [1, "text"]}}'),
+        (200, b'{"data": {"result": [{"metric": {}, "value": [1, "x"]}]}}'),
+        (200, b"<html>"),
+        (400, b'{"status": "error", "errorType": "bad_data"}'),
+        (422, b'{"status": "error", "errorType": "execution"}'),
+        (429, b"slow down"),
+        (500, b"oops"),
+        (503, b"query timed out"),
+    ],
+)
+async def test_whatever_is_no_value_of_a_users_query_is_an_error(server, client, status, body):
+    server[0].status, server[0].body = status, body
+    with pytest.raises(Transient, match="Prometheus at http"):
+        await client.values("up", NOW)
+
+
+async def test_a_users_query_that_takes_too_long_is_given_up(server, client, monkeypatch):
+    monkeypatch.setattr(prometheus, "LIMIT_SECONDS", 0.2)
+    server[0].hang_seconds = 1.0
+    with pytest.raises(Transient, match="did not answer"):
+        await client.values("up", NOW)
