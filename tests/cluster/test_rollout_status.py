@@ -1,0 +1,133 @@
+"""What a rollout remembers, on the other side of a real API server."""
+
+import os
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from devcluster import gobuild
+from tritonfleet.api import names
+from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, updated_conditions
+from tritonfleet.errors import Refused
+from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
+from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.document import document, restore
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.rollout_conditions import rollout_healthy
+from tritonfleet.plan.rollout.state import Passage, Rejection, State
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+STABLE, CANARY, OLDER = "1a2b3c4d5e", "0123456789", "00000000aa"
+CHECK = CheckResult("errors", Outcome.FAILED, Why.WORSE, "5 % of 400", Numbers(0.05, 400, 0.005, 1200, 0.0075, 1e-12))
+FULL = State(
+    phase=Phase.HELD,
+    entered_at=NOW,
+    reason="Inconclusive",
+    message="looked 30 times",
+    stable=STABLE,
+    canary=CANARY,
+    previous=OLDER,
+    retained_until=NOW,
+    attempt=3,
+    plan={"steps": [{"weight": 10, "pause": {}}], "analysis": {"errors": {"ratio": 2.0}, "maxErrors": 1.5}},
+    mode="Surge",
+    surge=4,
+    replicas=4,
+    canary_replicas=2,
+    step=1,
+    step_entered_at=NOW,
+    weight=50,
+    applied_weight=10,
+    settled_at=NOW,
+    measured_share=0.4871,
+    verification=(CHECK.document(),),
+    verified=True,
+    analysis=Progress(looks=3).document(),
+    results=(CHECK.document(),),
+    blind_since=NOW,
+    resume=Phase.ANALYZING,
+    reverts=(NOW,),
+    rejecting=True,
+    rejected=(Rejection(OLDER, "Worse", "it was worse", NOW),),
+    override=OLDER,
+    override_of=CANARY,
+    consumed=("retry=again-1",),
+    history=(Passage(NOW, Phase.ANALYZING, Phase.HELD, "Inconclusive", "looked 30 times"),),
+)
+
+
+def kubectl(control_plane, *arguments):
+    command = [gobuild.KUBERNETES.path("kubectl"), *arguments]
+    environment = {**os.environ, "KUBECONFIG": str(control_plane.kubeconfig)}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+async def written(world, name, state, **more):
+    """Write a status as the operator does, and return it as the API server gives it back."""
+    body = await world.get(name)
+    status = {"observedGeneration": 1, "rollout": document(state, name, 3), **more}
+    await world.cluster.apply_status(
+        {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {"namespace": world.namespace, "name": name, "uid": body["metadata"]["uid"]},
+            "status": status,
+        }
+    )
+    found = (await world.get(name))["status"]
+    assert found == status, "a difference would be written again and again"
+    return found
+
+
+async def test_a_rollout_comes_back_from_the_api_server_exactly_as_it_was(world):
+    await world.create("shop")
+
+    assert restore((await written(world, "shop", FULL))["rollout"]) == FULL
+
+
+async def test_what_is_over_leaves_nothing_behind(world):
+    await world.create("shop")
+    await written(world, "shop", FULL)
+    after = State(phase=Phase.STABLE, entered_at=NOW, stable=CANARY, reason="Promoted", attempt=3)
+
+    assert restore((await written(world, "shop", after))["rollout"]) == after
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"weights": {"desired": 101, "applied": 0}}, "should be less than or equal to 100"),
+        ({"history": [{"at": "noon", "from": "Stable", "to": "Admitting"}]}, "date-time"),
+        ({"enteredAt": None}, "enteredAt"),
+    ],
+    ids=str,
+)
+async def test_what_could_never_be_is_refused(world, wrong, says):
+    await world.create("shop")
+    rollout = {key: value for key, value in {**document(FULL, "shop", 3), **wrong}.items() if value is not None}
+
+    with pytest.raises(Refused, match=says):
+        await world.patch(names.KIND, "shop", {"status": {"rollout": rollout}}, "/status")
+
+
+async def test_a_list_shows_the_canary_and_its_share_of_the_traffic(world, control_plane):
+    await world.create("shop")
+    ready = Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.HELD, "looked 30 times")
+    healthy = rollout_healthy(replace(FULL, rejecting=False))
+    conditions = updated_conditions([], [ready, healthy], generation=1, now=NOW)
+    await written(world, "shop", FULL, replicas=4, conditions=conditions, revision={"stable": f"shop-{STABLE}"})
+
+    shown = kubectl(control_plane, "get", "mdep", "shop", "-n", world.namespace)
+
+    head, row = (line.split() for line in shown.splitlines())
+    assert head == ["NAME", "READY", "REASON", "REPLICAS", "STABLE", "CANARY", "WEIGHT", "P99", "AGE"]
+    assert row[:7] == ["shop", "False", "Held", "4", f"shop-{STABLE}", f"shop-{CANARY}", "10"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_kubectl_explains_what_a_rollout_remembers(control_plane):
+    shown = kubectl(control_plane, "explain", "mdep.status.rollout.weights")
+
+    assert "Written here before it is carried out." in shown
