@@ -214,7 +214,7 @@ async def test_a_wait_that_is_too_short_has_its_own_exit_status(world, admin) ->
     said = await admin.types("status", "--wait", "--timeout", "1s", "--interval", "200ms")
 
     assert said.status == 4
-    assert said.err.endswith("not done in time: it waits for a person, or the cause to pass\n")
+    assert said.err.endswith("not done in time: it waits for a person\n")
 
 
 async def test_a_watched_rollout_is_drawn_until_it_is_interrupted(world, admin, control_plane) -> None:

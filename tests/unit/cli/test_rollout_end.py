@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -177,6 +178,12 @@ def test_history_lists_what_became_of_each_revision() -> None:
     assert rows[1].startswith(f"7       shop-{CANARY}  Analyzing (50 %)  2026-11-21T11:55:00Z")
     assert rows[2].endswith("sha256:aaaaaaaaaaaa  triton:1")
     assert rows[3].split() == ["5", f"shop-{BEFORE}", "Retired"]
+
+
+def test_history_says_which_revision_stands_by() -> None:
+    state = under_way(Phase.STABLE, canary="", previous=BEFORE, retained_until=NOW + timedelta(minutes=1))
+
+    assert history.plain(account(state)).splitlines()[3].split("  ")[-1] == "Standing by"
 
 
 def test_history_says_why_a_revision_was_rejected() -> None:

@@ -112,6 +112,20 @@ def test_metrics_that_stay_away_are_said_with_what_follows() -> None:
     assert "metrics have stayed away for 5 min; after 30m: Hold" in would_change(account(state))
 
 
+@pytest.mark.parametrize(
+    ("reason", "waits"), [("Paused", "a person"), ("MetricsLost", "the cause to pass, or a person")]
+)
+def test_a_held_rollout_says_whether_it_can_go_on_by_itself(reason: str, waits: str) -> None:
+    assert waits_for(account(under_way(Phase.HELD, reason=reason))) == waits
+
+
+def test_what_was_seen_of_a_canary_is_shown_until_it_serves() -> None:
+    results = tuple(result.document() for result in RESULTS)
+
+    assert "CHECK " in plain(account(under_way(Phase.ROLLED_BACK, canary="", results=results)))
+    assert "CHECK " not in plain(account(under_way(Phase.STABLE, canary="", results=results)))
+
+
 def test_a_pause_with_a_time_says_when_it_ends() -> None:
     state = under_way(
         Phase.AWAITING_APPROVAL, plan={"steps": [{"weight": 5}, {"weight": 9, "pause": {"duration": "10m"}}]}

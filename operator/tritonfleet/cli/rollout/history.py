@@ -38,6 +38,8 @@ def outcome(account: Account, entry: RevisionStatus) -> str:
     rejection = account.rejection(entry.name)
     if rejection is not None:
         return f"Rejected, {rejection.reason}"
+    if entry.name == account.standing_by:
+        return "Standing by"
     return entry.outcome.value if entry.outcome is not None else ""
 
 

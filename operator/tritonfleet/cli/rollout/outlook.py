@@ -9,6 +9,7 @@ from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.cli.amounts import spoken
 from tritonfleet.cli.rollout.account import Account
+from tritonfleet.plan.rollout.holding import ENDS_WHEN
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.steps import is_last, step_of
 
@@ -104,7 +105,7 @@ _WAITS: Final[Mapping[Phase, Callable[[Account, RolloutStatus], str]]] = {
     Phase.SHIFTING: lambda account, _: f"{account.weights.desired} % to be in force, {account.weights.applied} % is",
     Phase.ANALYZING: _analysis,
     Phase.AWAITING_APPROVAL: _approval,
-    Phase.HELD: lambda _, __: "a person, or the cause to pass",
+    Phase.HELD: lambda _, it: "the cause to pass, or a person" if it.reason in ENDS_WHEN else "a person",
     Phase.PROMOTING: lambda _, __: "clients to reach the new stable revision",
     Phase.ROLLING_BACK: lambda account, it: f"all traffic to be back at {account.called(it.stable)}",
     Phase.ROLLED_BACK: lambda _, __: "another revision in the spec, or a retry",

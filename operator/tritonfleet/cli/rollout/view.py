@@ -17,6 +17,8 @@ from tritonfleet.plan.rollout.phase import RUNNING, Phase
 
 _LABEL_WIDTH: Final = 14
 _PASSAGES_SHOWN: Final = 6
+_SERVING: Final = (Phase.INITIALIZING, Phase.STABLE)
+"""Where what was seen of the last canary matters no more."""
 
 
 def plain(account: Account) -> str:
@@ -83,7 +85,7 @@ def _traffic(rollout: RolloutStatus | None, role: str) -> str:
 
 def _checks(account: Account) -> Iterator[str]:
     rollout = account.rollout
-    if rollout is None or not (rollout.results or rollout.verification):
+    if rollout is None or account.phase in _SERVING or not (rollout.results or rollout.verification):
         return
     if rollout.results:
         yield from rows([["CHECK", "CANARY", "STABLE", "LIMIT", "P", "VERDICT"], *map(_result, rollout.results)])
@@ -156,4 +158,4 @@ def _passages(account: Account) -> Iterator[str]:
 
 
 def _ago(account: Account, moment: str) -> str:
-    return spoken(max(1.0, account.seconds_since(moment)))
+    return spoken(max(1, round(account.seconds_since(moment))))

@@ -23,7 +23,7 @@ def held(moment: Moment) -> Advance:
     if rolled_back is not None:
         return rolled_back
     changes = look.changes if look is not None else {}
-    is_over = _OVER.get(moment.state.reason)
+    is_over = ENDS_WHEN.get(moment.state.reason)
     if is_over is not None and is_over(moment, look):
         return resume(moment, RolloutReason.RESUMED, f"no longer: {moment.state.message}", **changes)
     return moment.stay(wait_seconds=LOOK_AGAIN_SECONDS, **changes)
@@ -93,7 +93,7 @@ def _is_unsuspended(moment: Moment, _look: Look | None) -> bool:
     return not moment.facts.suspended
 
 
-_OVER: Final[Mapping[str, Callable[[Moment, Look | None], bool]]] = {
+ENDS_WHEN: Final[Mapping[str, Callable[[Moment, Look | None], bool]]] = {
     RolloutReason.PAUSED_BY_SPEC: _is_unpaused,
     RolloutReason.SUSPENDED: _is_unsuspended,
     RolloutReason.NO_CAPACITY: _has_room,
