@@ -17,11 +17,11 @@ COUNTING: Final = timedelta(seconds=30)
 
 
 def admitting(moment: Moment) -> Advance:
-    """Choose the capacity mode once the pods of earlier rollouts are gone: what they hold is not free yet."""
+    """Choose the capacity mode once nothing is left of what was before."""
     left = moment.seconds_left(moment.state.entered_at, moment.plan.capacity.wait_timeout)
     ending = _ending(moment)
     if ending and left > 0:
-        message = f"waiting until the pods of {', '.join(moment.name(each) for each in ending)} are gone"
+        message = f"waiting until pods of {', '.join(moment.name(each) for each in ending)} are gone"
         return moment.say(RolloutReason.PODS_ENDING, message, wait_seconds=min(left, LOOK_AGAIN_SECONDS))
     if uncounted(moment.facts) and moment.now - moment.state.entered_at < COUNTING:
         message = f"a pod needs {moment.facts.gpus_per_pod} GPUs: counting the free ones"
@@ -58,12 +58,12 @@ def _timed_out(moment: Moment) -> Advance:
 
 
 def _ending(moment: Moment) -> list[str]:
-    """Return the revisions of earlier rollouts that still have pods, an earlier attempt of this one included."""
-    state = moment.state
+    """Return the revisions with pods that are on their way out: what they hold is not free yet."""
+    current = (moment.state.stable, moment.state.canary)
     return [
         revision
         for revision, track in sorted(moment.facts.tracks.items())
-        if track.existing > 0 and (revision != state.canary or track.asked == 0) and revision != state.stable
+        if track.existing > (track.asked if revision in current else 0)
     ]
 
 

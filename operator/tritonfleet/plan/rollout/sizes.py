@@ -6,7 +6,7 @@ leaves the floor. What is freed by one revision is given to the other only when 
 
 from collections.abc import Mapping
 
-from tritonfleet.plan.rollout.facts import Facts
+from tritonfleet.plan.rollout.facts import Facts, Track
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.rollout.weights import EVERYTHING, floor_of, pods_needed, track_of
@@ -43,8 +43,8 @@ def _forth(state: State, facts: Facts) -> Mapping[str, int]:
         pods_needed(EVERYTHING - state.applied_weight, floor),
         floor - canary.ready,
     )
-    stable_size = min(wanted, max(stable.asked, most - max(canary.existing, canary.asked)))
-    room = most - max(stable.existing, stable.asked, stable_size)
+    stable_size = min(wanted, max(stable.asked, most - max(canary.existing, canary.asked) - _ending(stable)))
+    room = most - max(stable.existing, stable.asked, stable_size) - _ending(canary)
     canary_size = min(goal, max(0, room, min(canary.asked, most - stable_size)))
     return {state.stable: stable_size, state.canary: canary_size}
 
@@ -60,5 +60,10 @@ def _back(state: State, facts: Facts) -> Mapping[str, int]:
             # Pods that serve nobody keep no place that stable needs; those that are not ready go first.
             needed = min(needed, canary.ready)
         kept = min(canary.asked, max(state.surge, needed))
-    room = most - max(canary.existing, canary.asked, kept)
+    room = most - max(canary.existing, canary.asked, kept) - _ending(stable)
     return {state.stable: max(0, min(state.replicas, max(stable.asked, room))), state.canary: kept}
+
+
+def _ending(track: Track) -> int:
+    """Return the pods that are on their way out and still hold what they were given."""
+    return max(0, track.existing - track.asked)

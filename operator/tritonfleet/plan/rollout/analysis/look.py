@@ -1,7 +1,7 @@
 """Every check of one window, in the order in which they are shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tritonfleet.plan.rollout.analysis import arrival, errors, pace, probe, promql, share_check, slow
 from tritonfleet.plan.rollout.analysis.evidence import Cell
@@ -98,6 +98,9 @@ def watch(policy: Policy, progress: Progress, window: Window) -> Progress:
     )
 
 
+_SLOWER = frozenset({Why.WORSE, Why.CONFIRMING, Why.SUSPECT, Why.BEYOND_LIMIT})
+
+
 @dataclass(frozen=True, slots=True)
 class _Looking:
     """The checks on counters, at one window."""
@@ -143,11 +146,10 @@ class _Looking:
         if unmeasured or bound_seconds is None:
             why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
             return CheckResult(check, Outcome.ERROR, why, sentence(unmeasured)), record
-        policy = self.policy
-        if not self.alone and slow.is_overloaded(self.window, policy):
-            return self._unequal(check), record
-        rule = slow.rule(policy, check, bound_seconds, alone=self.alone)
-        return share_check.judge(rule, policy, record, slow.cells(self.window, bound_seconds), self.number)
+        rule = slow.rule(self.policy, check, bound_seconds, alone=self.alone)
+        cells = slow.cells(self.window, bound_seconds)
+        result, kept = share_check.judge(rule, self.policy, record, cells, self.number)
+        return self._by_load(result), kept
 
     @property
     def _is_idle(self) -> bool:
@@ -159,16 +161,16 @@ class _Looking:
         kept = self.progress.paces
         if self.gap is not None:
             return CheckResult(slow.CHECK, Outcome.ERROR, *self.gap), kept
-        if slow.is_overloaded(self.window, self.policy):
-            return self._unequal(slow.CHECK), kept
-        return pace.judge(slow.CHECK, self.policy, kept, beats, self.number)
+        result, kept = pace.judge(slow.CHECK, self.policy, kept, beats, self.number)
+        return self._by_load(result), kept
 
-    def _unequal(self, check: str) -> CheckResult:
+    def _by_load(self, result: CheckResult) -> CheckResult:
+        """Return what a result is worth: to be slower under much more load proves nothing, to keep up does."""
+        if self.alone or result.why not in _SLOWER or not slow.is_overloaded(self.window, self.policy):
+            return result
         times = f"{self.policy.load_tolerance:g}"
-        text = (
-            f"a pod of the canary has more than {times} times the requests of one of stable: latencies do not compare"
-        )
-        return CheckResult(check, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD, text)
+        text = sentence(f"a canary pod has more than {times} times the requests of one of stable; {result.message}")
+        return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
 
     def arrival(self) -> tuple[CheckResult, arrival.Arrivals]:
         """Ask for the share of traffic."""

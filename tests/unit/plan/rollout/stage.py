@@ -1,0 +1,197 @@
+"""States and facts of a rollout in few words, and a tiny pool of pods in which one can be played to its end."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from tritonfleet.api.conditions import Reason
+from tritonfleet.api.rollout import Rollout
+from tritonfleet.plan.diagnosis import Finding
+from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis.window import Window
+from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.facts import Facts, Split, Track
+from tritonfleet.plan.rollout.machine import advance
+from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
+from tritonfleet.plan.rollout.sizes import sizes
+from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout.weights import floor_of
+from tritonfleet.plan.world import GpuPool
+
+OLD, NEW, THIRD = "a" * 10, "b" * 10, "c" * 10
+NUMBERS = {OLD: 1, NEW: 2, THIRD: 3}
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+QUICK = {"interval": "10s", "warmup": "0s", "looks": 1, "minRequests": 50, "bake": "20s"}
+EDGES = {(edge.source, edge.target) for edge in TRANSITIONS}
+CRASHING = Finding(Reason.CRASH_LOOPING, "container 'triton' ended with exit code 1", stalled=True)
+NO_GPU = Finding(Reason.WAITING_FOR_GPU, "needs 1 nvidia.com/gpu, 0 free on 4 matching nodes")
+
+
+def plan(*weights, **more):
+    """Return a plan with such steps; `analysis` adds to a quick one."""
+    analysis = {**QUICK, **more.pop("analysis", {})}
+    return {"steps": [{"weight": weight} for weight in weights], "analysis": analysis, **more}
+
+
+def policy(*weights, rollout=None, **more):
+    """Return `spec.rollout`."""
+    return Rollout.model_validate({"canary": plan(*weights, **more), **(rollout or {})})
+
+
+def running(phase, **changes):
+    """Return a rollout from OLD to NEW at 25 %, its first step of two, with room for four more pods."""
+    given = {
+        "entered_at": NOW,
+        "stable": OLD,
+        "canary": NEW,
+        "attempt": 1,
+        "plan": plan(25, 50),
+        "mode": "Surge",
+        "surge": 4,
+        "replicas": 4,
+        "canary_replicas": 1,
+        "step_entered_at": NOW,
+        "verified": True,
+        "resume": Phase.ANALYZING if phase is Phase.HELD else None,
+        "reason": "Looking",
+    }
+    weights = {"weight": 25, "applied_weight": 25} if phase in WITH_TRAFFIC else {}
+    return State(phase=phase, **{**given, **weights, **changes})
+
+
+WITH_TRAFFIC = (Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.STABLE_LOST)
+
+
+def track(ready, revision=NEW, **more):
+    """Return a revision's pods: as many exist and are asked for as are ready, unless said otherwise."""
+    return Track(**{"number": NUMBERS[revision], "existing": ready, "ready": ready, "asked": ready, **more})
+
+
+def seen(old=4, new=1, third=None, **more):
+    """Return what is seen while NEW is wanted; a count stands for so many ready pods."""
+    given = {OLD: old, NEW: new, THIRD: third}
+    tracks = {
+        revision: one if isinstance(one, Track) else track(one, revision)
+        for revision, one in given.items()
+        if one is not None
+    }
+    default = {"target": NEW, "replicas": 4, "policy": policy(25, 50), "by_gateway": True}
+    return Facts(**{**default, "tracks": tracks, **more})
+
+
+def gpus(free, on_one=None):
+    """Return a pool of four nodes."""
+    return GpuPool("nvidia.com/gpu", 4, free, min(free, 1) if on_one is None else on_one)
+
+
+def window(end_seconds=30.0, errors=0, stable_errors=0, *, share=0.25, requests=2000, **more):
+    """Return a window that ends so many seconds after NOW, with the errors of both and their share of the requests."""
+    due = round(requests * share)
+    return Window(
+        NOW.timestamp() + end_seconds,
+        Revision({"new": _counts(due, errors)}),
+        Revision({"old": _counts(requests - due, stable_errors)}) if due < requests else Revision(),
+        desired_share=share,
+        **more,
+    )
+
+
+def _counts(requests, errors):
+    return PodCounts(requests, errors, requests, {0.1: requests, 0.2: requests})
+
+
+def evidence(state, **what):
+    """Return what was seen of the state's own canary."""
+    return Evidence(state.canary, state.attempt, state.step, **what)
+
+
+def go(state, facts, after=0.0):
+    """Take one step `after` so many seconds, and check what holds for every one."""
+    now = NOW + timedelta(seconds=after)
+    found = advance(state, facts, now)
+    assert found == advance(state, facts, now)
+    taken = [passage for passage in found.state.history if passage not in state.history]
+    assert len(taken) == (found.state.phase is not state.phase)
+    assert found.state.phase is state.phase or (state.phase, found.state.phase) in EDGES
+    assert bool(taken) <= bool(found.events)
+    assert bool(found.state.reason and found.state.message) or not taken
+    return found
+
+
+def settle(state, facts, after=0.0):
+    """Take steps at one moment until nothing changes, and return the state."""
+    for _ in range(12):
+        found = go(state, facts, after).state
+        if found is state:
+            return found
+        state = found
+    raise AssertionError(f"never at rest: {[passage.reason for passage in state.history]}")
+
+
+@dataclass
+class Pod:
+    revision: str
+    age: int = 0
+    ending: int | None = None
+
+
+@dataclass
+class Pool:
+    """Room for `room` pods; a pod is ready after `START` ticks and gone `END` ticks after it is told to end."""
+
+    state: State
+    facts: Facts
+    room: int
+    pods: list[Pod] = field(default_factory=list)
+    ticks: int = 0
+    START = 2
+    END = 3
+
+    def ready(self, revision):
+        return [pod for pod in self.pods if pod.revision == revision and pod.ending is None and pod.age >= self.START]
+
+    def seen(self):
+        tracks = {}
+        for revision, number in NUMBERS.items():
+            own = [pod for pod in self.pods if pod.revision == revision]
+            asked = sum(pod.ending is None for pod in own)
+            tracks[revision] = Track(number, len(own), len(self.ready(revision)), asked)
+        split = Split(self.state.weight, settled=True)
+        look = window(self.ticks * 10.0, share=self.state.applied_weight / 100, requests=100_000)
+        return replace(self.facts, tracks=tracks, split=split, evidence=evidence(self.state, window=look))
+
+    def tick(self):
+        """Let ten seconds pass; the rollout first writes down what it wants, then pods are asked for."""
+        self.ticks += 1
+        for pod in self.pods:
+            pod.age += 1
+            pod.ending = pod.ending - 1 if pod.ending is not None else None
+        self.pods = [pod for pod in self.pods if pod.ending != 0]
+        for _ in range(12):
+            self.scale()
+            found = go(self.state, self.seen(), self.ticks * 10.0).state
+            if found is self.state:
+                return
+            self.state = found
+        raise AssertionError("never at rest")
+
+    def scale(self):
+        """Ask for pods until the rollout asks for no others, and check what no rollout may do to users."""
+        state = self.state
+        for _ in range(20):
+            asked = sizes(state, self.seen())
+            changed = False
+            for revision in NUMBERS:
+                changed = self._scale(revision, asked.get(revision, 0)) or changed
+            if not changed:
+                break
+        if state.mode and state.canary:
+            assert len(self.pods) <= state.replicas + state.surge, (state.phase, asked, self.pods)
+            assert len(self.ready(state.stable)) + len(self.ready(state.canary)) >= floor_of(state), (state, asked)
+
+    def _scale(self, revision, size):
+        own = sorted((pod for pod in self.pods if pod.revision == revision and pod.ending is None), key=lambda p: p.age)
+        for pod in own[: max(0, len(own) - size)]:
+            pod.ending = self.END
+        for _ in range(size - len(own)):
+            self.pods.append(Pod(revision))
+        return len(own) != size
