@@ -1,6 +1,7 @@
 """Windows of a canary begin and end when they should, hold exact counts, and say what is missing."""
 
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -313,3 +314,42 @@ async def test_transitions_are_counted_once_and_not_those_of_the_process_before(
         assert sample(world, "tritonfleet_rollout_transitions_total", **old) is None
         where = {"namespace": "shop", "modeldeployment": "demo"}
         assert sample(world, "tritonfleet_rollout_phase", phase="RollingBack", **where) == 1
+
+
+async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
+    async with canaries() as world:
+        await started(world)
+        ticked = asyncio.Event()
+        tick, failing = world.rollouts.tick, True
+
+        async def stumble():
+            ticked.set()
+            if failing:
+                raise ZeroDivisionError
+            await tick()
+
+        monkeypatch.setattr(world.rollouts, "tick", stumble)
+        world.rollouts._interval = 0.0
+        running = asyncio.create_task(world.rollouts.run())
+        await ticked.wait()
+        await asyncio.sleep(0)
+        assert sample(world, "tritonfleet_rollout_heartbeat_timestamp_seconds") == 0
+        assert sample(world, "tritonfleet_rollout_failures_total", step="tick") == 1
+        failing = False
+        while not sample(world, "tritonfleet_rollout_heartbeat_timestamp_seconds"):
+            await asyncio.sleep(0.01)
+        assert sample(world, "tritonfleet_rollout_heartbeat_timestamp_seconds") == START.timestamp()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert world.prometheus.closed
+
+
+async def test_the_age_of_the_last_look_grows_while_nothing_is_judged():
+    async with canaries() as world:
+        await started(world)
+        world.be(looked=START + timedelta(seconds=30))
+        world.now = START + timedelta(seconds=90)
+        await world.rollouts.tick()
+        where = {"namespace": "shop", "modeldeployment": "demo"}
+        age = sample(world, "tritonfleet_rollout_last_look_age_seconds", **where)
+        assert age == pytest.approx((datetime.now(UTC) - START).total_seconds() - 30, abs=5)

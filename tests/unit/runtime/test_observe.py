@@ -1,0 +1,56 @@
+"""What a decision may look at is gathered once, and GPUs are counted only for those who look for one."""
+
+from tests.unit.runtime.canaries import CANARY, KEY, canaries
+from tests.unit.runtime.fleet import DEFAULTS, nobody_asks
+from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.api import names
+from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.world import GpuPool
+from tritonfleet.runtime.observe import Observer
+
+
+def node(name, gpus, **labels):
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {},
+        "status": {"allocatable": {"nvidia.com/gpu": gpus}},
+    }
+
+
+def bound(name, gpus):
+    requests = {"nvidia.com/gpu": gpus}
+    containers = [{"name": "triton", "resources": {"requests": requests, "limits": requests}}]
+    return {"metadata": {"name": f"on-{name}"}, "spec": {"nodeName": name, "containers": containers}}
+
+
+async def test_while_a_rollout_looks_for_room_the_free_gpus_of_its_nodes_are_counted():
+    lists = {"Node": [node("a", "4", pool="x"), node("b", "2", pool="y")], "Pod": [bound("a", "3")]}
+    listed = []
+
+    async def list_all(kind):
+        listed.append(kind)
+        return lists[kind]
+
+    async with canaries() as world:
+        world.be(Phase.WAITING_FOR_CAPACITY, weight=0, spec={"server": {"gpu": {"count": 1}}})
+        observer = Observer(world.store, GpuCensus(list_all), DEFAULTS)
+        for _ in range(3):
+            observed = await observer.observe(KEY)
+        assert observed.headroom == GpuPool("nvidia.com/gpu", matching_nodes=2, free=3, largest_free_on_one_node=2)
+        assert listed == ["Node", "Pod"]
+
+
+async def test_nobody_counts_for_a_rollout_that_has_its_pods():
+    async with canaries() as world:
+        world.be(Phase.ANALYZING)
+        observed = await Observer(world.store, GpuCensus(nobody_asks), DEFAULTS).observe(KEY)
+        assert observed.headroom is None
+
+
+async def test_evidence_is_that_of_this_very_object():
+    async with canaries() as world:
+        world.be(Phase.ANALYZING)
+        known = {f"{names.KIND}-{KEY.name}": Evidence(CANARY, 1, 0), "another": Evidence(CANARY, 9, 0)}
+        observer = Observer(world.store, GpuCensus(nobody_asks), DEFAULTS, evidence_on=known.get)
+        assert (await observer.observe(KEY)).evidence.attempt == 1
