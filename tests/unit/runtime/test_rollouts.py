@@ -319,8 +319,8 @@ async def test_transitions_are_counted_once_and_not_those_of_the_process_before(
 async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
     async with canaries() as world:
         await started(world)
-        ticked = asyncio.Event()
-        tick, failing = world.rollouts.tick, True
+        ticked, beaten = asyncio.Event(), asyncio.Event()
+        tick, beat, failing = world.rollouts.tick, world.telemetry.rollouts.beat, True
 
         async def stumble():
             ticked.set()
@@ -328,7 +328,12 @@ async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
                 raise ZeroDivisionError
             await tick()
 
+        def pulse(now):
+            beat(now)
+            beaten.set()
+
         monkeypatch.setattr(world.rollouts, "tick", stumble)
+        monkeypatch.setattr(world.telemetry.rollouts, "beat", pulse)
         world.rollouts._interval = 0.0
         running = asyncio.create_task(world.rollouts.run())
         await ticked.wait()
@@ -336,8 +341,7 @@ async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
         assert sample(world, "tritonfleet_rollout_heartbeat_timestamp_seconds") == 0
         assert sample(world, "tritonfleet_rollout_failures_total", step="tick") == 1
         failing = False
-        while not sample(world, "tritonfleet_rollout_heartbeat_timestamp_seconds"):
-            await asyncio.sleep(0.01)
+        await beaten.wait()
         assert sample(world, "tritonfleet_rollout_heartbeat_timestamp_seconds") == START.timestamp()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
