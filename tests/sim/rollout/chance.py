@@ -24,7 +24,9 @@ BEHAVIORS = {
     "8": Behavior(rejects=True),
     "9": Behavior(ready_after_seconds=float("inf")),
 }
-"""By version; 1 and 2 are good."""
+"""By version; all others are good."""
+FRESH = "10"
+"""A version that nobody has asked for before."""
 GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
 SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
     (spec_of(analysis={"looks": 1, "bake": "10s"}), {"a": 4, "b": 4}),
@@ -65,10 +67,10 @@ def checkpoints(number: int) -> tuple[Scene, ...]:
 class History:
     """One random history; `play` yields what it does, and the invariants hold or raise."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, is_told: bool = False) -> None:
         self.dice = random.Random(seed)
         number = self.dice.randrange(len(SPECS))
-        self.scene = self.dice.choice(checkpoints(number)).copy()
+        self.scene = self.dice.choice(checkpoints(number)).copy(is_told=is_told)
         self.did: list[str] = [f"spec {number}, {self.scene.phase} at step {self.scene.state.step}"]
 
     def play(self, turns: int) -> None:
@@ -95,7 +97,7 @@ class History:
         for word in ("abort", "promote", "approve", "retry"):
             rollout.pop(word, None)
         rollout["retry"] = f"healed-{self.dice.random()}"
-        cluster.edit(model=model("2"), replicas=2, suspended=None, rollback=None, rollout=rollout)
+        cluster.edit(model=model(FRESH), replicas=2, suspended=None, rollback=None, rollout=rollout)
         cluster.api.edit_body(annotations={})
 
     def help_on(self) -> None:

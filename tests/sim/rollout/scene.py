@@ -12,10 +12,10 @@ from tests.sim.rollout.cluster import START, Cluster, body_of
 from tests.sim.rollout.gateway import FRONT, ROUTE, route_weights
 from tests.sim.rollout.invariants import Invariants
 from tests.sim.rollout.pool import Pool
+from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import Passage, State
-from tritonfleet.plan.rollout.steering import written_state
 
 FOUR_GPUS = {"node-a": 1, "node-b": 1, "node-c": 1, "node-d": 1}
 EIGHT_GPUS = {"node-a": 2, "node-b": 2, "node-c": 2, "node-d": 2}
@@ -58,10 +58,13 @@ class Scene:
         gpus: Mapping[str, int] = EIGHT_GPUS,
         behaviors: Mapping[str, Behavior] | None = None,
         cluster: Cluster | None = None,
+        is_told: bool = True,
     ) -> None:
         by_uri = {model(version)["uri"]: behavior for version, behavior in (behaviors or {}).items()}
         self.cluster = cluster or Cluster(ApiServer(body_of(spec or spec_of())), Pool(dict(gpus)), by_uri)
         self.invariants = Invariants(self.cluster)
+        self.is_told = is_told
+        """Whether a log is kept, which costs time."""
         self.log: list[str] = []
         self.deaths = self.writes = 0
         self._logged: dict[str, Any] = {}
@@ -71,14 +74,14 @@ class Scene:
         """Return a process that remembers nothing."""
         return Operator(self.cluster, on_write=self._wrote)
 
-    def copy(self) -> "Scene":
+    def copy(self, *, is_told: bool = True) -> "Scene":
         """Return another scene that goes on from here, with an operator that has seen nothing yet."""
-        return Scene(cluster=self.cluster.copy())
+        return Scene(cluster=self.cluster.copy(), is_told=is_told)
 
     @property
     def state(self) -> State:
         """What `status.rollout` says."""
-        return written_state(self.cluster.api.body) or State()
+        return state_of(self.cluster.api.body) or State()
 
     @property
     def phase(self) -> Phase:
@@ -94,7 +97,8 @@ class Scene:
             self.deaths += 1
             self.operator = self.start_operator()
         self.cluster.settle()
-        self._note()
+        if self.is_told:
+            self._note()
 
     def run(self, seconds: float, every: float = 1.0) -> "Scene":
         """Let time pass."""
@@ -207,7 +211,10 @@ class Scene:
 
     def _wrote(self, observed: Any) -> None:
         self.writes += 1
-        for passage in self.invariants.wrote(observed):
+        taken = self.invariants.wrote(observed)
+        if not self.is_told:
+            return
+        for passage in taken:
             self.say("operator", f"{passage.source} -> {passage.target} ({passage.reason}) {passage.message}")
         self._note_change("asks", ", ".join(f"{size} of {version}" for version, size in sorted(self.asked().items())))
         self._note_change("writes", self._weights())

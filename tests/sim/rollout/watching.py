@@ -4,13 +4,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tests.sim.rollout.pool import Pod, Pool
+from tests.sim.rollout.reading import state_of
 from tests.sim.rollout.traffic import readings
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.plan.rollout.analysis.counts import Reading, count
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
 from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun, Window
 from tritonfleet.plan.rollout.evidence import Evidence, Verification
-from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import Segment, Watch, watch_of
 from tritonfleet.plan.world import Manifest
 
@@ -41,7 +41,7 @@ class Watcher:
 
     def look(self, body: Manifest, pool: Pool, metrics: Metrics, now: datetime) -> Evidence | None:
         """Return the newest evidence there is."""
-        state = written_state(body)
+        state = state_of(body)
         watch = watch_of(body, state) if state is not None else None
         if watch is None:
             self._began = None
