@@ -20,10 +20,10 @@ NUMBER_MAX = 1_000_000_000_000
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Number = Annotated[float, Field(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Revision = Annotated[str, text(63)]
+Revision = Annotated[str, text(63, min_length=0)]
 Time = Annotated[str, text(32, min_length=0), Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, text(ROLLOUT_MESSAGE_MAX, min_length=0)]
-Word = Annotated[str, text(64)]
+Word = Annotated[str, text(64, min_length=0)]
 Remembered = Annotated[
     dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 ]

@@ -11,7 +11,7 @@ from tritonfleet.api.rollout_status import RolloutStatus
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Generation = Annotated[int, Field(ge=-1, le=2**53)]
-RevisionName = Annotated[str, text(63)]
+RevisionName = Annotated[str, text(63, min_length=0)]
 Time = Annotated[str, text(32, min_length=0), Field(json_schema_extra={"format": "date-time"})]
 
 
@@ -88,7 +88,7 @@ class GpuStatus(ApiModel):
 Replicas = Annotated[int, Field(ge=0, le=10_000_000)]
 Rate = Annotated[float, Field(ge=0, le=1_000_000_000)]
 Latency = Annotated[str, text(24)]
-ScaleReasonWord = Annotated[str, text(64)]
+ScaleReasonWord = Annotated[str, text(64, min_length=0)]
 HISTORY_MAX = 10
 FIELD_OF_PERCENTILE = {50.0: "p50", 90.0: "p90", 95.0: "p95", 99.0: "p99", 99.9: "p999"}
 """Where `status.autoscaling` has the measured latency."""

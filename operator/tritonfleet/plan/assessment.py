@@ -100,7 +100,8 @@ def _of_rollout(facts: Assessment, now: datetime) -> tuple[Condition, ...]:
     """Return `Ready`, `Reconciling` and `Stalled` of a rollout, unless it cannot be carried out at all."""
     if facts.rollout is None or facts.replicas == 0 or facts.problem is not None or facts.failure is not None:
         return ()
-    return tuple(progress_conditions(facts.rollout, facts.deployment.spec.rollout, now))
+    trouble = facts.finding.message if facts.finding is not None else ""
+    return tuple(progress_conditions(facts.rollout, facts.deployment.spec.rollout, now, trouble))
 
 
 def _of_pods(facts: Assessment) -> tuple[Condition, ...]:

@@ -44,8 +44,11 @@ def rollout_healthy(state: State | None) -> Condition:
     return Condition(kind, ConditionStatus.TRUE, reason, state.message)
 
 
-def progress_conditions(state: State, policy: Rollout, now: datetime) -> Iterator[Condition]:
-    """Yield `Ready`, `Reconciling` and `Stalled` where the rollout decides on them; nothing where its pods do."""
+def progress_conditions(state: State, policy: Rollout, now: datetime, trouble: str = "") -> Iterator[Condition]:
+    """Yield `Ready`, `Reconciling` and `Stalled` where the rollout decides on them; nothing where its pods do.
+
+    `trouble` is what keeps the wanted revision's pods from being ready; told while they are waited for.
+    """
     reason = _reason(state)
     if reason is None:
         return
@@ -55,6 +58,8 @@ def progress_conditions(state: State, policy: Rollout, now: datetime) -> Iterato
     message = state.message
     if reason is Reason.OVERRIDDEN:
         message = f"a request put revision {state.override} in the place of the spec's {state.override_of}; {message}"
+    if state.phase is Phase.PROVISIONING and trouble:
+        message = f"{message}; {trouble}"
     yield Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message)
     yield Condition(ConditionType.RECONCILING, ConditionStatus.of(not stalled), reason, message)
     yield Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, message)

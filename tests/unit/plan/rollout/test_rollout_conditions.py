@@ -86,6 +86,17 @@ def test_what_was_overridden_and_by_what_is_told():
     assert ready.message == "a request put revision aaaaaaaaaa in the place of the spec's cccccccccc; numbers"
 
 
+def test_what_keeps_the_canarys_pods_from_being_ready_is_told_while_they_are_waited_for():
+    trouble = "the image cannot be pulled: not found"
+
+    told = {
+        phase: next(iter(progress_conditions(at(phase), POLICY, NOW, trouble))).message
+        for phase in (Phase.PROVISIONING, Phase.ROLLING_BACK)
+    }
+
+    assert told == {Phase.PROVISIONING: f"numbers; {trouble}", Phase.ROLLING_BACK: "numbers"}
+
+
 def test_without_a_machine_a_rollout_is_never_unhealthy():
     assert (rollout_healthy(None).status, rollout_healthy(None).reason) == ("True", Reason.NO_ROLLOUT)
 
