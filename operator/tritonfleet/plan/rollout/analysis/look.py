@@ -27,10 +27,10 @@ def look(
     results.append(error)
     slow_bound, objective_bound = _bounds(policy, progress, window)
     slow_record, objective_record, arrivals = progress.slow, progress.objective, progress.arrivals
-    paces = progress.paces
+    means = progress.pace
     if policy.compare_latency and not alone:
         if window.beats is not None and slow_bound is None:
-            result, paces = at.means(window.beats)
+            result, means = at.means(window.beats)
         else:
             result, slow_record = at.latency(slow.CHECK, slow_record, slow_bound)
         results.append(result)
@@ -53,7 +53,7 @@ def look(
         arrivals,
         probes,
         streaks,
-        paces,
+        means,
     )
     return (*results, *asked), after
 
@@ -94,7 +94,7 @@ def watch(policy: Policy, progress: Progress, window: Window) -> Progress:
         progress.arrivals,
         progress.probes,
         progress.query_streaks,
-        progress.paces,
+        progress.pace,
     )
 
 
@@ -156,9 +156,9 @@ class _Looking:
         """Whether neither revision was asked for anything, so that nothing can be told from what is missing."""
         return self.window.canary.requests + self.window.stable.requests == 0
 
-    def means(self, beats: tuple[Beat, ...]) -> tuple[CheckResult, pace.Paces]:
+    def means(self, beats: tuple[Beat, ...]) -> tuple[CheckResult, pace.Pace]:
         """Ask for the mean time of a request, in the place of a share."""
-        kept = self.progress.paces
+        kept = self.progress.pace
         if self.gap is not None:
             return CheckResult(slow.CHECK, Outcome.ERROR, *self.gap), kept
         result, kept = pace.judge(slow.CHECK, self.policy, kept, beats, self.number)

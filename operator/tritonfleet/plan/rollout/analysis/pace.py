@@ -1,13 +1,14 @@
 """Are the canary's requests slower on average? Asked where nobody keeps a histogram of latencies.
 
-Triton always counts requests and the time that they took, so there is a mean for every time between two scrapes. Means
-are compared by the ratio of sums over such intervals, with Welch's test on its logarithm: an interval with few requests
-weighs little, and an unequal spread of the two is no harm. A mean moves less than a tail, hence a narrower margin.
+Triton always counts requests and the time that they took, so there is a mean for every time between two scrapes. The
+means of the same moment are compared, so that what slows both revisions down cancels out: Student's t-test on the
+logarithms of their ratios. Neighboring moments are alike, which the test is told by counting them as fewer. A mean
+moves less than a tail, hence a narrower margin.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
@@ -22,54 +23,29 @@ DIFFERENCE_SECONDS = 0.0001
 """By which it must be slower as well: below a tenth of a millisecond nobody waits for the model."""
 SHORTEST_SECONDS = 1e-9
 """Less is no time that anything took."""
+ENOUGH_REQUESTS = 10
+"""Of either revision for one comparison: the logarithm of a mean of fewer is not the mean's logarithm."""
 ENOUGH_BEATS = 10
-"""Intervals of each revision without which nothing is judged good or bad."""
+"""Comparisons without which nothing is judged good or bad."""
+USUAL_LIKENESS = 0.2
+"""Correlation of neighboring moments that is expected before there are many, with the weight of so many:"""
+PRIOR_BEATS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Sums over intervals of requests and their seconds: enough for a mean and its standard error."""
+    """Sums over moments: enough for both means, for the mean of the log ratios, and for how sure that is."""
 
+    canary: int = 0
+    canary_seconds: float = 0.0
+    stable: int = 0
+    stable_seconds: float = 0.0
     beats: int = 0
-    requests: int = 0
-    seconds: float = 0.0
-    requests_squared: float = 0.0
-    seconds_squared: float = 0.0
-    product: float = 0.0
-
-    def add(self, cells: Iterable[tuple[int, float]]) -> "Pace":
-        """Return the sums with more intervals of (requests, seconds); one without requests says nothing."""
-        counted = [(requests, seconds) for requests, seconds in cells if requests > 0 and seconds > SHORTEST_SECONDS]
-        return Pace(
-            self.beats + len(counted),
-            self.requests + sum(requests for requests, _ in counted),
-            self.seconds + sum(seconds for _, seconds in counted),
-            self.requests_squared + sum(requests * requests for requests, _ in counted),
-            self.seconds_squared + sum(seconds * seconds for _, seconds in counted),
-            self.product + sum(requests * seconds for requests, seconds in counted),
-        )
-
-    @property
-    def mean_seconds(self) -> float:
-        """Return the mean time of a request; 0 without any."""
-        return self.seconds / self.requests if self.requests else 0.0
-
-    @property
-    def variance(self) -> float:
-        """Return the variance of the mean's logarithm, by the residuals of the intervals; infinite for fewer than 2."""
-        if self.beats < 2:
-            return math.inf
-        mean = self.mean_seconds
-        residuals = self.seconds_squared - 2 * mean * self.product + mean * mean * self.requests_squared
-        return self.beats / (self.beats - 1) * max(0.0, residuals) / (self.seconds * self.seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Paces:
-    """Both revisions' sums over a step."""
-
-    canary: Pace = field(default_factory=Pace)
-    stable: Pace = field(default_factory=Pace)
+    logs: float = 0.0
+    squares: float = 0.0
+    neighbors: float = 0.0
+    """Sum of the products of log ratios that follow each other."""
+    last: float | None = None
     streak: int = 0
     """Windows running, up to the last, in which the canary was slower by itself."""
 
@@ -78,54 +54,84 @@ class Paces:
         return asdict(self)
 
     @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "Paces":
-        """Return what `document()` wrote; KeyError or TypeError for anything else."""
-        return cls(Pace(**document["canary"]), Pace(**document["stable"]), int(document["streak"]))
+    def restore(cls, document: Mapping[str, Any]) -> "Pace":
+        """Return what `document()` wrote; TypeError for anything else."""
+        return cls(**document)
+
+    def add(self, beats: Iterable[Beat]) -> "Pace":
+        """Return the sums with more moments."""
+        pace = self
+        for beat in _filled(beats):
+            log = math.log(beat.canary_seconds / beat.canary * beat.stable / beat.stable_seconds)
+            pace = replace(
+                pace,
+                canary=pace.canary + beat.canary,
+                canary_seconds=pace.canary_seconds + beat.canary_seconds,
+                stable=pace.stable + beat.stable,
+                stable_seconds=pace.stable_seconds + beat.stable_seconds,
+                beats=pace.beats + 1,
+                logs=pace.logs + log,
+                squares=pace.squares + log * log,
+                neighbors=pace.neighbors + log * (pace.last if pace.last is not None else 0.0),
+                last=log,
+            )
+        return pace
 
     @property
-    def enough(self) -> bool:
-        """Whether both revisions were seen for long enough to be compared at all."""
-        return min(self.canary.beats, self.stable.beats) >= ENOUGH_BEATS
+    def canary_mean(self) -> float:
+        """Return the mean time of the canary's requests in seconds; 0 without any."""
+        return self.canary_seconds / self.canary if self.canary else 0.0
+
+    @property
+    def stable_mean(self) -> float:
+        """Return the mean time of stable's requests in seconds; 0 without any."""
+        return self.stable_seconds / self.stable if self.stable else 0.0
 
     @property
     def is_slower(self) -> bool:
         """Whether the canary's mean exceeds stable's by more than the margins."""
-        canary, stable = self.canary.mean_seconds, self.stable.mean_seconds
-        return stable > 0 and canary > RATIO * stable and canary > stable + DIFFERENCE_SECONDS
+        difference = self.canary_mean - self.stable_mean
+        return self.beats > 0 and self.logs / self.beats > math.log(RATIO) and difference > DIFFERENCE_SECONDS
 
     def p_ratio(self, ratio: float) -> float:
-        """Return the p-value against "the canary's mean is at most `ratio` times stable's"; 1 without data."""
-        one, other = self.canary, self.stable
-        variance = one.variance + other.variance
-        if not one.requests or not other.requests or math.isinf(variance):
+        """Return the p-value against "the canary takes at most `ratio` times as long"; 1 with fewer than 3 moments."""
+        if self.beats < ENOUGH_BEATS:
             return 1.0
-        distance = math.log(one.mean_seconds / other.mean_seconds / ratio)
+        mean = self.logs / self.beats
+        variance = max(0.0, self.squares - self.beats * mean * mean) / (self.beats - 1)
+        distance = mean - math.log(ratio)
         if variance <= 0:
             return 0.0 if distance > 0 else 1.0
-        freedom = variance**2 / sum(each.variance**2 / (each.beats - 1) for each in (one, other))
-        t = distance / math.sqrt(variance)
+        worth = self._worth(mean, variance)
+        t = distance / math.sqrt(variance / worth)
+        freedom = max(1.0, worth - 1)
         tail = 0.5 * incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
         return tail if t > 0 else 1 - tail
 
+    def _worth(self, mean: float, variance: float) -> float:
+        """Return how many independent moments these are worth."""
+        pairs = self.beats - 1
+        products = self.neighbors - 2 * mean * self.logs + (self.beats + 1) * mean * mean
+        # A series that is short looks less alike than it is, by about (1 + 3 r) / n.
+        seen = min(1.0, max(0.0, products / (pairs * variance)))
+        seen = min(1.0, seen + (1 + 3 * seen) / self.beats)
+        likeness = (PRIOR_BEATS * USUAL_LIKENESS + pairs * seen) / (PRIOR_BEATS + pairs)
+        return self.beats * (1 - likeness) / (1 + likeness)
 
-def judge(check: str, policy: Policy, paces: Paces, beats: tuple[Beat, ...], look: int) -> tuple[CheckResult, Paces]:
+
+def judge(check: str, policy: Policy, pace: Pace, beats: tuple[Beat, ...], look: int) -> tuple[CheckResult, Pace]:
     """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
-    window = _added(Paces(), beats, 0)
-    streak = paces.streak + 1 if window.is_slower else 0
-    kept = _added(paces, beats, streak if window.canary.requests else paces.streak)
-    significant = (
-        kept.enough
-        and kept.is_slower
-        and (
-            kept.p_ratio(RATIO) < policy.alpha / policy.looks
-            or (look >= policy.looks and kept.p_ratio(1.0) < policy.late_alpha)
-        )
-    )
+    window = Pace().add(beats)
+    kept = pace.add(beats)
+    if window.beats:
+        kept = replace(kept, streak=pace.streak + 1 if window.is_slower else 0)
+    late = look >= policy.looks and kept.p_ratio(1.0) < policy.late_alpha
+    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < policy.alpha / policy.looks)
     if significant and kept.streak >= policy.confirmations:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif not kept.enough or min(kept.canary.requests, kept.stable.requests) < policy.min_slow_requests:
+    elif kept.beats < ENOUGH_BEATS or min(kept.canary, kept.stable) < policy.min_slow_requests:
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif kept.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT
@@ -134,21 +140,28 @@ def judge(check: str, policy: Policy, paces: Paces, beats: tuple[Beat, ...], loo
     return _result(check, kept, outcome, why), kept
 
 
-def _added(paces: Paces, beats: tuple[Beat, ...], streak: int) -> Paces:
-    return Paces(
-        paces.canary.add((beat.canary, beat.canary_seconds) for beat in beats),
-        paces.stable.add((beat.stable, beat.stable_seconds) for beat in beats),
-        streak,
-    )
+def _filled(beats: Iterable[Beat]) -> Iterator[Beat]:
+    """Join moments that follow each other until each has enough requests of both revisions; the rest is left out."""
+    whole = Beat()
+    for beat in beats:
+        whole = Beat(
+            whole.canary + beat.canary,
+            whole.canary_seconds + beat.canary_seconds,
+            whole.stable + beat.stable,
+            whole.stable_seconds + beat.stable_seconds,
+        )
+        enough = min(whole.canary, whole.stable) >= ENOUGH_REQUESTS
+        if enough and min(whole.canary_seconds, whole.stable_seconds) > SHORTEST_SECONDS:
+            yield whole
+            whole = Beat()
 
 
-def _result(check: str, kept: Paces, outcome: Outcome, why: Why) -> CheckResult:
-    canary, stable = kept.canary, kept.stable
+def _result(check: str, kept: Pace, outcome: Outcome, why: Why) -> CheckResult:
     p = kept.p_ratio(1.0)
-    limit = max(RATIO * stable.mean_seconds, stable.mean_seconds + DIFFERENCE_SECONDS)
+    limit = max(RATIO * kept.stable_mean, kept.stable_mean + DIFFERENCE_SECONDS)
     text = (
-        f"mean time of a request: canary {seconds_of(canary.mean_seconds)} ({canary.requests:,}), "
-        f"stable {seconds_of(stable.mean_seconds)} ({stable.requests:,}), limit {seconds_of(limit)}, {probability(p)}"
+        f"mean time of a request: canary {seconds_of(kept.canary_mean)} ({kept.canary:,}), "
+        f"stable {seconds_of(kept.stable_mean)} ({kept.stable:,}), limit {seconds_of(limit)}, {probability(p)}"
     )
-    numbers = Numbers(canary.mean_seconds, canary.requests, stable.mean_seconds, stable.requests, limit, p)
+    numbers = Numbers(kept.canary_mean, kept.canary, kept.stable_mean, kept.stable, limit, p)
     return CheckResult(check, outcome, why, sentence(text), numbers)

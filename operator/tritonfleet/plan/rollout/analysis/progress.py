@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from tritonfleet.plan.rollout.analysis.arrival import Arrivals
-from tritonfleet.plan.rollout.analysis.pace import Paces
+from tritonfleet.plan.rollout.analysis.pace import Pace
 from tritonfleet.plan.rollout.analysis.probe import Probes
 from tritonfleet.plan.rollout.analysis.share_check import Record
 
@@ -26,7 +26,7 @@ class Progress:
     arrivals: Arrivals = field(default_factory=Arrivals)
     probes: Probes = field(default_factory=Probes)
     query_streaks: Mapping[str, int] = field(default_factory=dict)
-    paces: Paces = field(default_factory=Paces)
+    pace: Pace = field(default_factory=Pace)
 
     def next_step(self) -> Self:
         """Return where the next step begins: how stable varies is remembered, the comparison starts anew."""
@@ -52,7 +52,7 @@ class Progress:
             "arrivals": self.arrivals.document(),
             "probes": self.probes.document(),
             "queryStreaks": dict(self.query_streaks),
-            "paces": self.paces.document(),
+            "pace": self.pace.document(),
         }
 
     @classmethod
@@ -74,7 +74,7 @@ class Progress:
                 Arrivals.restore(document["arrivals"]),
                 Probes.restore(document["probes"]),
                 {str(name): int(streak) for name, streak in document["queryStreaks"].items()},
-                Paces.restore(document["paces"]),
+                Pace.restore(document["pace"]),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not the progress of an analysis: {error!r}") from error
