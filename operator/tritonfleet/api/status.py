@@ -19,9 +19,12 @@ class Outcome(StrEnum):
     """What became of a revision."""
 
     PROVISIONING = "Provisioning"
+    CANARY = "Canary"
     SERVING = "Serving"
+    STANDING_BY = "StandingBy"
     RETIRED = "Retired"
     SUPERSEDED = "Superseded"
+    REJECTED = "Rejected"
 
 
 class ModelState(StrEnum):
@@ -60,7 +63,8 @@ class RevisionStatus(ApiModel):
     created: Time | None = None
     """When the revision was first written."""
     outcome: Outcome | None = None
-    """Provisioning, Serving, Retired (it has served) or Superseded (it never did)."""
+    """Provisioning, Canary (has a share of the traffic, or is to get one), Serving, StandingBy (its pods are kept for a
+    quick way back), Retired (has served), Superseded (was never stable) or Rejected (was taken back)."""
     retired_at: Time | None = None
     """When requests left it."""
 

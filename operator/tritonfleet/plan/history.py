@@ -8,8 +8,12 @@ from tritonfleet.api.status import Outcome
 from tritonfleet.plan.assessment import Assessment
 from tritonfleet.plan.digests import image_digest, model_digest
 from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.rollout.phase import RUNNING
+from tritonfleet.plan.rollout.state import State
 
 ENTRIES_MAX = 10
+_SERVED = frozenset({Outcome.SERVING, Outcome.STANDING_BY, Outcome.RETIRED})
+_TRIED = frozenset({Outcome.CANARY, Outcome.SUPERSEDED})
 
 
 def revision_entries(facts: Assessment) -> list[dict[str, Any]]:
@@ -40,10 +44,25 @@ def _entry(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, 
 def _outcome(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, Any]) -> Outcome:
     if revision.hash == facts.tracks.serving:
         return Outcome.SERVING if revision.ready_replicas > 0 else Outcome.PROVISIONING
+    part = _part(facts.rollout, revision.hash) if facts.rollout is not None else None
+    if part is not None:
+        return part
     if revision.hash == facts.tracks.target:
         return Outcome.PROVISIONING
-    served = remembered.get("outcome") in {Outcome.SERVING, Outcome.RETIRED} or revision.hash in facts.tracks.retiring
+    before = remembered.get("outcome")
+    served = before in _SERVED or (revision.hash in facts.tracks.retiring and before not in _TRIED)
     return Outcome.RETIRED if served else Outcome.SUPERSEDED
+
+
+def _part(state: State, revision_hash: str) -> Outcome | None:
+    """Return the part that a revision plays in a rollout; None if it plays none."""
+    if revision_hash == state.canary and state.phase in RUNNING:
+        return Outcome.CANARY
+    if revision_hash == state.previous:
+        return Outcome.STANDING_BY
+    if any(rejection.revision == revision_hash for rejection in state.rejected):
+        return Outcome.REJECTED
+    return None
 
 
 def _retired_at(facts: Assessment, revision: KnownRevision) -> str | None:
