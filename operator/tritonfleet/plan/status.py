@@ -13,6 +13,7 @@ from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.diagnosis import gpu_need
 from tritonfleet.plan.history import revision_entries
 from tritonfleet.plan.rollout.document import document
+from tritonfleet.plan.rollout.rollout_conditions import ROLLOUT_REASONS
 from tritonfleet.plan.rollout.steps import steps_of
 from tritonfleet.plan.world import Event, Manifest
 
@@ -58,10 +59,13 @@ def _with_conditions(
 
 
 def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition]) -> Iterator[Event]:
-    """Tell of `Ready` when its reason changes, and of another scaler when it is first seen."""
+    """Tell of `Ready` when its reason changes, and of another scaler when it is first seen.
+
+    A rollout tells of each of its transitions itself.
+    """
     before = {old["type"]: old.get("reason") for old in previous}
     ready, stalled = wanted[ConditionType.READY], wanted[ConditionType.STALLED]
-    if before.get(ready.type) != ready.reason:
+    if before.get(ready.type) != ready.reason and ready.reason not in ROLLOUT_REASONS:
         yield Event("Warning" if stalled.status == "True" else "Normal", ready.reason.value, ready.message)
     active = wanted.get(ConditionType.SCALING_ACTIVE)
     if active is not None and active.reason is Reason.FOREIGN_SCALER != before.get(active.type):

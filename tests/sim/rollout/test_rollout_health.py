@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -218,6 +219,14 @@ def test_in_place_the_canary_serves_alone_at_last_and_the_model_stays_available(
     scene.roll("2").run_to_stable("2").run(3)
 
     assert {condition(body, "Available")["status"] for body in scene.objects} == {"True"}
+
+
+def test_a_transition_is_told_of_once() -> None:
+    events = taken_back().cluster.events
+    told = [re.sub(r"^\w+ \w+: (\w+ to \w+: )?", "", event) for event in events]
+
+    assert len(told) > 5
+    assert len(set(told)) == len(told)
 
 
 def test_what_argo_cd_shows_beside_the_health_is_what_ready_says() -> None:

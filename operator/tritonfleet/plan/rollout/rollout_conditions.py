@@ -24,6 +24,8 @@ _WORDS: Final = {
     Phase.ROLLED_BACK: Reason.ROLLED_BACK,
     Phase.STABLE_LOST: Reason.STABLE_LOST,
 }
+ROLLOUT_REASONS: Final = frozenset({*_WORDS.values(), Reason.CANARY_PROGRESSING, Reason.OVERRIDDEN, Reason.PAUSED})
+"""What only a rollout says of `Ready`."""
 
 
 def rollout_healthy(state: State | None) -> Condition:
