@@ -42,8 +42,13 @@ def keep_safe(moment: Moment) -> Advance | None:
 
 
 def is_stable_lost(moment: Moment) -> bool:
-    """Tell whether stable cannot carry the traffic that it gets, and not only for a moment."""
+    """Tell whether stable cannot carry the traffic that it gets, and not only for a moment.
+
+    On the way to 100 % that is no news: the canary is about to take it all.
+    """
     stable = moment.stable
+    if moment.goal == EVERYTHING:
+        return False
     if not 0 < moment.state.applied_weight < EVERYTHING or stable.ready >= _needed(moment):
         return False
     return stable.ready == 0 or bool(stable.unsteady) or stable.finding is not None

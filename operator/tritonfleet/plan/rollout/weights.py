@@ -44,6 +44,9 @@ def towards(state: State, facts: Facts, goal: int) -> int:
     """Return the weight nearest to `goal` that both sides carry now; the one in force if nothing nearer is."""
     if goal < state.applied_weight:
         return _down(state, facts, goal)
+    if goal == EVERYTHING and track_of(facts, state.stable).ready == 0 < track_of(facts, state.canary).ready:
+        # Nobody is left to share with: few pods for all requests are better than none for some.
+        return EVERYTHING
     nearer = range(goal, state.applied_weight, -1)
     return next((weight for weight in nearer if carries(state, facts, weight)), state.applied_weight)
 

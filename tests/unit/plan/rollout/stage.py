@@ -110,7 +110,7 @@ def go(state, facts, after=0.0):
     found = advance(state, facts, now)
     assert found == advance(state, facts, now)
     taken = [passage for passage in found.state.history if passage not in state.history]
-    assert len(taken) == (found.state.phase is not state.phase)
+    assert len(taken) == (found.state.phase is not state.phase), (state.history, found.state.history)
     assert found.state.phase is state.phase or (state.phase, found.state.phase) in EDGES
     assert bool(taken) <= bool(found.events)
     assert bool(found.state.reason and found.state.message) or not taken

@@ -51,6 +51,14 @@ def test_the_weight_goes_as_far_as_the_pods_that_are_ready():
     assert towards(running(Phase.PROVISIONING), seen(old=4, new=2), 100) == 50
 
 
+def test_on_the_way_to_everything_a_stable_that_is_gone_keeps_nothing():
+    state = running(Phase.PROVISIONING, weight=50, applied_weight=50)
+
+    assert towards(state, seen(old=0, new=2), 100) == 100
+    assert towards(state, seen(old=1, new=2), 100) == 50
+    assert towards(state, seen(old=0, new=2), 75) == 50
+
+
 def test_the_weight_falls_as_far_as_stable_carries_it():
     state = running(Phase.ROLLING_BACK, weight=100, applied_weight=100)
 

@@ -1,0 +1,176 @@
+"""Held rollouts, lost stables, and the safety that no hold suspends."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.plan.rollout.stage import (
+    CRASHING,
+    NEW,
+    NOW,
+    OLD,
+    evidence,
+    go,
+    policy,
+    running,
+    seen,
+    settle,
+    track,
+    window,
+)
+from tritonfleet.plan.rollout.facts import Split
+from tritonfleet.plan.rollout.machine import noticed
+from tritonfleet.plan.rollout.phase import Phase
+
+PAUSED = policy(25, 50, rollout={"paused": True})
+HELD = running(Phase.HELD, reason="Paused", message="paused by ann")
+SAFE = [Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.STABLE_LOST, Phase.PROVISIONING]
+UNSTEADY = track(1, unsteady="container 'triton' of pod 'm-1' ended (exit code 139)")
+
+
+def with_traffic(phase):
+    return running(phase, weight=25, applied_weight=25)
+
+
+@pytest.mark.parametrize("phase", SAFE)
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_canary_pod_that_restarts_under_traffic_sends_it_back_from_everywhere(phase, paused):
+    facts = seen(new=UNSTEADY, **({"policy": PAUSED} if paused else {}))
+    state = go(with_traffic(phase), facts).state
+
+    assert (state.phase, state.reason, state.rejecting) == (Phase.ROLLING_BACK, "CanaryUnsteady", True)
+    assert (state.weight, state.applied_weight) == (0, 25)
+    assert "exit code 139" in state.message
+
+
+@pytest.mark.parametrize("phase", SAFE)
+def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(phase):
+    state = go(with_traffic(phase), seen(new=track(0, asked=1, finding=CRASHING))).state
+
+    assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryLost")
+    assert "none of its 1 pods is ready: container 'triton' ended with exit code 1" in state.message
+
+
+@pytest.mark.parametrize("phase", [Phase.AWAITING_APPROVAL, Phase.HELD])
+def test_a_canary_that_fails_its_requests_goes_back_also_while_a_person_is_asked(phase):
+    facts = seen(evidence=evidence(with_traffic(phase), window=window(7200, errors=300)))
+
+    assert go(with_traffic(phase), facts, after=7200).state.reason == "HardLimit"
+
+
+def test_the_field_holds_a_rollout_where_it_is_and_lets_it_go_on():
+    held = go(running(Phase.ANALYZING), seen(policy=PAUSED)).state
+    assert (held.phase, held.reason, held.resume, held.weight) == (Phase.HELD, "PausedBySpec", Phase.ANALYZING, 25)
+    assert go(held, seen(policy=PAUSED), after=3600).state is held
+
+    assert go(held, seen(), after=3601).state.phase is Phase.ANALYZING
+
+
+def test_a_pause_of_a_person_does_not_end_by_itself():
+    assert go(HELD, seen(), after=10**6).state is HELD
+
+
+def test_what_goes_on_begins_to_wait_anew():
+    held = running(Phase.HELD, reason="PausedBySpec", resume=Phase.PROVISIONING, weight=0, applied_weight=0)
+    state = go(held, seen(new=track(0, asked=1)), after=3600).state
+
+    assert (state.phase, state.entered_at) == (Phase.PROVISIONING, NOW + timedelta(hours=1))
+    assert go(state, seen(new=track(0, asked=1)), after=3700).state is state
+
+
+def test_a_suspended_rollout_is_held_without_traffic_and_goes_on_with_its_pods():
+    held = go(running(Phase.ANALYZING), seen(suspended=True)).state
+    assert (held.phase, held.reason, held.weight, held.applied_weight) == (Phase.HELD, "Suspended", 0, 0)
+    assert go(held, seen(old=0, new=0, suspended=True), after=3600).state is held
+
+    assert go(held, seen(old=0, new=0), after=3601).state.phase is Phase.PROVISIONING
+
+
+@pytest.mark.parametrize("phase", [Phase.STABLE, Phase.ROLLED_BACK, Phase.ROLLING_BACK])
+def test_what_is_suspended_elsewhere_stands_still(phase):
+    state = running(phase)
+
+    assert go(state, seen(suspended=True), after=10**6).state is state
+
+
+def test_a_canary_that_was_about_to_become_stable_does_so_when_it_is_suspended():
+    state = running(Phase.PROMOTING, step=2, weight=100, applied_weight=100)
+
+    assert go(state, seen(old=0, new=0, suspended=True)).state.stable == NEW
+
+
+CHANGED = Split(0, settled=False, foreign=True)
+
+
+def test_weights_that_somebody_keeps_changing_are_not_fought_over():
+    state = running(Phase.ANALYZING)
+    for minute in range(3):
+        state = noticed(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
+        assert noticed(state, seen(split=CHANGED), NOW + timedelta(minutes=minute)) is state
+    held = go(state, seen(), after=121).state
+
+    assert (held.phase, held.reason, held.resume) == (Phase.HELD, "RouteConflict", Phase.ANALYZING)
+    assert "3 times in 5 minutes" in held.message
+    assert go(held, seen(), after=10_000).state is held
+
+
+def test_weights_that_somebody_changes_now_and_then_are_set_right():
+    state = running(Phase.ANALYZING)
+    for minute in range(0, 30, 3):
+        state = noticed(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
+
+    assert go(state, seen(), after=1800).state.phase is Phase.ANALYZING
+
+
+GONE = track(0, OLD, asked=4)
+
+
+def test_nothing_moves_to_a_stable_that_cannot_take_it():
+    lost = go(running(Phase.ANALYZING), seen(old=GONE)).state
+    assert (lost.phase, lost.reason, lost.weight) == (Phase.STABLE_LOST, "StableLost", 25)
+    assert "0 ready pods and needs 3 for 75 % of the traffic" in lost.message
+
+    assert go(lost, seen(old=GONE), after=60).state is lost
+
+
+def test_a_canary_that_carries_everything_takes_it_while_stable_is_gone_and_gives_it_back():
+    state = running(Phase.ANALYZING, step=1, canary_replicas=4, weight=50, applied_weight=50)
+    lost = settle(state, seen(old=GONE, new=4, split=Split(100, settled=True)))
+    assert (lost.phase, lost.weight) == (Phase.STABLE_LOST, 100)
+    lost = settle(lost, seen(old=GONE, new=4, split=Split(100, settled=True)), after=3)
+    assert lost.applied_weight == 100
+    back = go(lost, seen(old=4, new=4), after=60).state
+    assert (back.phase, back.reason) == (Phase.PROVISIONING, "StableBack")
+
+    assert go(back, seen(old=4, new=4), after=60).state.weight == 50
+
+
+def test_a_pod_of_stable_that_is_missing_for_a_moment_is_no_loss():
+    state = running(Phase.ANALYZING)
+
+    assert go(state, seen(old=track(2, OLD, asked=4))).state is state
+    assert go(state, seen(old=track(2, OLD, asked=4, unsteady="not ready for 60 s"))).state.phase is Phase.STABLE_LOST
+
+
+def test_a_rollout_that_was_held_is_held_again_when_stable_is_back():
+    lost = go(HELD, seen(old=GONE)).state
+    assert (lost.phase, lost.resume) == (Phase.STABLE_LOST, Phase.HELD)
+    held = go(lost, seen(), after=60).state
+
+    assert (held.phase, held.resume) == (Phase.HELD, Phase.PROVISIONING)
+    assert go(held, seen(), after=600).state is held
+
+
+def test_before_it_has_any_traffic_a_canary_cannot_save_anybody():
+    asking = running(Phase.VERIFYING, verified=False)
+
+    assert go(asking, seen(old=GONE)).state is asking
+
+
+def test_one_more_replica_is_given_to_both_and_none_is_taken_away():
+    state = go(replace(running(Phase.ANALYZING), canary_replicas=1), seen(replicas=8)).state
+    assert (state.replicas, state.canary_replicas) == (8, 2)
+
+    assert go(state, seen(replicas=2), after=1).state is state
+    assert state.canary == NEW

@@ -1,0 +1,179 @@
+"""What holds in every state and whatever is seen."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.plan.rollout.stage import (
+    CRASHING,
+    NEW,
+    NO_GPU,
+    NOW,
+    NUMBERS,
+    OLD,
+    THIRD,
+    evidence,
+    go,
+    gpus,
+    plan,
+    policy,
+    running,
+    seen,
+    settle,
+    window,
+)
+from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
+from tritonfleet.plan.rollout.course import course_of
+from tritonfleet.plan.rollout.evidence import Verification
+from tritonfleet.plan.rollout.facts import Split, Track
+from tritonfleet.plan.rollout.moment import Moment
+from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, RUNNING, TRANSITIONS, Phase
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.requests import Request, Verb
+from tritonfleet.plan.rollout.state import Rejection, State
+
+FINDINGS = st.sampled_from([None, None, None, CRASHING, NO_GPU])
+COUNT = st.integers(0, 5)
+
+
+@st.composite
+def tracks(draw):
+    found = {}
+    for revision, number in NUMBERS.items():
+        ready = draw(COUNT)
+        existing = ready + draw(st.integers(0, 2))
+        unsteady = draw(st.sampled_from(["", "", "", "it ended"]))
+        found[revision] = Track(number, existing, ready, draw(COUNT), draw(FINDINGS), unsteady)
+    return found
+
+
+@st.composite
+def states(draw):
+    phase = draw(st.sampled_from(list(Phase)))
+    if phase is Phase.INITIALIZING:
+        return State(entered_at=NOW, canary=NEW)
+    mode, surge = draw(st.sampled_from([("Surge", 4), ("Surge", 1), ("InPlace", 0), ("Recreate", 0)]))
+    common = {"stable": OLD, "replicas": 4, "mode": mode, "surge": surge, "entered_at": NOW, "reason": "Serves"}
+    rejected = draw(st.sampled_from([(), (Rejection(NEW, "Worse", "", NOW),)]))
+    if phase not in RUNNING:
+        retained = {"previous": THIRD, "retained_until": NOW + timedelta(minutes=5)} if draw(st.booleans()) else {}
+        return State(phase=phase, **common, **retained, rejected=rejected)
+    weight, applied = draw(st.sampled_from([(0, 0), (25, 0), (25, 25), (50, 25), (50, 50), (100, 50), (100, 100)]))
+    resume = draw(st.sampled_from([None, *HOLDABLE])) if phase is Phase.HELD else None
+    reasons = [RolloutReason.SERVES, *RolloutReason] if phase is Phase.HELD else [RolloutReason.WORSE]
+    return running(
+        phase,
+        **{**common, "reason": draw(st.sampled_from(reasons)).value},
+        step=draw(st.integers(0, 2)),
+        canary_replicas=draw(st.integers(1, 4)),
+        verified=draw(st.booleans()),
+        weight=0 if phase is Phase.ADMITTING else weight,
+        applied_weight=0 if phase is Phase.ADMITTING else applied,
+        rejecting=draw(st.booleans()),
+        resume=resume,
+    )
+
+
+@st.composite
+def facts_about(draw, state):
+    asked = draw(st.sampled_from([None, *Verb]))
+    step = 1 if asked is Verb.APPROVE else None
+    requests = (Request(asked, NEW, step),) if asked is not None else ()
+    look = draw(
+        st.sampled_from([None, window(), window(errors=300), window(stable_errors=300), window(unreachable="away")])
+    )
+    said = draw(st.sampled_from([None, *Outcome]))
+    answer = Verification(said, (CheckResult("golden", said, Why.SUSPECT, "so"),), 1) if said is not None else None
+    split = draw(
+        st.sampled_from(
+            [
+                Split(None, settled=False),
+                Split(state.weight, settled=True),
+                Split(0, settled=False, problem="refused"),
+                Split(0, settled=False, foreign=True),
+            ]
+        )
+    )
+    return replace(
+        seen(),
+        tracks=draw(tracks()),
+        target=draw(st.sampled_from([NEW, NEW, OLD, THIRD, ""])),
+        replicas=draw(st.sampled_from([4, 4, 4, 2, 6, 0])),
+        policy=policy(25, 50, rollout={"paused": draw(st.booleans())}),
+        split=split,
+        headroom=draw(st.sampled_from([None, gpus(0), gpus(4)])),
+        gpus_per_pod=draw(st.sampled_from([0, 1])),
+        evidence=evidence(state, window=look, verification=answer),
+        requests=requests,
+        suspended=draw(st.sampled_from([False, False, False, True])),
+        older=draw(st.booleans()),
+    )
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.data())
+def test_from_wherever_whatever_is_seen_a_step_is_one_edge_and_the_steps_of_a_moment_come_to_an_end(data):
+    state = data.draw(states())
+    facts = data.draw(facts_about(state))
+    after = data.draw(st.sampled_from([0, 31, 1000, 100_000]))
+    last = settle(state, facts, after)
+
+    assert 0 <= last.weight <= 100
+    assert last.phase in RUNNING or (last.weight, last.applied_weight) == (0, 0)
+    assert last.phase is not Phase.HELD or last.reason
+    split = course_of(last, facts).split
+    assert sum(split.values()) in (0, 100)
+    assert all(size >= 0 for size in course_of(last, facts).sizes.values())
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_stable_changes_only_where_a_rollout_ends(data):
+    state = data.draw(states())
+    found = go(state, data.draw(facts_about(state)), data.draw(st.sampled_from([0, 31, 1000]))).state
+
+    assert found.stable == state.stable or state.phase in (Phase.PROMOTING, Phase.INITIALIZING)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_a_count_that_changes_is_no_reason_to_write_anything(data):
+    state = data.draw(states())
+    facts = data.draw(facts_about(state))
+    last = settle(state, facts, 31)
+    more = {
+        revision: replace(track, existing=track.existing + 1, asked=track.asked + 1)
+        for revision, track in facts.tracks.items()
+    }
+    again = go(last, replace(facts, tracks=more), 31).state
+
+    assert again.phase is not last.phase or again.message == last.message or last.reason == "PodsEnding"
+
+
+def test_a_step_that_the_table_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="no way from Stable to Verifying"):
+        Moment(State(phase=Phase.STABLE), seen(), NOW).go(Phase.VERIFYING, RolloutReason.VERIFIED, "so")
+
+
+def test_every_edge_is_told_once_and_every_phase_can_be_left_and_reached():
+    pairs = [(edge.source, edge.target) for edge in TRANSITIONS]
+
+    assert len(pairs) == len(set(pairs))
+    assert {source for source, _ in pairs} == set(Phase)
+    assert {target for _, target in pairs} == set(Phase) - {Phase.INITIALIZING}
+    assert all(edge.when for edge in TRANSITIONS)
+
+
+def test_a_rollout_can_be_taken_back_from_everywhere_before_it_is_stable():
+    back = {edge.source for edge in TRANSITIONS if edge.target is Phase.ROLLING_BACK}
+
+    assert back == BEFORE_RETURN | {Phase.PROMOTING}
+
+
+def test_steps_edited_in_the_midst_are_for_the_next_rollout():
+    state = running(Phase.ANALYZING)
+
+    assert go(state, seen(policy=policy(90)), after=1).state.plan == plan(25, 50)
