@@ -209,10 +209,11 @@ class Analysis(ApiModel):
 class Golden(ApiModel):
     """Requests whose answers are known."""
 
-    config_map_name: ObjectName
-    """Holds the requests; its form is described in docs/how-to/golden-requests.md."""
+    config_map_name: Annotated[
+        ObjectName, Field(description="The ConfigMap with the requests; see docs/how-to/golden-requests.md.")
+    ]
     key: DataKey = "golden.json"
-    """Of the ConfigMap's data."""
+    """Where in it they are."""
 
 
 class VerificationPolicy(ApiModel):

@@ -59,7 +59,7 @@ class Rollout(ApiModel):
     progress_deadline: Annotated[str, duration("30s", "24h")] = "15m"
     """How long a revision may take to become ready before the object counts as stalled, or a canary is rolled back."""
     stable_retention: Annotated[str, duration("0s", "168h")] = "10m"
-    """How long stable's pods stay after a canary has taken their place, so that going back takes seconds."""
+    """How long stable's pods, in mode Surge, stay after a canary has taken their place: going back takes seconds."""
     revision_history_limit: Annotated[int, Field(ge=1, le=10)] = 10
     """Revisions kept, the serving one included."""
     paused: bool = False

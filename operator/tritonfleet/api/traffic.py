@@ -35,8 +35,7 @@ class TrafficService(ApiModel):
 class GatewayReference(ApiModel):
     """A Gateway that admits routes from this namespace."""
 
-    name: ObjectName
-    """Name of the Gateway."""
+    name: Annotated[ObjectName, Field(description="Name of the Gateway.")]
     namespace: (
         Annotated[str, matching(63, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "must be the name of a namespace")] | None
     ) = None
