@@ -136,6 +136,8 @@ def _promote(moment: Moment, request: Request) -> Advance:
     changes: dict[str, Any] = {"plan": straight(state.plan), "step": 0, "step_entered_at": moment.now}
     cleared = {**changes, "resume": None, "reverts": (), "blind_since": None, "analysis": {}}
     message = f"to 100 % without further analysis{_by(request)}"
+    if state.phase is Phase.HELD and not state.mode:
+        return moment.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, **cleared)
     if state.phase not in (Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY):
         return moment.provision(RolloutReason.PROMOTE_REQUESTED, message, **cleared)
     pods = pods_of_step(replace(state, **changes), by_gateway=moment.facts.by_gateway) if state.mode else 0

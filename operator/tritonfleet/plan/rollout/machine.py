@@ -79,12 +79,21 @@ def noticed(state: State, facts: Facts, now: datetime) -> State:
 
 
 def _suspended(moment: Moment) -> Advance:
-    """Stand still: what waits for pods would only run out of time. No pod is left to weigh the traffic for."""
-    if moment.state.phase not in HOLDABLE:
-        return moment.stay()
-    message = f"suspended in {moment.state.phase} at {moment.state.applied_weight} %"
+    """Stand still: what waits for pods would only run out of time. No pod is left to weigh the traffic for.
+
+    A share that a canary had is forgotten, or it would be blamed for having no pods when it is wanted again.
+    """
+    state = moment.state
+    if state.phase is Phase.PROMOTING:
+        return promoting(moment)
+    resume = Phase.PROVISIONING if state.mode else Phase.WAITING_FOR_CAPACITY
     nothing = {"weight": 0, "applied_weight": 0, "settled_at": None}
-    return moment.hold(RolloutReason.SUSPENDED, message, Phase.PROVISIONING, **nothing)
+    if state.phase in (*HOLDABLE, Phase.STABLE_LOST):
+        message = f"suspended in {state.phase} at {state.applied_weight} %"
+        return moment.hold(RolloutReason.SUSPENDED, message, resume, **nothing)
+    if state.phase is Phase.HELD and max(state.weight, state.applied_weight) > 0:
+        return moment.stay(resume=resume, **nothing)
+    return moment.stay()
 
 
 def _kept(moment: Moment) -> tuple[dict[str, Any], tuple[Event, ...]]:

@@ -8,17 +8,24 @@ from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan.rollout.back import at_rest, rejecting
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.provisioning import lacks_room
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.split_force import in_force
 
 
 def promoting(moment: Moment) -> Advance:
-    """Wait until the canary has as many ready pods as are wanted now and all traffic is seen to be at it."""
+    """Wait until the canary has as many ready pods as are wanted now and all traffic is seen to be at it.
+
+    It does not wait for pods that find no place: what they need may be held by a pod that stands by. Nor for any while
+    all are suspended.
+    """
     state = moment.state
+    if moment.facts.suspended:
+        return _promoted(moment)
     if state.applied_weight != state.weight:
         return in_force(moment) or moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
     needed = max(1, min(state.replicas, moment.facts.replicas))
-    if moment.canary.ready < needed:
+    if moment.canary.ready < needed and not (moment.canary.ready > 0 and lacks_room(moment)):
         return moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
     return _promoted(moment)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.plan.rollout.stage import NEW, NOW, OLD, THIRD, go, plan, policy, running, seen, track
+from tests.unit.plan.rollout.stage import NEW, NOW, OLD, THIRD, go, gpus, plan, policy, running, seen, track
 from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, Phase
 from tritonfleet.plan.rollout.requests import Request, Verb
 from tritonfleet.plan.rollout.state import Rejection, State
@@ -137,6 +137,22 @@ def test_promote_does_not_skip_the_questions():
     assert (state.phase, state.canary_replicas, state.verified) == (Phase.PROVISIONING, 4, False)
 
     assert go(state, seen(new=4)).state.phase is Phase.VERIFYING
+
+
+def test_promote_of_what_is_held_for_room_still_looks_for_room():
+    held = running(
+        Phase.HELD,
+        mode="",
+        surge=0,
+        canary_replicas=0,
+        weight=0,
+        applied_weight=0,
+        reason="NoCapacity",
+        resume=Phase.WAITING_FOR_CAPACITY,
+    )
+    facts = asked(Verb.PROMOTE, new=0, gpus_per_pod=1, headroom=gpus(0))
+
+    assert go(held, facts).state.phase is Phase.WAITING_FOR_CAPACITY
 
 
 def test_promote_saves_users_whose_stable_is_gone():

@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.plan.rollout.stage import (
     NEW,
+    NO_GPU,
     NOW,
     OLD,
     THIRD,
@@ -51,6 +52,12 @@ def test_a_wish_for_more_pods_that_was_given_up_holds_up_nothing():
     state = go(DONE, seen(new=4, replicas=6)).state
 
     assert go(state, seen(new=4, replicas=4), after=1).state.phase is Phase.STABLE
+
+
+def test_pods_that_find_no_place_hold_up_nothing_for_those_that_stand_by_may_have_it():
+    crowded = track(4, asked=6, finding=NO_GPU)
+
+    assert go(DONE, seen(new=crowded, replicas=6)).state.stable == NEW
 
 
 @pytest.mark.parametrize(

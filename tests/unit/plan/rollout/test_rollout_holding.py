@@ -94,6 +94,20 @@ def test_what_is_suspended_elsewhere_stands_still(phase):
     assert go(state, seen(suspended=True), after=10**6).state is state
 
 
+@pytest.mark.parametrize("phase", [Phase.HELD, Phase.STABLE_LOST])
+def test_a_canary_is_not_blamed_for_the_pods_that_a_suspension_took(phase):
+    held = settle(with_traffic(phase), seen(suspended=True))
+    assert (held.phase, held.weight, held.applied_weight, held.resume) == (Phase.HELD, 0, 0, Phase.PROVISIONING)
+
+    assert go(held, seen(old=0, new=0), after=600).state.phase in (Phase.HELD, Phase.PROVISIONING)
+
+
+def test_a_rollout_that_was_suspended_before_it_had_a_mode_looks_for_room_again():
+    waiting = running(Phase.WAITING_FOR_CAPACITY, mode="", surge=0, canary_replicas=0)
+
+    assert go(waiting, seen(suspended=True)).state.resume is Phase.WAITING_FOR_CAPACITY
+
+
 def test_a_canary_that_was_about_to_become_stable_does_so_when_it_is_suspended():
     state = running(Phase.PROMOTING, step=2, weight=100, applied_weight=100)
 

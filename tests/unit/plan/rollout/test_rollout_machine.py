@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -56,10 +57,19 @@ def states(draw):
     if phase is Phase.INITIALIZING:
         return State(entered_at=NOW, canary=NEW)
     mode, surge = draw(st.sampled_from([("Surge", 4), ("Surge", 1), ("InPlace", 0), ("Recreate", 0)]))
-    common = {"stable": OLD, "replicas": 4, "mode": mode, "surge": surge, "entered_at": NOW, "reason": "Serves"}
+    common: dict[str, Any] = {
+        "stable": OLD,
+        "replicas": 4,
+        "mode": mode,
+        "surge": surge,
+        "entered_at": NOW,
+        "reason": "Serves",
+    }
     rejected = draw(st.sampled_from([(), (Rejection(NEW, "Worse", "", NOW),)]))
     if phase not in RUNNING:
-        retained = {"previous": THIRD, "retained_until": NOW + timedelta(minutes=5)} if draw(st.booleans()) else {}
+        retained: dict[str, Any] = (
+            {"previous": THIRD, "retained_until": NOW + timedelta(minutes=5)} if draw(st.booleans()) else {}
+        )
         return State(phase=phase, **common, **retained, rejected=rejected)
     weight, applied = draw(st.sampled_from([(0, 0), (25, 0), (25, 25), (50, 25), (50, 50), (100, 50), (100, 100)]))
     resume = draw(st.sampled_from([None, *HOLDABLE])) if phase is Phase.HELD else None
@@ -113,7 +123,7 @@ def facts_about(draw, state):
     )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_from_wherever_whatever_is_seen_a_step_is_one_edge_and_the_steps_of_a_moment_come_to_an_end(data):
     state = data.draw(states())
@@ -129,7 +139,7 @@ def test_from_wherever_whatever_is_seen_a_step_is_one_edge_and_the_steps_of_a_mo
     assert all(size >= 0 for size in course_of(last, facts).sizes.values())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_stable_changes_only_where_a_rollout_ends(data):
     state = data.draw(states())
@@ -138,7 +148,7 @@ def test_stable_changes_only_where_a_rollout_ends(data):
     assert found.stable == state.stable or state.phase in (Phase.PROMOTING, Phase.INITIALIZING)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_count_that_changes_is_no_reason_to_write_anything(data):
     state = data.draw(states())
