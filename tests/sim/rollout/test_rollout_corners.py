@@ -1,0 +1,84 @@
+"""What seldom comes together in a rollout: people, scalers and clusters that do two things at once."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.sim.rollout.scene import Scene, spec_of
+from tritonfleet.plan.rollout.phase import Phase
+
+FAST = {"looks": 1, "bake": "10s"}
+
+
+def stable_of(scene: Scene) -> str:
+    """Return the version that is stable."""
+    return scene.version(scene.state.stable)
+
+
+def held() -> Scene:
+    """Return a rollout that a person has paused at its first step."""
+    scene = Scene().serve().roll("2").run_to(Phase.ANALYZING).run(3)
+    return scene.ask("pause", f"m-{scene.revision('2')}").run_to(Phase.HELD)
+
+
+def without_stable() -> Scene:
+    """Return a rollout whose stable answers nobody."""
+    scene = Scene().serve().roll("2").run_to(Phase.ANALYZING).run(3)
+    for pod in scene.cluster.pods(scene.revision("1")):
+        pod.hangs = True
+    return scene.run_to(Phase.STABLE_LOST)
+
+
+@pytest.mark.parametrize("arrive", [held, without_stable], ids=["Held", "StableLost"])
+def test_a_rollout_that_was_suspended_does_not_blame_the_canary_for_having_no_pods(
+    arrive: Callable[[], Scene],
+) -> None:
+    scene = arrive()
+    scene.edit(suspended=True).run(30)
+    scene.edit(suspended=None).run(20)
+    assert not scene.state.rejected
+    if scene.phase is Phase.HELD:
+        scene.ask("resume", f"m-{scene.revision('2')}")
+
+    assert stable_of(scene.run_to(Phase.STABLE)) == "2"
+
+
+def test_a_canary_that_was_suspended_when_it_had_everything_is_promoted() -> None:
+    scene = Scene(spec_of(steps=(50,), analysis={"bake": "0s"})).serve().roll("2")
+    scene.run_until(lambda: scene.phase is Phase.SHIFTING and scene.state.weight == 100)
+    scene.cluster.pool.pods.remove(scene.cluster.pods(scene.revision("2"))[0])
+    scene.run_until(lambda: scene.phase is Phase.PROMOTING, every=0.5)
+    scene.edit(suspended=True).run(20)
+    scene.edit(suspended=None).run(40)
+
+    assert (stable_of(scene), scene.state.rejected) == ("2", ())
+    assert scene.asked()["2"] == 4
+    assert scene.shares() == {"2": 100}
+
+
+@pytest.mark.parametrize("how", ["suspended", "promoted"])
+def test_a_rollout_that_found_no_room_takes_none_from_stable_whatever_people_do_meanwhile(how: str) -> None:
+    spec = spec_of(steps=(), mode="Auto", replicas=1, capacity={"waitTimeout": "10s"})
+    scene = Scene(spec, gpus={"a": 1}).serve().roll("2").run_to(Phase.HELD)
+    if how == "suspended":
+        scene.cluster.pool.gpus["a"] = 0
+        scene.edit(suspended=True).run(10)
+        scene.edit(suspended=None)
+        scene.cluster.pool.gpus["a"] = 1
+    else:
+        scene.ask("promote", f"m-{scene.revision('2')}")
+    scene.run(60)
+
+    assert scene.asked()["1"] == 1
+    assert scene.ready("1") == 1
+
+
+def test_a_scaler_that_wants_more_than_there_is_room_for_does_not_keep_a_canary_from_its_promotion() -> None:
+    scene = Scene(spec_of(steps=(50,), analysis=FAST)).serve().roll("2")
+    scene.run_until(lambda: scene.state.applied_weight == 100)
+    scene.edit(replicas=8).run_to(Phase.STABLE)
+    scene.run(30)
+
+    assert stable_of(scene) == "2"
+    assert scene.ready("2") == 8
+    assert scene.cluster.traffic.unserved == 0
