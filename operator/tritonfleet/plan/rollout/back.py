@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from tritonfleet.plan.rollout.capacity import pods_take
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
@@ -22,7 +23,7 @@ def roll_back(moment: Moment, reason: RolloutReason, message: str, *, rejecting:
     return moment.go(
         Phase.ROLLING_BACK,
         reason,
-        message,
+        f"{message}{_missing(moment)}",
         **{
             "weight": towards(state, moment.facts, 0),
             "applied_weight": applied,
@@ -32,6 +33,16 @@ def roll_back(moment: Moment, reason: RolloutReason, message: str, *, rejecting:
             **changes,
         },
     )
+
+
+def _missing(moment: Moment) -> str:
+    """Say how long users wait for stable's pods, where some made room for the canary."""
+    state = moment.state
+    missing = state.replicas - moment.stable.ready
+    if missing < 1 or max(state.weight, state.applied_weight) == 0:
+        return ""
+    turns = 1 if state.surge >= missing else missing
+    return f"; {missing} pods of {moment.name(state.stable)} are to come back{pods_take(moment, turns)}"
 
 
 def rolling_back(moment: Moment) -> Advance:

@@ -39,15 +39,26 @@ def room(moment: Moment) -> Room | None:
     """Return the mode that the pinned plan and the free GPUs allow; None if there is no room."""
     capacity, replicas = moment.plan.capacity, moment.state.replicas
     if CapacityMode.RECREATE in (capacity.mode, _by_strategy(moment)):
-        return Room(CapacityMode.RECREATE, 0, f"all {replicas} pods of stable make room: nobody is served meanwhile")
+        said = f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(moment, 1)}"
+        return Room(CapacityMode.RECREATE, 0, said)
     if capacity.mode is CapacityMode.IN_PLACE and replicas > 1:
-        return Room(CapacityMode.IN_PLACE, 0, _in_place(replicas))
+        return Room(CapacityMode.IN_PLACE, 0, _in_place(moment))
     surge = fitting(moment.facts, min(capacity.max_surge or replicas, replicas))
     if surge > 0:
-        return Room(CapacityMode.SURGE, surge, f"{surge} pods beyond {replicas}{_free(moment.facts)}")
+        said = f"{surge} pods beyond {replicas}{_free(moment.facts)}{pods_take(moment, 1)}"
+        return Room(CapacityMode.SURGE, surge, said)
     if capacity.mode is CapacityMode.AUTO and replicas > 1:
-        return Room(CapacityMode.IN_PLACE, 0, f"{_in_place(replicas)}{_free(moment.facts)}")
+        return Room(CapacityMode.IN_PLACE, 0, f"{_in_place(moment)}{_free(moment.facts)}")
     return None
+
+
+def pods_take(moment: Moment, turns: int) -> str:
+    """Say how long pods take that start in so many turns, by what stable's have taken; nothing while none is ready."""
+    took = moment.stable.ready_seconds
+    if took is None:
+        return ""
+    total = f", {turns} one after the other {turns * took:.0f} s" if turns > 1 else ""
+    return f"; a pod takes about {took:.0f} s to be ready{total}"
 
 
 def shortage(moment: Moment) -> str:
@@ -68,8 +79,10 @@ def _would_empty(capacity: Capacity, replicas: int) -> bool:
     return replicas == 1 and capacity.mode in (CapacityMode.AUTO, CapacityMode.IN_PLACE)
 
 
-def _in_place(replicas: int) -> str:
-    return f"stable's pods make room one at a time, {replicas - 1} of {replicas} stay ready"
+def _in_place(moment: Moment) -> str:
+    replicas = moment.state.replicas
+    makes_room = f"stable's pods make room one at a time, {replicas - 1} of {replicas} stay ready"
+    return f"{makes_room}{pods_take(moment, replicas)}"
 
 
 def _free(facts: Facts) -> str:

@@ -29,6 +29,8 @@ class Track:
     """What is wrong with pods that were ready once: restarts, out of memory, unready for a minute; empty if nothing."""
     changed: str = ""
     """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
+    ready_seconds: float | None = None
+    """From a pod's creation until it was ready, measured on those that are; None while none is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """One revision's pods as the machine counts them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from statistics import median_low
 from typing import Any
 
 from tritonfleet.plan.children.server_container import TRITON
@@ -29,12 +30,21 @@ def track_of(
         finding=diagnose(revision, gpus, now),
         unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
         changed=_changed(revision, remembered),
+        ready_seconds=median_low(took) if (took := sorted(_ready_seconds(staying))) else None,
     )
 
 
 def is_ready(pod: Manifest) -> bool:
     """Tell whether the kubelet calls the pod ready."""
     return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
+
+
+def _ready_seconds(pods: Iterable[Manifest]) -> Iterator[float]:
+    for pod in pods:
+        for condition in pod.get("status", {}).get("conditions") or ():
+            if condition["type"] == "Ready" and condition["status"] == "True":
+                since, created = condition["lastTransitionTime"], pod["metadata"]["creationTimestamp"]
+                yield (datetime.fromisoformat(since) - datetime.fromisoformat(created)).total_seconds()
 
 
 def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:

@@ -37,6 +37,19 @@ def test_the_mode_follows_from_the_free_gpus(mode, free, found):
     assert state.canary_replicas == (4 if mode == "Recreate" else 1)
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("Surge", "; a pod takes about 90 s to be ready"),
+        ("InPlace", "; a pod takes about 90 s to be ready, 4 one after the other 360 s"),
+    ],
+)
+def test_how_long_it_will_take_is_told_from_how_long_it_took(mode, said):
+    facts = with_gpus(8, old=track(4, OLD, ready_seconds=90.0))
+
+    assert go(admitting(mode), facts).state.message.endswith(said)
+
+
 def test_no_more_pods_are_added_than_the_spec_allows():
     assert go(admitting("Surge", capacity={"maxSurge": 2}), with_gpus(8)).state.surge == 2
 

@@ -145,6 +145,14 @@ def test_a_stable_that_was_shrunk_takes_the_traffic_back_pod_by_pod():
     assert go(state, seen(old=3, new=1, target=OLD), after=3).state.weight == 0
 
 
+def test_a_rollback_that_has_to_wait_for_pods_says_for_how_many_and_how_long():
+    state = running(Phase.ANALYZING, mode="InPlace", surge=0, weight=50, applied_weight=50, canary_replicas=2)
+    facts = seen(old=track(2, OLD, ready_seconds=45.4), new=2, target=OLD)
+    says = "; 2 pods of revision 1 (aaaaaaaaaa) are to come back; a pod takes about 45 s to be ready, 2 one after the"
+
+    assert says in go(state, facts).state.message
+
+
 def test_a_weight_that_may_be_in_force_already_counts_until_it_is_known_not_to_be():
     state = go(running(Phase.SHIFTING, weight=50, applied_weight=25), seen(new=2, target=OLD)).state
 
