@@ -86,7 +86,7 @@ async def test_an_alert_on_a_modeldeployment_names_it(with_everything, exposed):
         "TritonfleetRolledBack",
     }
     for rule in named:
-        metric = re.search(r"tritonfleet_\w+", rule["expr"])[0]
+        metric = re.findall(r"tritonfleet_\w+", rule["expr"])[0]
         assert all({"namespace", "modeldeployment"} <= labels.keys() for labels in exposed[metric])
 
 

@@ -13,7 +13,7 @@ MINE = f'namespace="shop",revision="{REVISION}"'
 
 
 def selectors_of(query):
-    nodes = []
+    nodes: list[promql_parser.Expr] = []
     promql_parser.walk(promql_parser.parse(query), nodes.append)
     found = [node for node in nodes if isinstance(node, promql_parser.VectorSelector)]
     assert found

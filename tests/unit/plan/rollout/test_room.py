@@ -39,6 +39,7 @@ def test_the_canary_is_what_was_recorded_of_it():
 def test_before_it_is_recorded_it_is_what_the_spec_renders_to():
     found = pod_that_needs_room(body(Phase.ADMITTING, server={"gpu": {"count": 4}}), {}, DEFAULTS)
 
+    assert found is not None
     limits = [each["resources"]["limits"] for each in found["spec"]["containers"] if each["name"] == "triton"]
     assert limits[0]["nvidia.com/gpu"] == "4"
 

@@ -12,10 +12,11 @@ from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.rollout.watch import Segment, watch_of
+from tritonfleet.plan.world import Manifest
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 STABLE, CANARY = "a" * 10, "b" * 10
-BODY = {"metadata": {"name": "demo", "namespace": "shop"}, "spec": {"model": {"uri": "s3://m/1"}}}
+BODY: Manifest = {"metadata": {"name": "demo", "namespace": "shop"}, "spec": {"model": {"uri": "s3://m/1"}}}
 STATE = State(
     phase=Phase.ANALYZING,
     stable=STABLE,
@@ -86,9 +87,9 @@ def test_who_was_verified_is_not_asked_again():
     assert not watch_of(BODY, state).verifies
 
 
-@pytest.mark.parametrize("missing", ["stable", "canary"])
-def test_without_two_revisions_there_is_nothing_to_see(missing):
-    assert watch_of(BODY, replace(STATE, **{missing: ""})) is None
+@pytest.mark.parametrize("state", [replace(STATE, stable=""), replace(STATE, canary="")])
+def test_without_two_revisions_there_is_nothing_to_see(state):
+    assert watch_of(BODY, state) is None
 
 
 def test_the_warm_up_counts_from_the_step_or_from_the_last_shift_whichever_came_later():
