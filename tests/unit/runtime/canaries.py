@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tests.unit.runtime.fleet import sample
 from tritonfleet.adapters.pods import PodScraper
@@ -48,8 +49,8 @@ def page(success, failures, seconds):
 class Pod:
     """Counts as a test tells it to."""
 
-    def __init__(self, address, revision, started):
-        self.address, self.revision, self.started = address, revision, started
+    def __init__(self, name, address, revision, started):
+        self.name, self.address, self.revision, self.started = name, address, revision, started
         self.success, self.failures, self.seconds = 0, {}, 0.0
         self.knows_model = self.answers = True
 
@@ -106,7 +107,8 @@ class World:
 
     def __init__(self):
         self.now = START
-        self.store, self.queue, self.telemetry = Store(), WorkQueue(), Telemetry()
+        self.store, self.telemetry = Store(), Telemetry()
+        self.queue: WorkQueue[Key] = WorkQueue()
         self.evidence, self.pods, self.config_maps = {}, {}, {}
         self.prometheus = Prometheus()
         self.contracts, self.labels, self.infers = {}, {}, []
@@ -114,7 +116,7 @@ class World:
 
     def build(self, port, *, prometheus=True, custom_queries=False):
         self.scraper = PodScraper(lambda: self.now, self.telemetry.scaling.scraped, port=port)
-        asked = self.prometheus if prometheus else None
+        asked: Any = self.prometheus if prometheus else None
         inquiry = Inquiry(self._get, asked, custom_queries=custom_queries, connect=self._connect)
         self.rollouts = Rollouts(
             self.store, self.queue, self.scraper, inquiry, self.telemetry.rollouts, self.evidence,
@@ -185,8 +187,7 @@ class World:
     def pod(self, name, revision, *, ready=True, started=START - timedelta(hours=1), address=None):
         known = next((pod for pod in self.pods.values() if pod.name == name), None) if self.pods else None
         if known is None:
-            known = Pod(address or f"127.0.0.{len(self.pods) + 1}", revision, started)
-            known.name = name
+            known = Pod(name, address or f"127.0.0.{len(self.pods) + 1}", revision, started)
             self.pods[known.address] = known
         conditions = [{"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-05-01T11:01:00Z"}]
         running = {"name": "triton", "state": {"running": {"startedAt": known.started.isoformat()}}}
@@ -213,6 +214,11 @@ class World:
     def window(self):
         found = self.evidence.get(f"{names.KIND}-{KEY.name}")
         return found.window if found is not None else None
+
+    @property
+    def looked(self):
+        """Whether any window has been told of."""
+        return self.window is not None
 
     @property
     def verification(self):

@@ -260,7 +260,7 @@ async def test_an_answer_that_comes_after_the_rollout_went_on_is_not_told(monkey
         world.be(weight=50, step=1)
         go_on.set()
         await world.rollouts.settled()
-        assert world.window is None
+        assert not world.looked
 
 
 async def test_the_users_queries_are_confined_and_answered():
