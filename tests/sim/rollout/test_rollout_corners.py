@@ -82,3 +82,16 @@ def test_a_scaler_that_wants_more_than_there_is_room_for_does_not_keep_a_canary_
     assert stable_of(scene) == "2"
     assert scene.ready("2") == 8
     assert scene.cluster.traffic.unserved == 0
+
+
+def test_a_canary_that_carries_everything_for_a_lost_stable_grows_with_the_scaler_and_never_shrinks() -> None:
+    spec = spec_of(steps=(50,), gateway=False, analysis={"looks": 20})
+    scene = Scene(spec, gpus={"node-a": 20}).serve().roll("2").run_to(Phase.ANALYZING).run(3)
+    for pod in scene.cluster.pods(scene.revision("1")):
+        pod.hangs = True
+    scene.run_until(lambda: scene.phase is Phase.STABLE_LOST and scene.state.applied_weight == 100)
+    assert scene.asked()["2"] == 4
+    scene.edit(replicas=5).run(30)
+
+    assert scene.phase is Phase.STABLE_LOST
+    assert scene.asked()["2"] == scene.ready("2") == 5
