@@ -27,6 +27,7 @@ class Pod:
     """When its container last started."""
     ready: bool = False
     unready_since: datetime | None = None
+    ready_since: datetime | None = None
     crashed: datetime | None = None
     restarts: int = 0
     hangs: bool = False
@@ -60,7 +61,7 @@ class Pod:
             self.unready_since = self.unready_since or now
             self.ready = False
         elif not self.ready and up >= self.behavior.ready_after_seconds:
-            self.ready, self.unready_since = True, None
+            self.ready, self.unready_since, self.ready_since = True, None, now
 
     def crash(self, now: datetime) -> None:
         """Start the container again, its counters at zero."""
@@ -104,7 +105,8 @@ class Pod:
         ]
         if not self.node:
             return {"phase": "Pending", "conditions": conditions}
-        moment = stamp(self.unready_since or self.started or self.created)
+        since = self.ready_since if self.ready else self.unready_since
+        moment = stamp(since or self.started or self.created)
         conditions.append({"type": "Ready", "status": str(self.ready), "lastTransitionTime": moment})
         return {
             "phase": "Running",
