@@ -12,6 +12,7 @@ It waits instead of computing, so that many replicas of it run on a machine with
 import json
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as triton
@@ -22,7 +23,7 @@ COLD_FACTOR = 3.0
 class TritonPythonModel:
     """Answers each row of its input with the row's sum, however many others it is answering meanwhile."""
 
-    def initialize(self, args: dict) -> None:
+    def initialize(self, args: dict[str, str]) -> None:
         """Read from the model's configuration what its input is called and how to behave."""
         config = json.loads(args["model_config"])
         given = {name: float(value["string_value"]) for name, value in config.get("parameters", {}).items()}
@@ -35,7 +36,7 @@ class TritonPythonModel:
         self.started = time.monotonic()
         self.asked = 0
 
-    def execute(self, requests: list) -> None:
+    def execute(self, requests: list[Any]) -> None:
         """Begin to answer; the input has the shape [rows, 4], SUM [rows, 1]."""
         age = time.monotonic() - self.started
         sound = age < self.sound_seconds
@@ -48,7 +49,7 @@ class TritonPythonModel:
             seconds = self.seconds * (COLD_FACTOR if age < self.cold_seconds else 1.0)
             threading.Timer(seconds, self.answer, (request.get_response_sender(), sums)).start()
 
-    def answer(self, sender: object, sums: np.ndarray) -> None:
+    def answer(self, sender: Any, sums: np.ndarray) -> None:
         """Send the answer to one request."""
         response = triton.InferenceResponse([triton.Tensor("SUM", sums)])
         sender.send(response, flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

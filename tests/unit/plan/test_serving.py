@@ -91,7 +91,9 @@ def test_a_revision_that_never_became_ready_expires_at_once() -> None:
 
 def test_the_serving_and_the_wanted_revision_never_expire() -> None:
     known = fleet(revision("old", ready=0), revision("new", number=2, ready=0))
-    tracks = assign_tracks("new", "old", frozenset({"new", "old"}), known, {"old": NOW - 9 * LINGER, "new": NOW - 9 * LINGER}, NOW, LINGER)
+    tracks = assign_tracks(
+        "new", "old", frozenset({"new", "old"}), known, {"old": NOW - 9 * LINGER, "new": NOW - 9 * LINGER}, NOW, LINGER
+    )
     assert (dict(tracks.retiring), tracks.in_use) == ({}, {"old", "new"})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tritonfleet.runtime.execute import Executor, WriteRefused
 from tritonfleet.runtime.telemetry import Telemetry
 
 KEY = Key("shop", "demo")
-BODY = {
+BODY: dict[str, Any] = {
     "kind": names.KIND,
     "metadata": {"namespace": "shop", "name": "demo", "uid": "owner", "generation": 3, "resourceVersion": "7"},
     "status": {"replicas": 1},
@@ -219,7 +220,7 @@ async def test_a_guarded_write_is_refused_when_the_rollout_has_moved_meanwhile()
 
 
 async def test_a_guarded_status_is_refused_when_anything_about_the_object_has_changed():
-    old = {**BODY, "metadata": {**BODY["metadata"], "resourceVersion": "6"}}
+    old = BODY | {"metadata": dict(BODY["metadata"], resourceVersion="6")}
     execute, _ = executor(Recorder(BODY))
     with pytest.raises(Conflict):
         await execute.write_status(KEY, old, {"replicas": 2}, guarded=True)

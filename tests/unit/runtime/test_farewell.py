@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from tests.unit.plan.verdicts import VERDICT
 from tritonfleet.adapters.store import Key, Store
@@ -30,6 +31,10 @@ class Scribe:
         self.written[key.name] = status
 
 
+async def leave(scribe: Any, store: Store, *keys: Key) -> None:
+    await leave_memories(scribe, store, dict.fromkeys(keys, LEARNED))
+
+
 def town(*names_of, status=None):
     store = Store()
     for version, name in enumerate(names_of, 1):
@@ -43,31 +48,28 @@ def written_before(**more):
 
 
 async def test_the_memory_is_written_and_everything_else_is_kept():
-    scribe, key = Scribe(), Key("shop", "demo")
-    await leave_memories(scribe, town("demo", status=written_before()), {key: LEARNED})
+    scribe = Scribe()
+    await leave(scribe, town("demo", status=written_before()), Key("shop", "demo"))
     assert scribe.written["demo"] == written_before(memory=LEARNED.memory.document())
 
 
 async def test_what_is_written_already_or_was_never_shown_is_left_alone():
     scribe, key = Scribe(), Key("shop", "demo")
     known = written_before(memory=LEARNED.memory.document())
-    for status in (known, {}):
-        await leave_memories(scribe, town("demo", status=status), {key: LEARNED})
-    await leave_memories(scribe, town(), {key: LEARNED})
+    for store in (town("demo", status=known), town("demo"), town()):
+        await leave(scribe, store, key)
     assert scribe.written == {}
 
 
 async def test_one_failure_costs_only_its_own_memory():
     scribe = Scribe(failing=("bad",))
-    verdicts = {Key("shop", name): LEARNED for name in ("bad", "good")}
-    await leave_memories(scribe, town("bad", "good", status=written_before()), verdicts)
+    store = town("bad", "good", status=written_before())
+    await leave(scribe, store, Key("shop", "bad"), Key("shop", "good"))
     assert set(scribe.written) == {"good"}
 
 
 async def test_an_api_server_that_hangs_does_not_hold_up_the_end(monkeypatch):
     monkeypatch.setattr(farewell, "LIMIT_SECONDS", 0.05)
     scribe = Scribe(slow_seconds=30)
-    await asyncio.wait_for(
-        leave_memories(scribe, town("demo", status=written_before()), {Key("shop", "demo"): LEARNED}), 5
-    )
+    await asyncio.wait_for(leave(scribe, town("demo", status=written_before()), Key("shop", "demo")), 5)
     assert scribe.written == {}

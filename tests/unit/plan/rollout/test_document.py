@@ -130,7 +130,10 @@ def test_what_is_written_down_is_read_back_exactly(state):
 def test_what_was_read_back_is_written_down_the_same(state):
     written = document(state, OWNER, 3)
 
-    assert document(restore(written), OWNER, 3) == written
+    restored = restore(written)
+
+    assert restored is not None
+    assert document(restored, OWNER, 3) == written
 
 
 def test_nothing_that_a_rollout_remembers_is_left_out():
@@ -194,6 +197,7 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
 
     RolloutStatus.model_validate(written)
     assert len(json.dumps(written)) < 32 * 1024
+    assert restored is not None
     assert restored.history[0].at == NOW
     assert [one.revision for one in restored.rejected] == [f"{n:010x}" for n in range(4, 9)]
     assert restored.consumed == tuple(f"abort={n}" for n in range(10, 30))
