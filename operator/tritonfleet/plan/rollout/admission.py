@@ -10,7 +10,7 @@ from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.provisioning import lacks_room, trouble
 from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.steps import steps_of
+from tritonfleet.plan.rollout.steps import steps_of, uncompared
 
 COUNTING: Final = timedelta(seconds=30)
 """How long to wait for somebody to count free GPUs before a rollout begins without."""
@@ -20,9 +20,11 @@ def admitting(moment: Moment) -> Advance:
     """Choose the capacity mode once nothing is left of what was before."""
     left = moment.seconds_left(moment.state.entered_at, moment.plan.capacity.wait_timeout)
     ending = _ending(moment)
-    if ending and left > 0:
+    # A Service that leads to all pods would lead to these again.
+    serving = any(moment.facts.tracks[each].ready for each in ending if each != moment.state.stable)
+    if ending and (left > 0 or serving):
         message = f"waiting until pods of {', '.join(moment.name(each) for each in ending)} are gone"
-        return moment.say(RolloutReason.PODS_ENDING, message, wait_seconds=min(left, LOOK_AGAIN_SECONDS))
+        return moment.say(RolloutReason.PODS_ENDING, message, wait_seconds=LOOK_AGAIN_SECONDS)
     if uncounted(moment.facts) and moment.now - moment.state.entered_at < COUNTING:
         message = f"a pod needs {moment.facts.gpus_per_pod} GPUs: counting the free ones"
         return moment.say(RolloutReason.COUNTING_GPUS, message, wait_seconds=LOOK_AGAIN_SECONDS)
@@ -70,4 +72,5 @@ def _ending(moment: Moment) -> list[str]:
 def _admitted(moment: Moment, found: Room, reason: RolloutReason) -> Advance:
     state = moment.state
     message = f"attempt {state.attempt}, {len(steps_of(state))} steps, {found.mode}: {found.message}"
-    return moment.provision(reason, message, mode=found.mode.value, surge=found.surge)
+    plan = uncompared(state.plan) if found.mode is CapacityMode.RECREATE else state.plan
+    return moment.provision(reason, message, mode=found.mode.value, surge=found.surge, plan=plan)

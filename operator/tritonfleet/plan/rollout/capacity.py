@@ -39,7 +39,10 @@ def room(moment: Moment) -> Room | None:
     """Return the mode that the pinned plan and the free GPUs allow; None if there is no room."""
     capacity, replicas = moment.plan.capacity, moment.state.replicas
     if CapacityMode.RECREATE in (capacity.mode, _by_strategy(moment)):
-        said = f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(moment, 1)}"
+        said = (
+            f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(moment, 1)}; "
+            "the contract is not compared, since none of them is left to ask"
+        )
         return Room(CapacityMode.RECREATE, 0, said)
     if capacity.mode is CapacityMode.IN_PLACE and replicas > 1:
         return Room(CapacityMode.IN_PLACE, 0, _in_place(moment))

@@ -3,18 +3,26 @@
 from typing import Any
 
 from tritonfleet.plan.rollout.back import at_rest
-from tritonfleet.plan.rollout.moment import Advance, Moment
+from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.steps import pinned, straight
+from tritonfleet.plan.rollout.steps import pinned, straight, uncompared
 from tritonfleet.plan.rollout.weights import EVERYTHING
 
 
 def initializing(moment: Moment) -> Advance:
-    """Wait for every pod of the first revision; there is nothing to compare it with."""
+    """Wait for every pod of the first revision; there is nothing to compare it with.
+
+    Once it serves at all, another revision does not take its place without a rollout.
+    """
     first, replicas = moment.wanted or moment.state.canary, moment.facts.replicas
     if not first:
         return moment.stay()
+    if first != moment.state.canary and moment.canary.ready > 0:
+        serves = f"{moment.name(moment.state.canary)} serves with {moment.canary.ready} of {replicas} pods ready"
+        message = f"{serves}, and {moment.name(first)} is wanted"
+        promoted = {**at_rest(moment), "stable": moment.state.canary}
+        return moment.go(Phase.STABLE, RolloutReason.SERVES, message, **promoted)
     if first != moment.state.canary or not moment.state.reason:
         message = f"{replicas} pods of {moment.name(first)} are being started"
         return moment.stay(canary=first, replicas=replicas, reason=RolloutReason.STARTING.value, message=message)
@@ -30,6 +38,9 @@ def stable(moment: Moment) -> Advance:
     if state.previous and _is_released(moment):
         return moment.stay(previous="", retained_until=None, surge=0)
     wait = (state.retained_until - moment.now).total_seconds() if state.retained_until is not None else None
+    if wait is not None and moment.stable.ready < moment.facts.replicas:
+        # A pod that has not been ready for a minute is told by nobody.
+        wait = min(wait, LOOK_AGAIN_SECONDS)
     if state.previous and _is_broken(moment) and moment.previous.ready > moment.stable.ready:
         trouble = moment.stable.unsteady or (moment.stable.finding.message if moment.stable.finding else "")
         message = f"{moment.name(state.stable)} has {moment.stable.ready} ready pods: {trouble}"
@@ -107,7 +118,8 @@ def _admit(moment: Moment, wait: float | None) -> Advance:
     if moment.facts.older or wanted == state.override:
         plan, reason, how = straight(plan), RolloutReason.OLDER_REVISION, ", verified and without steps"
     elif moment.stable.ready == 0:
-        plan, how = straight(plan), f", without steps: {moment.name(state.stable)} has no ready pod to compare it with"
+        plan = uncompared(straight(plan))
+        how = f", without steps: {moment.name(state.stable)} has no ready pod to compare it with"
     message = f"{moment.name(wanted)} is wanted in the place of {moment.name(state.stable)}{how}"
     return moment.go(Phase.ADMITTING, reason, message, **_begun(moment, wanted, plan))
 

@@ -28,6 +28,13 @@ def straight(plan: Mapping[str, Any]) -> dict[str, Any]:
     return _dumped(canary.model_copy(update={"steps": (), "analysis": analysis}))
 
 
+def uncompared(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plan without a look at the contract: no pod of stable is there to compare it with."""
+    canary = plan_of(plan)
+    verification = canary.verification.model_copy(update={"contract": ContractPolicy.OFF})
+    return _dumped(canary.model_copy(update={"verification": verification}))
+
+
 def plan_of(plan: Mapping[str, Any]) -> Canary:
     """Return what a state keeps as its plan."""
     return Canary.model_validate(plan)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.plan.rollout.stage import CRASHING, NEW, NO_GPU, OLD, THIRD, go, gpus, plan, running, seen, track
 from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.steps import plan_of
 
 FRESH = {"mode": "", "surge": 0, "canary_replicas": 0, "verified": False}
 
@@ -35,6 +36,14 @@ def test_the_mode_follows_from_the_free_gpus(mode, free, found):
 
     assert (state.phase, (state.mode, state.surge)) == (Phase.PROVISIONING, found)
     assert state.canary_replicas == (4 if mode == "Recreate" else 1)
+
+
+def test_a_recreate_compares_no_contract_for_it_leaves_no_pod_of_stable_to_ask():
+    state = go(admitting("Recreate"), with_gpus(8)).state
+
+    assert plan_of(state.plan).verification.contract == "Off"
+    assert state.message.endswith("the contract is not compared, since none of them is left to ask")
+    assert plan_of(go(admitting("InPlace"), with_gpus(8)).state.plan).verification.contract == "Enforce"
 
 
 @pytest.mark.parametrize(

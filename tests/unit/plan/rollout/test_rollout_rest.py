@@ -89,6 +89,7 @@ def test_nothing_is_compared_with_a_stable_that_has_no_ready_pod():
     found = go(SERVES, seen(old=track(0, OLD, asked=4))).state
 
     assert "steps" not in found.plan
+    assert found.plan["verification"] == {"contract": "Off"}
     assert "no ready pod" in found.message
 
 
