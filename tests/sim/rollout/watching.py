@@ -28,6 +28,8 @@ class Metrics:
     """Whether the canary's pods are not scraped."""
     frozen: bool = False
     """Whether no new window ever ends."""
+    mute: bool = False
+    """Whether no canary pod can be asked for its contract."""
     answers: tuple[Answer, ...] = ()
     """What is said to custom queries."""
 
@@ -49,8 +51,8 @@ class Watcher:
         segment, seen = watch.segment, self.evidence
         if seen is None or (seen.canary, seen.attempt, seen.step) != (segment.canary, segment.attempt, segment.step):
             seen = Evidence(segment.canary, segment.attempt, segment.step)
-        if watch.verifies:
-            seen = replace(seen, verification=_verified(watch, pool.serving(segment.canary)))
+        if watch.verifies and not metrics.mute:
+            seen = replace(seen, verification=_verified(watch, *map(pool.serving, (segment.canary, watch.stable))))
         if not metrics.frozen and now.timestamp() >= watch.opens_seconds:
             seen = replace(seen, window=self._window(watch, pool, metrics, now) or seen.window)
         self.evidence = seen
@@ -89,9 +91,12 @@ def _probes(pods: list[Pod]) -> ProbeRun | None:
     return ProbeRun(0, GOLDEN_REQUESTS, "class 3, should be 7") if wrong else ProbeRun(GOLDEN_REQUESTS)
 
 
-def _verified(watch: Watch, pods: list[Pod]) -> Verification | None:
+def _verified(watch: Watch, pods: list[Pod], stable: list[Pod]) -> Verification | None:
     if not pods:
         return None
+    if watch.contract is not ContractPolicy.OFF and not stable:
+        unknown = CheckResult("contract", Outcome.ERROR, Why.UNREACHABLE, "stable's contract is not known")
+        return Verification(Outcome.ERROR, (unknown,), len(pods))
     checks = []
     if watch.contract is not ContractPolicy.OFF:
         checks.append(

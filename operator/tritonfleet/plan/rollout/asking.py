@@ -12,7 +12,7 @@ from tritonfleet.plan.rollout.on_steps import go_on
 from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.requests import Request, Verb, resolve
-from tritonfleet.plan.rollout.steps import straight
+from tritonfleet.plan.rollout.steps import straight, uncompared
 from tritonfleet.plan.world import Event
 
 _JUDGED: Final = frozenset(
@@ -133,7 +133,8 @@ def _promote(moment: Moment, request: Request) -> Advance:
         raise Refusal("spec.rollout.paused is set: take it away first")
     if state.phase not in BEFORE_RETURN or state.phase is Phase.ADMITTING:
         raise Refusal(f"there is nothing to promote in {state.phase}")
-    changes: dict[str, Any] = {"plan": straight(state.plan), "step": 0, "step_entered_at": moment.now}
+    plan = straight(state.plan) if moment.stable.ready else uncompared(straight(state.plan))
+    changes: dict[str, Any] = {"plan": plan, "step": 0, "step_entered_at": moment.now}
     cleared = {**changes, "resume": None, "reverts": (), "blind_since": None, "analysis": {}}
     message = f"to 100 % without further analysis{_by(request)}"
     if state.phase is Phase.HELD and not state.mode:

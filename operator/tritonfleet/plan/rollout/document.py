@@ -117,6 +117,10 @@ def _refuse_unworkable(state: State) -> None:
     """Raise for what no rollout has ever said of itself: anybody who may write a status may have written it."""
     if state.phase in RUNNING and not (state.canary and state.stable and state.reason):
         raise ValueError(f"{state.phase} needs two revisions and a reason")
+    if state.phase is not Phase.INITIALIZING and not state.stable:
+        raise ValueError(f"{state.phase} needs a revision that serves")
+    if state.phase is Phase.ROLLED_BACK and not state.reason:
+        raise ValueError(f"{state.phase} needs a reason")
     if state.reason:
         RolloutReason(state.reason)
     if state.mode:

@@ -10,7 +10,7 @@ from tritonfleet.plan.rollout.asking import answer
 from tritonfleet.plan.rollout.back import roll_back, rolling_back
 from tritonfleet.plan.rollout.facts import Facts
 from tritonfleet.plan.rollout.holding import held, stable_lost
-from tritonfleet.plan.rollout.looking import watched
+from tritonfleet.plan.rollout.looking import failed, look_at, watched
 from tritonfleet.plan.rollout.moment import Advance, Moment, pods_of_step
 from tritonfleet.plan.rollout.on_steps import analyzing, awaiting, shifting
 from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, RUNNING, Phase
@@ -29,6 +29,9 @@ CONFLICT_WINDOW: Final = timedelta(minutes=5)
 CONFLICT_REVERTS: Final = 3
 REVERT_APART: Final = timedelta(seconds=5)
 """Changes of a route by somebody else that are closer together are one."""
+
+_ON_THE_WAY: Final = frozenset({Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.SHIFTING, Phase.STABLE_LOST})
+"""Between two steps a canary has its share still: there it is looked at for a failure, and nothing else counts."""
 
 _PHASES: Final[Mapping[Phase, Callable[[Moment], Advance]]] = {
     Phase.INITIALIZING: initializing,
@@ -57,10 +60,12 @@ def advance(state: State, facts: Facts, now: datetime) -> Advance:
     if facts.suspended:
         return _suspended(moment)
     kept, events = _kept(moment)
-    moment = Moment(moment.stay(**kept).state, facts, now)
+    look = look_at(moment) if state.phase in _ON_THE_WAY else None
+    moment = Moment(moment.stay(**kept, **(look.changes if look is not None else {})).state, facts, now)
     found = (
         keep_safe(moment)
         or answer(moment)
+        or failed(moment, look)
         or _superseded(moment)
         or _conflict(moment)
         or _paused(moment)

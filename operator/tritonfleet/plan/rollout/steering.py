@@ -36,12 +36,15 @@ class Steering:
 
 
 def is_steered(deployment: ModelDeployment, body: Manifest) -> bool:
-    """Tell whether the machine decides: steps or a Recreate are asked for, or a rollout that had them is under way."""
+    """Tell whether the machine decides: steps or a Recreate are asked for, or a rollout that had them is under way.
+
+    Nor is forgotten, when the steps are taken away, that a revision was rejected or that a person asked for another.
+    """
     rollout = deployment.spec.rollout
     if rollout.canary is not None or rollout.strategy in (Strategy.CANARY, Strategy.RECREATE):
         return True
     state = written_state(body)
-    return state is not None and state.phase in RUNNING
+    return state is not None and (state.phase in {*RUNNING, Phase.ROLLED_BACK} or bool(state.override))
 
 
 def written_state(body: Manifest) -> State | None:
@@ -66,10 +69,10 @@ def steer(
     state = written_state(observed.body)
     if state is None or (state.stable and state.stable not in known and state.phase is not Phase.INITIALIZING):
         state = _begun(observed, known, target, now)
-    if state.phase is Phase.INITIALIZING and target:
+    facts = _facts(deployment, observed, known, target, size, state, now)
+    if state.phase is Phase.INITIALIZING and target and not (facts.tracks.get(state.canary) or Track()).ready:
         # Nobody is served yet, so nothing is lost by following the spec.
         state = replace(state, canary=target)
-    facts = _facts(deployment, observed, known, target, size, state, now)
     return Steering(state, facts, course_of(state, facts))
 
 
@@ -130,8 +133,14 @@ def _tracks(
 
 
 def _trusted_since(state: State) -> datetime:
-    """Return since when a canary's pods are expected not to end: while they start, other rules hold."""
+    """Return since when a canary's pods are expected not to end: while they start, other rules hold.
+
+    That is since the first ones of this rollout were ready, whether they were asked anything or not.
+    """
+    since = state.entered_at
     for passage in state.history:
-        if passage.target is Phase.VERIFYING:
-            return passage.at
-    return state.entered_at
+        if passage.target is Phase.ADMITTING:
+            break
+        if passage.target in (Phase.VERIFYING, Phase.SHIFTING):
+            since = passage.at
+    return since

@@ -12,7 +12,8 @@ from tritonfleet.plan.rollout.steps import plan_of
 from tritonfleet.plan.world import Manifest
 
 _WITH_TRAFFIC: Final = frozenset(
-    {Phase.PROVISIONING, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.STABLE_LOST}
+    {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL}
+    | {Phase.HELD, Phase.STABLE_LOST}
 )
 """Phases in which a canary that gets traffic is looked at, be it only for its safety."""
 _BEFORE_TRAFFIC: Final = frozenset({Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING})

@@ -63,11 +63,12 @@ def test_the_models_own_name_and_the_source_of_latencies_are_the_specs():
 
 @pytest.mark.parametrize("phase", Phase)
 def test_whoever_gets_traffic_before_the_point_of_no_return_is_looked_at(phase):
-    looked_at = {Phase.PROVISIONING, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD}
+    steps = {Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL}
+    between = {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.HELD, Phase.STABLE_LOST}
 
     found = watch_of(BODY, replace(STATE, phase=phase))
 
-    assert (found is not None) == (phase in looked_at | {Phase.STABLE_LOST})
+    assert (found is not None) == (phase in steps | between)
 
 
 @pytest.mark.parametrize("phase", Phase)
