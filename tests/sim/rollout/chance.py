@@ -3,65 +3,19 @@
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
-from tests.sim.rollout.behavior import Behavior
+from tests.sim.rollout.checkpoints import BEHAVIORS, SPECS, checkpoints
 from tests.sim.rollout.gateway import FRONT, ROUTE
 from tests.sim.rollout.pool import Pod
-from tests.sim.rollout.scene import Scene, model, spec_of
+from tests.sim.rollout.scene import model
 from tests.sim.rollout.watching import Metrics
 from tritonfleet.api import names
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.world import ChildId, Manifest
 
-BEHAVIORS = {
-    "3": Behavior(errors=0.2),
-    "4": Behavior(slow=0.3),
-    "5": Behavior(waits_with="ImagePullBackOff"),
-    "6": Behavior(crashes_after_seconds=15),
-    "7": Behavior(breaks_contract=True),
-    "8": Behavior(rejects=True),
-    "9": Behavior(ready_after_seconds=float("inf")),
-}
-"""By version; all others are good."""
 FRESH = "10"
 """A version that nobody has asked for before."""
-GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
-SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
-    (spec_of(analysis={"looks": 1, "bake": "10s"}), {"a": 4, "b": 4}),
-    (spec_of(steps=(20,), mode="Surge", capacity={"maxSurge": 1}, canary=GOLDEN), {"a": 3, "b": 2}),
-    (spec_of(steps=(50,), mode="InPlace", analysis={"looks": 1, "bake": "0s"}), {"a": 1, "b": 1, "c": 1, "d": 1}),
-    (spec_of(steps=(25, 50), mode="Auto", gateway=False), {"a": 2, "b": 2}),
-    (spec_of(steps=({"weight": 50, "pause": {}},), mode="Auto", replicas=2), {"a": 2, "b": 1}),
-    (spec_of(steps=({"weight": 50, "pause": {"duration": "30s"}},), mode="Surge", gateway=False), {"a": 4, "b": 4}),
-    (spec_of(steps=(), mode="Recreate", replicas=2), {"a": 2}),
-    (spec_of(steps=(34,), mode="Surge", replicas=3, capacity={"onTimeout": "InPlace", "waitTimeout": "30s"}), {"a": 3}),
-    (spec_of(steps=(50,), mode="Auto", replicas=1, server={"gpu": {"count": 0}}), {"a": 0}),
-)
-CHECKPOINT_TICK_SECONDS = 2.0
-
-
-@cache
-def checkpoints(number: int) -> tuple[Scene, ...]:
-    """Return scenes at every phase that a good rollout and a bad one go through, of one of `SPECS`."""
-    spec, gpus = SPECS[number]
-    found: list[Scene] = []
-    for version in ("2", "3"):
-        scene = Scene(spec, gpus=gpus, behaviors=BEHAVIORS).serve()
-        found.append(scene.copy())
-        scene.roll(version)
-        approved = 0
-        for _ in range(150):
-            before = scene.state
-            scene.run(CHECKPOINT_TICK_SECONDS, CHECKPOINT_TICK_SECONDS)
-            if (before.phase, before.step) != (scene.phase, scene.state.step):
-                found.append(scene.copy())
-            if scene.phase is Phase.AWAITING_APPROVAL and scene.state.step >= approved:
-                approved = scene.state.step + 1
-                scene.ask("approve", f"m-{scene.state.canary}:{approved}")
-        scene.log.clear()
-    return tuple(found)
 
 
 class History:
@@ -103,7 +57,10 @@ class History:
     def help_on(self) -> None:
         """Do what a person would: say that the rollout may go on."""
         state, now = self.scene.state, self.scene.cluster.now.isoformat(timespec="seconds")
-        verb, step = ("resume", "") if state.phase is Phase.HELD else ("approve", f":{state.step + 1}")
+        if not state.canary:
+            return
+        is_held = state.phase is Phase.HELD and self.dice.random() < 0.7
+        verb, step = ("resume", "") if is_held else ("approve", f":{state.step + 1}")
         self.scene.cluster.annotate(verb, f"m-{state.canary}{step} at={now}")
 
     def ask(self, verb: str) -> None:
@@ -155,6 +112,13 @@ def _crash_pod(history: History) -> None:
             pod.crash(history.scene.cluster.now)
 
 
+def _crash_revision(history: History) -> None:
+    for chosen in history.some_pod():
+        for pod in history.scene.cluster.pool.of(chosen.revision):
+            if pod.started is not None:
+                pod.crash(history.scene.cluster.now)
+
+
 def _hang_pod(history: History) -> None:
     for pod in history.some_pod():
         pod.hangs = pod.ready
@@ -172,14 +136,25 @@ def _add_node(history: History) -> None:
 
 
 def _metrics(history: History) -> None:
-    history.scene.cluster.metrics = history.dice.choice(
-        (Metrics(), Metrics(), Metrics(away="connection refused"), Metrics(blind_to_canary=True), Metrics(frozen=True))
+    troubles = (
+        Metrics(away="connection refused"),
+        Metrics(blind_to_canary=True),
+        Metrics(frozen=True),
+        Metrics(mute=True),
     )
+    history.scene.cluster.metrics = history.dice.choice((Metrics(), Metrics(), *troubles))
 
 
 def _gateway(history: History) -> None:
-    gateway = history.scene.cluster.gateway
-    gateway.admits = not gateway.admits or history.dice.random() < 0.5
+    cluster = history.scene.cluster
+    if not cluster.api.body["spec"].get("suspended"):
+        cluster.gateway.admits = not cluster.gateway.admits or history.dice.random() < 0.5
+
+
+def _suspend(history: History) -> None:
+    """Let nothing run; a gateway that refuses just then would keep sending requests to pods that are gone."""
+    history.scene.cluster.gateway.admits = True
+    history.scene.cluster.edit(suspended=True)
 
 
 def _revert_route(history: History) -> None:
@@ -243,29 +218,33 @@ def _roll(version: str) -> Callable[[History], None]:
     return lambda history: history.scene.cluster.edit(model=model(version))
 
 
+def _roll_bad(history: History) -> None:
+    _roll(history.dice.choice(sorted(BEHAVIORS)))(history)
+
+
 def _ask(verb: str) -> Callable[[History], None]:
     return lambda history: history.ask(verb)
 
 
 ACTS: tuple[tuple[str, Callable[[History], None]], ...] = (
-    *((f"ask for version {version}", _roll(version)) for version in ("1", "1", "2", "2", *BEHAVIORS)),
-    *(
-        (verb, _ask(verb))
-        for verb in ("approve", "approve", "promote", "abort", "pause", "resume", "resume", "retry", "rollback-to")
-    ),
+    *((f"ask for version {version}", _roll(version)) for version in ("1", "2", "2", "3", "6", "10")),
+    ("ask for a bad version", _roll_bad),
+    *((verb, _ask(verb)) for verb in ("promote", "promote", "abort", "pause", "resume", "retry", "rollback-to")),
+    *(("help on", History.help_on),) * 4,
     ("label", lambda history: history.scene.cluster.edit(traffic=_annotated(history))),
     ("edit steps", lambda history: history.edit_canary(steps=[{"weight": history.dice.choice((5, 40, 90))}])),
     ("pause by field", lambda history: history.edit_rollout(paused=True)),
-    ("resume by field", lambda history: history.edit_rollout(paused=False)),
-    ("suspend", lambda history: history.scene.cluster.edit(suspended=True)),
+    *(("resume by field", lambda history: history.edit_rollout(paused=False)),) * 2,
+    ("suspend", _suspend),
     *(("wake", lambda history: history.scene.cluster.edit(suspended=None)),) * 2,
     *(("scale", _scale),) * 3,
     ("to revision", _to_revision),
-    *(("lose a pod", _lose_pod),) * 2,
-    ("crash a pod", _crash_pod),
+    *(("lose a pod", _lose_pod),) * 3,
+    *(("crash a pod", _crash_pod),) * 2,
+    *(("crash a revision", _crash_revision),) * 2,
     ("hang a pod", _hang_pod),
     *(("lose a node", _lose_node),) * 2,
-    *(("add a node", _add_node),) * 2,
+    *(("add a node", _add_node),) * 3,
     *(("metrics", _metrics),) * 3,
     ("gateway", _gateway),
     ("revert the route", _revert_route),

@@ -45,10 +45,10 @@ class Gateway:
                 self.in_force = route_shares(route)
 
 
-def route_weights(route: Manifest) -> list[dict[str, int]]:
-    """Return the weights of every rule that users' requests take, by revision."""
+def route_backends(route: Manifest) -> list[list[tuple[str, int]]]:
+    """Return revision and weight by place, for every rule that users' requests take."""
     return [
-        {backend["name"].removeprefix("m-"): backend.get("weight", 1) for backend in rule["backendRefs"]}
+        [(backend["name"].removeprefix("m-"), backend.get("weight", 1)) for backend in rule["backendRefs"]]
         for rule in route["spec"]["rules"]
         if not any(
             header["name"].lower() == REVISION_HEADER
@@ -58,11 +58,17 @@ def route_weights(route: Manifest) -> list[dict[str, int]]:
     ]
 
 
+def route_weights(route: Manifest) -> list[dict[str, int]]:
+    """Return the percent of each revision in those rules; one request in a million is none."""
+    return [
+        {revision: round(100 * weight / max(1, sum(each for _, each in backends))) for revision, weight in backends}
+        for backends in route_backends(route)
+    ]
+
+
 def route_shares(route: Manifest) -> Shares:
     """Return what the route asks for."""
-    weights = route_weights(route)[-1]
-    total = sum(weights.values())
-    return {revision: weight / total for revision, weight in weights.items() if weight} if total else {}
+    return {revision: weight / 100 for revision, weight in route_weights(route)[-1].items() if weight}
 
 
 def by_service(api: ApiServer, pool: Pool) -> Shares:

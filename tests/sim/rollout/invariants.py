@@ -8,7 +8,7 @@ write of the operator may make it smaller.
 from dataclasses import dataclass, field
 
 from tests.sim.rollout.cluster import Cluster
-from tests.sim.rollout.gateway import ROUTE, Shares, by_service, route_shares, route_weights
+from tests.sim.rollout.gateway import FRONT, ROUTE, Shares, by_service, route_backends, route_shares
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
 from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
@@ -16,6 +16,8 @@ from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.world import Manifest, Observed
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
+MILLION = 1_000_000
+"""Weights while a revision that loses its share keeps one request in a million."""
 ROUNDING = 0.01
 """Weights are whole percents: one pod in three is 33 %."""
 VERDICTS = frozenset({"Worse", "BeyondLimit", "HardLimit", "RejectsEverything", "ProbeFailed"})
@@ -29,6 +31,8 @@ class Moment:
 
     asked: dict[str, int]
     written: Shares
+    division: Manifest
+    """What says so: a route's shares, or the selector of the front Service."""
     route: Manifest | None
     state: State | None
 
@@ -40,8 +44,8 @@ class Invariants:
     cluster: Cluster
     passages: list[Passage] = field(default_factory=list)
     _last: Moment | None = None
-    _ours: Shares = field(default_factory=dict)
-    """How the operator last divided the traffic: what others do to it is not its doing."""
+    _divisions: list[Manifest] = field(default_factory=list)
+    """How the operator has divided the traffic, newest last: what others do to it is not its doing."""
     _decided: dict[str, int] = field(default_factory=dict)
     """Ready pods when the weight was written down: an operator that dies before it acts on it cannot know better."""
     _statuses: list[object] = field(default_factory=list)
@@ -63,12 +67,12 @@ class Invariants:
         """Judge one write; return the transitions that it wrote down, of which there is one at most."""
         before, after = self._last or self._moment(), self._moment()
         self._last = after
-        self._ours = self._ours or before.written
+        self._divisions = self._divisions or [before.division]
         if after.route is not before.route and after.route is not None:
             self._weights_add_up(after.route)
         self._carries_no_less(before, after)
-        if after.written != before.written:
-            self._ours = after.written
+        if after.division != before.division:
+            self._divisions.append(after.division)
         if after.asked != before.asked:
             self._asks_within_bounds(before, after)
         if after.state is not None and (before.state is None or after.state.weight != before.state.weight):
@@ -82,11 +86,15 @@ class Invariants:
         api = self.cluster.api
         route = api.children.get(ROUTE)
         written = route_shares(route) if route is not None else by_service(api, self.cluster.pool)
-        return Moment(self.asked(), written, route, state_of(api.body))
+        front = api.children.get(FRONT)
+        selector = front["spec"]["selector"] if front is not None else {}
+        return Moment(self.asked(), written, selector if route is None else written, route, state_of(api.body))
 
     def _weights_add_up(self, route: Manifest) -> None:
-        for weights in route_weights(route):
-            assert sum(weights.values()) == 100, f"the weights {weights} do not add up to 100"
+        for backends in route_backends(route):
+            total, millionths = sum(weight for _, weight in backends), sum(weight == 1 for _, weight in backends)
+            adds_up = total == 100 or 0 <= total - MILLION <= millionths
+            assert adds_up, f"the weights {backends} do not add up to 100 %"
 
     def _carries_no_less(self, before: Moment, after: Moment) -> None:
         floor = self._floor(before.state)
@@ -99,7 +107,7 @@ class Invariants:
             else count
             for revision, count in ready.items()
         }
-        if after.written != before.written and before.written == self._ours:
+        if after.written != before.written and before.division == self._divisions[-1]:
             then = {revision: max(count, self._decided.get(revision, 0)) for revision, count in ready.items()}
             old, new = carried(before.written, then, floor), carried(after.written, then, floor)
             assert new >= old - ROUNDING, (
@@ -107,6 +115,8 @@ class Invariants:
             )
         if left != ready:
             for shares in (after.written, self.cluster.gateway.in_force):
+                if after.route is not None and shares not in self._divisions:
+                    continue
                 old, new = carried(shares, ready, floor), carried(self._divided(shares, left), left, floor)
                 assert new >= old - ROUNDING, (
                     f"asking for {after.asked} instead of {before.asked} with {shares} leaves {left} of {ready} "

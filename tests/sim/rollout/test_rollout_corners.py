@@ -95,3 +95,9 @@ def test_a_canary_that_carries_everything_for_a_lost_stable_grows_with_the_scale
 
     assert scene.phase is Phase.STABLE_LOST
     assert scene.asked()["2"] == scene.ready("2") == 5
+    for pod in scene.cluster.pods(scene.revision("1")):
+        pod.hangs = False
+    scene.run_until(lambda: scene.phase is Phase.ANALYZING)
+
+    assert 40 <= scene.shares()["2"] <= 60
+    assert scene.cluster.traffic.unserved < 5 * scene.cluster.traffic.per_second

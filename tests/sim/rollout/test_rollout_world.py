@@ -209,7 +209,7 @@ def watched(cluster: Cluster, **said: Any) -> Manifest:
     cluster.now += timedelta(seconds=20)
     cluster.pool.step(cluster.now)
     plan = {"analysis": {"interval": "10s", "warmup": "0s"}}
-    given = {"phase": Phase.ANALYZING, "reason": "Looking", "stable": OLD, "canary": NEW, "plan": plan}
+    given: dict[str, Any] = {"phase": Phase.ANALYZING, "reason": "Looking", "stable": OLD, "canary": NEW, "plan": plan}
     given |= {"applied_weight": 50, **said}
     spec = {"traffic": {"gateway": {"parentRefs": [{"name": "gw"}]}}}
     return {**body_of(spec), "status": {"rollout": document(State(**given), "m", steps=2)}}

@@ -38,9 +38,9 @@ def _forth(state: State, facts: Facts) -> Mapping[str, int]:
     """Grow the canary to what the step gives it, and shrink stable as far as it is not needed."""
     canary, stable = track_of(facts, state.canary), track_of(facts, state.stable)
     most, floor, goal = state.replicas + state.surge, floor_of(state), state.canary_replicas
-    if state.phase is Phase.STABLE_LOST:
-        # It may have been given more of the traffic than its step gives it.
-        goal = max(goal, pods_needed(max(state.weight, state.applied_weight), floor))
+    # While stable is lost the canary may have been given more of the traffic than its step gives it.
+    carrying = pods_needed(max(state.weight, state.applied_weight), floor)
+    goal = max(goal, carrying if state.phase is Phase.STABLE_LOST else min(carrying, canary.asked))
     wanted = max(
         min(state.replicas, most - goal),
         pods_needed(EVERYTHING - state.applied_weight, floor),

@@ -1,0 +1,83 @@
+"""Where random histories begin: every phase that a rollout goes through, in every kind of cluster."""
+
+from collections.abc import Iterator
+from functools import cache
+
+from tests.sim.rollout.behavior import Behavior
+from tests.sim.rollout.scene import Scene, spec_of
+from tests.sim.rollout.watching import Metrics
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.state import Passage
+from tritonfleet.plan.world import Manifest
+
+BEHAVIORS = {
+    "3": Behavior(errors=0.2),
+    "4": Behavior(slow=0.3),
+    "5": Behavior(waits_with="ImagePullBackOff"),
+    "6": Behavior(crashes_after_seconds=15),
+    "7": Behavior(breaks_contract=True),
+    "8": Behavior(rejects=True),
+    "9": Behavior(ready_after_seconds=float("inf")),
+}
+"""By version; all others are good."""
+GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
+AT_LAST = {"weight": 100, "pause": {}}
+SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
+    (spec_of(analysis={"looks": 1, "bake": "10s"}), {"a": 4, "b": 4}),
+    (spec_of(steps=(20,), mode="Surge", capacity={"maxSurge": 1}, canary=GOLDEN), {"a": 3, "b": 2}),
+    (
+        spec_of(steps=(50, AT_LAST), mode="InPlace", analysis={"looks": 1, "bake": "0s"}),
+        {"a": 1, "b": 1, "c": 1, "d": 1},
+    ),
+    (spec_of(steps=(25, 50), mode="Auto", gateway=False), {"a": 2, "b": 2}),
+    (spec_of(steps=({"weight": 50, "pause": {}},), mode="Auto", replicas=2), {"a": 2, "b": 1}),
+    (spec_of(steps=({"weight": 50, "pause": {"duration": "30s"}},), mode="Surge", gateway=False), {"a": 4, "b": 4}),
+    (spec_of(steps=(), mode="Recreate", replicas=2), {"a": 2}),
+    (spec_of(steps=(34,), mode="Surge", replicas=3, capacity={"onTimeout": "InPlace", "waitTimeout": "30s"}), {"a": 3}),
+    (spec_of(steps=(50,), mode="Auto", replicas=1, server={"gpu": {"count": 0}}), {"a": 0}),
+)
+CHECKPOINT_TICK_SECONDS = 2.0
+
+
+@cache
+def checkpoints(number: int) -> tuple[Scene, ...]:
+    """Return scenes at every phase that a good rollout and a bad one go through, of one of `SPECS`."""
+    spec, gpus = SPECS[number]
+    found: list[Scene] = []
+    for version in ("2", "3"):
+        scene = Scene(spec, gpus=gpus, behaviors=BEHAVIORS).serve()
+        found.append(scene.copy())
+        scene.roll(version)
+        approved = 0
+        for _ in range(150):
+            before = scene.state
+            scene.run(CHECKPOINT_TICK_SECONDS, CHECKPOINT_TICK_SECONDS)
+            if (before.phase, before.step) != (scene.phase, scene.state.step):
+                found.append(scene.copy())
+            if scene.phase is Phase.ANALYZING is not before.phase:
+                found += _interrupted(scene)
+            if scene.phase is Phase.AWAITING_APPROVAL and scene.state.step >= approved:
+                approved = scene.state.step + 1
+                scene.ask("approve", f"m-{scene.state.canary}:{approved}")
+        scene.log.clear()
+    return tuple(found)
+
+
+def beginnings(number: int) -> Iterator[Passage]:
+    """Yield every transition that leads to the checkpoints of one of `SPECS`."""
+    for scene in checkpoints(number):
+        yield from scene.state.history
+
+
+def _interrupted(scene: Scene) -> Iterator[Scene]:
+    """Yield it paused by a person, with stable lost, and with a third version that cannot be asked."""
+    asked = scene.copy()
+    asked.cluster.metrics = Metrics(mute=True)
+    yield asked.roll("20").run(40, CHECKPOINT_TICK_SECONDS)
+    held = scene.copy()
+    held.ask("pause", f"m-{held.state.canary}")
+    yield held.run(1)
+    lost = scene.copy()
+    for pod in lost.cluster.pool.of(lost.state.stable):
+        pod.crash(lost.cluster.now)
+    yield lost.run(1)
