@@ -115,3 +115,41 @@ def test_a_status_that_somebody_has_maimed_stops_nobody(phase: str, lost: str) -
 
     assert stable_of(scene) == serving
     assert scene.cluster.traffic.unserved == 0
+
+
+def test_a_bad_canary_goes_away_though_it_holds_the_place_that_stable_needs() -> None:
+    spec = spec_of(capacity={"maxSurge": 2})
+    scene = Scene(spec, gpus={"a": 6}, behaviors={"2": Behavior(errors=0.3)}).serve()
+    scene.roll("2").run_to(Phase.ANALYZING).run(2)
+    scene.edit(replicas=8).run_to(Phase.ROLLED_BACK, within=90)
+    scene.run(30)
+
+    assert scene.shares() == {"1": 100}
+    assert scene.ready("1") == 6
+    assert scene.cluster.traffic.unserved == 0
+
+
+def test_a_canary_that_is_taken_back_from_a_pool_that_shrank_gives_up_one_pod_at_a_time() -> None:
+    scene = Scene(spec_of(steps=(50,), analysis={"looks": 20}), gpus={"a": 4, "b": 2, "c": 2}).serve()
+    scene.roll("2").run_to(Phase.ANALYZING).run(2)
+    while scene.ready("1") + scene.ready("2") > 4:
+        scene.cluster.pool.lose_node(next(node for node in ("c", "b") if node in scene.cluster.pool.gpus))
+        scene.run(30)
+    scene.ask("abort", f"m-{scene.revision('2')}")
+    least = 4
+    while scene.phase is not Phase.ROLLED_BACK:
+        scene.run(1)
+        least = min(least, scene.ready("1") + scene.ready("2"))
+    scene.run(30)
+
+    assert least >= 3
+    assert scene.asked() == {"1": 4}
+    assert scene.ready("1") == 4
+
+
+def test_stable_is_not_lost_any_longer_when_the_peak_that_it_had_too_few_pods_for_is_over() -> None:
+    scene = Scene(spec_of(capacity={"maxSurge": 2}), gpus={"a": 6}).serve().roll("2").run_to(Phase.ANALYZING).run(2)
+    scene.edit(replicas=8).run_to(Phase.STABLE_LOST, within=30)
+    scene.edit(replicas=4).run(10)
+
+    assert scene.phase is not Phase.STABLE_LOST

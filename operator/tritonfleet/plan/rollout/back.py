@@ -19,7 +19,7 @@ def roll_back(moment: Moment, reason: RolloutReason, message: str, *, rejecting:
     """Return the transition to RollingBack: as much traffic as stable can take leaves the canary at once."""
     # What was asked for last may be in force already, so the canary keeps the pods for the larger of the two.
     applied = max(moment.state.applied_weight, moment.state.weight)
-    state = replace(moment.state, applied_weight=applied)
+    state = replace(moment.state, phase=Phase.ROLLING_BACK, applied_weight=applied)
     return moment.go(
         Phase.ROLLING_BACK,
         reason,

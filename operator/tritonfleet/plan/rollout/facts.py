@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from tritonfleet.api.conditions import Reason
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
 from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.rollout.requests import Request
 from tritonfleet.plan.world import GpuPool
+
+CAPACITY_REASONS: Final = frozenset({Reason.WAITING_FOR_GPU, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED})
+"""Of a finding: what only more room can mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,13 @@ class Track:
     """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
     ready_seconds: float | None = None
     """From a pod's creation until it was ready, measured on those that are; None while none is."""
+    placed: int = 0
+    """Pods that stay and have a node, whether they are ready or not."""
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether the scheduler has no place for one of its pods."""
+        return self.finding is not None and self.finding.reason in CAPACITY_REASONS
 
 
 @dataclass(frozen=True, slots=True)

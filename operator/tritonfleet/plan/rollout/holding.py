@@ -13,7 +13,7 @@ from tritonfleet.plan.rollout.provisioning import lacks_room
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.safety import is_stable_lost
 from tritonfleet.plan.rollout.split_force import in_force
-from tritonfleet.plan.rollout.weights import EVERYTHING, floor_of, pods_needed, towards
+from tritonfleet.plan.rollout.weights import EVERYTHING, floor_of, floor_wanted, pods_needed, towards
 
 
 def held(moment: Moment) -> Advance:
@@ -43,7 +43,7 @@ def resume(moment: Moment, reason: RolloutReason, message: str, **changes: Any) 
 def stable_lost(moment: Moment) -> Advance:
     """Wait for stable; if nothing of it is left and the canary can, the canary takes everything meanwhile."""
     state = moment.state
-    back = pods_needed(EVERYTHING - moment.goal, max(1, floor_of(state)))
+    back = pods_needed(EVERYTHING - moment.goal, floor_wanted(state, moment.facts))
     if moment.stable.ready >= max(1, back) and not is_stable_lost(moment):
         message = f"{moment.name(state.stable)} has {moment.stable.ready} ready pods again"
         if state.resume is Phase.HELD:

@@ -14,7 +14,6 @@ from tritonfleet.plan.rollout.weights import towards
 
 IMAGE_GRACE: Final = timedelta(seconds=60)
 """A registry may be away for a moment."""
-CAPACITY_REASONS: Final = frozenset({Reason.WAITING_FOR_GPU, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED})
 
 
 def provisioning(moment: Moment) -> Advance:
@@ -50,14 +49,13 @@ def shift(moment: Moment, reason: RolloutReason, weight: int, said: str = "", **
 
 def lacks_room(moment: Moment) -> bool:
     """Tell whether the scheduler has no place for a pod of the canary."""
-    finding = moment.canary.finding
-    return finding is not None and finding.reason in CAPACITY_REASONS
+    return moment.canary.lacks_room
 
 
 def trouble(moment: Moment) -> Advance | None:
     """Return the way back when the canary's pods will not become ready by waiting."""
     finding = moment.canary.finding
-    if finding is None or finding.reason in CAPACITY_REASONS:
+    if finding is None or moment.canary.lacks_room:
         return None
     pulling = finding.reason is Reason.IMAGE_PULL_FAILED and moment.now - moment.state.entered_at >= IMAGE_GRACE
     if not finding.stalled and not pulling:

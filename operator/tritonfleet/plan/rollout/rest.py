@@ -81,13 +81,8 @@ def _served(moment: Moment, wait: float | None) -> Advance:
 def _is_released(moment: Moment) -> bool:
     """Tell whether the revision before has stood by for long enough, or stands in the way of stable's own pods."""
     until = moment.state.retained_until
-    crowded = moment.stable.ready < moment.facts.replicas and _lacks_room(moment)
+    crowded = moment.stable.ready < moment.facts.replicas and moment.stable.lacks_room
     return until is None or moment.now >= until or crowded
-
-
-def _lacks_room(moment: Moment) -> bool:
-    finding = moment.stable.finding
-    return finding is not None and finding.reason.value in ("WaitingForGPU", "Unschedulable", "QuotaExceeded")
 
 
 def _is_broken(moment: Moment) -> bool:

@@ -6,7 +6,7 @@ from tritonfleet.plan.rollout.back import roll_back
 from tritonfleet.plan.rollout.moment import Advance, Moment
 from tritonfleet.plan.rollout.phase import BEFORE_RETURN, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.weights import EVERYTHING, floor_of, pods_needed
+from tritonfleet.plan.rollout.weights import EVERYTHING, floor_wanted, pods_needed
 
 MAY_LOSE_STABLE: Final = frozenset(
     {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.SHIFTING, Phase.ANALYZING}
@@ -55,4 +55,4 @@ def is_stable_lost(moment: Moment) -> bool:
 
 
 def _needed(moment: Moment) -> int:
-    return pods_needed(EVERYTHING - moment.state.applied_weight, max(1, floor_of(moment.state)))
+    return pods_needed(EVERYTHING - moment.state.applied_weight, floor_wanted(moment.state, moment.facts))

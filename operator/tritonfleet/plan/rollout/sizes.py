@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from tritonfleet.plan.rollout.facts import Facts, Track
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State
-from tritonfleet.plan.rollout.weights import EVERYTHING, floor_of, pods_needed, track_of
+from tritonfleet.plan.rollout.weights import EVERYTHING, floor_back, floor_of, pods_needed, track_of
 
 
 def sizes(state: State, facts: Facts) -> Mapping[str, int]:
@@ -55,14 +55,14 @@ def _forth(state: State, facts: Facts) -> Mapping[str, int]:
 def _back(state: State, facts: Facts) -> Mapping[str, int]:
     """Grow stable to its full size, and shrink the canary as far as it is not needed; to nothing without traffic."""
     canary, stable = track_of(facts, state.canary), track_of(facts, state.stable)
-    most, floor = state.replicas + state.surge, floor_of(state)
+    most, floor = state.replicas + state.surge, floor_back(state, facts)
     kept = 0
     if state.weight or state.applied_weight:
         needed = max(pods_needed(state.applied_weight, floor), floor - stable.ready)
         if canary.unsteady or canary.finding is not None:
             # Pods that serve nobody keep no place that stable needs; those that are not ready go first.
             needed = min(needed, canary.ready)
-        kept = min(canary.asked, max(state.surge, needed))
+        kept = min(canary.asked, needed if stable.lacks_room else max(state.surge, needed))
     room = most - max(canary.existing, canary.asked, kept) - _ending(stable)
     return {state.stable: max(0, min(state.replicas, max(stable.asked, room))), state.canary: kept}
 

@@ -27,6 +27,7 @@ def track_of(
         existing=len(held),
         ready=sum(is_ready(pod) for pod in staying),
         asked=int((revision.deployment or {}).get("spec", {}).get("replicas", 0)),
+        placed=sum("nodeName" in pod["spec"] for pod in staying),
         finding=diagnose(revision, gpus, now),
         unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
         changed=_changed(revision, remembered),

@@ -2,6 +2,7 @@
 
 from tritonfleet.api.canary import CapacityMode
 from tritonfleet.plan.rollout.facts import Facts, Track
+from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State
 
 EVERYTHING = 100
@@ -26,6 +27,22 @@ def floor_of(state: State) -> int:
     if state.mode == CapacityMode.RECREATE:
         return 0
     return state.replicas if state.surge > 0 else state.replicas - 1
+
+
+def floor_back(state: State, facts: Facts) -> int:
+    """Return how many ready pods are kept while a canary is taken back.
+
+    One less than there are where stable's pods find no place: it may be the canary that holds it.
+    """
+    floor, stable = floor_of(state), track_of(facts, state.stable)
+    if not stable.lacks_room:
+        return floor
+    return max(0, min(floor, stable.placed + track_of(facts, state.canary).ready - 1))
+
+
+def floor_wanted(state: State, facts: Facts) -> int:
+    """Return how many ready pods carry what is asked for now: a rollout keeps pods that the scaler has given up."""
+    return max(1, min(floor_of(state), facts.replicas))
 
 
 def track_of(facts: Facts, revision: str) -> Track:
@@ -53,7 +70,7 @@ def towards(state: State, facts: Facts, goal: int) -> int:
 
 def _down(state: State, facts: Facts, goal: int) -> int:
     """Return how far the weight can fall: only stable's pods count, and requests never stay for pods that are gone."""
-    pods = max(1, floor_of(state))
+    pods = max(1, floor_back(state, facts) if state.phase is Phase.ROLLING_BACK else floor_of(state))
     canary, stable = track_of(facts, state.canary), track_of(facts, state.stable)
     nearer = range(goal, state.applied_weight)
     weight = next(
