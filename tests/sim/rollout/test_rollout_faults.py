@@ -197,13 +197,17 @@ def test_a_surge_without_room_waits_and_then_does_what_is_asked_for(on_timeout: 
 
 
 def test_in_place_nothing_more_is_taken_away_while_a_pod_does_not_end() -> None:
-    scene = Scene(spec_of(mode="InPlace"), gpus=FOUR_GPUS).serve()
+    spec = spec_of(mode="InPlace", rollout={"progressDeadline": "2m"})
+    scene = Scene(spec, gpus=FOUR_GPUS).serve()
     scene.cluster.pool.ending_seconds = 1e6
-    scene.roll("2").run(300, 5)
+    scene.roll("2").run_to(Phase.HELD, every=5)
+    assert (scene.asked()["1"], scene.ready("1")) == (3, 3)
+    assert scene.state.reason == "StablePodsRemain"
+    assert "1 pods of revision 1" in scene.state.message
+    scene.cluster.pool.ending_seconds = 5
+    scene.cluster.pool.pods = [pod for pod in scene.cluster.pool.pods if pod.stays]
 
-    assert scene.asked()["1"] == 3
-    assert scene.ready("1") == 3
-    assert scene.state.message
+    assert scene.run_to_stable("2").cluster.traffic.unserved == 0
 
 
 def test_a_full_pool_is_rolled_in_place_with_at_most_one_pod_missing_and_without_a_lost_request() -> None:
@@ -224,6 +228,19 @@ def test_a_node_lost_with_canary_pods_costs_no_more_requests_than_its_pods_did()
 
     assert scene.cluster.traffic.unserved == 0
     assert scene.ready("1") >= 2
+
+
+def test_a_canary_that_is_lost_with_all_its_nodes_gives_its_traffic_back_at_once() -> None:
+    scene = analyzing(spec_of(steps=(50,), analysis=LONG_BAKE), gpus={"node-a": 8, "node-b": 8})
+    for version, node in (("1", "node-a"), ("2", "node-b")):
+        for pod in scene.cluster.pods(scene.revision(version)):
+            pod.node = node
+    scene.cluster.pool.lose_node("node-b")
+    scene.run(1)
+
+    assert scene.phase is Phase.ROLLING_BACK
+    assert scene.run(4).shares() == {"1": 100}
+    assert scene.ready("1") == 4
 
 
 def test_nothing_is_sent_to_a_stable_that_is_gone() -> None:
