@@ -89,6 +89,21 @@ def test_a_life_of_rollouts_moves_no_revision_that_takes_requests() -> None:
     assert split_written(found) == [(C, 20), (B, 80)]
 
 
+def test_a_revision_that_loses_its_share_keeps_next_to_nothing_until_the_gateway_obeys() -> None:
+    shared = route({A: 75, B: 25})
+    moving = http_route(OWNER, GATEWAY, {A: 0, B: 100}, shared, moving=True)
+    assert split_written(moving) == [(A, 1), (B, 1_000_000)]
+    assert split_seen(moving) == [[(A, 1), (B, 1_000_000)]] * 2
+    assert http_route(OWNER, GATEWAY, {A: 0, B: 100}, moving, moving=True) == moving
+    assert split_written(route({A: 0, B: 100}, moving)) == [(A, 0), (B, 100)]
+
+
+def test_a_revision_that_had_no_share_gets_none_while_another_does() -> None:
+    before = route({A: 100, B: 0})
+    assert split_written(http_route(OWNER, GATEWAY, {A: 100, B: 0}, before, moving=True)) == [(A, 100), (B, 0)]
+    assert split_written(http_route(OWNER, GATEWAY, {A: 75, B: 25}, before, moving=True)) == [(A, 75), (B, 25)]
+
+
 SPLITS = st.dictionaries(st.sampled_from([A, B, C, D]), st.integers(0, 100), min_size=1)
 
 

@@ -39,11 +39,17 @@ def revision_children(
 
 
 def shared_children(
-    deployment: ModelDeployment, split: Mapping[str, int], defaults: Defaults, route: Manifest | None = None
+    deployment: ModelDeployment,
+    split: Mapping[str, int],
+    defaults: Defaults,
+    route: Manifest | None = None,
+    *,
+    moving: bool = False,
 ) -> tuple[Manifest, ...]:
     """Return the objects that all revisions share.
 
-    `split` is percent of the traffic by revision, `route` the HTTPRoute as it is now, None if there is none.
+    `split` is percent of the traffic by revision, `moving` says that it is not in force yet; `route` is the HTTPRoute
+    as it is now, None if there is none.
     """
     owner, service = _owner(deployment), deployment.spec.traffic.service
     children = [
@@ -52,7 +58,7 @@ def shared_children(
     ]
     gateway = deployment.spec.traffic.gateway
     if gateway is not None and defaults.gateway_api:
-        children.append(http_route(owner, gateway, split, route))
+        children.append(http_route(owner, gateway, split, route, moving=moving))
     if defaults.network_policy:
         children.append(network_policy(owner))
     if defaults.pod_monitor:

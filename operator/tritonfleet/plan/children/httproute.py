@@ -19,18 +19,33 @@ SPLIT_RULES: Final = {0: "grpc", 1: "http"}
 PLACES: Final = 7
 """Revisions that a route has room for: each takes two of 16 rules, and the two that divide the traffic come first."""
 
+WHOLE: Final = 1_000_000
+"""The largest weight there is."""
+
 _ANY_PATH: Final = {"type": "PathPrefix", "value": "/"}
 
 
 def http_route(
-    owner: Manifest, gateway: TrafficGateway, split: Mapping[str, int], existing: Manifest | None = None
+    owner: Manifest,
+    gateway: TrafficGateway,
+    split: Mapping[str, int],
+    existing: Manifest | None = None,
+    *,
+    moving: bool = False,
 ) -> Manifest:
     """Return the route. `split` is percent by revision; one with 0 gets what asks for it by the revision header alone.
+
+    While the split is `moving`, a revision that loses its share keeps one request in a million: Envoy Gateway forgets
+    a backend with weight 0 a moment before it stops sending requests to it, and these fail.
 
     A revision keeps the place it has in `existing`: gateways name a backend by its place, and while a change of
     places arrives in one part of a gateway before the other, requests would go to the wrong revision.
     """
-    seats = seated(split, split_written(existing) if existing is not None else ())
+    before = split_written(existing) if existing is not None else []
+    seats = seated(split, before)
+    leaving = {revision for revision, weight in before if moving and weight and split.get(revision) == 0}
+    if leaving:
+        seats = [(revision, 1 if revision in leaving else weight * WHOLE // 100) for revision, weight in seats]
     metadata = shared_metadata(owner)
     metadata["annotations"] = {names.SPLIT_ANNOTATION: ",".join(f"{revision}={weight}" for revision, weight in seats)}
     rules = [
@@ -80,7 +95,7 @@ def seated(split: Mapping[str, int], before: Sequence[tuple[str, int]]) -> list[
 
 
 def split_written(route: Manifest) -> list[tuple[str, int]]:
-    """Return revision and percent by place, as the operator last wrote them; empty if that is not known."""
+    """Return revision and weight by place, as the operator last wrote them; empty if that is not known."""
     text = (route["metadata"].get("annotations") or {}).get(names.SPLIT_ANNOTATION, "")
     pairs = [pair.partition("=") for pair in text.split(",")]
     return [(revision, int(weight)) for revision, _, weight in pairs if revision and weight.isdecimal()]

@@ -20,12 +20,14 @@ class Course:
     """Percent of the traffic; adds up to 100, and is empty while nothing can serve."""
     stable: str
     """Serves, or will be the first to; empty for none."""
+    moving: bool = False
+    """Whether the split is not known to be in force yet."""
 
 
 def course_of(state: State, facts: Facts) -> Course:
     """Return what to render: who serves comes from the state alone, how many pods also from those that are there."""
     stable = state.canary if state.phase is Phase.INITIALIZING else state.stable
-    return Course(sizes(state, facts), _split(state, stable), stable)
+    return Course(sizes(state, facts), _split(state, stable), stable, moving=state.weight != state.applied_weight)
 
 
 def _split(state: State, stable: str) -> Mapping[str, int]:
