@@ -1,5 +1,6 @@
 """One decision about one ModelDeployment, from what is observed to what must be written."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from tritonfleet.plan.children import (
     linger_seconds,
     refuse_unroutable,
     revision_children,
+    revision_deployment,
     revision_from,
     shared_children,
 )
@@ -111,13 +113,16 @@ def _desired(
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
-    """Return the children of a revision that serves without being wanted; what cannot be read back is left alone."""
-    if old.record is None:
+    """Return the children of a revision that is of use without being what the spec asks for.
+
+    Of one whose record is lost or cannot be read nothing but the number of its pods is changed.
+    """
+    if old.record is not None:
+        with contextlib.suppress(InvalidSpec):
+            return revision_children(deployment, revision_from(old.record), old.number, replicas)
+    if old.deployment is None:
         return ()
-    try:
-        return revision_children(deployment, revision_from(old.record), old.number, replicas)
-    except InvalidSpec:
-        return ()
+    return (revision_deployment(deployment, old.hash, old.number, replicas, old.deployment["spec"]["template"]),)
 
 
 def _wanted_revision(

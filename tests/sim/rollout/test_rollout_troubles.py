@@ -3,9 +3,10 @@
 import pytest
 
 from tests.sim.rollout.behavior import Behavior
-from tests.sim.rollout.scene import Scene, model, spec_of
+from tests.sim.rollout.scene import FOUR_GPUS, Scene, model, spec_of
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.world import ChildId
 
 FAST = {"looks": 1, "bake": "10s"}
 
@@ -153,3 +154,21 @@ def test_stable_is_not_lost_any_longer_when_the_peak_that_it_had_too_few_pods_fo
     scene.edit(replicas=4).run(10)
 
     assert scene.phase is not Phase.STABLE_LOST
+
+
+def test_stable_gets_its_pods_back_though_somebody_deleted_its_record() -> None:
+    scene = Scene(spec_of(steps=(50,), mode="InPlace", analysis={"looks": 20}), gpus=FOUR_GPUS).serve()
+    scene.roll("2").run_to(Phase.ANALYZING)
+    stable = scene.revision("1")
+    record = scene.cluster.api.children[ChildId("ControllerRevision", f"m-{stable}")]
+    scene.cluster.api.delete(ChildId("ControllerRevision", f"m-{stable}"), record["metadata"]["uid"])
+    scene.ask("abort", f"m-{scene.revision('2')}")
+    for _ in range(120):
+        scene.cluster.pass_time(1)
+        scene.operator.reconcile()
+        scene.cluster.settle()
+
+    assert scene.phase is Phase.ROLLED_BACK
+    assert scene.invariants.asked() == {stable: 4}
+    assert len(scene.cluster.pool.serving(stable)) == 4
+    assert scene.cluster.traffic.unserved == 0

@@ -27,14 +27,21 @@ def revision_children(
         controller_revision(owner, revision.hash, number, revision.data),
         config_map(owner, revision.hash, revision.config),
         revision_service(owner, revision.hash),
-        deployment_manifest(
-            owner,
-            revision.hash,
-            number,
-            replicas=replicas,
-            template=revision.template,
-            progress_deadline_seconds=math.ceil(duration_seconds(deployment.spec.rollout.progress_deadline)),
-        ),
+        revision_deployment(deployment, revision.hash, number, replicas, revision.template),
+    )
+
+
+def revision_deployment(
+    deployment: ModelDeployment, revision_hash: str, number: int, replicas: int, template: Manifest
+) -> Manifest:
+    """Return the Deployment of one revision alone."""
+    return deployment_manifest(
+        _owner(deployment),
+        revision_hash,
+        number,
+        replicas=replicas,
+        template=template,
+        progress_deadline_seconds=math.ceil(duration_seconds(deployment.spec.rollout.progress_deadline)),
     )
 
 
