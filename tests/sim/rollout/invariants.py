@@ -50,6 +50,9 @@ class Invariants:
     """Ready pods when the weight was written down: an operator that dies before it acts on it cannot know better."""
     _statuses: list[object] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._divisions.append(self._moment().division)
+
     def begin(self) -> None:
         """Begin another tick: what people and controllers have done meanwhile is not the operator's doing."""
         self._last = self._moment()
@@ -67,7 +70,6 @@ class Invariants:
         """Judge one write; return the transitions that it wrote down, of which there is one at most."""
         before, after = self._last or self._moment(), self._moment()
         self._last = after
-        self._divisions = self._divisions or [before.division]
         if after.route is not before.route and after.route is not None:
             self._weights_add_up(after.route)
         self._carries_no_less(before, after)
