@@ -1,13 +1,14 @@
-"""`make demo`: from an empty machine to predictions from Triton on Kubernetes, and replicas that follow the traffic."""
+"""`make demo`: from an empty machine to predictions from Triton on Kubernetes, to replicas that follow, to rollouts."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
-from devcluster.demo import plot
+from devcluster.demo import plot, timeline
 from devcluster.demo.console import DemoFailed, say, step
 from devcluster.demo.ground import Ground, existing_ground, local_ground
+from devcluster.demo.rollout import roll_out
 from devcluster.demo.show import ask_and_check, next_steps, serve, train_and_upload, update_under_load
 from devcluster.demo.traffic import OUTPUT, follow_traffic
 from devcluster.errors import DevclusterError
@@ -48,6 +49,9 @@ def _show(ground: Ground) -> None:
             "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and let traffic come and go (5 minutes)"
         ):
             for path in plot.write(follow_traffic(ground), OUTPUT):
+                say(f"written: {path}")
+        with step("kubectl apply -f examples/canary, then a good version and a bad one (4 minutes)"):
+            for path in timeline.write(roll_out(ground), OUTPUT):
                 say(f"written: {path}")
     next_steps(ground)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from devcluster import cluster as local_cluster
 from devcluster import images, release
-from devcluster.addons import s3
+from devcluster.addons import gateway, s3
 from devcluster.cluster import Cluster
 from devcluster.demo.console import DemoFailed, run, say, step
 from devcluster.progress import Progress
@@ -140,8 +140,9 @@ def local_ground() -> LocalGround:
     with step("Start a real Kubernetes on this machine (about 8 minutes the first time, most of it compiling)"):
         cluster = local_cluster.ensure()
         cluster.load_image(images.triton(Progress()).path, Progress())
-    with step("Start an S3 server for the models"):
+    with step("Start an S3 server for models and a gateway for traffic (about 6 minutes the first time)"):
         store = s3.ensure(cluster, Progress())
+        gateway.start(cluster, Progress())
     return LocalGround(cluster, store, _workspace())
 
 

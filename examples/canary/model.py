@@ -2,6 +2,7 @@
 
 It waits instead of computing, so that many replicas of it run on a machine without a GPU. Parameters, all optional:
 
+- `load_seconds`: how long it takes to load.
 - `seconds`: how long an answer takes.
 - `cold_seconds`: for so long after its start an answer takes three times as long.
 - `error_percent`: how many of the requests fail, evenly spread.
@@ -28,6 +29,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         given = {name: float(value["string_value"]) for name, value in config.get("parameters", {}).items()}
         self.input = config["input"][0]["name"]
+        time.sleep(given.get("load_seconds", 0.0))
         self.seconds = given.get("seconds", 0.210)
         self.cold_seconds = given.get("cold_seconds", 0.0)
         self.error_share = given.get("error_percent", 0.0) / 100
