@@ -226,7 +226,6 @@ def open_shop(
 def one_shop(open_shop: Callable[..., AbstractContextManager[Shop]]) -> Iterator[Shop]:
     """Three replicas of the good version behind a gateway, for all tests of a module."""
     with open_shop() as one:
-        one.rest()
         yield one
 
 

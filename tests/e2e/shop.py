@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,33 @@ SUM = 4.0
 """Of a row of ones, which is what the load sends."""
 RATE = 50.0
 """Requests per second of each of the two protocols."""
+CLIENTS = 80
+"""Connections of each protocol: enough for answers that take a second."""
 WEIGHT = 25
 INTERVAL_SECONDS = 5
 ANALYSIS = {"interval": f"{INTERVAL_SECONDS}s", "warmup": "0s", "looks": 3, "minRequests": 200, "bake": "5s"}
-REACTION_SECONDS = 5.0
-"""From the end of a window to the weight being in force at the gateway: reading, deciding, writing, obeying."""
+SERVER = {
+    "gpu": {"count": 0},
+    "resources": {"requests": {"cpu": "20m"}},
+    "drainTimeout": "5s",
+    "grpcMaxConnectionAge": "5s",
+    "startupTimeout": "30s",
+}
+REACTION_SECONDS = 9.0
+"""Of traffic beside the looks: until the weight is seen to be in force and the next tick opens a window, and from the
+end of the last window until the gateway obeys."""
 Body = dict[str, Any]
 
 VERSIONS: Mapping[str, Mapping[str, str]] = {
     "good": {},
-    "better": {"batch_seconds": "0.038"},
-    "best": {"batch_seconds": "0.036"},
+    "better": {"seconds": "0.208"},
+    "best": {"seconds": "0.206"},
     "failing": {"error_percent": "5"},
-    "slow": {"batch_seconds": "0.060"},
+    "slow": {"seconds": "0.315"},
     "renamed": {},
     "reshaped": {},
-    "wrong": {"bias": "1", "batch_seconds": "0.010"},
-    "turning-wrong": {"bias": "1", "batch_seconds": "0.010", "sound_seconds": "20"},
+    "wrong": {"bias": "1", "seconds": "0.050"},
+    "turning-wrong": {"bias": "1", "seconds": "0.050", "sound_seconds": "20"},
     "cold": {"cold_seconds": "25"},
 }
 """What makes each version what its name says, as parameters of the example's model."""
@@ -78,7 +89,7 @@ class Shop:
         return {
             "model": {"uri": self.uri(version), "backend": "python", "credentialsSecretName": "model-store"},
             "batching": {"maxBatchSize": 16, "dynamic": {"maxQueueDelay": "1ms"}},
-            "server": {"gpu": {"count": 0}, "resources": {"requests": {"cpu": "20m"}}, "drainTimeout": "5s"},
+            "server": SERVER,
             "replicas": 3,
             "traffic": {"gateway": {"parentRefs": parents, "hostnames": [self.host]}},
             "rollout": rollout(),
@@ -89,7 +100,9 @@ class Shop:
         self.loads += 1
         targets = dict.fromkeys(("http", "grpc"), f"{self.gateway}:80")
         folder = self.folder / f"load-{self.loads}"
-        return Load(targets, NAME, FEATURES, steady(seconds, rate), folder, host=self.host, expected=SUM)
+        return Load(
+            targets, NAME, FEATURES, steady(seconds, rate), folder, clients=CLIENTS, host=self.host, expected=SUM
+        )
 
     def change(self, version: str, **spec: Any) -> float:
         """Ask for another version; return when, in seconds since the epoch."""
@@ -127,11 +140,24 @@ class Shop:
     def rest(self, version: str = "good") -> None:
         """Bring it back to three replicas of one version that are stable, with nothing beside them."""
         self.place.kubectl("annotate", "mdep", NAME, *(f"tritonfleet.dev/{verb}-" for verb in VERBS))
-        body = self.place.get("mdep", NAME)
-        body["spec"] = self.spec(version)
-        self.place.kubectl("replace", "-f", "-", stdin=json.dumps(body))
+        patch = [{"op": "replace", "path": "/spec", "value": self.spec(version)}]
+        self.place.kubectl("patch", "mdep", NAME, "--type=json", "-p", json.dumps(patch))
         since = time.time()
-        self.wait_until("it is at rest", is_at_rest, since=since, timeout_seconds=120)
+        self.wait_until("nothing goes on", lambda moment: moment.phase == "Stable", since=since)
+        self.forget_leavers()
+        self.wait_until("it is at rest", is_at_rest, since=since)
+
+    def forget_leavers(self, after_seconds: float = 0.0) -> None:
+        """End pods at once that have been on their way out for so long; each takes 50 s to leave no client waiting."""
+        deleted = {
+            pod["metadata"]["name"]: datetime.fromisoformat(pod["metadata"]["deletionTimestamp"]).timestamp()
+            - pod["metadata"]["deletionGracePeriodSeconds"]
+            for pod in self.place.list("pods")
+            if "deletionTimestamp" in pod["metadata"]
+        }
+        leavers = [name for name, at in deleted.items() if time.time() - at >= after_seconds]
+        if leavers:
+            self.place.kubectl("delete", "pod", *leavers, "--grace-period=0", "--force", "--ignore-not-found")
 
     def golden(self) -> None:
         """Make the ConfigMap of the example's golden requests."""
@@ -147,6 +173,11 @@ def rollout(**changes: Any) -> Body:
     """Return `spec.rollout` with one step of WEIGHT percent; `changes` go over the parts of its canary."""
     canary = {"steps": [{"weight": WEIGHT}], "analysis": ANALYSIS} | changes
     return {"canary": canary, "stableRetention": "20s", "progressDeadline": "60s"}
+
+
+def replaced(revision: str) -> Callable[[Moment], bool]:
+    """Return what tells whether another revision than this one has become stable."""
+    return lambda moment: moment.phase == "Stable" and not moment.rollout["stable"].endswith(revision)
 
 
 def is_at_rest(moment: Moment) -> bool:

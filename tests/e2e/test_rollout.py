@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from devcluster.load import Answers, Load
-from tests.e2e.shop import ANALYSIS, INTERVAL_SECONDS, RATE, REACTION_SECONDS, WEIGHT, Shop, most_failed, rollout
+from tests.e2e.shop import (
+    ANALYSIS,
+    INTERVAL_SECONDS,
+    RATE,
+    REACTION_SECONDS,
+    WEIGHT,
+    Shop,
+    most_failed,
+    replaced,
+    rollout,
+)
 
 FLIP_SECONDS = 5.0
 """From the decision to go back until nobody is answered by the revision left."""
@@ -39,9 +49,8 @@ def test_a_good_canary_is_promoted_and_can_be_left_again_at_once_and_no_request_
     good = shop.stable
     with shop.traffic() as load:
         asked = shop.change("better")
-        promoting = shop.wait_for("Promoting", since=asked)
-        better = promoting.rollout["canary"].rpartition("-")[2]
-        shop.wait_until("the better one is stable", stable_is(better), since=asked)
+        promoted = shop.wait_until("the better one is stable", replaced(good), since=asked)
+        better = promoted.rollout["stable"].rpartition("-")[2]
         time.sleep(INTERVAL_SECONDS)
         left = shop.change("good")
         shop.wait_until("the good one is stable again", stable_is(good), since=left)
@@ -64,7 +73,7 @@ def test_a_good_canary_is_promoted_and_can_be_left_again_at_once_and_no_request_
     [
         ("failing", "errors", {}),
         ("slow", "slow", {}),
-        ("renamed", "arrival", {"contract": "Off", **GOLDEN}),
+        ("renamed", "errors", {"contract": "Off"}),
     ],
 )
 def test_a_bad_canary_is_without_traffic_after_two_looks(
@@ -116,10 +125,10 @@ def test_what_is_found_before_traffic_never_reaches_a_user(shop: Shop, version: 
 
 
 def test_a_canary_that_is_slow_only_while_it_is_cold_is_promoted(shop: Shop) -> None:
-    patient = ANALYSIS | {"warmup": "25s"}
+    good, patient = shop.stable, ANALYSIS | {"warmup": "25s"}
     with shop.traffic() as load:
         asked = shop.change("cold", rollout=rollout(analysis=patient))
-        shop.wait_for("Promoting", since=asked)
+        shop.wait_until("it is stable", replaced(good), since=asked)
     assert seen(load).failed == 0, load.problems()
     assert "RollingBack" not in shop.chronicle.phases(asked)
 

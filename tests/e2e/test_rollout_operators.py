@@ -13,8 +13,7 @@ import pytest
 from devcluster.addons import prometheus
 from devcluster.release import OPERATOR_IMAGE, TRITON_IMAGE
 from tests.cluster.harness import RunningOperator
-from tests.e2e.chronicle import Moment
-from tests.e2e.shop import ANALYSIS, Shop, rollout
+from tests.e2e.shop import ANALYSIS, Shop, replaced, rollout
 
 Open = Callable[..., AbstractContextManager[Shop]]
 RATE = 25.0
@@ -69,11 +68,6 @@ def shop(operator_at_rest: None, open_shop: Open) -> Iterator[Shop]:
         yield shop
 
 
-def replaced(stable: str) -> Callable[[Moment], bool]:
-    """Return what tells whether another revision than that one is stable."""
-    return lambda moment: moment.phase == "Stable" and not moment.rollout["stable"].endswith(stable)
-
-
 def test_a_rollout_goes_on_through_operators_that_die_one_after_the_other(shop: Shop) -> None:
     over = replaced(shop.stable)
     with shop.traffic(RATE) as load:
@@ -83,9 +77,7 @@ def test_a_rollout_goes_on_through_operators_that_die_one_after_the_other(shop: 
             assert time.monotonic() < deadline, shop.chronicle.story(asked)
             operators += 1
             with dying(shop, f"operator-{operators}") as operator:
-                while (
-                    not operator.cluster.dead and not over(shop.chronicle.moments[-1]) and time.monotonic() < deadline
-                ):
+                while not (operator.cluster.dead or over(shop.chronicle.moments[-1]) or time.monotonic() > deadline):
                     time.sleep(0.1)
     assert operators >= 5
     assert load.answers().failed == 0, load.problems()
