@@ -1,5 +1,7 @@
 """Trouble beside the straight way: revisions that half serve, linger, hang or fail where nobody compares them."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.sim.rollout.behavior import Behavior
@@ -172,3 +174,12 @@ def test_stable_gets_its_pods_back_though_somebody_deleted_its_record() -> None:
     assert scene.invariants.asked() == {stable: 4}
     assert len(scene.cluster.pool.serving(stable)) == 4
     assert scene.cluster.traffic.unserved == 0
+
+
+def test_a_clock_that_was_an_hour_ahead_and_is_right_again_keeps_no_rollout_waiting() -> None:
+    scene = Scene().serve().roll("2").run_to(Phase.SHIFTING, every=0.5)
+    scene.operator.skew = timedelta(hours=1)
+    scene.run_to(Phase.ANALYZING)
+    scene.operator = scene.start_operator()
+
+    scene.run_to(Phase.PROVISIONING, within=45)

@@ -59,7 +59,7 @@ async def test_the_warm_up_counts_from_when_the_weight_was_in_force():
     async with canaries() as world:
         await started(world)
         shifted = Passage(START + timedelta(seconds=15), Phase.SHIFTING, Phase.ANALYZING, "WeightInForce", "")
-        world.be(history=(shifted,))
+        world.be(entered_at=shifted.at, history=(shifted,))
         await world.until(40)
         assert not world.looked
         await world.until(45)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
@@ -69,11 +70,22 @@ def steer(
     state = written_state(observed.body)
     if state is None or (state.stable and state.stable not in known and state.phase is not Phase.INITIALIZING):
         state = _begun(observed, known, target, now)
+    state = _not_ahead(state, now)
     facts = _facts(deployment, observed, known, target, size, state, now)
     if state.phase is Phase.INITIALIZING and target and not (facts.tracks.get(state.canary) or Track()).ready:
         # Nobody is served yet, so nothing is lost by following the spec.
         state = replace(state, canary=target)
     return Steering(state, facts, course_of(state, facts))
+
+
+def _not_ahead(state: State, now: datetime) -> State:
+    """Return the state with no moment later than now: a clock that was ahead would have everybody wait for it.
+
+    When the last window ended stays as it is, or that one would be looked at twice.
+    """
+    moments = ("entered_at", "step_entered_at", "blind_since")
+    changes: dict[str, Any] = {name: now for name in moments if (getattr(state, name) or now) > now}
+    return replace(state, **changes) if changes else state
 
 
 def _begun(observed: Observed, known: Mapping[str, KnownRevision], target: str | None, now: datetime) -> State:

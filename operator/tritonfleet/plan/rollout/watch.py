@@ -104,6 +104,7 @@ def _opens(state: State, plan: Canary, *, with_traffic: bool) -> float:
     opens = state.step_entered_at.timestamp()
     if with_traffic:
         shifted = next((passage.at for passage in state.history if passage.source is Phase.SHIFTING), EPOCH)
-        opens = max(opens, shifted.timestamp()) + duration_seconds(plan.analysis.warmup)
+        # By a clock that was ahead it may have been later than what followed.
+        opens = max(opens, min(shifted, state.entered_at).timestamp()) + duration_seconds(plan.analysis.warmup)
     last_end = state.analysis.get("lastEndSeconds")
     return max(opens, last_end) if isinstance(last_end, int | float) else opens

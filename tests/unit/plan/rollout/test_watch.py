@@ -97,10 +97,19 @@ def test_the_warm_up_counts_from_the_step_or_from_the_last_shift_whichever_came_
     shifted = Passage(START + timedelta(seconds=30), Phase.SHIFTING, Phase.ANALYZING, "", "")
     resumed = Passage(START + timedelta(seconds=99), Phase.HELD, Phase.ANALYZING, "", "")
 
-    assert watch_of(BODY, STATE).opens_seconds == after(60)
-    assert watch_of(BODY, replace(STATE, history=(resumed, shifted))).opens_seconds == after(90)
+    state = replace(STATE, entered_at=resumed.at)
+
+    assert watch_of(BODY, state).opens_seconds == after(60)
+    assert watch_of(BODY, replace(state, history=(resumed, shifted))).opens_seconds == after(90)
     early = replace(shifted, at=START - timedelta(seconds=30))
-    assert watch_of(BODY, replace(STATE, history=(early,))).opens_seconds == after(60)
+    assert watch_of(BODY, replace(state, history=(early,))).opens_seconds == after(60)
+
+
+def test_a_shift_by_a_clock_that_was_ahead_counts_no_later_than_what_followed():
+    ahead = Passage(START + timedelta(hours=1), Phase.SHIFTING, Phase.ANALYZING, "", "")
+    state = replace(STATE, entered_at=START + timedelta(seconds=5), history=(ahead,))
+
+    assert watch_of(BODY, state).opens_seconds == after(65)
 
 
 @pytest.mark.parametrize(("last", "opens"), [(None, 60), (after(45), 60), (after(400), 400)])
