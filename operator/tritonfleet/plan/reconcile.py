@@ -32,7 +32,7 @@ from tritonfleet.plan.rollout.steering import Steering, is_steered, steer
 from tritonfleet.plan.scale_report import scale_report
 from tritonfleet.plan.scaling import learned
 from tritonfleet.plan.status import status_and_events, unreadable_status
-from tritonfleet.plan.world import ChildId, Delete, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.world import ChildId, Manifest, Observed, Plan, WriteFailure
 
 AT_ONCE_SECONDS = 0.1
 """A rollout that has moved is acted upon in the next pass, which begins with what is written down."""
@@ -190,11 +190,6 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
         requeue_after_seconds=_requeue_after(decision, moved, now),
         guarded=moved is not None,
     )
-
-
-def _deletes(decision: _Decision, observed: Observed) -> Iterator[Delete]:
-    limit = decision.deployment.spec.rollout.revision_history_limit
-    return writes.deletes(decision.desired, decision.known, decision.tracks, observed, limit)
 
 
 def _move(decision: _Decision, now: datetime, *, asked: bool) -> Advance | None:
