@@ -142,6 +142,9 @@ def _mature(growth: Growth, ahead: int) -> Growth:
 def _bin(rise: float) -> int:
     if rise <= 1:
         return 0
+    if math.isinf(rise):
+        # Against next to nothing anything is beyond the last bin.
+        return BINS - 1
     return min(BINS - 1, max(1, 1 + math.ceil(math.log((rise - 1) / FIRST_RISE) / math.log(FINENESS) - 1e-9)))
 
 

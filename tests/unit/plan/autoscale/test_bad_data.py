@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from tritonfleet.plan.autoscale.growth import STEP_SECONDS, Growth, observe
 from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import Counters
 from tritonfleet.plan.autoscale.signals import forget_pods
@@ -185,3 +186,10 @@ def test_a_memory_that_somebody_edited_is_forgotten_and_fails_no_decision(fleet,
     assert fleet.memory == Memory()
     before = fleet.replicas
     assert fleet.tick(120.0).replicas == before
+
+
+def test_a_rate_after_next_to_none_counts_as_the_largest_growth() -> None:
+    growth = Growth()
+    for rate in (0.0, 2.2e-313, 0.0, 1.0, 1.0, 1.0):
+        growth = observe(growth, rate, STEP_SECONDS, horizon=20.0)
+    assert any(bins[-1] > 0 for bins in growth.seen)
