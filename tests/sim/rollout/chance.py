@@ -59,7 +59,7 @@ class History:
         state, now = self.scene.state, self.scene.cluster.now.isoformat(timespec="seconds")
         if not state.canary:
             return
-        is_held = state.phase is Phase.HELD and self.dice.random() < 0.7
+        is_held = state.phase is Phase.HELD and self.dice.random() < 0.5
         verb, step = ("resume", "") if is_held else ("approve", f":{state.step + 1}")
         self.scene.cluster.annotate(verb, f"m-{state.canary}{step} at={now}")
 

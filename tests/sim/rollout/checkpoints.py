@@ -23,7 +23,7 @@ BEHAVIORS = {
 GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
 AT_LAST = {"weight": 100, "pause": {}}
 SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
-    (spec_of(analysis={"looks": 1, "bake": "10s"}), {"a": 4, "b": 4}),
+    (spec_of(analysis={"looks": 1, "bake": "10s", "metricsTimeout": "1m"}), {"a": 4, "b": 4}),
     (spec_of(steps=(20,), mode="Surge", capacity={"maxSurge": 1}, canary=GOLDEN), {"a": 3, "b": 2}),
     (
         spec_of(steps=(50, AT_LAST), mode="InPlace", analysis={"looks": 1, "bake": "0s"}),
@@ -56,6 +56,8 @@ def checkpoints(number: int) -> tuple[Scene, ...]:
                 found.append(scene.copy())
             if scene.phase is Phase.ANALYZING is not before.phase:
                 found += _interrupted(scene)
+            if scene.phase is Phase.AWAITING_APPROVAL is not before.phase:
+                found.append(_paused(scene))
             if scene.phase is Phase.AWAITING_APPROVAL and scene.state.step >= approved:
                 approved = scene.state.step + 1
                 scene.ask("approve", f"m-{scene.state.canary}:{approved}")
@@ -70,14 +72,20 @@ def beginnings(number: int) -> Iterator[Passage]:
 
 
 def _interrupted(scene: Scene) -> Iterator[Scene]:
-    """Yield it paused by a person, with stable lost, and with a third version that cannot be asked."""
+    """Yield it paused, with stable lost, without metrics for long, and with a third version that cannot be asked."""
+    blind = scene.copy()
+    blind.cluster.metrics = Metrics(away="connection refused")
+    yield blind.run(160, 4 * CHECKPOINT_TICK_SECONDS)
     asked = scene.copy()
     asked.cluster.metrics = Metrics(mute=True)
     yield asked.roll("20").run(40, CHECKPOINT_TICK_SECONDS)
-    held = scene.copy()
-    held.ask("pause", f"m-{held.state.canary}")
-    yield held.run(1)
+    yield _paused(scene)
     lost = scene.copy()
     for pod in lost.cluster.pool.of(lost.state.stable):
         pod.crash(lost.cluster.now)
     yield lost.run(1)
+
+
+def _paused(scene: Scene) -> Scene:
+    held = scene.copy()
+    return held.ask("pause", f"m-{held.state.canary}").run(1)

@@ -101,3 +101,16 @@ def test_a_canary_that_carries_everything_for_a_lost_stable_grows_with_the_scale
 
     assert 40 <= scene.shares()["2"] <= 60
     assert scene.cluster.traffic.unserved < 5 * scene.cluster.traffic.per_second
+
+
+def test_what_a_canary_was_given_for_a_lost_stable_counts_as_in_force_when_stable_comes_back() -> None:
+    spec = spec_of(steps=(50,), replicas=1, analysis={"looks": 20})
+    scene = Scene(spec).serve().roll("2").run_to(Phase.ANALYZING).run(3)
+    (stable,) = scene.cluster.pods(scene.revision("1"))
+    stable.hangs = True
+    scene.run_until(lambda: scene.state.weight == 100)
+    assert (scene.phase, scene.state.applied_weight) == (Phase.STABLE_LOST, 50)
+    stable.hangs = False
+    scene.run_to(Phase.PROVISIONING, within=5)
+
+    assert (scene.state.weight, scene.state.applied_weight) == (50, 100)

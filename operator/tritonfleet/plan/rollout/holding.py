@@ -46,10 +46,12 @@ def stable_lost(moment: Moment) -> Advance:
     back = pods_needed(EVERYTHING - moment.goal, floor_wanted(state, moment.facts))
     if moment.stable.ready >= max(1, back) and not is_stable_lost(moment):
         message = f"{moment.name(state.stable)} has {moment.stable.ready} ready pods again"
+        # What the canary was given last may be in force already: it keeps the pods for it.
+        given = {"applied_weight": max(state.weight, state.applied_weight), "settled_at": None}
         if state.resume is Phase.HELD:
             text = f"{message}; the rollout was held before, and a person resumes it"
-            return moment.go(Phase.HELD, RolloutReason.STABLE_BACK, text, resume=Phase.PROVISIONING)
-        return moment.provision(RolloutReason.STABLE_BACK, message, resume=None, settled_at=None)
+            return moment.go(Phase.HELD, RolloutReason.STABLE_BACK, text, resume=Phase.PROVISIONING, **given)
+        return moment.provision(RolloutReason.STABLE_BACK, message, resume=None, **given)
     everything = pods_needed(EVERYTHING, max(1, floor_of(state)))
     if state.weight < EVERYTHING and moment.stable.ready == 0 and moment.canary.ready >= everything:
         message = f"{state.message}; {moment.name(state.canary)} takes all traffic until it is back"
