@@ -23,7 +23,7 @@ from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.world import Defaults, Manifest
 
 SERVES = account(IDLE, wanted=STABLE)
-REFUSED = account(State(Phase.ROLLED_BACK, NOW, message="errors 5 %", stable=STABLE, rejected=REJECTED))
+REFUSED = account(State(Phase.ROLLED_BACK, NOW, "Worse", "errors 5 %", stable=STABLE, rejected=REJECTED))
 DEFAULTS = Defaults("nvcr.io/nvidia/tritonserver:26.10-py3", allow_unsafe_image=True, fetch_image="fetch:1")
 
 
