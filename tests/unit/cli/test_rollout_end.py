@@ -104,7 +104,7 @@ def test_a_rejected_revision_is_the_bad_end_and_says_why() -> None:
 
 
 def test_a_retry_or_another_wish_after_a_rejection_is_a_beginning_and_no_end() -> None:
-    retried = State(Phase.ROLLED_BACK, NOW, stable=STABLE)
+    retried = State(Phase.ROLLED_BACK, NOW, "Worse", stable=STABLE)
 
     assert ending(account(retried)) is None
     assert ending(account(replace(retried, rejected=REJECTED), wanted=BEFORE)) is None

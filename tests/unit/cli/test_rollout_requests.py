@@ -13,7 +13,7 @@ from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.requests import Request, Verb, parse
 from tritonfleet.plan.rollout.state import State
 
-ROLLED_BACK = State(Phase.ROLLED_BACK, NOW, stable=STABLE, rejected=REJECTED)
+ROLLED_BACK = State(Phase.ROLLED_BACK, NOW, "Worse", stable=STABLE, rejected=REJECTED)
 
 
 @pytest.mark.parametrize("phase", Phase)
