@@ -113,7 +113,7 @@ class Invariants:
         if after.written != before.written and before.division == self._divisions[-1]:
             # It may have died between writing its decision down and acting on it: either moment may justify it.
             bears = any(
-                carried(after.written, then, floor) >= carried(before.written, then, floor) - ROUNDING
+                carried(after.written, then, floor) >= carried(before.written, then, floor) - least
                 for then in (ready, self._decided)
             )
             assert bears, f"{before.written} -> {after.written} lets ready pods {ready} carry less"
