@@ -48,6 +48,8 @@ class Invariants:
     """How the operator has divided the traffic, newest last: what others do to it is not its doing."""
     _decided: dict[str, int] = field(default_factory=dict)
     """Ready pods when the weight was written down: an operator that dies before it acts on it cannot know better."""
+    _made_room: bool = False
+    """Whether pods of stable had no node at that moment."""
     _statuses: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,7 @@ class Invariants:
             self._asks_within_bounds(before, after)
         if after.state is not None and (before.state is None or after.state.weight != before.state.weight):
             self._decided = {revision: len(self.cluster.pool.serving(revision)) for revision in after.asked}
+            self._made_room = self._makes_room(after.state)
         taken = self._status_is_sound(before.state, after.state, observed) if after.state != before.state else []
         self._does_not_flap()
         self.passages += taken
@@ -102,7 +105,8 @@ class Invariants:
         floor = self._floor(before.state)
         if floor <= 0:
             return
-        least = ROUNDING + (1 / floor if self._makes_room(after.state) else 0)
+        # A node may have come back since it was decided to make room.
+        least = ROUNDING + (1 / floor if self._makes_room(after.state) or self._made_room else 0)
         ready = {revision: len(self.cluster.pool.serving(revision)) for revision in (*before.asked, *after.asked)}
         left = {
             revision: min(count, after.asked.get(revision, 0))
