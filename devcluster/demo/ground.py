@@ -13,7 +13,7 @@ from typing import Protocol
 
 from devcluster import cluster as local_cluster
 from devcluster import images, release
-from devcluster.addons import gateway, s3
+from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
 from devcluster.demo.console import DemoFailed, run, say, step
 from devcluster.progress import Progress
@@ -75,7 +75,7 @@ class LocalGround:
 
     def install_operator(self) -> None:
         """Install this checkout's chart with this checkout's image."""
-        release.install(self.cluster, Progress())
+        release.install(self.cluster, Progress(), prometheus_url=prometheus.address(self.cluster))
 
     def upload(self, file: Path, key: str) -> None:
         """Put a file into the local S3 server, and its credentials into the Secret that the quickstart names."""
@@ -140,9 +140,10 @@ def local_ground() -> LocalGround:
     with step("Start a real Kubernetes on this machine (about 8 minutes the first time, most of it compiling)"):
         cluster = local_cluster.ensure()
         cluster.load_image(images.triton(Progress()).path, Progress())
-    with step("Start an S3 server for models and a gateway for traffic (about 6 minutes the first time)"):
+    with step("Start an S3 server for models, a gateway for traffic and a Prometheus (compiled the first time)"):
         store = s3.ensure(cluster, Progress())
         gateway.start(cluster, Progress())
+        prometheus.start(cluster, Progress())
     return LocalGround(cluster, store, _workspace())
 
 

@@ -31,7 +31,7 @@ VERSIONS = {
     "3": {"seconds": "0.315", "bias": "1", "sound_seconds": "15"},
 }
 """Parameters of the example's model: the second version is a little faster, the third slow, and wrong after a while."""
-SECONDS_MAX = 120.0
+SECONDS_MAX = 240.0
 """Of one rollout."""
 AFTER_SECONDS = 10.0
 """Of traffic after each rollout."""
