@@ -129,6 +129,8 @@ class Load:
         protoset, plan = self.folder / "triton.protoset", self.folder / "load.json"
         protoset.write_bytes(triton_protoset())
         plan.write_text(json.dumps({**self._plan(), "protoset": str(protoset)}))
+        # Those of an earlier run would be taken for the beginning of this one until k6 writes its own.
+        self._samples.unlink(missing_ok=True)
         k6 = gobuild.build(gobuild.K6, Progress()) / "k6"
         # Several may run at once: none gets the port at which k6 can be asked.
         quiet = ["--quiet", "--no-usage-report", "--summary-mode=disabled", "--address="]
