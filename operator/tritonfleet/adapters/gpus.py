@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritonfleet.api.quantities import quantity
+from tritonfleet.plan.pods import has_ended
 from tritonfleet.plan.world import GpuPool, Manifest
 
 MIN_AGE_SECONDS = 5.0
@@ -59,7 +60,7 @@ def take_census(nodes: list[Manifest], pods: list[Manifest]) -> Census:
     requested: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for pod in pods:
         node = pod["spec"].get("nodeName")
-        if node is None or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        if node is None or has_ended(pod):
             continue
         for resource, amount in _extended_requests(pod).items():
             requested[node][resource] += amount

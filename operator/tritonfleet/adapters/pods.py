@@ -17,6 +17,7 @@ from tritonfleet.api import names
 from tritonfleet.plan.autoscale.observation import Counters, PodSample
 from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.children.server_container import TRITON
+from tritonfleet.plan.pods import is_ending, is_ready
 from tritonfleet.plan.world import Manifest
 from tritonfleet.triton import metrics
 from tritonfleet.triton.metrics import ModelMetrics, Unreadable, model_metrics
@@ -65,7 +66,7 @@ def target_of(pod: Manifest, model: str) -> Target | None:
     metadata, status = pod["metadata"], pod.get("status", {})
     started = _running_since(status)
     revision = (metadata.get("labels") or {}).get(names.REVISION_LABEL)
-    if metadata.get("deletionTimestamp") or started is None or not revision or not _ready(status):
+    if is_ending(pod) or started is None or not revision or not is_ready(pod):
         return None
     try:
         address = str(ipaddress.ip_address(status.get("podIP", "")))
@@ -228,7 +229,3 @@ def _running_since(status: Manifest) -> datetime | None:
             started = running.get("startedAt")
             return datetime.fromisoformat(started) if started else None
     return None
-
-
-def _ready(status: Manifest) -> bool:
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tritonfleet.api.conditions import Reason
+from tritonfleet.plan.pods import is_ending, unschedulable
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool, Manifest
 from tritonfleet.triton.failure import load_failure
@@ -44,7 +45,7 @@ class GpuNeed:
 
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:
     """Return the first thing that holds the revision up, the most specific first, or None if it is just starting."""
-    alive = [pod for pod in revision.pods if not pod["metadata"].get("deletionTimestamp")]
+    alive = [pod for pod in revision.pods if not is_ending(pod)]
     for pod in alive:
         for finding in _container_findings(pod):
             return finding
@@ -53,7 +54,7 @@ def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Fi
 
 def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
     """Return the GPUs that unschedulable pods ask for, or None if no pod waits for one."""
-    waiting = [pod for pod in pods if _unschedulable(pod) is not None and not pod["metadata"].get("deletionTimestamp")]
+    waiting = [pod for pod in pods if unschedulable(pod) is not None and not is_ending(pod)]
     requests = [request for pod in waiting if (request := _gpu_request(pod)) is not None]
     if not requests:
         return None
@@ -61,17 +62,12 @@ def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
     return GpuNeed(resource=resource, per_pod=per_pod, waiting_pods=len(requests))
 
 
-def is_unschedulable(pod: Manifest) -> bool:
-    """Tell whether the scheduler has said that no node can take the pod."""
-    return _unschedulable(pod) is not None
-
-
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
     """Return when the grace of a pod that is not scheduled yet ends, if that is still to come."""
     ends = [
         datetime.fromisoformat(condition["lastTransitionTime"]) + SCHEDULING_GRACE
         for pod in revision.pods
-        if (condition := _unschedulable(pod)) is not None
+        if (condition := unschedulable(pod)) is not None
     ]
     return min((end for end in ends if end > now), default=None)
 
@@ -127,7 +123,7 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
 
 
 def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetime) -> Finding | None:
-    blocked = [condition for pod in pods if (condition := _unschedulable(pod)) is not None]
+    blocked = [condition for pod in pods if (condition := unschedulable(pod)) is not None]
     old = [one for one in blocked if now >= datetime.fromisoformat(one["lastTransitionTime"]) + SCHEDULING_GRACE]
     if not old:
         return None
@@ -158,13 +154,6 @@ def _creation_finding(deployment: Manifest | None) -> Finding | None:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             quota = "exceeded quota" in condition.get("message", "")
             return Finding(Reason.QUOTA_EXCEEDED if quota else Reason.PODS_FORBIDDEN, condition.get("message", ""))
-    return None
-
-
-def _unschedulable(pod: Manifest) -> Manifest | None:
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return condition if condition["status"] == "False" else None
     return None
 
 

@@ -12,7 +12,7 @@ from tritonfleet.plan.autoscale.memory import Memory
 from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation, PodSample, PodState
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.children import UNLEARNED, Learned
-from tritonfleet.plan.diagnosis import is_unschedulable
+from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.rollout.phase import RUNNING
 from tritonfleet.plan.schedules import Limits, limits
 from tritonfleet.plan.world import Manifest, Observed
@@ -99,20 +99,14 @@ def observation(
 
 def pod_state(pod: Manifest) -> PodState:
     """Return what the law sees of one pod."""
-    metadata = pod["metadata"]
+    metadata, ready = pod["metadata"], ready_since(pod)
     return PodState(
         uid=metadata["uid"],
         revision=(metadata.get("labels") or {}).get(names.REVISION_LABEL, ""),
-        created_seconds=_seconds(metadata["creationTimestamp"]),
-        ready_seconds=_ready_since(pod),
-        schedulable=not is_unschedulable(pod),
+        created_seconds=created_at(pod).timestamp(),
+        ready_seconds=ready.timestamp() if ready is not None else None,
+        schedulable=unschedulable(pod) is None,
     )
-
-
-def exists(pod: Manifest) -> bool:
-    """Tell whether a pod runs or may yet: it is not being deleted and has not ended for good."""
-    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return not ended and "deletionTimestamp" not in pod["metadata"]
 
 
 def asked_for(deployment: Manifest | None) -> int:
@@ -196,14 +190,3 @@ def _schedulable(observed: Observed, pods: tuple[PodState, ...], replicas: int) 
 def _gpus_per_pod(observed: Observed) -> int:
     spec = observed.body["spec"].get("server") or {}
     return int((spec.get("gpu") or {}).get("count", 1))
-
-
-def _ready_since(pod: Manifest) -> float | None:
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition["type"] == "Ready" and condition["status"] == "True":
-            return _seconds(condition["lastTransitionTime"])
-    return None
-
-
-def _seconds(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.pods import unschedulable
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.rollout.room import pod_that_needs_room
 from tritonfleet.plan.world import Defaults, GpuPool, Manifest, Observed, WriteFailure
@@ -48,7 +49,7 @@ class Observer:
         )
 
     async def _gpus(self, pods: tuple[Manifest, ...]) -> GpuPool | None:
-        waiting = next((pod for pod in pods if _unschedulable(pod) and gpu_resource(pod) is not None), None)
+        waiting = next((pod for pod in pods if unschedulable(pod) and gpu_resource(pod) is not None), None)
         return await self._census.pool_for(waiting) if waiting is not None else None
 
     async def _headroom(self, key: Key) -> GpuPool | None:
@@ -57,10 +58,3 @@ class Observer:
             return None
         pod = pod_that_needs_room(body, self._store.children(key), self._defaults)
         return await self._census.pool_for(pod) if pod is not None else None
-
-
-def _unschedulable(pod: Manifest) -> bool:
-    return any(
-        condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable"
-        for condition in pod.get("status", {}).get("conditions", ())
-    )

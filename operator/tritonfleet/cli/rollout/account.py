@@ -13,13 +13,12 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.rollout_status import Rejected, RolloutStatus, Weights
 from tritonfleet.api.status import ConditionEntry, ModelDeploymentStatus, RevisionStatus
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.pods import exists, has_ended, is_ready
 from tritonfleet.plan.rollout.document import restore
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.requests import requests_of, resolve
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.rollout.steps import plan_of
-from tritonfleet.plan.rollout.tracks import is_ready
-from tritonfleet.plan.scaling import exists
 from tritonfleet.plan.world import Manifest
 
 
@@ -156,7 +155,7 @@ class Account:
 def _counted(pods: Iterable[Manifest]) -> Mapping[str, Pods]:
     counted: dict[str, Pods] = {}
     for pod in pods:
-        if pod["status"].get("phase") in ("Succeeded", "Failed"):
+        if has_ended(pod):
             continue
         revision = (pod["metadata"].get("labels") or {}).get(names.REVISION_LABEL, "")
         before = counted.get(revision, Pods())

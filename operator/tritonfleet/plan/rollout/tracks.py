@@ -1,6 +1,6 @@
 """One revision's pods as the machine counts them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from statistics import median_low
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from tritonfleet.plan.children.server_container import TRITON
 from tritonfleet.plan.diagnosis import diagnose
 from tritonfleet.plan.digests import image_digest, model_digest
+from tritonfleet.plan.pods import created_at, exists, has_ended, is_ready, ready_since, unready_since
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rollout.facts import Track
 from tritonfleet.plan.world import GpuPool, Manifest
@@ -20,53 +21,33 @@ def track_of(
     revision: KnownRevision, remembered: Mapping[str, Any], gpus: GpuPool | None, since: datetime, now: datetime
 ) -> Track:
     """Return the count; `remembered` is its entry in `status.revisions`, what ended before `since` is forgiven."""
-    held = tuple(pod for pod in revision.pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"))
-    staying = tuple(pod for pod in held if not pod["metadata"].get("deletionTimestamp"))
+    staying = tuple(pod for pod in revision.pods if exists(pod))
+    took = sorted((ready - created_at(pod)).total_seconds() for pod in staying if (ready := ready_since(pod)))
     return Track(
         number=revision.number,
-        existing=len(held),
+        existing=sum(not has_ended(pod) for pod in revision.pods),
         ready=sum(is_ready(pod) for pod in staying),
         asked=int((revision.deployment or {}).get("spec", {}).get("replicas", 0)),
         placed=sum("nodeName" in pod["spec"] for pod in staying),
         finding=diagnose(revision, gpus, now),
         unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
         changed=_changed(revision, remembered),
-        ready_seconds=median_low(took) if (took := sorted(_ready_seconds(staying))) else None,
+        ready_seconds=median_low(took) if took else None,
     )
 
 
-def is_ready(pod: Manifest) -> bool:
-    """Tell whether the kubelet calls the pod ready."""
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
-
-
-def _ready_seconds(pods: Iterable[Manifest]) -> Iterator[float]:
-    for pod in pods:
-        for condition in pod.get("status", {}).get("conditions") or ():
-            if condition["type"] == "Ready" and condition["status"] == "True":
-                since, created = condition["lastTransitionTime"], pod["metadata"]["creationTimestamp"]
-                yield (datetime.fromisoformat(since) - datetime.fromisoformat(created)).total_seconds()
-
-
 def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
-    name, status = pod["metadata"]["name"], pod.get("status", {})
-    for container in status.get("containerStatuses") or ():
+    name = pod["metadata"]["name"]
+    for container in pod.get("status", {}).get("containerStatuses") or ():
         ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
         finished = ended.get("finishedAt")
         if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
             cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
             yield f"container '{container['name']}' of pod '{name}' ended ({cause})"
-        if container["name"] == TRITON and container.get("started") and not is_ready(pod):
-            unready = _not_ready_since(status)
+        if container["name"] == TRITON and container.get("started"):
+            unready = unready_since(pod)
             if unready is not None and now - unready >= NOT_READY_GRACE:
                 yield f"pod '{name}' has not been ready for {NOT_READY_GRACE.total_seconds():.0f} s"
-
-
-def _not_ready_since(status: Manifest) -> datetime | None:
-    for condition in status.get("conditions") or ():
-        if condition["type"] == "Ready" and condition["status"] != "True":
-            return datetime.fromisoformat(condition["lastTransitionTime"])
-    return None
 
 
 def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
