@@ -191,7 +191,7 @@ def _model_loaded(facts: Assessment) -> Condition:
 
 def _capacity(facts: Assessment) -> Condition:
     finding = facts.finding
-    if finding is not None and finding.reason in {Reason.WAITING_FOR_GPU, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED}:
+    if finding is not None and finding.lacks_room:
         return Condition(ConditionType.CAPACITY_AVAILABLE, ConditionStatus.FALSE, finding.reason, finding.message)
     if facts.settled:
         message = f"{facts.replicas} of {facts.replicas} pods have a node"

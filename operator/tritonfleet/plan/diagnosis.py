@@ -28,6 +28,11 @@ class Finding:
     message: str
     stalled: bool = False
 
+    @property
+    def lacks_room(self) -> bool:
+        """Whether only more room can mend it."""
+        return self.reason in {Reason.WAITING_FOR_GPU, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED}
+
 
 @dataclass(frozen=True, slots=True)
 class GpuNeed:

@@ -8,7 +8,7 @@ from tritonfleet.plan.rollout.back import roll_back
 from tritonfleet.plan.rollout.capacity import Room, room, shortage, uncounted
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.provisioning import lacks_room, trouble
+from tritonfleet.plan.rollout.provisioning import trouble
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.steps import steps_of, uncompared
 
@@ -41,7 +41,7 @@ def waiting(moment: Moment) -> Advance:
         found = room(moment)
         if found is not None:
             return _admitted(moment, found, RolloutReason.CAPACITY_FOUND)
-    elif not lacks_room(moment):
+    elif not moment.canary.lacks_room:
         message = f"the pods of {moment.name(state.canary)} have a node"
         return trouble(moment) or moment.provision(RolloutReason.CAPACITY_FOUND, message)
     left = moment.seconds_left(state.entered_at, moment.plan.capacity.wait_timeout)

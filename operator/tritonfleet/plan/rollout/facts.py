@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
-from tritonfleet.api.conditions import Reason
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
 from tritonfleet.plan.diagnosis import Finding
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.rollout.requests import Request
 from tritonfleet.plan.world import GpuPool
-
-CAPACITY_REASONS: Final = frozenset({Reason.WAITING_FOR_GPU, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED})
-"""Of a finding: what only more room can mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,7 @@ class Track:
     @property
     def lacks_room(self) -> bool:
         """Whether the scheduler has no place for one of its pods."""
-        return self.finding is not None and self.finding.reason in CAPACITY_REASONS
+        return self.finding is not None and self.finding.lacks_room
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from tritonfleet.plan.rollout.looking import Look, begun, failed, look_at
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.on_steps import is_shared_incident
 from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.provisioning import lacks_room
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.safety import is_stable_lost
 from tritonfleet.plan.rollout.split_force import in_force
@@ -75,7 +74,7 @@ def _route_is_taken(moment: Moment, _look: Look | None) -> bool:
 
 def _has_room(moment: Moment, _look: Look | None) -> bool:
     if moment.state.mode:
-        return not lacks_room(moment)
+        return not moment.canary.lacks_room
     return not uncounted(moment.facts) and room(moment) is not None
 
 

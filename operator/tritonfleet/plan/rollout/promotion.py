@@ -8,7 +8,6 @@ from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan.rollout.back import at_rest, rejecting
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.provisioning import lacks_room
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.split_force import in_force
 
@@ -25,7 +24,7 @@ def promoting(moment: Moment) -> Advance:
     if state.applied_weight != state.weight:
         return in_force(moment) or moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
     needed = max(1, min(state.replicas, moment.facts.replicas))
-    if moment.canary.ready < needed and not (moment.canary.ready > 0 and lacks_room(moment)):
+    if moment.canary.ready < needed and not (moment.canary.ready > 0 and moment.canary.lacks_room):
         return moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
     return _promoted(moment)
 

@@ -28,7 +28,7 @@ def provisioning(moment: Moment) -> Advance:
     found = trouble(moment)
     if found is not None:
         return found
-    if moment.canary.ready < asked and lacks_room(moment) and moment.canary.finding is not None:
+    if moment.canary.ready < asked and moment.canary.lacks_room and moment.canary.finding is not None:
         message = f"{moment.canary.ready} of {asked} pods are ready: {moment.canary.finding.message}"
         return moment.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.NO_CAPACITY, message)
     left = moment.seconds_left(state.entered_at, moment.facts.policy.progress_deadline)
@@ -47,15 +47,10 @@ def shift(moment: Moment, reason: RolloutReason, weight: int, said: str = "", **
     return moment.go(Phase.SHIFTING, reason, message, weight=weight, settled_at=None, **changes)
 
 
-def lacks_room(moment: Moment) -> bool:
-    """Tell whether the scheduler has no place for a pod of the canary."""
-    return moment.canary.lacks_room
-
-
 def trouble(moment: Moment) -> Advance | None:
     """Return the way back when the canary's pods will not become ready by waiting."""
     finding = moment.canary.finding
-    if finding is None or moment.canary.lacks_room:
+    if finding is None or finding.lacks_room:
         return None
     pulling = finding.reason is Reason.IMAGE_PULL_FAILED and moment.now - moment.state.entered_at >= IMAGE_GRACE
     if not finding.stalled and not pulling:
