@@ -1,6 +1,7 @@
 """Puts together everything that one decision may look at."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
 from tritonfleet.adapters.store import Key, Store
@@ -30,8 +31,19 @@ class Observer:
 
     async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
         """Return what is known now, or None if the ModelDeployment is gone or being deleted."""
-        gpus = await self._gpus(self._store.pods(key))
-        headroom = await self._headroom(key)
+        seen = self._seen(key, failure)
+        if seen is None:
+            return None
+        waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpu_resource(pod) is not None), None)
+        seeking = pod_that_needs_room(seen.body, seen.children, self._defaults)
+        if waiting is None and seeking is None:
+            return seen
+        gpus, headroom = await self._pool(waiting), await self._pool(seeking)
+        # Counting takes long in a big cluster: what is decided from is read after it.
+        fresh = self._seen(key, failure)
+        return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
+
+    def _seen(self, key: Key, failure: WriteFailure | None) -> Observed | None:
         body = self._store.body(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             return None
@@ -40,21 +52,11 @@ class Observer:
             children=self._store.children(key),
             pods=self._store.pods(key),
             defaults=self._defaults,
-            gpus=gpus,
             failure=failure,
             scalers=self._store.scalers(key),
             scaling=self._verdict_on(body["metadata"]["uid"]),
             evidence=self._evidence_on(body["metadata"]["uid"]),
-            headroom=headroom,
         )
 
-    async def _gpus(self, pods: tuple[Manifest, ...]) -> GpuPool | None:
-        waiting = next((pod for pod in pods if unschedulable(pod) and gpu_resource(pod) is not None), None)
-        return await self._census.pool_for(waiting) if waiting is not None else None
-
-    async def _headroom(self, key: Key) -> GpuPool | None:
-        body = self._store.body(key)
-        if body is None or not (body.get("status") or {}).get("rollout"):
-            return None
-        pod = pod_that_needs_room(body, self._store.children(key), self._defaults)
+    async def _pool(self, pod: Manifest | None) -> GpuPool | None:
         return await self._census.pool_for(pod) if pod is not None else None

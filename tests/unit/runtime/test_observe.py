@@ -41,6 +41,30 @@ async def test_while_a_rollout_looks_for_room_the_free_gpus_of_its_nodes_are_cou
         assert listed == ["Node", "Pod"]
 
 
+async def test_what_happens_while_gpus_are_counted_is_seen():
+    async with canaries() as world:
+        spec = {"server": {"gpu": {"count": 1}}}
+        world.be(Phase.WAITING_FOR_CAPACITY, weight=0, spec=spec)
+
+        async def list_all(kind):
+            world.be(Phase.PROVISIONING, weight=0, spec=spec, attempt=2)
+            return [node("a", "1")] if kind == "Node" else []
+
+        observed = await Observer(world.store, GpuCensus(list_all), DEFAULTS).observe(KEY)
+        assert (observed.body["status"]["rollout"]["attempt"], observed.headroom.free) == (2, 1)
+
+
+async def test_what_is_deleted_while_gpus_are_counted_is_not_decided_on():
+    async with canaries() as world:
+        body = world.be(Phase.WAITING_FOR_CAPACITY, weight=0, spec={"server": {"gpu": {"count": 1}}})
+
+        async def list_all(_kind):
+            world.store.remove(body)
+            return []
+
+        assert await Observer(world.store, GpuCensus(list_all), DEFAULTS).observe(KEY) is None
+
+
 async def test_nobody_counts_for_a_rollout_that_has_its_pods():
     async with canaries() as world:
         world.be(Phase.ANALYZING)
