@@ -17,6 +17,7 @@ from tritonfleet.plan.autoscale.observation import History, LatencyReading, Obse
 from tritonfleet.plan.autoscale.policy import Policy
 from tritonfleet.plan.autoscale.verdict import Verdict
 from tritonfleet.runtime.gateway import Gateway
+from tritonfleet.runtime.logs import about
 from tritonfleet.runtime.observe import Observer
 from tritonfleet.runtime.scaling_metrics import ScalingMetrics
 from tritonfleet.runtime.subject import Subject, subject_of
@@ -147,7 +148,7 @@ class Autoscaler:
             # The next tick tries again, though nothing may have changed by then.
             self._seen[key] = UNREAD
             self._metrics.failures.labels("read").inc()
-            log.exception("a ModelDeployment could not be read", extra=_about(key, error))
+            log.exception("a ModelDeployment could not be read", extra=about(key, reason=type(error).__name__))
             return
         if subject is None or (known is not None and known.uid != subject.uid):
             self._drop(key)
@@ -171,7 +172,7 @@ class Autoscaler:
             policy = subject.policy_at(now)
             verdict = decide(policy, subject.memory, self._observation(key, subject, policy, now), now.timestamp())
         except Exception as error:
-            log.exception("the law failed", extra=_about(key, error))
+            log.exception("the law failed", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("decide").inc()
             # Its replicas stay; that the decision which they come from is fresh must not be told any longer.
             self._metrics.verdicts.pop(key, None)
@@ -234,7 +235,3 @@ class Autoscaler:
 def _news(verdict: Verdict) -> Verdict:
     """Leave out what moves though nothing happens."""
     return replace(verdict, memory=Memory(), metrics_age_seconds=None)
-
-
-def _about(key: Key, error: Exception) -> dict[str, str]:
-    return {"namespace": key.namespace, "modeldeployment": key.name, "reason": type(error).__name__}

@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from tritonfleet.adapters.store import Key
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -23,6 +25,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def about(key: Key, **fields: object) -> dict[str, object]:
+    """Return the fields of a line about one ModelDeployment."""
+    return {"namespace": key.namespace, "modeldeployment": key.name, **fields}
 
 
 def configure(level: str) -> None:

@@ -24,6 +24,7 @@ from tritonfleet.plan.world import ChildId
 from tritonfleet.runtime.case import Case
 from tritonfleet.runtime.closing import Closing, Snapshot
 from tritonfleet.runtime.inquiry import Inquiry
+from tritonfleet.runtime.logs import about
 from tritonfleet.runtime.recording import Recording, of_rollout
 from tritonfleet.runtime.rollout_metrics import RolloutMetrics
 from tritonfleet.runtime.workqueue import WorkQueue
@@ -126,7 +127,7 @@ class Rollouts:
         try:
             self._look_at(key)
         except Exception as error:
-            log.exception("a rollout could not be read", extra=_about(key, error))
+            log.exception("a rollout could not be read", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("read").inc()
 
     def _look_at(self, key: Key) -> None:
@@ -218,7 +219,7 @@ class Rollouts:
         try:
             window = await case.closing.complete(self._inquiry, window, pods, case.clusters, before, after)
         except Exception as error:
-            log.exception("a window could not be completed", extra=_about(key, error))
+            log.exception("a window could not be completed", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("window").inc()
             window = replace(window, unreachable=f"the window could not be completed: {type(error).__name__}")
         self._metrics.looked(window)
@@ -243,7 +244,7 @@ class Rollouts:
         except (TimeoutError, TritonfleetError) as error:
             found = _unverified(str(error) or "the canary did not answer in time")
         except Exception as error:
-            log.exception("a canary could not be verified", extra=_about(key, error))
+            log.exception("a canary could not be verified", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("verification").inc()
             found = _unverified(f"the canary could not be asked: {type(error).__name__}")
         if found.outcome is Outcome.ERROR:
@@ -268,7 +269,3 @@ class Rollouts:
 def _unverified(why: str) -> Verification:
     check = CheckResult("verification", Outcome.ERROR, Why.UNREACHABLE, sentence(why))
     return Verification(Outcome.ERROR, (check,), 0)
-
-
-def _about(key: Key, error: Exception) -> dict[str, str]:
-    return {"namespace": key.namespace, "modeldeployment": key.name, "reason": type(error).__name__}

@@ -10,6 +10,7 @@ from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.world import Apply, Delete, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.runtime.execute import Executor, WriteRefused, needed_by_pods
+from tritonfleet.runtime.logs import about
 from tritonfleet.runtime.observe import Observer
 from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry
 from tritonfleet.runtime.workqueue import WorkQueue
@@ -76,7 +77,7 @@ class Worker:
         except Refused as error:
             self._failed(key, f"Http{error.status}", error, limit=REFUSED_RETRY_LIMIT_SECONDS)
         except Exception as error:
-            log.exception("reconcile failed unexpectedly", extra=_about(key))
+            log.exception("reconcile failed unexpectedly", extra=about(key))
             self._failed(key, type(error).__name__, error)
         else:
             self._queue.schedule.succeed(key)
@@ -89,8 +90,8 @@ class Worker:
         self._telemetry.retries.inc()
         self._telemetry.reconciles.labels(CONTROLLER, "error").inc()
         self._telemetry.errors.labels(CONTROLLER, reason).inc()
-        fields = {"reason": reason, "error": str(error), "retry_seconds": round(delay, 1)}
-        log.warning("reconcile will be tried again", extra=_about(key) | fields)
+        fields = about(key, reason=reason, error=str(error), retry_seconds=round(delay, 1))
+        log.warning("reconcile will be tried again", extra=fields)
 
     async def _reconcile(self, key: Key) -> float | None:
         """Write until there is nothing left to write, then the status; return when to look again, in seconds."""
@@ -143,8 +144,9 @@ class Worker:
             await self._executor.apply(key, applies, observed.body if guarded else None)
 
     def _log(self, key: Key, observed: Observed, actions: Iterable[Apply | Delete]) -> None:
+        generation = observed.body["metadata"]["generation"]
         for action in actions:
-            log.info(_verb(action), extra=_about(key, observed.body) | _action_fields(action))
+            log.info(_verb(action), extra=about(key, generation=generation, **_action_fields(action)))
 
     async def _report(self, key: Key, failure: WriteFailure) -> None:
         """Say in the status what the API server refused."""
@@ -154,19 +156,15 @@ class Worker:
 
     async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
         """Write the status if it changed, then its events, which are worth no retry."""
+        generation = body["metadata"]["generation"]
         if await self._executor.write_status(key, body, plan.status, guarded=plan.guarded):
-            log.info("status written", extra=_about(key, body) | {"reason": _ready(plan.status)[1]})
+            log.info("status written", extra=about(key, generation=generation, reason=_ready(plan.status)[1]))
         if _ready(plan.status)[0] == "True":
-            self._telemetry.ready(key, body["metadata"]["generation"])
+            self._telemetry.ready(key, generation)
         try:
             await self._executor.post(body, plan.events, self._now())
         except (Conflict, Refused, Transient) as error:
-            log.warning("an event was lost", extra=_about(key, body) | {"error": str(error)})
-
-
-def _about(key: Key, body: Manifest | None = None) -> dict[str, object]:
-    generation = {"generation": body["metadata"]["generation"]} if body is not None else {}
-    return {"namespace": key.namespace, "modeldeployment": key.name, **generation}
+            log.warning("an event was lost", extra=about(key, generation=generation, error=str(error)))
 
 
 def _action_fields(action: Apply | Delete) -> dict[str, str]:
