@@ -61,7 +61,7 @@ def advance(state: State, facts: Facts, now: datetime) -> Advance:
         return _suspended(moment)
     kept, events = _kept(moment)
     look = look_at(moment) if state.phase in _ON_THE_WAY else None
-    moment = Moment(moment.stay(**kept, **(look.changes if look is not None else {})).state, facts, now)
+    moment = moment.changed(**kept, **(look.changes if look is not None else {}))
     found = (
         keep_safe(moment)
         or answer(moment)

@@ -89,6 +89,10 @@ class Moment:
         changed = any(getattr(self.state, name) != value for name, value in changes.items())
         return Advance(replace(self.state, **changes) if changed else self.state, events, wait_seconds)
 
+    def changed(self, **changes: Any) -> "Moment":
+        """Return this moment as it is with some fields of the state changed."""
+        return replace(self, state=self.stay(**changes).state)
+
     def say(self, reason: RolloutReason, message: str, *, wait_seconds: float | None = None) -> Advance:
         """Return this phase with the reason why it goes no further."""
         return self.stay(reason=reason.value, message=message, wait_seconds=wait_seconds)

@@ -81,7 +81,7 @@ def passed(moment: Moment, reason: RolloutReason, message: str, **changes: Any) 
         return go_on(moment, reason, message, **changes)
     until = f"for {step.pause.duration}" if step.pause.duration else f"until step {state.step + 1} is approved"
     text = f"step {state.step + 1} at {step.weight} % passed and waits {until}: {message}"
-    fresh = {**changes, "analysis": begun(_with(moment, changes))}
+    fresh = {**changes, "analysis": begun(moment.changed(**changes))}
     return moment.go(Phase.AWAITING_APPROVAL, RolloutReason.PAUSE_BETWEEN_STEPS, text, **fresh)
 
 
@@ -91,7 +91,7 @@ def go_on(moment: Moment, reason: RolloutReason, message: str, **changes: Any) -
     done = f"step {state.step + 1} at {step_of(state).weight} %: {message}"
     if is_last(state):
         return moment.go(Phase.PROMOTING, reason, done, **changes)
-    fresh = {**changes, "analysis": begun(_with(moment, changes)), "blind_since": None}
+    fresh = {**changes, "analysis": begun(moment.changed(**changes)), "blind_since": None}
     return moment.provision(reason, done, step=state.step + 1, step_entered_at=moment.now, **fresh)
 
 
@@ -137,7 +137,3 @@ def _looking(moment: Moment, verdict: Verdict) -> str:
 
 def _worst(verdict: Verdict) -> str:
     return next(result.message for result in verdict.results if result.why is Why.SHARED_INCIDENT)
-
-
-def _with(moment: Moment, changes: dict[str, Any]) -> Moment:
-    return Moment(moment.stay(**changes).state, moment.facts, moment.now)
