@@ -8,7 +8,6 @@ from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan.rollout.analysis.bake import bake
 from tritonfleet.plan.rollout.analysis.look import watch
 from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.analysis.step import analyze
 from tritonfleet.plan.rollout.analysis.verdict import Verdict
 from tritonfleet.plan.rollout.analysis.window import Window
@@ -39,11 +38,11 @@ def look_at(moment: Moment) -> Look | None:
         return None
     policy = policy_of(moment.plan.analysis, moment.facts.slo)
     if state.applied_weight >= EVERYTHING:
-        verdict = bake(policy, progress_of(moment), window, state.step_entered_at.timestamp())
+        verdict = bake(policy, moment.progress, window, state.step_entered_at.timestamp())
     else:
         if not 0 < window.desired_share < 1:
             window = replace(window, desired_share=state.applied_weight / EVERYTHING)
-        verdict = analyze(policy, progress_of(moment), window)
+        verdict = analyze(policy, moment.progress, window)
     return Look(verdict, _changes(moment, window, verdict))
 
 
@@ -54,25 +53,15 @@ def fresh_window(moment: Moment) -> Window | None:
         return None
     if (evidence.canary, evidence.attempt, evidence.step) != (state.canary, state.attempt, state.step):
         return None
-    last = progress_of(moment).last_end_seconds
+    last = moment.progress.last_end_seconds
     began = state.step_entered_at.timestamp()
     end = evidence.window.end_seconds
     return evidence.window if end > began and (last is None or end > last) else None
 
 
-def progress_of(moment: Moment) -> Progress:
-    """Return what the step has counted; a step whose progress cannot be read begins anew."""
-    if not moment.state.analysis:
-        return Progress()
-    try:
-        return Progress.restore(moment.state.analysis)
-    except ValueError:
-        return Progress()
-
-
 def begun(moment: Moment) -> dict[str, Any]:
     """Return the analysis of a comparison that begins now: how stable varies is all that is remembered."""
-    return progress_of(moment).next_step().document()
+    return moment.progress.next_step().document()
 
 
 def watched(moment: Moment) -> dict[str, Any]:
@@ -80,7 +69,7 @@ def watched(moment: Moment) -> dict[str, Any]:
     window = fresh_window(moment)
     if window is None or moment.state.applied_weight > 0:
         return {}
-    progress = watch(policy_of(moment.plan.analysis, moment.facts.slo), progress_of(moment), window)
+    progress = watch(policy_of(moment.plan.analysis, moment.facts.slo), moment.progress, window)
     return {"analysis": progress.document()}
 
 
@@ -96,7 +85,7 @@ def failed(moment: Moment, look: Look | None) -> Advance | None:
 def silence_from(moment: Moment) -> datetime | None:
     """Return since when there is no word from the metrics; None while the next one is not overdue."""
     analysis, state = moment.plan.analysis, moment.state
-    last = progress_of(moment).last_end_seconds
+    last = moment.progress.last_end_seconds
     heard = max(state.step_entered_at.timestamp(), state.entered_at.timestamp(), last or 0.0)
     patience = duration_seconds(analysis.warmup) + SILENT_WINDOWS * duration_seconds(analysis.interval)
     return moment.now if moment.now.timestamp() - heard > patience else None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from tritonfleet.api.canary import Canary
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.facts import Facts, Track
 from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
@@ -65,6 +66,14 @@ class Moment:
     def plan(self) -> Canary:
         """The plan as it was pinned."""
         return plan_of(self.state.plan)
+
+    @cached_property
+    def progress(self) -> Progress:
+        """What the step has counted; a step whose progress cannot be read begins anew."""
+        try:
+            return Progress.restore(self.state.analysis)
+        except ValueError:
+            return Progress()
 
     @property
     def goal(self) -> int:
