@@ -65,7 +65,7 @@ def _abort(moment: Moment, request: Request) -> Advance:
     _must_be_canary(moment, request)
     message = f"{moment.name(state.canary)} was aborted{_by(request)} at {state.applied_weight} %"
     if state.phase is Phase.ROLLING_BACK:
-        return moment.stay(rejecting=True, reason=RolloutReason.ABORTED.value, message=message)
+        return moment.say(RolloutReason.ABORTED, message, rejecting=True)
     if state.phase not in BEFORE_RETURN:
         raise Refusal(f"the rollout is {state.phase}, past the point of no return: ask for rollback-to instead")
     return roll_back(moment, RolloutReason.ABORTED, message, rejecting=True)
@@ -111,7 +111,7 @@ def _retry(moment: Moment, request: Request) -> Advance:
         raise Refusal("the revision that the spec asks for is not rejected")
     left = tuple(rejection for rejection in state.rejected if rejection.revision != moment.wanted)
     message = f"{moment.name(moment.wanted)} is tried again{_by(request)}"
-    return moment.stay(rejected=left, reason=RolloutReason.RETRY_REQUESTED.value, message=message)
+    return moment.say(RolloutReason.RETRY_REQUESTED, message, rejected=left)
 
 
 def _approve(moment: Moment, request: Request) -> Advance:
@@ -142,8 +142,7 @@ def _promote(moment: Moment, request: Request) -> Advance:
     if state.phase not in (Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY):
         return moment.provision(RolloutReason.PROMOTE_REQUESTED, message, **cleared)
     pods = pods_of_step(replace(state, **changes), by_gateway=moment.facts.by_gateway) if state.mode else 0
-    said = {"reason": RolloutReason.PROMOTE_REQUESTED.value, "message": message}
-    return moment.stay(**{**cleared, **said, "canary_replicas": pods})
+    return moment.say(RolloutReason.PROMOTE_REQUESTED, message, **cleared, canary_replicas=pods)
 
 
 _CARRY_OUT: Final[Mapping[Verb, Callable[[Moment, Request], Advance]]] = {

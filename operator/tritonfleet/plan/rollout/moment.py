@@ -102,9 +102,9 @@ class Moment:
         """Return this moment as it is with some fields of the state changed."""
         return replace(self, state=self.stay(**changes).state)
 
-    def say(self, reason: RolloutReason, message: str, *, wait_seconds: float | None = None) -> Advance:
-        """Return this phase with the reason why it goes no further."""
-        return self.stay(reason=reason.value, message=message, wait_seconds=wait_seconds)
+    def say(self, reason: RolloutReason, message: str, *, wait_seconds: float | None = None, **changes: Any) -> Advance:
+        """Return this phase with what there is to say of it."""
+        return self.stay(reason=reason.value, message=message, wait_seconds=wait_seconds, **changes)
 
     def go(self, target: Phase, reason: RolloutReason, message: str, **changes: Any) -> Advance:
         """Return the transition to another phase.

@@ -54,8 +54,8 @@ def _looked(moment: Moment, look: Look) -> Advance:
     if verdict.needs_person:
         return moment.hold(of_why(verdict.why), f"a person has to decide: {verdict.message}", **look.changes)
     blind = _blind(moment, look.changes) if verdict.outcome is Outcome.ERROR else None
-    said = {"reason": RolloutReason.LOOKING.value, "message": _looking(moment, verdict)}
-    return blind or moment.stay(wait_seconds=LOOK_AGAIN_SECONDS, **{**look.changes, **said})
+    message = f"step {moment.state.step + 1} at {moment.state.applied_weight} %: {verdict.message}"
+    return blind or moment.say(RolloutReason.LOOKING, message, wait_seconds=LOOK_AGAIN_SECONDS, **look.changes)
 
 
 def awaiting(moment: Moment) -> Advance:
@@ -129,10 +129,6 @@ def _next_window(moment: Moment, silent: Any) -> Advance:
     if silent is not None and moment.state.blind_since is None:
         return moment.stay(blind_since=silent, wait_seconds=LOOK_AGAIN_SECONDS)
     return moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
-
-
-def _looking(moment: Moment, verdict: Verdict) -> str:
-    return f"step {moment.state.step + 1} at {moment.state.applied_weight} %: {verdict.message}"
 
 
 def _worst(verdict: Verdict) -> str:

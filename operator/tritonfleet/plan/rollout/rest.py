@@ -25,7 +25,7 @@ def initializing(moment: Moment) -> Advance:
         return moment.go(Phase.STABLE, RolloutReason.SERVES, message, **promoted)
     if first != moment.state.canary or not moment.state.reason:
         message = f"{replicas} pods of {moment.name(first)} are being started"
-        return moment.stay(canary=first, replicas=replicas, reason=RolloutReason.STARTING.value, message=message)
+        return moment.say(RolloutReason.STARTING, message, canary=first, replicas=replicas)
     if moment.canary.ready < replicas:
         return moment.stay(replicas=replicas)
     message = f"{moment.name(first)} serves with {moment.canary.ready} of {replicas} pods ready"
@@ -73,9 +73,7 @@ def _served(moment: Moment, wait: float | None) -> Advance:
     if state.reason and state.reason not in waited:
         return moment.stay(replicas=moment.facts.replicas, wait_seconds=wait)
     message = f"{moment.name(state.stable)} serves"
-    return moment.stay(
-        replicas=moment.facts.replicas, reason=RolloutReason.SERVES.value, message=message, wait_seconds=wait
-    )
+    return moment.say(RolloutReason.SERVES, message, wait_seconds=wait, replicas=moment.facts.replicas)
 
 
 def _is_released(moment: Moment) -> bool:
@@ -105,10 +103,10 @@ def _admit(moment: Moment, wait: float | None) -> Advance:
     state, wanted, replicas = moment.state, moment.wanted, moment.facts.replicas
     if moment.facts.policy.paused:
         message = f"{moment.name(wanted)} is wanted and waits: spec.rollout.paused is set"
-        return moment.stay(replicas=replicas, reason="PausedBySpec", message=message, wait_seconds=wait)
+        return moment.say(RolloutReason.PAUSED_BY_SPEC, message, wait_seconds=wait, replicas=replicas)
     if replicas == 0:
         message = f"{moment.name(wanted)} is wanted and waits: replicas is 0"
-        return moment.stay(replicas=0, reason="NoReplicas", message=message, wait_seconds=wait)
+        return moment.say(RolloutReason.NO_REPLICAS, message, wait_seconds=wait, replicas=0)
     plan, reason, how = pinned(moment.facts.policy), RolloutReason.NEW_REVISION, ""
     if moment.facts.older or wanted == state.override:
         plan, reason, how = straight(plan), RolloutReason.OLDER_REVISION, ", verified and without steps"
