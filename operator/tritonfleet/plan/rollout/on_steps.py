@@ -40,7 +40,8 @@ def analyzing(moment: Moment) -> Advance:
     """Look at every window once, and go on only when the step has passed."""
     look = look_at(moment)
     if look is None:
-        return _blind(moment, {}) or _next_window(moment, silence_from(moment))
+        silent = moment.state.blind_since or silence_from(moment)
+        return _blind(moment, {}) or moment.stay(blind_since=silent, wait_seconds=LOOK_AGAIN_SECONDS)
     return failed(moment, look) or _looked(moment, look)
 
 
@@ -123,12 +124,6 @@ def _blind(moment: Moment, changes: dict[str, Any]) -> Advance | None:
     if analysis.on_metrics_error is OnMetricsError.ROLLBACK:
         return roll_back(moment, RolloutReason.METRICS_LOST, message, rejecting=True, **changes)
     return moment.hold(RolloutReason.METRICS_LOST, message, **changes)
-
-
-def _next_window(moment: Moment, silent: Any) -> Advance:
-    if silent is not None and moment.state.blind_since is None:
-        return moment.stay(blind_since=silent, wait_seconds=LOOK_AGAIN_SECONDS)
-    return moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
 
 
 def _worst(verdict: Verdict) -> str:
