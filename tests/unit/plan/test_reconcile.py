@@ -89,6 +89,19 @@ def test_an_update_keeps_the_old_revision_serving_until_the_new_one_is_ready(wor
     assert [entry["outcome"] for entry in world.status["revisions"]] == ["Serving", "Retired"]
 
 
+def test_only_what_is_due_at_a_known_time_is_asked_to_be_looked_at_before_the_resync(world: Any) -> None:
+    world.settle()
+    world.make_ready(world.serving())
+    assert world.settle()[-1].requeue_after_seconds is None
+    world.edit(model={"uri": "s3://models/m/2", "backend": "onnxruntime"})
+    world.settle()
+    world.make_ready(world.revisions()[-1])
+    linger = world.settle()[-1].requeue_after_seconds
+    assert linger is not None
+    world.wait(seconds=linger)
+    assert world.settle()[-1].requeue_after_seconds is None
+
+
 def test_going_back_to_a_revision_whose_pods_linger_is_one_flip(world: Any) -> None:
     first = dict(world.spec)
     world.settle()
