@@ -26,15 +26,27 @@ demo: venv ## From nothing to real predictions: cluster, operator, model, reques
 	$(BIN)/python -m devcluster.demo
 
 .PHONY: test
-test: lint test-unit test-system ## Everything: lint, unit, chart, cluster and end-to-end tests
+test: lint test-unit test-sim test-cluster test-e2e ## Everything that must pass before a change lands
 
 .PHONY: test-unit
-test-unit: venv ## The tests that need no cluster, with the coverage of every decision
-	$(BIN)/pytest tests/unit --cov --cov-report=term
+test-unit: venv ## The tests of every decision, with their coverage
+	$(BIN)/pytest tests/unit --numprocesses=auto --cov --cov-report=term
 
-.PHONY: test-system
-test-system: venv ## The tests against a real cluster and a real Triton server
-	$(BIN)/pytest tests --ignore=tests/unit
+.PHONY: test-sim
+test-sim: venv ## The tests in simulated clusters, and of the charts as they render
+	$(BIN)/pytest tests/sim tests/chart --numprocesses=auto --dist=worksteal
+
+.PHONY: test-cluster
+test-cluster: venv ## The tests against a real API server without nodes
+	$(BIN)/pytest tests/cluster --numprocesses=auto --dist=worksteal
+
+.PHONY: test-e2e
+test-e2e: venv ## The tests with real pods, Triton, gateway and Prometheus
+	$(BIN)/pytest tests/devcluster tests/e2e -m "not acceptance"
+
+.PHONY: test-acceptance
+test-acceptance: venv ## The long end-to-end tests: soak, faults under traffic, operators that die; before a release
+	$(BIN)/pytest tests/e2e -m acceptance
 
 .PHONY: lint
 lint: venv generated ## ruff, mypy --strict, import contracts, generated files

@@ -22,6 +22,8 @@ from devcluster.progress import Progress
 END_SECONDS_MAX = 60.0
 RATE_UNIT_SECONDS = 10
 """k6 takes whole numbers only: rates are given to it per ten seconds."""
+UNSENT_SHARE_MAX = 0.05
+"""Of the load asked for: k6 may be late on a busy machine, which says nothing of what it asks."""
 K6_STOPPED = 105
 """How k6 ends when it was told to stop."""
 
@@ -62,6 +64,11 @@ class Answers:
     def failed(self) -> int:
         """Return how many requests were answered with an error or cut off."""
         return len(self.failures)
+
+    @property
+    def sent(self) -> bool:
+        """Return whether nearly all of the load asked for was sent."""
+        return self.unsent <= UNSENT_SHARE_MAX * (len(self.at) + self.failed + self.unsent)
 
     def between(self, start: float, end: float) -> np.ndarray:
         """Return the latencies, in ms, of the answers that came in [start, end), seconds since the epoch."""

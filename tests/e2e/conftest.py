@@ -264,10 +264,3 @@ def ranker_spec() -> Callable[[Place], Body]:
 def ranker(place: Place, ranker_spec: Callable[[Place], Body]) -> Body:
     """The spec of the autoscaling example, its model in this test's own folder."""
     return ranker_spec(place)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that wait for what goes on beside the others at the end of their module."""
-    modules = {module: number for number, module in enumerate(dict.fromkeys(item.path for item in items))}
-    items.sort(key=lambda item: (modules[item.path], item.get_closest_marker("last_of_module") is not None))

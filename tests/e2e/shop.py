@@ -37,6 +37,7 @@ SERVER = {
 REACTION_SECONDS = 9.0
 """Of traffic beside the looks: until the weight is seen to be in force and the next tick opens a window, and from the
 end of the last window until the gateway obeys."""
+REST_SECONDS = 120.0
 Body = dict[str, Any]
 
 VERSIONS: Mapping[str, Mapping[str, str]] = {
@@ -140,12 +141,17 @@ class Shop:
     def rest(self, version: str = "good") -> None:
         """Bring it back to three replicas of one version that are stable, with nothing beside them."""
         self.place.kubectl("annotate", "mdep", NAME, *(f"tritonfleet.dev/{verb}-" for verb in VERBS))
-        patch = [{"op": "replace", "path": "/spec", "value": self.spec(version)}]
+        self._replace_spec(self.spec(version, rollout={**rollout(), "stableRetention": "0s"}))
+        since, deadline = time.time(), time.monotonic() + REST_SECONDS
+        while not any(is_at_rest(moment) for moment in self.chronicle.since(since)[-1:]):
+            assert time.monotonic() < deadline, self.chronicle.story(since)
+            self.forget_leavers()
+            time.sleep(0.5)
+        self._replace_spec(self.spec(version))
+
+    def _replace_spec(self, spec: Body) -> None:
+        patch = [{"op": "replace", "path": "/spec", "value": spec}]
         self.place.kubectl("patch", "mdep", NAME, "--type=json", "-p", json.dumps(patch))
-        since = time.time()
-        self.wait_until("nothing goes on", lambda moment: moment.phase == "Stable", since=since)
-        self.forget_leavers()
-        self.wait_until("it is at rest", is_at_rest, since=since)
 
     def forget_leavers(self, after_seconds: float = 0.0) -> None:
         """End pods at once that have been on their way out for so long; each takes 50 s to leave no client waiting."""

@@ -18,6 +18,8 @@ from devcluster.progress import Progress
 from tests.e2e import sabotage
 from tests.e2e.scene import RATE, Scene
 
+pytestmark = pytest.mark.acceptance
+
 REMAINDER = 2.5
 """Requests per second where the fault needs traffic to be one: plenty for a single replica."""
 SETTLE_SECONDS = 30.0

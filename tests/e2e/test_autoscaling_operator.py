@@ -22,6 +22,8 @@ from tests.e2e.scene import RATE, Scene
 from tritonfleet.errors import Conflict
 from tritonfleet.runtime.worker import utc_now
 
+pytestmark = pytest.mark.acceptance
+
 SETTLE_SECONDS = 60.0
 """From the moment that all have two replicas, and one loses a server, to the end of the traffic."""
 UP_ONLY_SECONDS = 100.0

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
+
 from devcluster.addons import prometheus
 from devcluster.progress import Progress
 from tests.e2e import sabotage
@@ -56,6 +58,7 @@ def test_while_prometheus_is_down_the_weight_stays_and_then_the_step_goes_on(sho
     assert load.answers().failed == 0, load.problems()
 
 
+@pytest.mark.acceptance
 def test_a_canary_without_series_is_held_for_that_and_not_for_an_outage(shop: Shop) -> None:
     stable = shop.stable
     with shop.traffic(RATE) as load:
@@ -112,6 +115,7 @@ def revert(shop: Shop) -> None:
     shop.place.kubectl("replace", "-f", "-", stdin=json.dumps(body))
 
 
+@pytest.mark.acceptance
 def test_what_is_deleted_in_the_middle_of_a_rollout_leaves_nothing(
     open_shop: Callable[..., AbstractContextManager[Shop]],
 ) -> None:
@@ -130,6 +134,7 @@ def children(shop: Shop) -> list[str]:
     return [f"{item['kind']}/{item['metadata']['name']}" for item in items]
 
 
+@pytest.mark.acceptance
 def test_a_canary_whose_node_is_lost_gives_its_traffic_back(
     open_shop: Callable[..., AbstractContextManager[Shop]],
 ) -> None:

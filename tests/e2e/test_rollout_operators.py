@@ -16,6 +16,8 @@ from devcluster.release import OPERATOR_IMAGE, TRITON_IMAGE
 from tests.cluster.harness import RunningOperator
 from tests.e2e.shop import ANALYSIS, Shop, replaced, rollout
 
+pytestmark = pytest.mark.acceptance
+
 Open = Callable[..., AbstractContextManager[Shop]]
 RATE = 25.0
 WRITES_EACH = 2
