@@ -133,6 +133,8 @@ class RolloutStatus(ApiModel):
     """When the step began."""
     weights: Weights | None = None
     """Percent of the traffic that the canary gets."""
+    opening: bool | None = None
+    """Whether the gateway only gets to know the canary yet."""
     settled_at: Time | None = None
     """Since when the gateway accepts the desired weight, until that counts as applied."""
     verification: Annotated[tuple[Check, ...], items(CHECKS_MAX)] = ()

@@ -109,7 +109,7 @@ def _desired(
             yield from _old_children(deployment, known[revision_hash], replicas)
     if course.split:
         route = observed.children.get(ChildId(HTTP_ROUTE.kind, deployment.metadata.name))
-        yield from shared_children(deployment, course.split, observed.defaults, route, moving=course.moving)
+        yield from shared_children(deployment, course.split, observed.defaults, route, opened=course.opened)
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:

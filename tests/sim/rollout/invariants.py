@@ -8,16 +8,17 @@ write of the operator may make it smaller.
 from dataclasses import dataclass, field
 
 from tests.sim.rollout.cluster import Cluster
-from tests.sim.rollout.gateway import FRONT, ROUTE, Shares, by_service, route_backends, route_shares
+from tests.sim.rollout.gateway import FRONT, ROUTE, Shares, by_service, route_backends, route_shares, route_weights
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
+from tritonfleet.plan.children.httproute import SPLIT_RULES, split_written
 from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
 from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.world import Manifest, Observed
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
 MILLION = 1_000_000
-"""Weights while a revision that loses its share keeps one request in a million."""
+"""Weights while a revision without a share keeps one request in a million."""
 ROUNDING = 0.01
 """Weights are whole percents: one pod in three is 33 %."""
 VERDICTS = frozenset({"Worse", "BeyondLimit", "HardLimit", "RejectsEverything", "ProbeFailed"})
@@ -74,6 +75,8 @@ class Invariants:
         self._last = after
         if after.route is not before.route and after.route is not None:
             self._weights_add_up(after.route)
+            if any(after.asked.values()):
+                self._sends_only_where_there_is_a_way(before.route, after.route)
         self._carries_no_less(before, after)
         if after.division != before.division:
             self._divisions.append(after.division)
@@ -100,6 +103,16 @@ class Invariants:
             total, millionths = sum(weight for _, weight in backends), sum(weight == 1 for _, weight in backends)
             adds_up = total == 100 or 0 <= total - MILLION <= millionths
             assert adds_up, f"the weights {backends} do not add up to 100 %"
+
+    def _sends_only_where_there_is_a_way(self, before: Manifest | None, after: Manifest) -> None:
+        """A gateway fails requests that it sends to a backend which it has learned of in the same moment."""
+        if before is None or route_backends(before) != [split_written(before)] * len(SPLIT_RULES):
+            return
+        known = {revision for revision, weight in split_written(before) if weight}
+        if not any(self.cluster.pool.serving(revision) for revision in known):
+            return
+        sent = {revision for revision, percent in route_weights(after)[-1].items() if percent}
+        assert sent <= known, f"{sorted(sent - known)} had no way: {split_written(before)} -> {split_written(after)}"
 
     def _carries_no_less(self, before: Moment, after: Moment) -> None:
         floor = self._floor(before.state)

@@ -89,19 +89,18 @@ def test_a_life_of_rollouts_moves_no_revision_that_takes_requests() -> None:
     assert split_written(found) == [(C, 20), (B, 80)]
 
 
-def test_a_revision_that_loses_its_share_keeps_next_to_nothing_until_the_gateway_obeys() -> None:
+def test_a_revision_that_a_gateway_is_to_know_gets_next_to_nothing() -> None:
     shared = route({A: 75, B: 25})
-    moving = http_route(OWNER, GATEWAY, {A: 0, B: 100}, shared, moving=True)
-    assert split_written(moving) == [(A, 1), (B, 1_000_000)]
-    assert split_seen(moving) == [[(A, 1), (B, 1_000_000)]] * 2
-    assert http_route(OWNER, GATEWAY, {A: 0, B: 100}, moving, moving=True) == moving
-    assert split_written(route({A: 0, B: 100}, moving)) == [(A, 0), (B, 100)]
+    leaving = http_route(OWNER, GATEWAY, {A: 0, B: 100}, shared, opened={A})
+    assert split_written(leaving) == [(A, 1), (B, 1_000_000)]
+    assert split_seen(leaving) == [[(A, 1), (B, 1_000_000)]] * 2
+    assert http_route(OWNER, GATEWAY, {A: 0, B: 100}, leaving, opened={A}) == leaving
+    assert split_written(route({A: 0, B: 100}, leaving)) == [(A, 0), (B, 100)]
 
 
-def test_a_revision_that_had_no_share_gets_none_while_another_does() -> None:
-    before = route({A: 100, B: 0})
-    assert split_written(http_route(OWNER, GATEWAY, {A: 100, B: 0}, before, moving=True)) == [(A, 100), (B, 0)]
-    assert split_written(http_route(OWNER, GATEWAY, {A: 75, B: 25}, before, moving=True)) == [(A, 75), (B, 25)]
+def test_who_has_a_share_or_is_not_there_needs_no_way_kept() -> None:
+    shared = route({A: 75, B: 25})
+    assert http_route(OWNER, GATEWAY, {A: 75, B: 25}, shared, opened={A, B, C}) == shared
 
 
 SPLITS = st.dictionaries(st.sampled_from([A, B, C, D]), st.integers(0, 100), min_size=1)

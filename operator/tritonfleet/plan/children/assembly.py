@@ -1,7 +1,7 @@
 """All children of a ModelDeployment, in the order in which they are written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
@@ -51,12 +51,12 @@ def shared_children(
     defaults: Defaults,
     route: Manifest | None = None,
     *,
-    moving: bool = False,
+    opened: Collection[str] = (),
 ) -> tuple[Manifest, ...]:
     """Return the objects that all revisions share.
 
-    `split` is percent of the traffic by revision, `moving` says that it is not in force yet; `route` is the HTTPRoute
-    as it is now, None if there is none.
+    `split` is percent of the traffic by revision, to those `opened` a gateway keeps a way though they have none;
+    `route` is the HTTPRoute as it is now, None if there is none.
     """
     owner, service = _owner(deployment), deployment.spec.traffic.service
     children = [
@@ -65,7 +65,7 @@ def shared_children(
     ]
     gateway = deployment.spec.traffic.gateway
     if gateway is not None and defaults.gateway_api:
-        children.append(http_route(owner, gateway, split, route, moving=moving))
+        children.append(http_route(owner, gateway, split, route, opened=opened))
     if defaults.network_policy:
         children.append(network_policy(owner))
     if defaults.pod_monitor:

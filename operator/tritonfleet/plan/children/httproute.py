@@ -1,6 +1,6 @@
 """The HTTPRoute: HTTP and gRPC in one object, so that one write moves both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from tritonfleet.api import names
@@ -31,21 +31,20 @@ def http_route(
     split: Mapping[str, int],
     existing: Manifest | None = None,
     *,
-    moving: bool = False,
+    opened: Collection[str] = (),
 ) -> Manifest:
     """Return the route. `split` is percent by revision; one with 0 gets what asks for it by the revision header alone.
 
-    While the split is `moving`, a revision that loses its share keeps one request in a million: Envoy Gateway forgets
-    a backend with weight 0 a moment before it stops sending requests to it, and these fail.
+    Of those `opened`, a revision with 0 gets one request in a million. Envoy Gateway forgets a backend with weight 0 a
+    moment before it stops sending requests to it, and sends them to a new one before it knows where that is: both fail.
 
     A revision keeps the place it has in `existing`: gateways name a backend by its place, and while a change of
     places arrives in one part of a gateway before the other, requests would go to the wrong revision.
     """
     before = split_written(existing) if existing is not None else []
     seats = seated(split, before)
-    leaving = {revision for revision, weight in before if moving and weight and split.get(revision) == 0}
-    if leaving:
-        seats = [(revision, 1 if revision in leaving else weight * WHOLE // 100) for revision, weight in seats]
+    if any(split.get(revision) == 0 for revision in opened):
+        seats = [(revision, weight * WHOLE // 100 or int(revision in opened)) for revision, weight in seats]
     metadata = shared_metadata(owner)
     metadata["annotations"] = {names.SPLIT_ANNOTATION: ",".join(f"{revision}={weight}" for revision, weight in seats)}
     rules = [

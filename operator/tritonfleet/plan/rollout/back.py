@@ -95,6 +95,7 @@ def at_rest(moment: Moment) -> dict[str, Any]:
         "canary_replicas": 0,
         "step": 0,
         "weight": 0,
+        "opening": False,
         "applied_weight": 0,
         "settled_at": None,
         "measured_share": None,

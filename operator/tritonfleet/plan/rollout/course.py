@@ -1,13 +1,13 @@
 """What the cluster should look like for a state that is already written down."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from tritonfleet.plan.rollout.facts import Facts
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.sizes import sizes
 from tritonfleet.plan.rollout.state import State
-from tritonfleet.plan.rollout.weights import EVERYTHING
+from tritonfleet.plan.rollout.weights import EVERYTHING, track_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +20,33 @@ class Course:
     """Percent of the traffic; adds up to 100, and is empty while nothing can serve."""
     stable: str
     """Serves, or will be the first to; empty for none."""
-    moving: bool = False
-    """Whether the split is not known to be in force yet."""
+    opened: frozenset[str] = field(default_factory=frozenset)
+    """Revisions without a share that a gateway keeps a way to."""
 
 
 def course_of(state: State, facts: Facts) -> Course:
     """Return what to render: who serves comes from the state alone, how many pods also from those that are there."""
     stable = state.canary if state.phase is Phase.INITIALIZING else state.stable
-    return Course(sizes(state, facts), _split(state, stable), stable, moving=state.weight != state.applied_weight)
+    pods, split = sizes(state, facts), _split(state, stable)
+    holding = {revision for revision in split if pods.get(revision) or track_of(facts, revision).existing}
+    idle = {revision for revision, percent in split.items() if percent == 0}
+    return Course(pods, split, stable, frozenset(each for each in idle if _is_opened(state, each, holding)))
 
 
 def _split(state: State, stable: str) -> Mapping[str, int]:
     if not stable:
         return {}
     if state.canary and state.canary != stable:
-        return {stable: EVERYTHING - state.weight, state.canary: state.weight}
+        return {stable: EVERYTHING - state.routed_weight, state.canary: state.routed_weight}
     if state.previous:
         return {stable: EVERYTHING, state.previous: 0}
     return {stable: EVERYTHING}
+
+
+def _is_opened(state: State, revision: str, holding: Collection[str]) -> bool:
+    """Tell whether a revision may get requests at any moment, or got some until now; `holding` are those with pods.
+
+    A canary without a share does not, before it is verified and once it was taken back.
+    """
+    moving = state.applied_weight != state.weight
+    return moving or (state.is_opening if revision == state.canary else revision in holding)

@@ -45,6 +45,7 @@ def document(state: State, owner: str, steps: int) -> dict[str, Any]:
         "steps": steps if under_way else None,
         "stepEnteredAt": _time(state.step_entered_at) if state.step_entered_at != EPOCH else None,
         "weights": _weights(state, under_way=under_way),
+        "opening": state.opening,
         "settledAt": _time(state.settled_at),
         "verification": [_check(entry) for entry in state.verification[: limits.CHECKS_MAX]],
         "verified": state.verified,
@@ -94,6 +95,7 @@ def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
         step_entered_at=_moment(said.step_entered_at) if said.step_entered_at else EPOCH,
         weight=weights.desired,
         applied_weight=weights.applied,
+        opening=bool(said.opening),
         settled_at=_moment(said.settled_at) if said.settled_at else None,
         measured_share=None if weights.measured is None else round(weights.measured / 100, 4),
         # As they were written, for whoever put them there; their form has been checked.

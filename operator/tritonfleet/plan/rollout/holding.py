@@ -51,10 +51,11 @@ def stable_lost(moment: Moment) -> Advance:
             text = f"{message}; the rollout was held before, and a person resumes it"
             return moment.go(Phase.HELD, RolloutReason.STABLE_BACK, text, resume=Phase.PROVISIONING, **given)
         return moment.provision(RolloutReason.STABLE_BACK, message, resume=None, **given)
-    everything = pods_needed(EVERYTHING, max(1, floor_of(state)))
-    if state.weight < EVERYTHING and moment.stable.ready == 0 and moment.canary.ready >= everything:
+    needed = pods_needed(EVERYTHING, max(1, floor_of(state)))
+    if state.weight < EVERYTHING and moment.stable.ready == 0 and moment.canary.ready >= needed:
         message = f"{state.message}; {moment.name(state.canary)} takes all traffic until it is back"
-        return moment.stay(weight=EVERYTHING, settled_at=None, message=message, wait_seconds=LOOK_AGAIN_SECONDS)
+        everything = {"weight": EVERYTHING, "opening": False, "settled_at": None}
+        return moment.stay(**everything, message=message, wait_seconds=LOOK_AGAIN_SECONDS)
     if state.weight != state.applied_weight:
         return in_force(moment) or moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)
     return moment.stay(wait_seconds=LOOK_AGAIN_SECONDS)

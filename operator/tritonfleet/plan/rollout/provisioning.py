@@ -36,15 +36,21 @@ def provisioning(moment: Moment) -> Advance:
 
 
 def shift(moment: Moment, reason: RolloutReason, weight: int, said: str = "", **changes: Any) -> Advance:
-    """Return the transition to Shifting: the weight is written down here, before anybody carries it out."""
+    """Return the transition to Shifting: the weight is written down here, before anybody carries it out.
+
+    A gateway is first made to know a canary that it sends nothing to: requests that it sends to a backend which it has
+    learned of in the same moment fail. If nobody else answers, that is no reason to wait.
+    """
     state = moment.state
+    unknown = moment.facts.by_gateway and state.weight == state.applied_weight == 0 and moment.stable.ready > 0
+    opening = unknown or (state.opening and state.weight > 0)
     message = (
         f"{weight} % for {moment.name(state.canary)} with {moment.canary.ready} ready pods, "
         f"{100 - weight} % for {moment.name(state.stable)} with {moment.stable.ready}"
     )
     if said:
         message = f"{said}; {message}"
-    return moment.go(Phase.SHIFTING, reason, message, weight=weight, settled_at=None, **changes)
+    return moment.go(Phase.SHIFTING, reason, message, weight=weight, opening=opening, settled_at=None, **changes)
 
 
 def trouble(moment: Moment) -> Advance | None:

@@ -47,7 +47,8 @@ def _by_route(route: Manifest, state: State) -> Split:
     reports = list(_reports(route))
     problem = next((text for text, _ in reports if text), "")
     taken = all(taken for _, taken in reports)
-    settled = weight == state.weight and not foreign and not problem and taken
+    opened = not state.is_opening or any(revision == state.canary and share for revision, share in written)
+    settled = weight == state.routed_weight and opened and not foreign and not problem and taken
     return Split(weight, settled=settled, problem=problem, foreign=foreign)
 
 

@@ -70,6 +70,8 @@ class State:
 
     weight: int = 0
     """What the canary is to get, written before it is carried out."""
+    opening: bool = False
+    """Whether the gateway only makes a way to the canary yet: see `routed_weight`."""
     applied_weight: int = 0
     """What the gateway or the Service is seen to give it."""
     settled_at: datetime | None = None
@@ -102,3 +104,13 @@ class State:
     """Requests that were carried out or refused, newest last."""
     history: tuple[Passage, ...] = ()
     """The newest transitions, newest first."""
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the canary gets its first share as soon as the gateway has a way to it, and none before."""
+        return self.opening and self.applied_weight == 0 < self.weight
+
+    @property
+    def routed_weight(self) -> int:
+        """Percent that the route is to give the canary now."""
+        return 0 if self.is_opening else self.weight

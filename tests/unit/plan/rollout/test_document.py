@@ -145,6 +145,7 @@ def test_nothing_that_a_rollout_remembers_is_left_out():
         resume=Phase.SHIFTING,
         previous="00000000ff",
         retained_until=NOW,
+        opening=True,
         settled_at=NOW,
         verification=(check,),
         analysis=Progress().document(),

@@ -49,6 +49,22 @@ def test_later_pods_get_their_weight_without_being_asked_again():
     assert (state.phase, state.weight, state.applied_weight) == (Phase.SHIFTING, 50, 25)
 
 
+@pytest.mark.parametrize(
+    ("old", "more", "opening"),
+    [(4, {}, True), (0, {}, False), (4, {"by_gateway": False}, False)],
+    ids=["a gateway", "nobody else answers", "no gateway"],
+)
+def test_the_way_to_a_canary_is_made_first_where_a_gateway_has_to_learn_it(old, more, opening):
+    state = running(Phase.PROVISIONING, weight=0, applied_weight=0)
+    assert go(state, seen(old=old, new=4, **more)).state.opening is opening
+
+
+@pytest.mark.parametrize("applied", [0, 25])
+def test_the_way_to_a_canary_that_was_given_a_share_is_there(applied):
+    state = running(Phase.PROVISIONING, step=1, weight=25, applied_weight=applied, canary_replicas=2)
+    assert not go(state, seen(new=2)).state.opening
+
+
 def test_no_weight_moves_while_stable_is_too_small_for_the_rest():
     state = running(Phase.PROVISIONING)
 

@@ -54,6 +54,7 @@ def test_the_retained_revision_keeps_the_pods_it_has_and_gets_no_more():
     assert sizes(state, seen(old=4, new=4, replicas=2)) == {NEW: 2, OLD: 2}
     assert sizes(state, seen(old=2, new=4, replicas=8)) == {NEW: 8, OLD: 2}
     assert course_of(state, seen(old=4, new=4)).split == {NEW: 100, OLD: 0}
+    assert course_of(state, seen(old=4, new=4)).opened == {OLD}
 
 
 def test_a_suspended_rollout_has_no_pods():

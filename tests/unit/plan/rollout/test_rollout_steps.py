@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.plan.rollout.stage import NEW, evidence, go, plan, running, seen, settle, window
+from tests.unit.plan.rollout.stage import NEW, OLD, evidence, go, plan, running, seen, settle, window
 from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun
+from tritonfleet.plan.rollout.course import course_of
 from tritonfleet.plan.rollout.facts import Split
 from tritonfleet.plan.rollout.phase import Phase
 
@@ -34,6 +35,18 @@ def test_a_weight_counts_only_some_seconds_after_the_gateway_accepts_it():
 
     assert (found.phase, found.applied_weight, found.reason) == (Phase.ANALYZING, 25, "WeightInForce")
     assert found.step_entered_at == found.entered_at
+
+
+def test_a_gateway_knows_the_canary_before_it_sends_anything_to_it():
+    moving = replace(MOVING, opening=True)
+    assert course_of(moving, seen()).split == {OLD: 100, NEW: 0}
+    assert course_of(moving, seen()).opened == {NEW}
+
+    known = go(go(moving, seen(split=ACCEPTED)).state, seen(split=ACCEPTED), after=3)
+
+    assert (known.state.phase, known.state.applied_weight, known.state.settled_at) == (Phase.SHIFTING, 0, None)
+    assert course_of(known.state, seen()).split == {OLD: 75, NEW: 25}
+    assert settle(known.state, seen(split=Split(25, settled=False)), after=4).applied_weight == 0
 
 
 def test_a_weight_that_is_taken_back_before_it_counts_has_to_be_accepted_again():

@@ -35,16 +35,18 @@ def report(reference: Manifest, *conditions: Manifest) -> Manifest:
     return {"parentRef": reference, "controllerName": "example.com/gateway", "conditions": list(own)}
 
 
-def route(split: dict[str, int], gateway: TrafficGateway = ONE, reports: list[Manifest] | None = None) -> Manifest:
-    found = copy.deepcopy(http_route(OWNER, gateway, split))
+def route(
+    split: dict[str, int], gateway: TrafficGateway = ONE, reports: list[Manifest] | None = None, *, opened: str = ""
+) -> Manifest:
+    found = copy.deepcopy(http_route(OWNER, gateway, split, opened={opened}))
     found["metadata"]["generation"] = 7
     references = found["spec"]["parentRefs"]
     found["status"] = {"parents": [report(each) for each in references] if reports is None else reports}
     return found
 
 
-def by_route(child: Manifest | None, weight: int = 20) -> Split:
-    state = State(stable=A, canary=B, weight=weight, applied_weight=10)
+def by_route(child: Manifest | None, weight: int = 20, **changes: Any) -> Split:
+    state = State(**{"stable": A, "canary": B, "weight": weight, "applied_weight": 10, **changes})
     return split_of(observed(child), state, by_gateway=True)
 
 
@@ -54,6 +56,13 @@ def test_a_weight_counts_once_every_gateway_has_taken_the_route_as_it_is() -> No
 
 def test_a_weight_that_was_not_written_yet_does_not_count() -> None:
     assert by_route(route({A: 90, B: 10})) == Split(10, settled=False)
+
+
+def test_a_way_to_the_canary_counts_once_it_is_there_and_not_before() -> None:
+    opening = {"applied_weight": 0, "opening": True}
+    assert by_route(route({A: 100, B: 0}, opened=B), **opening) == Split(0, settled=True)
+    assert by_route(route({A: 100, B: 0}), **opening) == Split(0, settled=False)
+    assert by_route(route({A: 80, B: 20}), **opening) == Split(20, settled=False)
 
 
 def test_without_a_route_nothing_can_be_told() -> None:
