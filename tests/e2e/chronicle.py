@@ -1,19 +1,14 @@
-"""Watches the rollout of one ModelDeployment, twice a second: what its status says, its route and its pods."""
+"""Watches the rollout of one ModelDeployment: what its status says, and its pods."""
 
 import itertools
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
-from devcluster.cluster import Cluster
-from devcluster.kube import ApiError
+from tests.e2e.watching import Watching
 
-PERIOD_SECONDS = 0.4
 GROUP = "/apis/tritonfleet.dev/v1alpha1"
-ROUTES = "/apis/gateway.networking.k8s.io/v1"
 
 
 @dataclass(frozen=True)
@@ -50,28 +45,8 @@ class Moment:
 
 
 @dataclass
-class Chronicle:
-    """A thread that looks until it is left; `moments` may be read at any time."""
-
-    cluster: Cluster
-    namespace: str
-    name: str
-    moments: list[Moment] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._watch, name=f"chronicle of {self.name}", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def since(self, start: float, end: float = float("inf")) -> list[Moment]:
-        """Return what was seen in [start, end), seconds since the epoch."""
-        return [moment for moment in self.moments if start <= moment.at < end]
+class Chronicle(Watching[Moment]):
+    """Sees where the rollout is, and whose pods there are."""
 
     def first(self, holds: Callable[[Moment], bool], start: float = 0.0) -> Moment:
         """Return the first moment since `start` of which that holds."""
@@ -87,34 +62,18 @@ class Chronicle:
         """Return the weights in force in their order, each once for every stay."""
         return [weight for weight, _ in itertools.groupby(moment.applied for moment in self.since(start))]
 
-    def story(self, start: float = 0.0) -> str:
-        """Return what the status said since then, one line for each time it changed."""
-        lines, said = [], ("", "")
-        for moment in self.since(start):
-            words = (moment.phase, str(moment.rollout.get("message", "")))
-            if words != said:
-                pods = " ".join(f"{name[-4:]}:{count}" for name, count in sorted(moment.ready.items()))
-                weight = f"{moment.applied}/{moment.desired}"
-                reason = moment.rollout.get("reason", "")
-                lines.append(f"{moment.at - start:6.1f} s  {weight:>7}  {pods:15} {words[0]} {reason}: {words[1]}")
-            said = words
-        return "\n".join(lines)
+    def _told(self, moment: Moment) -> tuple[str, str]:
+        pods = " ".join(f"{name[-4:]}:{count}" for name, count in sorted(moment.ready.items()))
+        words = f"{moment.phase} {moment.rollout.get('reason', '')}: {moment.rollout.get('message', '')}"
+        return words, f"{moment.applied:>3}/{moment.desired:<3} {pods:15}"
 
-    def _watch(self) -> None:
-        while not self._over.wait(PERIOD_SECONDS):
-            try:
-                self.moments.append(self._look())
-            except (ApiError, KeyError):
-                # It is not there yet or no more, or the API server is being troubled on purpose.
-                continue
-
-    def _look(self) -> Moment:
+    def _look(self, at: float) -> Moment:
         api = self.cluster.api
         status = api.get(f"{GROUP}/namespaces/{self.namespace}/modeldeployments/{self.name}").get("status", {})
         selector = f"tritonfleet.dev%2Fmodeldeployment%3D{self.name}"
         pods = api.get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector}")["items"]
         return Moment(
-            time.time(),
+            at,
             status,
             Counter(revision_of(pod) for pod in pods if is_ready(pod)),
             Counter(revision_of(pod) for pod in pods),

@@ -1,16 +1,12 @@
-"""Watches the replicas of one ModelDeployment, twice a second, and what its status says of them."""
+"""Watches the replicas of one ModelDeployment, and what its status says of them."""
 
 import itertools
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-from devcluster.cluster import Cluster
-from devcluster.kube import ApiError
-
-PERIOD_SECONDS = 0.5
+from tests.e2e.watching import Watching
 
 
 @dataclass(frozen=True)
@@ -26,33 +22,13 @@ class Moment:
 
 
 @dataclass
-class Witness:
-    """A thread that looks until it is left; `moments` may be read at any time."""
-
-    cluster: Cluster
-    namespace: str
-    name: str
-    moments: list[Moment] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._watch, name=f"witness of {self.name}", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+class Witness(Watching[Moment]):
+    """Sees how many replicas are asked for, and why."""
 
     @property
     def replicas(self) -> int:
         """How many were asked for last; 0 before anything was seen."""
         return self.moments[-1].replicas if self.moments else 0
-
-    def since(self, start: float, end: float = float("inf")) -> list[Moment]:
-        """Return what was seen in [start, end), seconds since the epoch."""
-        return [moment for moment in self.moments if start <= moment.at < end]
 
     def changes(self, start: float = 0.0, end: float = float("inf")) -> list[tuple[float, int, int]]:
         """Return each change of the replicas: when it was seen, from what, to what."""
@@ -64,15 +40,6 @@ class Witness:
         """Return every reason that the status gave."""
         return {moment.reason for moment in self.since(start, end)}
 
-    def story(self, start: float = 0.0) -> str:
-        """Return what the status said since then, one line for each time it changed."""
-        lines, said = [], ""
-        for moment in self.since(start):
-            if moment.message != said:
-                lines.append(f"{moment.at - start:6.1f} s  {moment.replicas}  {moment.reason}: {moment.message}")
-            said = moment.message
-        return "\n".join(lines)
-
     def ready_seconds(self) -> float:
         """Return the longest that one of today's pods took from its creation to being ready."""
         pods = self._get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={self._selector}")["items"]
@@ -82,26 +49,21 @@ class Witness:
     def _selector(self) -> str:
         return f"tritonfleet.dev%2Fmodeldeployment%3D{self.name}"
 
-    def _watch(self) -> None:
-        while not self._over.wait(PERIOD_SECONDS):
-            try:
-                self.moments.append(self._look())
-            except (ApiError, KeyError, IndexError):
-                # It has no Deployment yet, or the API server is being troubled on purpose.
-                continue
-
-    def _look(self) -> Moment:
+    def _look(self, at: float) -> Moment:
         group = f"/apis/tritonfleet.dev/v1alpha1/namespaces/{self.namespace}/modeldeployments"
         status = self._get(f"{group}/{self.name}").get("status", {})
         deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments?labelSelector={self._selector}"
         scaling = status.get("autoscaling", {})
         return Moment(
-            at=time.time(),
+            at=at,
             replicas=self._get(deployments)["items"][0]["spec"]["replicas"],
             reason=scaling.get("reason", ""),
             message=scaling.get("message", ""),
             conditions={one["type"]: one for one in status.get("conditions", ())},
         )
+
+    def _told(self, moment: Moment) -> tuple[str, str]:
+        return f"{moment.reason}: {moment.message}", str(moment.replicas)
 
     def _get(self, path: str) -> Any:
         return self.cluster.api.get(path)
