@@ -37,6 +37,7 @@ async def exposed():
     telemetry.leader.labels("tritonfleet").set(1)
     telemetry.reconciles.labels("modeldeployment", "success").inc()
     telemetry.errors.labels("modeldeployment", "Conflict").inc()
+    telemetry.scaling.failures.labels("decide").inc()
     telemetry.scaling.verdicts[Key("shop", "demo")] = VERDICT
     telemetry.rollouts.saw(Key("shop", "demo"), State(phase=Phase.HELD, applied_weight=10))
     telemetry.rollouts.saw(Key("shop", "other"), State(phase=Phase.ROLLED_BACK))
@@ -67,11 +68,13 @@ def asks_for(wanted, labels):
 
 
 async def test_what_an_alert_groups_by_is_a_label(with_everything, exposed):
-    (rule,) = (each for each in rules(with_everything) if "sum by" in each["expr"])
+    grouped = {rule["alert"]: rule for rule in rules(with_everything) if "sum by" in rule["expr"]}
 
-    assert all("reason" in labels for labels in exposed["controller_runtime_reconcile_errors_total"])
-    assert "sum by (reason)" in rule["expr"]
-    assert "{{ $labels.reason }}" in rule["annotations"]["summary"]
+    assert grouped.keys() == {"TritonfleetReconcileErrors", "TritonfleetScalingFails"}
+    for rule in grouped.values():
+        label, metric = re.findall(r"sum by \((\w+)\) \(rate\((\w+)", rule["expr"])[0]
+        assert all(label in labels for labels in exposed[metric])
+        assert f"{{{{ $labels.{label} }}}}" in rule["annotations"]["summary"]
 
 
 async def test_an_alert_on_a_modeldeployment_names_it(with_everything, exposed):
