@@ -90,7 +90,7 @@ async def _play(control_plane, cluster, story: str, *, killed_after: int | None)
         for each in before:
             operators.append(_operator(control_plane, world, "before"))
             await each(world)
-            await eventually(lambda: _settled(world), "the state before", within=60)
+            await eventually(lambda: _settled(world), "the state before", within=60, every=0.25)
             await asyncio.sleep(0.5)
             operators[-1].stop()
         victim = _operator(control_plane, world, "victim", killed_after=killed_after)
@@ -101,7 +101,9 @@ async def _play(control_plane, cluster, story: str, *, killed_after: int | None)
             await _wait_for_death(victim, world)
             operators.append(_operator(control_plane, world, "successor"))
             await eventually(lambda: operators[-1].leads, "leadership")
-        await eventually(lambda: _settled(world), f"the end of '{story}' killed after {killed_after}", within=90)
+        await eventually(
+            lambda: _settled(world), f"the end of '{story}' killed after {killed_after}", within=90, every=0.25
+        )
         return len(victim.writes), await _steady_state(world)
     finally:
         for operator in operators:
@@ -133,7 +135,7 @@ async def _wait_for_death(victim: RunningOperator, world: World) -> None:
     async def over() -> bool:
         return victim.cluster.dead or await _settled(world)
 
-    await eventually(over, "the kill", within=60)
+    await eventually(over, "the kill", within=60, every=0.25)
     victim.kill()
 
 

@@ -58,6 +58,8 @@ async def test_what_happens_while_the_watches_are_down_is_seen_when_they_come_ba
     operator = start_operator(kubeconfig=proxy.kubeconfig)
     await world.create("demo")
     await eventually(lambda: world.is_ready("demo"), "Ready")
+    # A sweep lists everything, and sees it all the same.
+    await eventually(lambda: operator.synced, "a first sweep")
     proxy.cut_watches()
     await world.create("unseen")
     await world.delete("ConfigMap", (await world.children("ConfigMap"))[0]["metadata"]["name"])

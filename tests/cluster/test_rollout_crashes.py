@@ -109,8 +109,8 @@ async def _play(
     try:
         await world.create("demo", server=SERVER, replicas=2, rollout=ROLLOUT)
         start("first")
-        await eventually(lambda: world.is_ready("demo"), "the revision before", within=60)
-        await eventually(lambda: _phase(world, "Stable"), "a rollout at rest")
+        await eventually(lambda: world.is_ready("demo"), "the revision before", within=60, every=0.5)
+        await eventually(lambda: _phase(world, "Stable"), "a rollout at rest", every=0.5)
         for number in range(1, operators):
             other = start(f"other-{number}")
             await eventually(lambda other=other: other.synced, "a first sweep")
@@ -123,7 +123,9 @@ async def _play(
         if killed_after is not None:
             await _wait_for_death(victim, world, story)
             start("successor")
-        await eventually(lambda: _over(world, story), f"the end of {story}, killed after {killed_after}", within=120)
+        await eventually(
+            lambda: _over(world, story), f"the end of {story}, killed after {killed_after}", within=120, every=0.5
+        )
         state = [_without_birth(body) for body in await _steady_state(world)]
         history = (await _status(world))["rollout"]["history"]
         passages = [f"{one['from']} -> {one['to']}" for one in reversed(history) if one["from"] != "Initializing"]
@@ -171,7 +173,7 @@ async def _wait_for_death(victim: RunningOperator, world: World, story: str) -> 
     async def over() -> bool:
         return victim.cluster.dead or await _over(world, story)
 
-    await eventually(over, "the kill", within=90)
+    await eventually(over, "the kill", within=90, every=0.5)
     victim.kill()
 
 

@@ -110,7 +110,7 @@ class World:
                 await self.make_pods_ready()
             except Transient:
                 await asyncio.sleep(0.5)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
     async def _say_ready(self, pod: Manifest) -> None:
         if any(each["type"] == "Ready" for each in pod["status"].get("conditions", ())):
