@@ -45,7 +45,7 @@ def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_ba
     with Witness(place.cluster, place.namespace, "ranker") as witness, load:
         started = began(load)
         time.sleep(started + BEFORE_SECONDS + HIGH_SECONDS - time.time())
-        ready_seconds = witness.ready_seconds()
+        ready_seconds = witness.ready_seconds(started + BEFORE_SECONDS)
         load.wait(AFTER_SECONDS + 60)
     step, fall = started + BEFORE_SECONDS, started + BEFORE_SECONDS + HIGH_SECONDS
     answers = load.answers()

@@ -40,10 +40,10 @@ class Witness(Watching[Moment]):
         """Return every reason that the status gave."""
         return {moment.reason for moment in self.since(start, end)}
 
-    def ready_seconds(self) -> float:
-        """Return the longest that one of today's pods took from its creation to being ready."""
+    def ready_seconds(self, start: float) -> float:
+        """Return the longest that a pod that was created since then took to be ready; older ones may be so again."""
         pods = self._get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={self._selector}")["items"]
-        return max(ready_seconds(pod) for pod in pods)
+        return max(ready_seconds(pod) for pod in pods if created_at(pod) >= start)
 
     @property
     def _selector(self) -> str:
@@ -71,7 +71,12 @@ class Witness(Watching[Moment]):
 
 def ready_seconds(pod: dict[str, Any]) -> float:
     """Return how long a pod took from its creation to being ready."""
-    return ready_at(pod) - _seconds(pod["metadata"]["creationTimestamp"])
+    return ready_at(pod) - created_at(pod)
+
+
+def created_at(pod: dict[str, Any]) -> float:
+    """Return when a pod was created, in seconds since the epoch."""
+    return _seconds(pod["metadata"]["creationTimestamp"])
 
 
 def ready_at(pod: dict[str, Any]) -> float:
