@@ -1,7 +1,7 @@
 """What the cluster should look like for a state that is already written down."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from tritonfleet.plan.rollout.facts import Facts
 from tritonfleet.plan.rollout.phase import Phase
@@ -20,7 +20,7 @@ class Course:
     """Percent of the traffic; adds up to 100, and is empty while nothing can serve."""
     stable: str
     """Serves, or will be the first to; empty for none."""
-    opened: frozenset[str] = field(default_factory=frozenset)
+    opened: frozenset[str] = frozenset()
     """Revisions without a share that a gateway keeps a way to."""
 
 
@@ -28,9 +28,7 @@ def course_of(state: State, facts: Facts) -> Course:
     """Return what to render: who serves comes from the state alone, how many pods also from those that are there."""
     stable = state.canary if state.phase is Phase.INITIALIZING else state.stable
     pods, split = sizes(state, facts), _split(state, stable)
-    holding = {revision for revision in split if pods.get(revision) or track_of(facts, revision).existing}
-    idle = {revision for revision, percent in split.items() if percent == 0}
-    return Course(pods, split, stable, frozenset(each for each in idle if _is_opened(state, each, holding)))
+    return Course(pods, split, stable, frozenset(_opened(state, facts, pods, split)))
 
 
 def _split(state: State, stable: str) -> Mapping[str, int]:
@@ -43,10 +41,13 @@ def _split(state: State, stable: str) -> Mapping[str, int]:
     return {stable: EVERYTHING}
 
 
-def _is_opened(state: State, revision: str, holding: Collection[str]) -> bool:
-    """Tell whether a revision may get requests at any moment, or got some until now; `holding` are those with pods.
+def _opened(state: State, facts: Facts, pods: Mapping[str, int], split: Mapping[str, int]) -> Iterator[str]:
+    """Yield those without a share that may get requests at any moment, or got some until now.
 
-    A canary without a share does not, before it is verified and once it was taken back.
+    A canary is one of them only while the weight moves: not before it is verified, nor once it was taken back.
     """
-    moving = state.applied_weight != state.weight
-    return moving or (state.is_opening if revision == state.canary else revision in holding)
+    moving = state.weight != state.applied_weight
+    for revision in (each for each, percent in split.items() if percent == 0):
+        takes_over = revision != state.canary and (pods.get(revision) or track_of(facts, revision).existing)
+        if moving or takes_over:
+            yield revision
