@@ -15,7 +15,7 @@ HISTORIES = 10_000
 AT_A_TIME = 2_500
 MENDED = 200
 TURNS = 8
-SELDOM_MAX = 5
+SELDOM_MAX = 2
 """Transitions that need three things at once, and that tests of their own take."""
 
 
