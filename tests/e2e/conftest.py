@@ -213,7 +213,7 @@ def open_shop(
     def opened(version: str = "good", **changes: Any) -> Iterator[Shop]:
         place = new_place()
         with Chronicle(place.cluster, place.namespace, NAME) as chronicle:
-            one = Shop(place, gateway_address, tmp_path_factory.mktemp("shop"), chronicle)
+            one = Shop(place, gateway_address, tmp_path_factory.mktemp("shop"), chronicle, version)
             one.golden()
             place.apply(NAME, one.spec(version, **changes))
             yield one

@@ -69,6 +69,8 @@ class Shop:
     """Address of the gateway, without a port."""
     folder: Path
     chronicle: Chronicle
+    version: str = "good"
+    """What was asked for last."""
     loads: int = 0
     uploaded: dict[str, str] = field(default_factory=dict)
 
@@ -110,7 +112,7 @@ class Shop:
 
     def change(self, version: str, **spec: Any) -> float:
         """Ask for another version; return when, in seconds since the epoch."""
-        asked = time.time()
+        asked, self.version = time.time(), version
         self.place.patch(NAME, {"model": {"uri": self.uri(version)}, **spec})
         return asked
 
@@ -144,6 +146,7 @@ class Shop:
     def rest(self, version: str = "good") -> None:
         """Bring it back to three replicas of one version that are stable, with nothing beside them."""
         self.place.kubectl("annotate", "mdep", NAME, *(f"tritonfleet.dev/{verb}-" for verb in VERBS))
+        self.version = version
         self._replace_spec(self.spec(version, rollout={**rollout(), "stableRetention": "0s"}))
         since, deadline = time.time(), time.monotonic() + REST_SECONDS
         while not any(is_at_rest(moment) for moment in self.chronicle.since(since)[-1:]):

@@ -51,7 +51,7 @@ def promoted(moment: Moment) -> bool:
 
 
 def test_without_a_free_gpu_a_surge_waits_and_says_how_many_are_short(full: Shop) -> None:
-    stable = full.stable
+    stable, served = full.stable, full.version
     surge = rollout(analysis=QUICK, capacity={"mode": "Surge"})
     asked = full.change("best", rollout=surge)
     waiting = full.wait_for("WaitingForCapacity", since=asked)
@@ -59,7 +59,7 @@ def test_without_a_free_gpu_a_surge_waits_and_says_how_many_are_short(full: Shop
     assert "2 nvidia.com/gpu" in waiting.rollout["message"]
     assert "0 free" in waiting.rollout["message"]
     assert {moment.ready[stable] for moment in full.chronicle.since(asked)} == {POOL}
-    back = full.change("good")
+    back = full.change(served)
     full.wait_until("stable is alone", promoted, since=back)
     assert full.status.get("rejected", []) == []
 

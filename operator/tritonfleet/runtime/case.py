@@ -29,6 +29,16 @@ class Case:
     """Pods that the last verification was made of."""
     ask_at: float = 0.0
 
+    def is_due(self, now: float) -> bool:
+        """Return whether a window is to begin or to end at `now`, seconds since the epoch.
+
+        None ends while the one before it is still being completed.
+        """
+        if self.recording is None:
+            return now >= self.watch.opens_seconds
+        waits = self.completing is not None and not self.completing.done()
+        return not waits and now - self.recording.start_seconds >= self.watch.interval_seconds
+
     def addresses(self, revision: str) -> tuple[str, ...]:
         """Return where the ready pods of a revision are."""
         return tuple(target.address for target in self.targets if target.revision == revision)

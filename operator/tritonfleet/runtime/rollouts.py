@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -35,6 +35,10 @@ PATIENCE: Final = 0.6
 """Of the interval between ticks that pods are waited for."""
 FRESH_TICKS: Final = 2.5
 """A pod that has not answered for so many ticks is missing."""
+GLANCE_SECONDS: Final = 0.5
+"""Between two ticks: every window begins and ends within half of it, and canaries are exposed no longer than meant."""
+PAUSE_SECONDS: Final = 0.1
+"""After a tick that took too long, before the next."""
 AGAIN_SECONDS: Final = 10.0
 """After which a canary that could not be asked everything is asked again."""
 
@@ -65,20 +69,19 @@ class Rollouts:
         self._clock = asyncio.get_running_loop().time
         self._cases: dict[Key, Case] = {}
         self._seen: dict[Key, int] = {}
+        self._moving: set[Key] = set()
 
     async def run(self) -> None:
         """Tick until cancelled."""
         try:
             while True:
                 started = self._clock()
-                try:
-                    await self.tick()
+                if await self._succeeds(self.tick):
                     self._metrics.beat(self._now())
-                except Exception as error:
-                    # The next tick may do better; the heartbeat, which alerts watch, stands still meanwhile.
-                    log.exception("a look at the rollouts failed", extra={"reason": type(error).__name__})
-                    self._metrics.failures.labels("tick").inc()
-                await asyncio.sleep(max(0.1, self._interval - (self._clock() - started)))
+                due = max(started + self._interval, self._clock() + PAUSE_SECONDS)
+                while (left := due - self._clock()) > 0:
+                    await asyncio.sleep(min(left, GLANCE_SECONDS))
+                    await self._succeeds(self.glance)
         finally:
             for case in self._cases.values():
                 case.cancel()
@@ -88,11 +91,32 @@ class Rollouts:
     async def tick(self) -> None:
         """Ask the pods of every rollout, close the windows that are over, and verify whoever waits for it."""
         self._look()
-        targets = [target for case in self._cases.values() for target in case.targets]
+        await self._attend(self._cases)
+
+    async def glance(self) -> None:
+        """Do the same for those whose window is to begin or to end by now, and for those that have just come so far."""
+        for key in tuple(self._moving):
+            self._look_again(key)
+        soon = self._now().timestamp() + GLANCE_SECONDS / 2
+        await self._attend([key for key, case in self._cases.items() if case.is_due(soon)])
+
+    async def _succeeds(self, look: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await look()
+        except Exception as error:
+            # The next tick may do better; the heartbeat, which alerts watch, stands still meanwhile.
+            log.exception("a look at the rollouts failed", extra={"reason": type(error).__name__})
+            self._metrics.failures.labels("tick").inc()
+            return False
+        return True
+
+    async def _attend(self, keys: Collection[Key]) -> None:
+        targets = [target for key in keys for target in self._cases[key].targets]
         if targets:
             await self._scraper.scrape(targets, self._interval * PATIENCE)
         now = self._now().timestamp()
-        over = [(key, each, window) for key, each in self._cases.items() if (window := self._hear(each, now))]
+        there = [(key, self._cases[key]) for key in keys if key in self._cases]
+        over = [(key, each, window) for key, each in there if (window := self._hear(each, now))]
         after = self._snapshot(now)
         for key, case, window in over:
             task = self._complete(key, case, window, case.before, after)
@@ -115,6 +139,7 @@ class Rollouts:
         for key in self._seen.keys() - set(known):
             del self._seen[key]
             self._metrics.forget(key)
+            self._moving.discard(key)
             self._drop(key)
         for key in known:
             self._look_again(key)
@@ -134,6 +159,10 @@ class Rollouts:
         body = self._store.body(key)
         state = written_state(body) if body is not None else None
         self._metrics.saw(key, state)
+        if state is not None and state.canary:
+            self._moving.add(key)
+        else:
+            self._moving.discard(key)
         watch = watch_of(body, state) if body is not None and state is not None else None
         if body is None or watch is None:
             self._drop(key)
@@ -184,9 +213,8 @@ class Rollouts:
                 self._record(case, now)
             return None
         recording.hear(case.targets, self._scraper.answer, now)
-        waits = case.completing is not None and not case.completing.done()
-        # A tick may come a little early; the next one would be a whole interval late.
-        if waits or now - recording.start_seconds < watch.interval_seconds - self._interval / 2:
+        # A little early is nearer than the next time would be.
+        if not case.is_due(now + GLANCE_SECONDS / 2):
             return None
         window = recording.window(now)
         self._record(case, now)

@@ -204,6 +204,12 @@ class World:
         await self.rollouts.tick()
         await self.rollouts.settled()
 
+    async def glance(self, seconds=0.5):
+        """Let a moment of a tick go by."""
+        self.now += timedelta(seconds=seconds)
+        await self.rollouts.glance()
+        await self.rollouts.settled()
+
     async def until(self, seconds, each=lambda: None):
         """Tick until so many seconds after the step was entered; `each` happens before every tick."""
         while self.now < START + timedelta(seconds=seconds):

@@ -66,6 +66,31 @@ async def test_the_warm_up_counts_from_when_the_weight_was_in_force():
         assert world.window.end_seconds == (START + timedelta(seconds=45)).timestamp()
 
 
+async def test_between_two_ticks_a_window_begins_as_soon_as_the_weight_is_in_force_and_ends_when_it_is_over():
+    async with canaries() as world:
+        *_, canary = await started(world)
+        world.be(Phase.SHIFTING, applied_weight=0)
+        await world.tick()
+        plan = {"analysis": {"interval": "20s", "warmup": "0s"}}
+        world.be(plan=plan, step_entered_at=START + timedelta(seconds=6))
+        await world.glance(1.0)
+        canary.serve(7)
+        await world.glance(19.0)
+        assert not world.looked
+        await world.glance(0.8)
+        assert world.window.end_seconds - START.timestamp() == pytest.approx(25.8)
+        assert world.window.canary.requests == 7
+
+
+async def test_between_two_ticks_nobody_is_asked_for_whom_there_is_nothing_to_do():
+    async with canaries() as world:
+        await started(world)
+        await world.until(15)
+        assert sample(world, "tritonfleet_pod_scrapes_total", outcome="Read") == 9
+        await world.glance()
+        assert sample(world, "tritonfleet_pod_scrapes_total", outcome="Read") == 9
+
+
 async def test_after_a_restart_of_the_operator_a_window_begins_anew():
     async with canaries() as world:
         *_, canary = await started(world)
