@@ -42,11 +42,11 @@ test-cluster: venv ## The tests against a real API server without nodes
 
 .PHONY: test-e2e
 test-e2e: venv ## The tests with real pods, Triton, gateway and Prometheus
-	$(BIN)/pytest tests/devcluster tests/e2e -m "not acceptance"
+	$(BIN)/pytest tests/devcluster tests/e2e -m "not acceptance" -p no:randomly
 
 .PHONY: test-acceptance
 test-acceptance: venv ## The long end-to-end tests: soak, faults under traffic, operators that die; before a release
-	$(BIN)/pytest tests/e2e -m acceptance
+	$(BIN)/pytest tests/e2e -m acceptance -p no:randomly
 
 .PHONY: lint
 lint: venv generated ## ruff, mypy --strict, import contracts, generated files

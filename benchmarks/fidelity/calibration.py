@@ -8,6 +8,8 @@ from tritonfleet.sim.server import ServerModel
 
 LOAD = 0.45
 """Between the loads that are compared."""
+SIGMA = (0.1587, 0.8413)
+"""Quantiles of a normal distribution that lie two standard deviations apart."""
 SEED = 0
 """Other arrivals than those that are compared."""
 
@@ -20,11 +22,13 @@ def calibrate(address: str, model: Served, seconds: float) -> ServerModel:
     capacity = crowd / float(np.median(pressed))
     seen = replay(address, model, arrivals(LOAD * capacity, 2 * seconds, SEED))
     alpha, beta = seen.tally.line()
+    # A moment in which the machine stood still is none of the model's noise: quantiles do not see it.
+    below, above = np.quantile(np.log(alone), SIGMA)
     overhead = float(np.mean(seen.latency)) - seen.tally.seconds / seen.tally.requests
     return ServerModel(
         alpha_seconds=alpha,
         beta_seconds=beta,
         max_batch_size=MAX_BATCH,
         overhead_seconds=max(0.0, overhead),
-        noise=float(np.std(np.log(alone))),
+        noise=float(above - below) / 2,
     )

@@ -34,9 +34,9 @@ SERVER = {
     "grpcMaxConnectionAge": "5s",
     "startupTimeout": "30s",
 }
-REACTION_SECONDS = 9.0
-"""Of traffic beside the looks: until the weight is seen to be in force and the next tick opens a window, and from the
-end of the last window until the gateway obeys."""
+REACTION_SECONDS = 6.0
+"""Of traffic beside the looks: until the weight counts as in force, and from the end of the last window until the
+gateway obeys."""
 REST_SECONDS = 120.0
 Body = dict[str, Any]
 
@@ -197,6 +197,6 @@ def is_at_rest(moment: Moment) -> bool:
     return moment.phase == "Stable" and sum(moment.ready.values()) == 3 and len(+moment.existing) == 1
 
 
-def most_failed(rate: float, weight: int, looks: int = 2) -> float:
-    """Return how many requests may fail: all of the canary's share until it is caught, at `rate` per second in all."""
-    return rate * weight / 100 * (looks * INTERVAL_SECONDS + REACTION_SECONDS)
+def most_failed(rate: float, weight: int, look_seconds: float) -> float:
+    """Return how many requests may fail at `rate` per second in all: the canary's share of two looks."""
+    return rate * weight / 100 * 2 * look_seconds

