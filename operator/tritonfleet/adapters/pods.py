@@ -104,16 +104,18 @@ class PodScraper:
         """Return the newest answer of a pod, however old it is; None if it never gave one."""
         return self._answers.get(uid)
 
+    def keep(self, targets: Iterable[Target]) -> None:
+        """Forget what is known of all other pods."""
+        uids = {target.uid for target in targets}
+        self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
+        self._failed &= uids
+
     async def scrape(self, targets: Iterable[Target], patience_seconds: float) -> None:
         """Ask all of them; return when all but those that failed the last time were asked, or patience is over.
 
-        What is known of other pods is forgotten. Whoever has waited longest comes first, so that under a shortage of
-        time nobody goes short twice.
+        Whoever has waited longest comes first, so that under a shortage of time nobody goes short twice.
         """
         wanted = sorted(targets, key=self._heard)
-        uids = {target.uid for target in wanted}
-        self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
-        self._failed &= uids
         if self._doubtful is None or self._doubtful.done():
             again = [target for target in wanted if target.uid in self._failed]
             self._doubtful = asyncio.create_task(self._ask_all(again, max(1, self._concurrency // 4)))

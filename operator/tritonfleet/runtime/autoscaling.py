@@ -102,6 +102,7 @@ class Autoscaler:
             self._looking = asyncio.create_task(self._look())
         await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
         targets = [target for subject in self._subjects.values() for target in subject.targets]
+        self._scraper.keep(targets)
         await self._scraper.scrape(targets, self._interval * PATIENCE)
         self._pasts_left = PASTS_AT_ONCE
         for number, key in enumerate(list(self._subjects)):

@@ -91,6 +91,7 @@ class Rollouts:
     async def tick(self) -> None:
         """Ask the pods of every rollout, close the windows that are over, and verify whoever waits for it."""
         self._look()
+        self._scraper.keep(target for case in self._cases.values() for target in case.targets)
         await self._attend(self._cases)
 
     async def glance(self) -> None:

@@ -170,8 +170,20 @@ async def test_a_failure_keeps_the_last_answer_and_a_pod_that_is_gone_takes_it_a
         pod.answer = ok(status="500 Oops")
         await scraper.scrape(targets, 3)
         assert scraper.answer("uid-1") is not None
-        await scraper.scrape([], 3)
+        scraper.keep([])
         assert scraper.answer("uid-1") is None
+
+
+async def test_to_ask_some_pods_forgets_nothing_of_the_others():
+    async with fleet(Pod(ok()), Pod(ok(status="500 Oops"))) as (scraper, targets, reported):
+        await scraper.scrape(targets, 3)
+        await scraper.scrape(targets[1:], 3)
+        await scraper._doubtful
+        assert scraper.answer("uid-1") is not None
+        await scraper.scrape(targets[:1], 3)
+        await scraper.scrape(targets, 3)
+        await scraper._doubtful
+    assert Counter(reported) == {"Read": 3, "Status": 3}
 
 
 async def test_patience_ends_a_scrape_and_no_more_questions_are_open_than_allowed():
