@@ -69,7 +69,7 @@ def _start(root: Path, address: str, log: Path) -> "subprocess.Popen[bytes]":
     command = (
         f"mount --rbind /dev {root}/dev && mount -t proc proc {root}/proc &&"
         f" exec chroot {root} /usr/local/bin/tritonserver --model-repository=/models --allow-http=false"
-        f" --grpc-address=127.0.0.1 --grpc-port={port} --allow-metrics=false --log-info=false"
+        f" --grpc-address=127.0.0.1 --grpc-port={port} --allow-metrics=false --log-info=false --exit-timeout-secs=1"
     )
     with log.open("wb") as written:
         return subprocess.Popen(

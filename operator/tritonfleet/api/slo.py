@@ -60,7 +60,7 @@ class Slo(ApiModel):
     throughput: RequestRate | None = None
     """Requests per second that the replicas must be able to carry at any time, asked for or not."""
     shed_late: bool = False
-    """Refuses requests at once when their answer would be late, by Triton's queue timeout and queue size.
+    """Refuses requests that wait too long to be answered in time, by Triton's queue timeout.
 
-    Both follow from the target and the learned speed of the model and are frozen with the revision, so that only a
+    It follows from the target and the learned speed of the model and is frozen with the revision, so that only a
     change of the spec starts a rollout. Clients should try again: another replica may have room."""

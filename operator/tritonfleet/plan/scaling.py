@@ -131,16 +131,14 @@ def learned(deployment: ModelDeployment, observed: Observed, serving: str | None
 
     Nothing is looked up where nothing depends on it.
     """
-    verdict, status = observed.scaling, (observed.body.get("status") or {}).get("autoscaling") or {}
+    verdict = observed.scaling
     if deployment.spec.slo is None or not deployment.spec.slo.shed_late:
         return UNLEARNED
     memory = verdict.memory if verdict is not None else Memory.restore(remembered(observed.body), now.timestamp())
-    capacity = verdict.capacity_per_replica if verdict is not None else status.get("capacityPerReplica")
     fit = memory.fits.get(serving or "")
     if fit is None or not fit.confident:
-        return Learned(capacity=capacity)
-    alpha, beta = fit.line()
-    return Learned(alpha, beta, capacity)
+        return UNLEARNED
+    return Learned(*fit.line())
 
 
 def _is_carried_out(body: Manifest) -> bool:

@@ -251,9 +251,9 @@ def queue(world, revision=-1):
     return schema.parse_text(text, name).dynamic_batching.default_queue_policy
 
 
-def knowing(world, fit=FIT, capacity=40.0):
+def knowing(world):
     (revision,) = world.revisions()
-    world.scaling = replace(VERDICT, capacity_per_replica=capacity, memory=Memory(fits={revision: fit}))
+    world.scaling = replace(VERDICT, memory=Memory(fits={revision: FIT}))
 
 
 def test_an_unknown_model_may_queue_for_half_the_target(world):
@@ -275,18 +275,16 @@ def test_a_known_model_may_queue_for_what_a_full_batch_leaves_of_the_target(worl
     assert 0.025 < timeout < 0.08
     policy = queue(world)
     assert policy.default_timeout_microseconds == pytest.approx(timeout * 1e6, abs=1)
-    assert policy.max_queue_size == 8
     assert len(world.revisions()) == 2
 
 
-def test_the_queue_holds_what_is_answered_in_time(world):
+def test_the_queue_is_no_shorter_than_asked_for_since_a_full_one_stalls_triton(world):
     world.edit(slo={"latency": {"target": "100ms"}}, batching=SHED["batching"])
     world.settle()
-    knowing(world, capacity=1000.0)
+    knowing(world)
     world.edit(**SHED)
     world.settle()
-    policy = queue(world)
-    assert policy.max_queue_size == -(-1000 * policy.default_timeout_microseconds // 1_000_000)
+    assert queue(world).max_queue_size == 500
 
 
 def test_knowing_better_starts_no_rollout(world):

@@ -76,8 +76,7 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
     if target is None:
         raise InvalidSpec("spec.slo.latency: must be set: attainment is the share of requests within it")
     alpha, beta = service or _assumed_service(target, policy.max_batch_size)
-    capacity = Server.of(policy, alpha, beta).rate_at(target)
-    shed_late(config, deployment.spec, Learned(alpha, beta, capacity or None))
+    shed_late(config, deployment.spec, Learned(alpha, beta))
     at_times = autoscaling.schedules
     plant = Plant(
         ready=Spread.around(ready_seconds),
