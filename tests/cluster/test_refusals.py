@@ -143,7 +143,7 @@ def test_kubectl_explains_every_field(control_plane):
     everything = explain("modeldeployment.spec", "--recursive")
     assert all(field in everything for field in ("maxQueueDelay", "nodeSelectorTerms", "progressDeadline"))
     assert "How long a request may wait for others" in explain("mdep.spec.batching.dynamic.maxQueueDelay")
-    assert "Refuses requests at once when their answer would be late" in explain("mdep.spec.slo.shedLate")
+    assert "Refuses requests that wait too long to be answered in time" in explain("mdep.spec.slo.shedLate")
     assert "Other limits at certain times" in explain("mdep.spec.autoscaling.schedules")
     assert "as learned" in explain("mdep.status.autoscaling.capacityPerReplica")
 
