@@ -149,9 +149,12 @@ _NOISE = re.compile(
 
 
 def normalised(value: Any, *, namespace: str | None = None) -> Any:
-    """Return a copy without uids, versions, addresses, times and what is made from them."""
+    """Return a copy without uids, versions, addresses, times and what is made from them; conditions by their type."""
     if isinstance(value, dict):
         namespace = namespace or value.get("metadata", {}).get("namespace")
+        if "conditions" in value:
+            # Controllers append them in the order in which they came to be.
+            value = value | {"conditions": sorted(value["conditions"], key=lambda each: str(each["type"]))}
         return {name: normalised(each, namespace=namespace) for name, each in value.items() if name not in _RANDOM}
     if isinstance(value, list):
         return [normalised(each, namespace=namespace) for each in value]
