@@ -128,12 +128,12 @@ class World:
 
     async def versions(self) -> dict[tuple[str, str], str]:
         """Return the resourceVersion of every child and of every ModelDeployment."""
-        bodies = [*await self.children(), *(await self.cluster.list(names.KIND, self.namespace)).items]
+        bodies = [*map(_ordered, await self.children()), *(await self.cluster.list(names.KIND, self.namespace)).items]
         return {(body["kind"], body["metadata"]["name"]): body["metadata"]["resourceVersion"] for body in bodies}
 
     async def end_state(self) -> Any:
         """Return all that matters of every object of ours, without what no two runs have in common."""
-        bodies = [*await self.children(), *(await self.cluster.list(names.KIND, self.namespace)).items]
+        bodies = [*map(_ordered, await self.children()), *(await self.cluster.list(names.KIND, self.namespace)).items]
         return [normalised(body) for body in bodies]
 
 
@@ -148,13 +148,19 @@ _NOISE = re.compile(
 )
 
 
+def _ordered(child: Any) -> Any:
+    """Return it with its conditions by type: Kubernetes' controllers append them in the order they came to be in."""
+    status = child.get("status", {})
+    if "conditions" not in status:
+        return child
+    conditions = sorted(status["conditions"], key=itemgetter("type"))
+    return {**child, "status": {**status, "conditions": conditions}}
+
+
 def normalised(value: Any, *, namespace: str | None = None) -> Any:
-    """Return a copy without uids, versions, addresses, times and what is made from them; conditions by their type."""
+    """Return a copy without uids, versions, addresses, times and what is made from them."""
     if isinstance(value, dict):
         namespace = namespace or value.get("metadata", {}).get("namespace")
-        if "conditions" in value:
-            # Controllers append them in the order in which they came to be.
-            value = value | {"conditions": sorted(value["conditions"], key=lambda each: str(each["type"]))}
         return {name: normalised(each, namespace=namespace) for name, each in value.items() if name not in _RANDOM}
     if isinstance(value, list):
         return [normalised(each, namespace=namespace) for each in value]

@@ -197,6 +197,6 @@ def is_at_rest(moment: Moment) -> bool:
     return moment.phase == "Stable" and sum(moment.ready.values()) == 3 and len(+moment.existing) == 1
 
 
-def most_failed(rate: float, weight: int, look_seconds: float) -> float:
-    """Return how many requests may fail at `rate` per second in all: the canary's share of two looks."""
-    return rate * weight / 100 * 2 * look_seconds
+def share_of(rate: float, weight: int, seconds: float) -> float:
+    """Return how many requests a canary with `weight` percent gets in so many seconds, at `rate` per second in all."""
+    return rate * weight / 100 * seconds

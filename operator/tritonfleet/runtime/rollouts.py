@@ -36,7 +36,7 @@ PATIENCE: Final = 0.6
 FRESH_TICKS: Final = 2.5
 """A pod that has not answered for so many ticks is missing."""
 GLANCE_SECONDS: Final = 0.5
-"""Between two ticks: every window begins and ends within half of it, and canaries are exposed no longer than meant."""
+"""Between two ticks: every window begins and ends within it of when it should, and canaries are exposed no longer than meant."""
 PAUSE_SECONDS: Final = 0.1
 """After a tick that took too long, before the next."""
 AGAIN_SECONDS: Final = 10.0
@@ -210,7 +210,7 @@ class Rollouts:
             # The clock went back: how long anything took is not known.
             recording = case.recording = None
         if recording is None:
-            if now >= watch.opens_seconds:
+            if case.is_due(now):
                 self._record(case, now)
             return None
         recording.hear(case.targets, self._scraper.answer, now)
