@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import Any
 
 from tritonfleet.adapters.cluster import Cluster
