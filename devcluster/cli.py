@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from devcluster.progress import Progress
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, 1 with one message on stderr when it cannot."""
     chosen = _parser().parse_args(arguments)
+    if chosen.tests:
+        os.environ["TRITONFLEET_DEVCLUSTER_STATE"] = str(State.of_tests().root)
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
         return command(chosen)
@@ -28,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devcluster", description="A real Kubernetes on this machine.")
+    parser.add_argument("--tests", action="store_true", help="mean the end-to-end tests' cluster, not the demo's")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def verb(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -82,6 +86,8 @@ def _up(chosen: argparse.Namespace) -> int:
 def _down(chosen: argparse.Namespace) -> int:
     progress = Progress()
     cluster.down(progress, purge=chosen.purge)
+    if not chosen.tests:
+        cluster.down(progress, state=State.of_tests(), purge=chosen.purge)
     progress.say("cluster is down")
     return 0
 

@@ -82,22 +82,28 @@ def _of(state: State, slot: Slot) -> Cluster:
     return Cluster(state, slot, Registry(slot.run_dir / "processes", state.logs))
 
 
-def find() -> Cluster | None:
-    """The cluster of this checkout if it is up (or half up), else None; never changes anything."""
-    state = State.of_checkout()
+def find(state: State | None = None) -> Cluster | None:
+    """The cluster of `state` (default: this checkout's) if it is up or half up, else None; never changes anything."""
+    state = state or State.of_checkout()
     slot = slots.current(state)
     return _of(state, slot) if slot else None
 
 
-def ensure(*, gpus: int | None = None, bench: bool | None = None, progress: Progress | None = None) -> Cluster:
+def ensure(
+    *,
+    state: State | None = None,
+    gpus: int | None = None,
+    bench: bool | None = None,
+    progress: Progress | None = None,
+) -> Cluster:
     """Bring the cluster up, or mend it, or find it whole; safe to call from many processes at once.
 
-    `gpus` and `bench` default to what the running cluster has (8, off when there is none).
+    `state` defaults to this checkout's; `gpus` and `bench` to what the running cluster has (8, off when there is none).
     Raises DevclusterError with what to do.
     """
     host.require_root_on_debian()
     shown = progress or Progress()
-    state = State.of_checkout()
+    state = state or State.of_checkout()
     state.root.mkdir(parents=True, exist_ok=True)
     with locked(state.root / "lock"):
         gpus, bench = _settings(state, gpus, bench)
@@ -141,7 +147,7 @@ def _start(cluster: Cluster, pause: images.Archive, *, gpus: int, bench: bool, p
         wait_until("a cluster whose every part is well", lambda: not cluster.complaints(), 60, "See `status`.")
 
 
-def down(progress: Progress | None = None, *, purge: bool = False) -> None:
+def down(progress: Progress | None = None, *, state: State | None = None, purge: bool = False) -> None:
     """Stop everything and leave no process, mount, namespace, link or cgroup behind.
 
     Built programs and images stay in the cache; `purge` also forgets the images imported by this cluster.
@@ -149,7 +155,7 @@ def down(progress: Progress | None = None, *, purge: bool = False) -> None:
     """
     host.require_root_on_debian()
     shown = progress or Progress()
-    state = State.of_checkout()
+    state = state or State.of_checkout()
     if not state.root.exists():
         return
     with locked(state.root / "lock"):

@@ -26,12 +26,18 @@ class State:
 
     @classmethod
     def of_checkout(cls) -> "State":
-        """The state folder of the checkout this file lies in."""
+        """The state folder of the checkout this file lies in: of `make cluster` and of the demo."""
         chosen = os.environ.get("TRITONFLEET_DEVCLUSTER_STATE")
         if chosen:
             return cls(Path(chosen).resolve())
         name = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:10]
         return cls(cache_dir() / "clusters" / name)
+
+    @classmethod
+    def of_tests(cls) -> "State":
+        """The state folder of the end-to-end tests' cluster: theirs alone, whatever the other one holds."""
+        other = cls.of_checkout().root
+        return cls(other.with_name(f"{other.name}-tests"))
 
     @property
     def kubeconfig(self) -> Path:

@@ -19,6 +19,7 @@ from devcluster import release
 from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
 from devcluster.commands import run
+from devcluster.paths import State
 from devcluster.progress import Progress
 from tests.e2e.chronicle import Chronicle
 from tests.e2e.shop import GATEWAY, GATEWAY_NAMESPACE, NAME, Shop
@@ -114,14 +115,22 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def local() -> Cluster:
-    """The running cluster with the operator of this checkout in it."""
-    cluster = local_cluster.ensure()
+def local(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster of the tests' own with the operator of this checkout in it: the demo's models keep their GPUs.
+
+    It is stopped at the end, unless a test failed: then it stays to be looked at.
+    """
+    state = State.of_tests()
+    cluster = local_cluster.ensure(state=state, gpus=local_cluster.DEFAULT_GPUS)
     # The chart asks the cluster whether it has the Gateway API.
     gateway.start(cluster, Progress())
     prometheus.start(cluster, Progress())
     release.install(cluster, prometheus_url=prometheus.address(cluster))
-    return cluster
+    yield cluster
+    if request.session.testsfailed == 0:
+        local_cluster.down(state=state)
+    else:
+        Progress().say(f"the tests' cluster still runs: export KUBECONFIG={cluster.kubeconfig}")
 
 
 @pytest.fixture(scope="module")
