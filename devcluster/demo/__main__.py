@@ -2,16 +2,20 @@
 
 import argparse
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
-from devcluster.demo import plot, timeline
-from devcluster.demo.console import DemoFailed, say, step
-from devcluster.demo.ground import Ground, existing_ground, local_ground
+from devcluster.demo import plot
+from devcluster.demo.console import guide, say, spoken, step
+from devcluster.demo.ground import Ground, LocalGround, existing_ground, local_ground, of_model, of_operator
+from devcluster.demo.rollout import NAME as RECOMMENDER
 from devcluster.demo.rollout import roll_out
+from devcluster.demo.show import NAME as DIGITS
 from devcluster.demo.show import ask_and_check, next_steps, serve, train_and_upload, update_under_load
+from devcluster.demo.traffic import NAME as RANKER
 from devcluster.demo.traffic import OUTPUT, follow_traffic
-from devcluster.errors import DevclusterError
 
 
 def main() -> int:
@@ -23,37 +27,54 @@ def main() -> int:
         default=os.environ.get("KUBECONFIG") or None,
         help="use this cluster instead of a local one",
     )
-    arguments = parser.parse_args()
-    try:
-        ground = existing_ground(arguments.kubeconfig) if arguments.kubeconfig else local_ground()
-        _show(ground)
-    except (DemoFailed, DevclusterError) as failure:
-        print(f"\nThe demo failed: {failure}", file=sys.stderr)
-        return 1
-    return 0
+    kubeconfig: Path | None = parser.parse_args().kubeconfig
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # An ordinary exit: what was started in the background ends too.
+        signal.signal(number, lambda received, _frame: sys.exit(128 + received))
+    return guide(lambda: _demo(kubeconfig), f"make demo KUBECONFIG={kubeconfig}" if kubeconfig else "make demo")
 
 
-def _show(ground: Ground) -> None:
-    with step("Install the operator with Helm"):
+def _demo(kubeconfig: Path | None) -> None:
+    began = time.monotonic()
+    with existing_ground(kubeconfig) if kubeconfig else local_ground() as ground:
+        _predict(ground, began)
+        if isinstance(ground, LocalGround):
+            # A forwarded port leads to one pod, whatever comes to help it: these need the Service itself.
+            _meet_traffic(ground)
+        next_steps(ground)
+    say(f"the whole demo took {spoken(time.monotonic() - began)}")
+
+
+def _predict(ground: Ground, began: float) -> None:
+    digits = of_model(ground, DIGITS)
+    with step("Install the operator with Helm", of_operator(ground)):
         ground.install_operator()
-    with step("Train a model on real handwritten digits, export it to ONNX, upload it"):
+    with step("Train a model on real handwritten digits, export it to ONNX, upload it", ground.store_witness):
         model = train_and_upload(ground)
-    with step("kubectl apply -f examples/quickstart/modeldeployment.yaml"):
+    with step("kubectl apply -f examples/quickstart/modeldeployment.yaml", digits):
         serve(ground)
-    with step("Ask Triton over HTTP and gRPC, and compare with the same model run directly"):
+    with step("Ask Triton over HTTP and gRPC, and compare with the same model run directly", digits):
         ask_and_check(ground, model)
-    with step("Change the batching while requests keep coming"):
+        say(f"first prediction after {spoken(time.monotonic() - began)}")
+    with step("Change the batching while requests keep coming", digits):
         update_under_load(ground, model)
-    if ground.reaches_services:
-        with step(
-            "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and let traffic come and go (5 minutes)"
-        ):
-            for path in plot.write(follow_traffic(ground), OUTPUT):
-                say(f"written: {path}")
-        with step("kubectl apply -f examples/canary, then a good version and a bad one (4 minutes)"):
-            for path in timeline.write(roll_out(ground), OUTPUT):
-                say(f"written: {path}")
-    next_steps(ground)
+
+
+def _meet_traffic(ground: LocalGround) -> None:
+    with step("Start Prometheus and a gateway (built in the background so far)", ground.later.witness):
+        ground.prepare_for_traffic()
+    with step(
+        "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and let traffic come and go (5 minutes)",
+        of_model(ground, RANKER),
+    ):
+        for path in plot.write_autoscaling(follow_traffic(ground), OUTPUT):
+            say(f"written: {path}")
+    with step(
+        "kubectl apply -f examples/canary, then a good version and a bad one (4 minutes)",
+        of_model(ground, RECOMMENDER),
+    ):
+        for path in plot.write_rollout(roll_out(ground), OUTPUT):
+            say(f"written: {path}")
 
 
 if __name__ == "__main__":

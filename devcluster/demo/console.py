@@ -1,27 +1,82 @@
-"""What the demo shows: numbered steps with the time each took, and a table that grows as the model comes up."""
+"""How the demo speaks: steps that end in a sentence whatever a machine does to them, and waits with a deadline."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from tritonclient.utils import InferenceServerException
+
+from devcluster import errors
+
+Found = TypeVar("Found")
 
 POLL_SECONDS = 0.5
+COMMAND_SECONDS_MAX = 300.0
+API_SECONDS_MAX = 15.0
+"""How long the API server may leave questions unanswered: a busy one does, a dead one does not come back by itself."""
 COLUMNS = "{:>7}  {:<8} {:<18} {:<9} {:<22} {}"
+SEEN_LINES_MAX = 14
 
 
 class DemoFailed(Exception):
     """A step did not do what it should; the message says what was seen."""
 
 
+FORESEEN = (*errors.FORESEEN, DemoFailed, InferenceServerException, grpc.RpcError)
+
+
+class StepFailed(Exception):
+    """The paragraph in which a failed step ends, less how to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Whom to ask when a step fails: what is seen now, and the command that shows more."""
+
+    command: str
+    seen: Callable[[], str] = str
+
+
+def guide(acts: Callable[[], None], again: str = "make demo") -> int:
+    """Run the acts and return the exit code; whatever can be foreseen ends in one paragraph, not in a traceback."""
+    try:
+        acts()
+    except StepFailed as failure:
+        _complain(f"{failure}\n    To go on: {again}   (it continues from what is done)")
+        return 1
+    except FORESEEN as error:
+        _complain(f"The demo stopped: {errors.explain(error)}\n    To go on: {again}")
+        return 1
+    except KeyboardInterrupt as interrupt:
+        where = "".join(f' at step "{title}"' for title in getattr(interrupt, "__notes__", ())[:1])
+        _complain(f"The demo was interrupted{where}; `{again}` continues from what is done.")
+        return 130
+    return 0
+
+
 @contextmanager
-def step(title: str) -> Iterator[None]:
-    """Announce a step and, when it is done, say how long it took."""
+def step(title: str, witness: Witness) -> Iterator[None]:
+    """Announce a step and, when it is done, say how long it took; raises StepFailed for all that can be foreseen."""
     print(f"\n\033[1m==> {title}\033[0m" if sys.stdout.isatty() else f"\n==> {title}", flush=True)
     start = time.monotonic()
-    yield
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(title)
+        raise
+    except FORESEEN as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # What was under way did not like to be ended: that is no news to whoever ended it.
+            error.__context__.add_note(title)
+            raise error.__context__ from None
+        raise StepFailed(_paragraph(title, time.monotonic() - start, error, witness)) from error
     print(f"    done in {time.monotonic() - start:.1f} s", flush=True)
 
 
@@ -30,14 +85,43 @@ def say(text: str) -> None:
     print(f"    {text}", flush=True)
 
 
+def spoken(seconds: float) -> str:
+    """Return a time as a person says it."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
 def run(*command: str, show: bool = False, stdin: str | None = None) -> str:
-    """Run a command to its end and return what it printed; a failure ends the demo with its last words."""
+    """Run a command to its end and return what it printed; raises DemoFailed with its last words."""
     if show:
-        say("$ " + " ".join(command))
-    done = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin)
+        say("$ " + shlex.join(command))
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, input=stdin, timeout=COMMAND_SECONDS_MAX
+    )
     if done.returncode != 0:
-        raise DemoFailed(f"`{' '.join(command)}` ended with {done.returncode}: {done.stderr.strip() or done.stdout}")
+        words = done.stderr.strip() or done.stdout.strip()
+        raise DemoFailed(f"`{shlex.join(command)}` ended with {done.returncode}: {words}")
     return done.stdout
+
+
+def patiently(what: str, attempt: Callable[[], Found], seconds: float) -> Found:
+    """Return what `attempt` returns once nothing foreseeable stands in its way; raises DemoFailed at the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return attempt()
+        except FORESEEN as error:
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"waited {seconds:.0f} s for {what}; last: {error}") from error
+        time.sleep(POLL_SECONDS)
+
+
+def ask(kubectl: Sequence[str], *question: str) -> Any:
+    """Return the JSON that `kubectl get` prints, having been patient with a busy API server."""
+
+    def get() -> Any:
+        return json.loads(run(*kubectl, "get", *question, "-o", "json", "--request-timeout=10s"))
+
+    return patiently("an answer of the API server", get, API_SECONDS_MAX)
 
 
 def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_seconds: float) -> dict[str, Any]:
@@ -45,7 +129,7 @@ def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_s
     say(COLUMNS.format("TIME", "READY", "REASON", "REPLICAS", "SERVES", "MESSAGE"))
     start, last = time.monotonic(), ""
     while time.monotonic() - start < timeout_seconds:
-        body = json.loads(run(*kubectl, "get", "modeldeployment", name, "-o", "json"))
+        body = ask(kubectl, "modeldeployment", name)
         status = body.get("status", {})
         ready = next((one for one in status.get("conditions", ()) if one["type"] == "Ready"), None)
         if ready is not None:
@@ -56,7 +140,47 @@ def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_s
             if ready["status"] == "True" and status["observedGeneration"] >= generation:
                 return dict(body)
         time.sleep(POLL_SECONDS)
-    raise DemoFailed(f"ModelDeployment {name} was not Ready after {timeout_seconds:.0f} s; last: {last or 'no status'}")
+    raise DemoFailed(f"waited {timeout_seconds:.0f} s for ModelDeployment {name} to be Ready")
+
+
+def look_at_model(kubectl: Sequence[str], name: str) -> str:
+    """Return what a ModelDeployment says of itself, and the last words of its pods."""
+    body = ask(kubectl, "modeldeployment", name)
+    conditions = body.get("status", {}).get("conditions", ())
+    said = [
+        f"{one['type']}={one['status']} {one['reason']}: {one['message']}"
+        for one in conditions
+        if one["type"] in {"Ready", "Stalled"}
+    ]
+    said = said or [f"{name} has no conditions: is the operator running?"]
+    return "\n".join([*said, look_at_pods(kubectl, f"tritonfleet.dev/modeldeployment={name}")])
+
+
+def look_at_pods(kubectl: Sequence[str], labels: str) -> str:
+    """Return what holds up each pod with these labels, and the last warnings about them."""
+    pods = ask(kubectl, "pods", "-l", labels)["items"]
+    names = {pod["metadata"]["name"] for pod in pods}
+    lines = [line for pod in pods for line in _trouble(pod)]
+    events = ask(kubectl, "events", "--field-selector=type=Warning")["items"]
+    about = [one for one in events if one.get("involvedObject", {}).get("name") in names]
+    about.sort(key=lambda one: one.get("lastTimestamp") or "")
+    lines += [f"{one['involvedObject']['name']}: {one['reason']}: {one['message']}" for one in about[-3:]]
+    return "\n".join(lines or [f"no pod with {labels}" if not pods else "every pod is well"])
+
+
+def _trouble(pod: dict[str, Any]) -> Iterator[str]:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    for one in status.get("conditions", ()):
+        if one["type"] == "PodScheduled" and one["status"] == "False":
+            yield f"{name}: {one.get('message', 'not scheduled')}"
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        for state in (container.get("state", {}), container.get("lastState", {})):
+            for kind in ("waiting", "terminated"):
+                words = state.get(kind, {})
+                if words and words.get("reason") != "Completed":
+                    yield f"{name}, {container['name']}: {kind}, {words.get('reason')}: {words.get('message', '')}"
+        if container.get("state", {}).get("running") and not container.get("ready"):
+            yield f"{name}, {container['name']}: runs, and is not ready"
 
 
 def _row(body: dict[str, Any], ready: dict[str, Any]) -> str:
@@ -64,3 +188,24 @@ def _row(body: dict[str, Any], ready: dict[str, Any]) -> str:
     replicas = f"{status.get('readyReplicas', 0)}/{body['spec'].get('replicas', 1)}"
     serves = status.get("revision", {}).get("stable", "-")
     return COLUMNS.format("", ready["status"], ready["reason"], replicas, serves, ready["message"]).lstrip()
+
+
+def _paragraph(title: str, seconds: float, error: BaseException, witness: Witness) -> str:
+    try:
+        more = witness.seen()
+    except FORESEEN as blind:
+        more = f"nothing more: {blind}"
+    lines = [f'The demo stopped at step "{title}" after {seconds:.0f} s.', *_cut("Seen: ", errors.explain(error))]
+    lines += _cut("Now: ", more) if more else []
+    return "\n".join([*lines, f"    To look further: {witness.command}"])
+
+
+def _cut(heading: str, text: str) -> list[str]:
+    """Return the first line of a text and the last ones, indented under a heading."""
+    first, *rest = text.splitlines() or [""]
+    return [f"    {heading}{first[:1000]}", *(f"        {line[:1000]}" for line in rest[-SEEN_LINES_MAX:])]
+
+
+def _complain(text: str) -> None:
+    sys.stdout.flush()
+    print(f"\n{text}", file=sys.stderr, flush=True)

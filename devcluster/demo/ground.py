@@ -1,27 +1,122 @@
-"""What the demo stands on: this machine's own cluster, or one that the user has."""
+"""What the demo stands on: this machine's own cluster, or one that the user has; and what is built meanwhile."""
 
 import os
-import socket
+import re
+import shlex
+import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from devcluster import cluster as local_cluster
-from devcluster import images, release
+from devcluster import host, release
 from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
-from devcluster.demo.console import DemoFailed, run, say, step
+from devcluster.demo.console import (
+    DemoFailed,
+    Witness,
+    ask,
+    look_at_model,
+    look_at_pods,
+    run,
+    say,
+    step,
+)
+from devcluster.demo.inference import PORTS, wait_until_served
+from devcluster.paths import CHECKOUT, State
 from devcluster.progress import Progress
 
 NAMESPACE = "default"
 SECRET = "model-store"  # noqa: S105 - the name of a Secret
 GONE_SECONDS_MAX = 180.0
-PORTS = (8000, 8001)
+END_SECONDS_MAX = 10.0
+DEVCLUSTER = f"{shlex.quote(os.path.relpath(sys.executable))} -m devcluster"
+FIRST = ("triton-image", "operator-image")
+"""Parts of the first prediction that wait for the network while Kubernetes is compiled."""
+LATER = ("k6", "prometheus", "envoy", "coredns", "envoy-gateway")
+"""Parts that nothing needs before the first prediction."""
+LOWEST = 19
+"""The priority of what nobody waits for yet."""
+
+
+@dataclass
+class Background:
+    """Parts that a process of its own builds while the demo goes on; ended with the block.
+
+    What an interrupted build has compiled is kept, and the next one goes on from there.
+    """
+
+    name: str
+    parts: Sequence[str]
+    niceness: int = 0
+    logs: Path = field(default_factory=lambda: State.of_checkout().logs)
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.logs / f"{self.name}.log"
+
+    @property
+    def witness(self) -> Witness:
+        """How to see more of it."""
+        return Witness(f"{DEVCLUSTER} logs {self.name}")
+
+    def __enter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._start([*("nice", "-n", str(self.niceness)), sys.executable, "-m", "devcluster", "build", *self.parts])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def wait(self, progress: Progress) -> None:
+        """Show what it does until it is through; raises DemoFailed with its last words."""
+        process = self._running
+        with progress.step(f"building {', '.join(self.parts)}") as shown:
+            while process.poll() is None:
+                shown.note = self._last_words(1)
+                time.sleep(0.2)
+        if process.returncode != 0:
+            raise DemoFailed(f"building {', '.join(self.parts)} failed: {self._last_words(12)}")
+
+    def end(self) -> None:
+        """End the process and the compilers it has started."""
+        process = self._running
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                break
+            deadline = time.monotonic() + END_SECONDS_MAX
+            # The group is there as long as any compiler is.
+            while _group_lives(process) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        process.wait()
+
+    @property
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise DemoFailed(f"the build of {', '.join(self.parts)} was not begun")
+        return self._process
+
+    def _start(self, command: Sequence[str]) -> None:
+        with self.log.open("wb") as log:
+            # A group, so that it can be ended with its children; not a session, because Linux weighs the sessions
+            # against each other before it looks at anybody's priority.
+            self._process = subprocess.Popen(
+                command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
+
+    def _last_words(self, lines: int) -> str:
+        said = self.log.read_text(errors="replace").splitlines()[-lines:] if self.log.exists() else []
+        return "\n".join(re.sub(r"^\[ *[\d.]+s\] ", "", line) for line in said)
 
 
 class Ground(Protocol):
@@ -39,9 +134,12 @@ class Ground(Protocol):
     def farewell(self) -> str:
         """How to clean up."""
 
+    def complaints(self) -> str:
+        """What is wrong with the cluster itself; empty when all is well, or when nobody here can tell."""
+
     @property
-    def reaches_services(self) -> bool:
-        """Whether requests from here are spread over the pods of a Service."""
+    def store_witness(self) -> Witness:
+        """Whom to ask about the place for models."""
 
     def install_operator(self) -> None:
         """Install or upgrade the operator and wait until it is ready."""
@@ -61,7 +159,8 @@ class LocalGround:
     cluster: Cluster
     store: s3.Store
     workspace: Path
-    reaches_services: bool = True
+    later: Background
+    """What traffic needs, and the first prediction does not."""
 
     @property
     def kubectl(self) -> list[str]:
@@ -73,9 +172,27 @@ class LocalGround:
         """How to clean up."""
         return "    make cluster-down\n        (nothing of it stays behind but the caches)"
 
+    def complaints(self) -> str:
+        """Ask every process of the cluster."""
+        return "\n".join(f"{name}: {wrong}" for name, wrong in self.cluster.complaints().items())
+
+    @property
+    def store_witness(self) -> Witness:
+        """Ask the S3 server's log, and every process."""
+        return Witness(f"{DEVCLUSTER} logs {s3.NAME}", self.complaints)
+
     def install_operator(self) -> None:
-        """Install this checkout's chart with this checkout's image."""
-        release.install(self.cluster, Progress(), prometheus_url=prometheus.address(self.cluster))
+        """Install this checkout's chart with this checkout's image, and with Prometheus where there is one."""
+        known = self.cluster.registry.find(prometheus.NAME) is not None
+        url = prometheus.address(self.cluster) if known else ""
+        release.install(self.cluster, Progress(), prometheus_url=url)
+
+    def prepare_for_traffic(self) -> None:
+        """Start Prometheus and a gateway once they are built, and tell the operator of them."""
+        self.later.wait(Progress())
+        prometheus.start(self.cluster, Progress())
+        gateway.start(self.cluster, Progress())
+        self.install_operator()
 
     def upload(self, file: Path, key: str) -> None:
         """Put a file into the local S3 server, and its credentials into the Secret that the quickstart names."""
@@ -87,7 +204,9 @@ class LocalGround:
     @contextmanager
     def service_address(self, name: str) -> Iterator[str]:
         """Give the Service's own address: the host has a route to it."""
-        yield run(*self.kubectl, "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+        address = str(ask(self.kubectl, "service", name)["spec"]["clusterIP"])
+        wait_until_served(address)
+        yield address
 
 
 @dataclass
@@ -96,14 +215,21 @@ class ExistingGround:
 
     kubeconfig: Path
     workspace: Path
-    reaches_services: bool = False
-    """Forwarded ports lead to one pod, whatever comes to help it."""
     farewell: str = "    kubectl delete mdep digits; helm uninstall tritonfleet --namespace tritonfleet-system"
 
     @property
     def kubectl(self) -> list[str]:
         """Kubectl from PATH for this cluster and the demo's namespace."""
         return ["kubectl", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE]
+
+    def complaints(self) -> str:
+        """Say nothing: the cluster is the user's."""
+        return ""
+
+    @property
+    def store_witness(self) -> Witness:
+        """Ask whether the Secret is there; the rest is the user's."""
+        return Witness(shlex.join([*self.kubectl, "get", "secret", SECRET]))
 
     def install_operator(self) -> None:
         """Install the chart as a user would."""
@@ -127,31 +253,56 @@ class ExistingGround:
             [*self.kubectl, "port-forward", f"service/{name}", *ports], stdout=subprocess.DEVNULL
         )
         try:
-            for port in PORTS:
-                _wait_for_port(port)
+            wait_until_served("127.0.0.1")
             yield "127.0.0.1"
         finally:
             forward.terminate()
             forward.wait()
 
 
-def local_ground() -> LocalGround:
-    """Bring up the local cluster and what the demo needs beside it."""
-    with step("Start a real Kubernetes on this machine (about 8 minutes the first time, most of it compiling)"):
-        cluster = local_cluster.ensure()
-        cluster.load_image(images.triton(Progress()).path, Progress())
-    with step("Start an S3 server for models, a gateway for traffic and a Prometheus (compiled the first time)"):
-        store = s3.ensure(cluster, Progress())
-        gateway.start(cluster, Progress())
-        prometheus.start(cluster, Progress())
-    return LocalGround(cluster, store, _workspace())
+@contextmanager
+def local_ground() -> Iterator[LocalGround]:
+    """Bring up what the first prediction needs; the rest is built meanwhile, and no longer than the block."""
+    progress = Progress()
+    healthy = Witness(f"{DEVCLUSTER} status", _complaints)
+    first, later = Background("build-first", FIRST), Background("build-later", LATER, LOWEST)
+    with ExitStack() as ending:
+        with step("Start a real Kubernetes on this machine (the first time it compiles Kubernetes)", healthy):
+            host.require_root_on_debian()
+            host.install_packages(progress)
+            # Fetched here where the machine has none: everything that is built asks for it.
+            host.go_binary(progress)
+            ending.enter_context(later)
+            ending.enter_context(first)
+            cluster = local_cluster.ensure(progress=progress)
+        with step("Start an S3 server for models (compiled the first time)", Witness(f"{DEVCLUSTER} logs s3")):
+            store = s3.ensure(cluster, progress)
+        with step("Build the images of Triton and the operator (begun beside Kubernetes)", first.witness):
+            first.wait(progress)
+        yield LocalGround(cluster, store, _workspace(), later)
 
 
-def existing_ground(kubeconfig: Path) -> ExistingGround:
+@contextmanager
+def existing_ground(kubeconfig: Path) -> Iterator[ExistingGround]:
     """Use the cluster that a kubeconfig leads to; it needs an `s3://models` store and a Secret `model-store`."""
     ground = ExistingGround(kubeconfig, _workspace())
-    say(run(*ground.kubectl, "version").strip())
-    return ground
+    with step(f"Use the cluster of {kubeconfig}", Witness(shlex.join([*ground.kubectl, "cluster-info"]))):
+        say(run(*ground.kubectl, "version", "--request-timeout=20s").strip().replace("\n", "\n    "))
+    yield ground
+
+
+def of_model(ground: Ground, name: str) -> Witness:
+    """Return whom to ask about a ModelDeployment."""
+    command = shlex.join([*ground.kubectl, "describe", "modeldeployment", name])
+    return Witness(command, lambda: ground.complaints() or look_at_model(ground.kubectl, name))
+
+
+def of_operator(ground: Ground) -> Witness:
+    """Return whom to ask about the operator."""
+    there = [*ground.kubectl[:-2], "--namespace", release.NAMESPACE]
+    command = shlex.join([*there, "logs", f"deployment/{release.RELEASE}"])
+    labels = f"app.kubernetes.io/instance={release.RELEASE}"
+    return Witness(command, lambda: ground.complaints() or look_at_pods(there, labels))
 
 
 def delete_leftovers(ground: Ground, name: str) -> None:
@@ -167,19 +318,24 @@ def wait_until_old_pods_are_gone(ground: Ground, name: str, serving: str) -> Non
 
 def _until_gone(ground: Ground, kind: str, labels: str) -> None:
     deadline = time.monotonic() + GONE_SECONDS_MAX
-    while left := run(*ground.kubectl, "get", kind, "-l", labels, "-o", "name").split():
+    while left := [one["metadata"]["name"] for one in ask(ground.kubectl, kind, "-l", labels)["items"]]:
         if time.monotonic() > deadline:
             raise DemoFailed(f"still there after {GONE_SECONDS_MAX:.0f} s: {', '.join(left)}")
         time.sleep(1)
 
 
-def _wait_for_port(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise DemoFailed(f"nothing answers on port {port} of this machine")
+def _complaints() -> str:
+    found = local_cluster.find()
+    return "\n".join(f"{name}: {wrong}" for name, wrong in found.complaints().items()) if found else ""
+
+
+def _group_lives(process: "subprocess.Popen[bytes]") -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _workspace() -> Path:

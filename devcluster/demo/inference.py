@@ -2,6 +2,7 @@
 
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,31 @@ import onnxruntime
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
+from devcluster.demo.console import DemoFailed, patiently
+
 MODEL = "digits"
 TOLERANCE = 1e-5
 """Both sides run the same ONNX Runtime; batches only change the order of additions."""
 
+PORTS = (8000, 8001)
+"""Of HTTP and gRPC."""
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
+SERVED_SECONDS_MAX = 120.0
+"""Ready pods are in the Service at once, but a busy node takes its time to program the Service's address."""
+ATTEMPT_SECONDS_MAX = 5.0
+
 Images = np.ndarray
 Probabilities = np.ndarray
 Predict = Callable[[Images], Probabilities]
+
+
+def wait_until_served(
+    address: str, ports: tuple[int, int] = PORTS, *, host: str = "", seconds: float = SERVED_SECONDS_MAX
+) -> None:
+    """Wait until an address answers over HTTP and gRPC; `host` is what requests say that they come for."""
+    named = host or address
+    patiently(f"http://{named}:{ports[0]} at {address}", lambda: _http_ready(address, ports[0], named), seconds)
+    patiently(f"gRPC of {named}:{ports[1]} at {address}", lambda: _grpc_ready(address, ports[1], named), seconds)
 
 
 def directly(model: Path) -> Predict:
@@ -35,8 +54,23 @@ def over_http(host: str) -> Predict:
 
 def over_grpc(host: str) -> Predict:
     """Return a function that asks Triton over gRPC; `host` is an address without a port."""
-    client = triton_grpc.InferenceServerClient(f"{host}:8001")
+    client = triton_grpc.InferenceServerClient(f"{host}:8001", channel_args=[_NO_PROXY])
     return lambda images: _infer(client, triton_grpc, images)
+
+
+def _http_ready(address: str, port: int, host: str) -> None:
+    request = urllib.request.Request(f"http://{address}:{port}/v2/health/ready", headers={"Host": host})
+    # No proxy of the environment must stand between us and our own cluster.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(request, timeout=ATTEMPT_SECONDS_MAX).close()
+
+
+def _grpc_ready(address: str, port: int, host: str) -> None:
+    # A new channel each time: one that was refused waits longer and longer before it tries again.
+    named = [_NO_PROXY, ("grpc.default_authority", host)]
+    with triton_grpc.InferenceServerClient(f"{address}:{port}", channel_args=named) as client:
+        if not client.is_server_ready(client_timeout=ATTEMPT_SECONDS_MAX):
+            raise DemoFailed("the server says that it is not ready")
 
 
 def _infer(client: object, protocol: object, images: Images) -> Probabilities:

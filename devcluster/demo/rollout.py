@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devcluster.demo.console import DemoFailed, follow_until_ready, run, say
+from devcluster.demo.console import DemoFailed, ask, follow_until_ready, patiently, run, say
 from devcluster.demo.ground import Ground, delete_leftovers
+from devcluster.demo.inference import wait_until_served
 from devcluster.demo.traffic import FEATURES, OUTPUT, READY_SECONDS_MAX
 from devcluster.load import Answers, Load, steady
 
@@ -31,6 +32,7 @@ VERSIONS = {
     "3": {"seconds": "0.315", "bias": "1", "sound_seconds": "15"},
 }
 """Parameters of the example's model: the second version is a little faster, the third slow, and wrong after a while."""
+GATEWAY_SECONDS_MAX = 120.0
 SECONDS_MAX = 240.0
 """Of one rollout."""
 AFTER_SECONDS = 10.0
@@ -79,10 +81,10 @@ def roll_out(ground: Ground) -> Story:
     delete_leftovers(ground, NAME)
     _upload(ground)
     say(run(*ground.kubectl, "apply", "-f", str(EXAMPLE)).strip().replace("\n", "\n    "))
-    run(*ground.kubectl, "wait", f"gateway/{GATEWAY}", "--for=condition=Programmed", "--timeout=120s")
+    address = patiently(f"an address of Gateway {GATEWAY}", lambda: _address(ground), GATEWAY_SECONDS_MAX)
     body = follow_until_ready(ground.kubectl, NAME, generation=1, timeout_seconds=READY_SECONDS_MAX)
     versions = {str(body["status"]["revision"]["stable"]): "1"}
-    address = run(*ground.kubectl, "get", "gateway", GATEWAY, "-o", "jsonpath={.status.addresses[0].value}")
+    wait_until_served(address, (80, 80), host=HOST)
     say(f"k6 sends {2 * RATE:g} requests a second through the gateway, over HTTP and gRPC")
     targets = dict.fromkeys(("http", "grpc"), f"{address}:80")
     load = Load(
@@ -96,6 +98,17 @@ def roll_out(ground: Ground) -> Story:
     story = Story(moments, answers, versions)
     _check(load, story)
     return story
+
+
+def _address(ground: Ground) -> str:
+    """Return where a programmed gateway is; raises DemoFailed with what it says of itself until then."""
+    status = ask(ground.kubectl, "gateway", GATEWAY).get("status", {})
+    said = {one["type"]: one for one in status.get("conditions", ())}
+    programmed = said.get("Programmed", {"status": "Unknown", "message": "its controller has not seen it"})
+    addresses = status.get("addresses", ())
+    if programmed["status"] != "True" or not addresses:
+        raise DemoFailed(f"Programmed is {programmed['status']}: {programmed['message']}")
+    return str(addresses[0]["value"])
 
 
 def _upload(ground: Ground) -> None:
@@ -134,15 +147,15 @@ def _roll(ground: Ground, load: Load, version: str, end: str, versions: dict[str
 
 def _moment(ground: Ground) -> tuple[Moment, str]:
     """Return what is seen now, and the name of the canary, empty for none."""
-    status = json.loads(run(*ground.kubectl, "get", "mdep", NAME, "-o", "json"))["status"]
+    status = ask(ground.kubectl, "mdep", NAME).get("status", {})
     rollout = status.get("rollout", {})
-    pods = run(*ground.kubectl, "get", "pods", "-l", f"tritonfleet.dev/modeldeployment={NAME}", "-o", "json")
+    pods = ask(ground.kubectl, "pods", "-l", f"tritonfleet.dev/modeldeployment={NAME}")["items"]
     moment = Moment(
         at_seconds=time.time(),
         phase=rollout.get("phase", ""),
         message=rollout.get("message", ""),
         weight=int(rollout.get("weights", {}).get("desired", 0)),
-        ready=Counter(_revision(pod) for pod in json.loads(pods)["items"] if _is_ready(pod)),
+        ready=Counter(_revision(pod) for pod in pods if _is_ready(pod)),
     )
     return moment, rollout.get("canary", "")
 

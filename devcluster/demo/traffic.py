@@ -1,13 +1,12 @@
 """The act in which traffic comes and goes, and replicas with it."""
 
-import json
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster.demo.console import DemoFailed, follow_until_ready, run, say
+from devcluster.demo.console import DemoFailed, ask, follow_until_ready, run, say
 from devcluster.demo.ground import Ground, delete_leftovers
 from devcluster.load import Load, Stage, steady
 from devcluster.paths import CHECKOUT
@@ -80,7 +79,7 @@ def _watch(ground: Ground, load: Load) -> Iterator[Moment]:
 
 
 def _moment(ground: Ground, load: Load, begun: float, end: float) -> Moment:
-    status = json.loads(run(*ground.kubectl, "get", "mdep", NAME, "-o", "json"))["status"]
+    status = ask(ground.kubectl, "mdep", NAME).get("status", {})
     scaling = status.get("autoscaling", {})
     answers = load.answers()
     start = end - ROW_SECONDS
