@@ -4,7 +4,6 @@ import asyncio
 import json
 import math
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,14 +26,15 @@ class Server:
         self.rows: list = []
         self.status = 200
         self.body: bytes | None = None
-        self.hang_seconds = 0.0
+        self.free = threading.Event()
+        self.free.set()
         self.asked: list[tuple[str, dict, dict]] = []
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.asked.append((parts.path, query, dict(handler.headers)))
-        time.sleep(self.hang_seconds)
+        self.free.wait(600)
         rows = {"status": "success", "data": {"result": self.rows}}
         body = self.body if self.body is not None else json.dumps(rows).encode()
         handler.send_response(self.status)
@@ -62,6 +62,7 @@ def serving() -> Iterator[tuple[Server, str]]:
     try:
         yield server, f"http://127.0.0.1:{http.server_address[1]}"
     finally:
+        server.free.set()
         http.shutdown()
         thread.join()
         http.server_close()
@@ -192,15 +193,23 @@ async def test_neither_proxies_nor_passwords_of_the_environment_are_used(server,
 
 async def test_a_prometheus_that_hangs_holds_two_threads_and_nobody_else(server, client, monkeypatch):
     monkeypatch.setattr(prometheus, "LIMIT_SECONDS", 0.2)
-    server[0].hang_seconds = 1.5
-    started = time.monotonic()
-    outcomes = await asyncio.gather(*(client.gateway() for _ in range(4)), return_exceptions=True)
-    assert time.monotonic() - started < 1
+    server[0].free.clear()
+    # It answers nobody until it is set free: whoever waited for it would wait beyond this.
+    async with asyncio.timeout(60):
+        outcomes = await asyncio.gather(*(client.gateway() for _ in range(4)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Transient] * 4
     assert sum("earlier queries" in str(outcome) for outcome in outcomes) == 2
-    await asyncio.sleep(1.6)
-    server[0].hang_seconds = 0
-    assert await client.gateway() == {}
+    server[0].free.set()
+    monkeypatch.setattr(prometheus, "LIMIT_SECONDS", 60)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                assert await client.gateway() == {}
+            except Transient as error:
+                assert "earlier queries" in str(error)  # noqa: PT017 - until the threads have heard their answers
+                await asyncio.sleep(0.01)
+            else:
+                break
 
 
 async def test_every_query_is_reported_with_its_outcome(server):
@@ -296,6 +305,6 @@ async def test_whatever_is_no_value_of_a_users_query_is_an_error(server, client,
 
 async def test_a_users_query_that_takes_too_long_is_given_up(server, client, monkeypatch):
     monkeypatch.setattr(prometheus, "LIMIT_SECONDS", 0.2)
-    server[0].hang_seconds = 1.0
+    server[0].free.clear()
     with pytest.raises(Transient, match="did not answer"):
         await client.values("up", NOW)

@@ -130,9 +130,10 @@ def test_a_wrong_file_is_refused_by_name_line_and_remedy(tmp_path: Path, text: s
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (gzip.compress(b"t_s\n1\n2\n")[:-9], "is a damaged gzip file: "),
+        (gzip.compress(b"t_s\n1\n2\n", mtime=0)[:-9], "is a damaged gzip file: "),
         (b"t_s\n\xff\xfe\n", "must be a CSV file in UTF-8, plain or gzip: "),
     ],
+    ids=["half a gzip file", "bytes that are no UTF-8"],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "shop.csv").write_bytes(content)

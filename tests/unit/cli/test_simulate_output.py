@@ -157,7 +157,9 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_was_given(
     assert not re.search(r"url\((?!#)", text)
 
 
-@pytest.mark.parametrize(("name", "magic"), [("out.png", b"\x89PNG"), ("out.svg", b"<?xml"), ("out.pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("name", "magic"), [("out.png", b"\x89PNG"), ("out.svg", b"<?xml"), ("out.pdf", b"%PDF")], ids=["png", "svg", "pdf"]
+)
 def test_the_drawing_has_the_form_that_its_name_says(
     simulate: Callable, tmp_path: Path, name: str, magic: bytes
 ) -> None:

@@ -35,7 +35,7 @@ def echo():
 def ask(tunnel, request):
     """Send one request to the tunnel; return all it answers."""
     port = int(tunnel.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         answer = b""
         try:
             connection.sendall(request)
@@ -82,7 +82,7 @@ CLOSED = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
 def test_a_request_that_makes_no_sense_is_closed(request_bytes):
     with Tunnel(Guard((), allow_private=True)) as tunnel:
         port = int(tunnel.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             try:
                 connection.sendall(request_bytes)
                 connection.shutdown(socket.SHUT_WR)

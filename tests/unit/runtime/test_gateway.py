@@ -56,7 +56,7 @@ def asker_of(prometheus: Any) -> Gateway:
 
 async def run_until(condition, asker):
     running = asyncio.create_task(asker.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.001)
     assert not running.done()

@@ -61,7 +61,7 @@ async def history_of(*keys, workers):
     for name in keys:
         queue.add(Key("default", name))
     tasks = [asyncio.create_task(worker.run()) for _ in range(workers)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in keys:
             await town.statuses.get()
     queue.close()
@@ -118,7 +118,7 @@ async def test_an_object_is_looked_at_again_when_something_is_due_or_at_the_resy
     worker = Worker(queue, town, town, Telemetry(), rest, resync_seconds=resync)
     queue.add(Key("default", "a"))
     task = asyncio.create_task(worker.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await queue.waits.get() == 0.0
         wait = await queue.waits.get()
     queue.close()
