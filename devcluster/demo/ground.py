@@ -79,7 +79,7 @@ class Background:
     def wait(self, progress: Progress) -> None:
         """Show what it does until it is through; raises DemoFailed with its last words."""
         process = self._running
-        with progress.step(f"building {', '.join(self.parts)}") as shown:
+        with progress.step(f"waiting for {self.name}") as shown:
             while process.poll() is None:
                 shown.note = self._last_words(1)
                 time.sleep(0.2)
