@@ -19,6 +19,7 @@ import pytest
 
 from devcluster.gobuild import VERSITYGW, build
 from devcluster.progress import Progress
+from tests.ports import free_port
 from tritonfleet.fetch.main import main
 
 ACCESS_KEY = "AKIATESTTESTTEST"
@@ -54,23 +55,26 @@ class Bucket:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     root = tmp_path_factory.mktemp("s3")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program = build(VERSITYGW, Progress()) / "versitygw"
     command = [program, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"127.0.0.1:{port}",
                "--quiet", "posix", "--nometa", root]  # fmt: skip
     with (root.parent / "s3.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        assert server.poll() is None, (root.parent / "s3.log").read_text()
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}", root
-    server.terminate()
-    server.wait(10)
+    try:
+        while not listens(port):
+            assert server.poll() is None, (root.parent / "s3.log").read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", root
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
+        return True
+    return False
 
 
 @pytest.fixture
