@@ -29,27 +29,45 @@ demo: venv ## From nothing to real predictions: cluster, operator, model, reques
 	$(BIN)/python -m devcluster.demo
 
 .PHONY: test
-test: lint test-unit test-sim test-cluster test-e2e ## Everything that must pass before a change lands
+test: venv ## Everything that must pass before a change lands; RECORD=1 keeps its times
+	$(BIN)/python -m tests.suite $(if $(RECORD),--record)
 
 .PHONY: test-unit
 test-unit: venv ## The tests of every decision, with their coverage
 	$(BIN)/pytest tests/unit --numprocesses=auto --cov --cov-report=term
 
+.PHONY: test-stores
+test-stores: venv ## The fetch step against a real S3 server
+	$(BIN)/pytest tests/stores --numprocesses=auto
+
 .PHONY: test-sim
 test-sim: venv ## The tests in simulated clusters, and of the charts as they render
-	$(BIN)/pytest tests/sim tests/chart --numprocesses=auto --dist=worksteal
+	$(BIN)/pytest tests/sim tests/chart -m "not acceptance" --numprocesses=auto --dist=worksteal
 
 .PHONY: test-cluster
 test-cluster: venv ## The tests against a real API server without nodes
-	$(BIN)/pytest tests/cluster --numprocesses=auto --dist=worksteal
+	$(BIN)/pytest tests/cluster -m "not acceptance" --numprocesses=auto --dist=worksteal
 
 .PHONY: test-e2e
 test-e2e: venv ## The tests with real pods, Triton, gateway and Prometheus
-	$(BIN)/pytest tests/devcluster tests/e2e -m "not acceptance" -p no:randomly
+	$(BIN)/pytest tests/e2e -m "not acceptance" -p no:randomly --durations=0 --durations-min=2
+
+.PHONY: test-devcluster
+test-devcluster: venv ## The tests of the local cluster itself; when devcluster/ changes
+	$(BIN)/pytest tests/devcluster -p no:randomly
 
 .PHONY: test-acceptance
-test-acceptance: venv ## The long end-to-end tests: soak, faults under traffic, operators that die; before a release
-	$(BIN)/pytest tests/e2e -m acceptance -p no:randomly
+test-acceptance: test-devcluster ## All that takes too long for each change: faults, crashes, soak; before a release
+	$(BIN)/pytest tests/sim tests/cluster -m acceptance --numprocesses=auto --dist=worksteal
+	$(BIN)/pytest tests/e2e -m acceptance -p no:randomly --durations=0 --durations-min=2
+
+.PHONY: test-builds
+test-builds: venv # Build what tests with a cluster need, while others run
+	nice -n 19 $(BIN)/python -m tests.ahead build
+
+.PHONY: test-bring-up
+test-bring-up: venv # Bring up the end-to-end tests' cluster, which they stop at their end
+	$(BIN)/python -m tests.ahead bring-up
 
 .PHONY: lint
 lint: venv generated ## ruff, mypy --strict, import contracts, generated files
@@ -130,7 +148,7 @@ $(VENV)/.ready: requirements-dev.lock
 	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making $(VENV), about a minute"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP_INSTALL) --no-deps --require-hashes --requirement requirements-dev.lock
+	@$(PIP_INSTALL) --require-hashes --requirement requirements-dev.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@$(BIN)/pip check --disable-pip-version-check >/dev/null || $(BIN)/pip check --disable-pip-version-check
 	@$(BIN)/python devcluster/lockcheck.py requirements-dev.lock --besides tritonfleet
