@@ -15,7 +15,7 @@ import pytest
 from tests.cluster.faultproxy import Fault, FaultProxy
 from tests.cluster.harness import RunningOperator
 from tests.cluster.onlooker import sees
-from tests.cluster.test_crashes import _difference, _steady_state
+from tests.cluster.test_crashes import _difference, _steady_state, killed
 from tests.cluster.world import World, eventually
 from tritonfleet.api import names
 
@@ -50,8 +50,8 @@ def proxy(control_plane):
     proxy.stop()
 
 
-@pytest.mark.parametrize("story", STORIES)
-async def test_killed_after_every_single_write_a_rollout_ends_in_the_same_state(control_plane, cluster, story):
+@pytest.mark.parametrize(("story", "every"), killed("promotion", STORIES))
+async def test_killed_after_a_write_a_rollout_ends_in_the_same_state(control_plane, cluster, story, every):
     wanted = await _undisturbed(control_plane, cluster, story)
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -60,15 +60,27 @@ async def test_killed_after_every_single_write_a_rollout_ends_in_the_same_state(
             return await _play(control_plane, cluster, story, killed_after=number)
 
     # One more than there were: a kill when all is done changes nothing either.
-    ends = await asyncio.gather(*(one(number) for number in range(wanted.writes + 1)))
+    numbers = range(0, wanted.writes + 1, every)
+    ends = await asyncio.gather(*(one(number) for number in numbers))
     assert wanted.writes >= FEWEST_WRITES
-    for number, end in enumerate(ends):
+    for number, end in zip(numbers, ends, strict=True):
         assert end.state == wanted.state, f"killed after write {number}:\n{_difference(end.state, wanted.state)}"
         assert end.passages == wanted.passages, f"killed after write {number}"
 
 
-@pytest.mark.parametrize("fault", [Fault.CONFLICT, Fault.TOO_MANY_REQUESTS, Fault.SERVER_ERROR, Fault.LOST_AFTER])
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize(
+    ("story", "fault"),
+    [
+        pytest.param(
+            story,
+            fault,
+            id=f"{story}-{fault.name.lower()}",
+            marks=() if (story, fault) == ("promotion", Fault.LOST_AFTER) else pytest.mark.acceptance,
+        )
+        for story in STORIES
+        for fault in (Fault.CONFLICT, Fault.TOO_MANY_REQUESTS, Fault.SERVER_ERROR, Fault.LOST_AFTER)
+    ],
+)
 async def test_each_write_of_a_rollout_failing_once_ends_in_the_same_state(control_plane, cluster, proxy, story, fault):
     wanted = await _undisturbed(control_plane, cluster, story)
     struck = proxy.fail_each_write_once(fault)
@@ -78,7 +90,7 @@ async def test_each_write_of_a_rollout_failing_once_ends_in_the_same_state(contr
     assert end.passages == wanted.passages
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", ["promotion", pytest.param("rollback", marks=pytest.mark.acceptance)])
 async def test_two_operators_at_once_end_where_one_does(control_plane, cluster, story):
     wanted = await _undisturbed(control_plane, cluster, story)
     end = await _play(control_plane, cluster, story, operators=2)
@@ -109,7 +121,7 @@ async def _play(
     try:
         await world.create("demo", server=SERVER, replicas=2, rollout=ROLLOUT)
         start("first")
-        await eventually(lambda: world.is_ready("demo"), "the revision before", within=60, every=0.5)
+        await eventually(lambda: world.is_ready("demo"), "the revision before", within=180, every=0.5)
         await eventually(lambda: _phase(world, "Stable"), "a rollout at rest", every=0.5)
         for number in range(1, operators):
             other = start(f"other-{number}")
@@ -124,7 +136,7 @@ async def _play(
             await _wait_for_death(victim, world, story)
             start("successor")
         await eventually(
-            lambda: _over(world, story), f"the end of {story}, killed after {killed_after}", within=120, every=0.5
+            lambda: _over(world, story), f"the end of {story}, killed after {killed_after}", within=300, every=0.5
         )
         state = [_without_birth(body) for body in await _steady_state(world)]
         history = (await _status(world))["rollout"]["history"]
@@ -173,7 +185,7 @@ async def _wait_for_death(victim: RunningOperator, world: World, story: str) -> 
     async def over() -> bool:
         return victim.cluster.dead or await _over(world, story)
 
-    await eventually(over, "the kill", within=90, every=0.5)
+    await eventually(over, "the kill", within=300, every=0.5)
     victim.kill()
 
 

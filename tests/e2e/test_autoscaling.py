@@ -36,9 +36,10 @@ def targets(address: str) -> dict[str, str]:
     return {"http": f"{address}:8000", "grpc": f"{address}:8001"}
 
 
-def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_back(
-    place: Any, ranker: Any, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "falls", [False, pytest.param(True, marks=pytest.mark.acceptance)], ids=["which stays", "which is over in the end"]
+)
+def test_after_a_fourfold_step_the_slo_is_met_again(place: Any, ranker: Any, tmp_path: Path, falls: bool) -> None:
     ranker["autoscaling"]["behavior"] = {"scaleDown": {"holdWindow": f"{HOLD_SECONDS:.0f}s"}}
     place.apply("ranker", ranker)
     place.wait_ready("ranker")
@@ -55,8 +56,9 @@ def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_ba
             again = step + witness.ready_seconds(step) + AGAIN_SECONDS
             time.sleep(again + STRETCHES * STRETCH_SECONDS - time.time())
             fall = time.time()
-        longest = SLOW_WINDOW_SECONDS + LAST_HOLDS * HOLD_SECONDS + TICKS_SECONDS
-        place.wait("one replica is asked for", lambda: witness.replicas == 1, longest)
+        if falls:
+            longest = SLOW_WINDOW_SECONDS + LAST_HOLDS * HOLD_SECONDS + TICKS_SECONDS
+            place.wait("one replica is asked for", lambda: witness.replicas == 1, longest)
     for load in (always, peak):
         assert (load.answers().failed, load.answers().sent) == (0, True), load.problems()
     assert {moment.replicas for moment in witness.since(started, step)} == {1}, witness.story(started)
@@ -65,7 +67,8 @@ def test_after_a_fourfold_step_the_slo_is_met_again_and_what_it_took_is_given_ba
     starts = again + STRETCH_SECONDS * np.arange(STRETCHES)
     stretches = sorted(answers.percentile(99, start, start + STRETCH_SECONDS) for start in starts)
     assert stretches[-2] <= TARGET_MS, stretches
-    assert {new - old for _, old, new in witness.changes(fall)} == {-1}, witness.story(fall)
+    if falls:
+        assert {new - old for _, old, new in witness.changes(fall)} == {-1}, witness.story(fall)
 
 
 def began(load: Load) -> float:
@@ -76,6 +79,7 @@ def began(load: Load) -> float:
     return float(load.answers().at[0])
 
 
+@pytest.mark.acceptance
 def test_latency_at_a_gateway_is_what_the_slo_is_measured_by(place: Any, ranker: Any, tmp_path: Path) -> None:
     gateway.start(place.cluster, Progress())
     place.apply("ranker", ranker)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from devcluster.release import TRITON_IMAGE
 
 KNOWN_WITHIN_SECONDS = 10
@@ -74,9 +76,11 @@ def unschedulable(pod: dict[str, Any]) -> bool:
     return any(one.get("reason") == "Unschedulable" for one in pod["status"].get("conditions", ()))
 
 
-def test_a_python_model_serves(place: Any) -> None:
+def test_a_python_model_serves_in_the_local_image(place: Any) -> None:
     place.apply("echo", python_model(place))
     place.wait_ready("echo")
+    containers = place.list("pods")[0]["spec"]["containers"]
+    assert {one["name"]: one["image"] for one in containers}["triton"] == TRITON_IMAGE
 
 
 def test_a_model_whose_code_raises_is_quoted_with_its_line(place: Any) -> None:
@@ -96,6 +100,7 @@ def test_a_model_without_its_file_is_said_to_lack_it(place: Any) -> None:
     assert "there is no 1/model.py, which the python backend loads" in message
 
 
+@pytest.mark.acceptance
 def test_a_type_that_contradicts_the_model_is_named(place: Any, digits: Any) -> None:
     digits["model"]["inputs"] = [{"name": "X", "dataType": "INT64", "dims": [64]}]
     place.apply("digits", digits)
@@ -111,6 +116,7 @@ def test_a_bucket_that_does_not_exist_fails_the_fetch(place: Any, digits: Any) -
     assert "nobody-made-this-bucket" in message
 
 
+@pytest.mark.acceptance
 def test_other_bytes_than_the_digest_promises_are_refused(place: Any, digits: Any) -> None:
     digits["model"]["digest"] = f"sha256:{'0' * 64}"
     place.apply("digits", digits)
@@ -164,10 +170,3 @@ def test_a_bad_update_leaves_the_old_revision_serving(place: Any, digits: Any) -
     assert place.condition("digits", "Available")["status"] == "True"
     generation = place.patch("digits", {"model": {"uri": digits["model"]["uri"]}})
     place.wait_ready("digits", generation)
-
-
-def test_the_images_of_these_tests_are_the_local_ones(place: Any, digits: Any) -> None:
-    place.apply("digits", digits)
-    place.wait_ready("digits")
-    containers = place.list("pods")[0]["spec"]["containers"]
-    assert {one["name"]: one["image"] for one in containers}["triton"] == TRITON_IMAGE

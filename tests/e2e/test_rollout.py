@@ -73,9 +73,9 @@ def test_a_good_canary_is_promoted_and_can_be_left_again_at_once_and_no_request_
 @pytest.mark.parametrize(
     ("version", "check", "verification"),
     [
-        ("failing", "errors", {}),
+        pytest.param("failing", "errors", {}, marks=pytest.mark.acceptance),
         ("slow", "slow", {}),
-        ("renamed", "errors", {"contract": "Off"}),
+        pytest.param("renamed", "errors", {"contract": "Off"}, marks=pytest.mark.acceptance),
     ],
 )
 def test_a_bad_canary_is_without_traffic_after_two_looks(
@@ -115,7 +115,7 @@ def test_a_canary_that_begins_to_answer_wrongly_is_without_traffic_after_two_loo
 
 @pytest.mark.parametrize(
     ("version", "found"),
-    [("wrong", "a row of ones"), ("reshaped", "X")],
+    [("wrong", "a row of ones"), pytest.param("reshaped", "X", marks=pytest.mark.acceptance)],
     ids=["an answer that is wrong", "an input of another shape"],
 )
 def test_what_is_found_before_traffic_never_reaches_a_user(shop: Shop, version: str, found: str) -> None:
@@ -139,6 +139,7 @@ def test_a_canary_that_is_slow_only_while_it_is_cold_is_promoted(shop: Shop) -> 
     assert "RollingBack" not in shop.chronicle.phases(asked)
 
 
+@pytest.mark.acceptance
 def test_a_spec_that_goes_back_takes_the_canary_away_and_does_not_reject_it(shop: Shop) -> None:
     good = shop.stable
     before = shop.status.get("rejected", [])

@@ -50,6 +50,7 @@ def promoted(moment: Moment) -> bool:
     return moment.phase == "Stable" and sum(moment.ready.values()) == POOL and len(+moment.existing) == 1
 
 
+@pytest.mark.acceptance
 def test_without_a_free_gpu_a_surge_waits_and_says_how_many_are_short(full: Shop) -> None:
     stable, served = full.stable, full.version
     surge = rollout(analysis=QUICK, capacity={"mode": "Surge"})

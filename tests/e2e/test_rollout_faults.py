@@ -14,6 +14,7 @@ from tests.e2e import sabotage
 from tests.e2e.chronicle import Moment, is_ready, revision_of
 from tests.e2e.shop import ANALYSIS, INTERVAL_SECONDS, NAME, WEIGHT, Shop, replaced, rollout
 
+pytestmark = pytest.mark.acceptance
 RATE = 25.0
 OUTAGE_SECONDS = 20.0
 LONG = ANALYSIS | {"looks": 8}
@@ -58,7 +59,6 @@ def test_while_prometheus_is_down_the_weight_stays_and_then_the_step_goes_on(sho
     assert load.answers().failed == 0, load.problems()
 
 
-@pytest.mark.acceptance
 def test_a_canary_without_series_is_held_for_that_and_not_for_an_outage(shop: Shop) -> None:
     stable = shop.stable
     with shop.traffic(RATE) as load:
@@ -116,7 +116,6 @@ def revert(shop: Shop) -> None:
     shop.place.kubectl("replace", "-f", "-", stdin=json.dumps(body))
 
 
-@pytest.mark.acceptance
 def test_what_is_deleted_in_the_middle_of_a_rollout_leaves_nothing(
     open_shop: Callable[..., AbstractContextManager[Shop]],
 ) -> None:
@@ -135,7 +134,6 @@ def children(shop: Shop) -> list[str]:
     return [f"{item['kind']}/{item['metadata']['name']}" for item in items]
 
 
-@pytest.mark.acceptance
 def test_a_canary_whose_node_is_lost_gives_its_traffic_back(
     open_shop: Callable[..., AbstractContextManager[Shop]],
 ) -> None:

@@ -12,7 +12,6 @@ from devcluster.load import Load, steady
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 RATE_PER_SECOND = 50
-UPDATES = 5
 
 
 def held_out() -> np.ndarray:
@@ -31,19 +30,20 @@ def test_answers_over_both_protocols_are_the_models_own(place: Any, digits: Any,
         np.testing.assert_allclose(answers, expected, atol=TOLERANCE)
 
 
-def test_five_updates_under_load_fail_no_request(place: Any, digits: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("updates", [2, pytest.param(5, marks=pytest.mark.acceptance)])
+def test_updates_under_load_fail_no_request(place: Any, digits: Any, tmp_path: Path, updates: int) -> None:
     place.apply("digits", digits)
     place.wait_ready("digits")
     targets = {"http": f"{place.address('digits')}:8000", "grpc": f"{place.address('digits')}:8001"}
     with Load(targets, "digits", 64, steady(600, RATE_PER_SECOND), tmp_path) as load:
-        for update in range(UPDATES):
+        for update in range(updates):
             generation = place.patch("digits", {"batching": {"dynamic": {"maxQueueDelay": f"{update + 2}ms"}}})
             place.wait_ready("digits", generation)
             place.wait("only the new pods are left", lambda: len(place.list("deployments")) == 1)
             place.wait("the old pods have ended", lambda: len(place.list("pods")) == 1)
     answers = load.answers()
     assert (answers.failed, answers.sent) == (0, True), load.problems()
-    assert len(answers.at) > UPDATES * 2 * RATE_PER_SECOND
+    assert len(answers.at) > updates * 2 * RATE_PER_SECOND
 
 
 def test_suspending_frees_the_pods_and_resuming_brings_them_back(place: Any, digits: Any) -> None:
@@ -56,7 +56,7 @@ def test_suspending_frees_the_pods_and_resuming_brings_them_back(place: Any, dig
     place.wait_ready("digits", generation)
 
 
-@pytest.mark.parametrize("restarts", [2])
+@pytest.mark.parametrize("restarts", [1, pytest.param(2, marks=pytest.mark.acceptance)])
 def test_after_ready_restarts_of_the_operator_change_nothing(place: Any, digits: Any, restarts: int) -> None:
     place.apply("digits", digits)
     place.wait_ready("digits")
