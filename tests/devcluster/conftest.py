@@ -28,7 +28,7 @@ class Checkout:
         env = {**os.environ, "TRITONFLEET_DEVCLUSTER_STATE": str(self.state.root)}
         done = subprocess.run(
             [sys.executable, "-m", "devcluster", *arguments],
-            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=900,
+            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=1800,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
@@ -48,7 +48,7 @@ class Checkout:
         program = self.run("tool", "kubectl").stdout.strip()
         return subprocess.run(
             [program, "--kubeconfig", self.state.kubeconfig, *arguments],
-            input=stdin, capture_output=True, text=True, check=True, timeout=120,
+            input=stdin, capture_output=True, text=True, check=True, timeout=900,
         ).stdout  # fmt: skip
 
     def start_pods(self, name, replicas, gpus=0):

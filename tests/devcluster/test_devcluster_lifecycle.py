@@ -63,7 +63,7 @@ def test_twice_up_and_down_leaves_nothing_behind(checkout):
         checkout.up()
         slot = checkout.slot
         checkout.start_pods("leaving", replicas=4)
-        checkout.kubectl("rollout", "status", "deployment/leaving", "--timeout=60s")
+        checkout.kubectl("rollout", "status", "deployment/leaving", "--timeout=300s")
         assert {line.split(":")[0] for line in traces_of(slot, checkout.state)} >= {"mount", "namespace", "process"}
 
         checkout.run("down")
@@ -74,14 +74,20 @@ def test_twice_up_and_down_leaves_nothing_behind(checkout):
 
 
 def test_up_does_nothing_to_a_healthy_cluster(checkout):
-    checkout.up()
+    checkout.run("down")
+    from_nothing = seconds_of(checkout.up)
     before = {name: checkout.registry.find(name)[0] for name in checkout.registry.names()}
 
-    began = time.monotonic()
-    checkout.up()
+    again = seconds_of(checkout.up)
 
     assert {name: checkout.registry.find(name)[0] for name in checkout.registry.names()} == before
-    assert time.monotonic() - began < 10
+    assert again < from_nothing / 2
+
+
+def seconds_of(action):
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("name", cluster.PROCESSES)
@@ -94,20 +100,20 @@ def test_up_mends_a_cluster_whose_part_was_killed(checkout, name):
 
     assert checkout.run("status").returncode == 0
     checkout.start_pods(f"after-{name}", replicas=1)
-    checkout.kubectl("rollout", "status", f"deployment/after-{name}", "--timeout=60s")
+    checkout.kubectl("rollout", "status", f"deployment/after-{name}", "--timeout=300s")
 
 
 def test_pods_return_after_the_network_namespace_was_deleted(checkout):
     checkout.up()
     checkout.start_pods("stranded", replicas=1)
-    checkout.kubectl("rollout", "status", "deployment/stranded", "--timeout=60s")
+    checkout.kubectl("rollout", "status", "deployment/stranded", "--timeout=300s")
     subprocess.run(["ip", "netns", "delete", checkout.slot.namespace], check=True)
 
     checkout.up()
 
     # The old status says available until the new kubelet has looked: a new pod proves the node works.
     checkout.kubectl("rollout", "restart", "deployment/stranded")
-    checkout.kubectl("rollout", "status", "deployment/stranded", "--timeout=90s")
+    checkout.kubectl("rollout", "status", "deployment/stranded", "--timeout=300s")
 
 
 def test_the_host_reaches_a_service_address(checkout):
@@ -115,7 +121,7 @@ def test_the_host_reaches_a_service_address(checkout):
     tls = ssl.create_default_context(cafile=checkout.state.pki / "ca.crt")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
 
-    with opener.open(f"https://{checkout.slot.service_address(1)}:443/healthz", timeout=10) as answer:
+    with opener.open(f"https://{checkout.slot.service_address(1)}:443/healthz", timeout=60) as answer:
         assert answer.read() == b"ok"
 
 
@@ -123,7 +129,7 @@ def test_the_node_has_as_many_gpus_as_asked_for_and_no_more(checkout):
     checkout.run("up", "--no-triton", "--gpus", "2")
     checkout.start_pods("greedy", replicas=3, gpus=1)
     query = "jsonpath={.items[*].status.conditions[?(@.reason=='Unschedulable')].message}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while "Insufficient nvidia.com/gpu" not in (
         said := checkout.kubectl("get", "pods", "-l", "app=greedy", "-o", query)
     ):
@@ -131,7 +137,7 @@ def test_the_node_has_as_many_gpus_as_asked_for_and_no_more(checkout):
         time.sleep(0.5)
 
     assert said.count("Insufficient nvidia.com/gpu") == 1
-    checkout.kubectl("wait", "deployment/greedy", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=60s")
+    checkout.kubectl("wait", "deployment/greedy", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=300s")
     labels = json.loads(checkout.kubectl("get", "node", "node-0", "-o", "json"))["metadata"]["labels"]
     assert labels["nvidia.com/gpu.count"] == "2"
     checkout.kubectl("delete", "deployment", "greedy", "--cascade=foreground")

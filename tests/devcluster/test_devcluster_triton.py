@@ -115,13 +115,13 @@ class Server:
         ).stdout  # fmt: skip
 
     def client(self):
-        self.kubectl("wait", f"pod/{self.name}", "--for=condition=Ready", "--timeout=240s")
+        self.kubectl("wait", f"pod/{self.name}", "--for=condition=Ready", "--timeout=600s")
         address = self.kubectl("get", "pod", self.name, "-o", "jsonpath={.status.podIP}")
         return triton.InferenceServerClient(f"{address}:8001")
 
     def last_words(self):
         query = "jsonpath={.status.containerStatuses[0].state.terminated.message}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not (said := self.kubectl("get", "pod", self.name, "-o", query)):
             assert time.monotonic() < deadline
             time.sleep(0.2)

@@ -51,7 +51,7 @@ class Release:
             **values,
         }
         pairs = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        self.helm(verb, str(ROOT / "charts" / "tritonfleet"), "--wait", "--timeout", "2m", *pairs)
+        self.helm(verb, str(ROOT / "charts" / "tritonfleet"), "--wait", "--timeout", "5m", *pairs)
 
     def pods(self):
         """Return the operators that are not about to end."""
@@ -79,7 +79,7 @@ class Release:
         }
         self.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
         self.kubectl(
-            "wait", f"modeldeployment/{name}", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=30s"
+            "wait", f"modeldeployment/{name}", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=180s"
         )
 
 
@@ -103,7 +103,7 @@ def new_release(environment):
 
     yield make
     for release in made:
-        release.run("kubectl", "delete", "namespace", release.name, "--timeout=60s")
+        release.run("kubectl", "delete", "namespace", release.name, "--timeout=180s")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_the_operator_does_its_work_with_the_rights_of_the_chart(release):
 
     pods = {pod["metadata"]["name"]: pod for pod in release.pods()}
     leader = pods[release.leader()]
-    with urlopen(f"http://{leader['status']['podIP']}:8080/metrics", timeout=5) as answer:
+    with urlopen(f"http://{leader['status']['podIP']}:8080/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     kinds = {
@@ -181,7 +181,7 @@ def test_a_standby_takes_over_when_the_leader_goes(release):
 
 def leader_other_than(release, former):
     """Wait until a pod other than the former leader leads, and return its name; between two leaders there is none."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         pods = {pod["metadata"]["name"] for pod in release.pods()} - {former}
         if (leader := release.leader()) in pods:
@@ -201,7 +201,7 @@ def test_uninstalling_leaves_the_models_and_nothing_of_the_operator(new_release)
     listing = ["kubectl", "get", everything, "--all-namespaces", "--output", "name", "--ignore-not-found"]
     selector = f"app.kubernetes.io/instance={release.name}"
     # Its pods are given their time to end, and what Kubernetes derives from the Service goes after it.
-    deadline = time.monotonic() + 45
+    deadline = time.monotonic() + 180
     while (left := release.run(*listing, "--selector", selector)) and time.monotonic() < deadline:
         time.sleep(1)
     assert left == ""

@@ -72,7 +72,7 @@ def test_in_a_full_pool_pods_change_places_one_at_a_time(full: Shop, mode: str, 
     before = full.stable
     with full.traffic(RATE) as load:
         asked = full.change(version, rollout=rollout(analysis=QUICK, capacity={"mode": mode}))
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not (promoted(full.chronicle.moments[-1]) and not full.chronicle.moments[-1].ready[before]):
             assert time.monotonic() < deadline, full.chronicle.story(asked)
             full.forget_leavers(LEAVING_SECONDS)
