@@ -4,7 +4,6 @@ import errno
 import http.client
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -66,9 +65,14 @@ def _room(error: BaseException) -> str:
     go = Path.home() / "go" / "pkg" / "mod"
     folders = [Path(named)] if isinstance(named, str) else []
     folders += [cache_dir(), Path(tempfile.gettempdir()), Path(os.environ.get("GOMODCACHE") or go)]
-    free = {folder: shutil.disk_usage(_existing(folder)).free for folder in folders}
-    short = {folder: left for folder, left in free.items() if left < _PLENTY_BYTES} or free
-    return ", ".join(f"{folder} has {left:,} bytes free" for folder, left in short.items())
+    disks = {folder: os.statvfs(_existing(folder)) for folder in folders}
+    free = {folder: disk.f_bavail * disk.f_frsize for folder, disk in disks.items()}
+    full = {folder for folder, disk in disks.items() if disk.f_files and not disk.f_favail}
+    short = {folder: left for folder, left in free.items() if left < _PLENTY_BYTES or folder in full} or free
+    return ", ".join(
+        f"{folder} has {left:,} bytes free" + (" and no room for another file" if folder in full else "")
+        for folder, left in short.items()
+    )
 
 
 def _existing(folder: Path) -> Path:

@@ -201,8 +201,8 @@ def _paragraph(title: str, seconds: float, error: BaseException, witness: Witnes
 
 
 def _cut(heading: str, text: str) -> list[str]:
-    """Return the first line of a text and the last ones, indented under a heading."""
-    first, *rest = text.splitlines() or [""]
+    """Return the first line of a text and the last ones, each once, indented under a heading."""
+    first, *rest = dict.fromkeys(text.splitlines() or [""])
     return [f"    {heading}{first[:1000]}", *(f"        {line[:1000]}" for line in rest[-SEEN_LINES_MAX:])]
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -79,6 +79,9 @@ class Background:
     def wait(self, progress: Progress) -> None:
         """Show what it does until it is through; raises DemoFailed with its last words."""
         process = self._running
+        # Now somebody waits for it. Whoever may not raise a priority waits a little longer.
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PGRP, process.pid, os.getpriority(os.PRIO_PROCESS, 0))
         with progress.step(f"waiting for {self.name}") as shown:
             while process.poll() is None:
                 shown.note = self._last_words(1)

@@ -17,6 +17,7 @@ from devcluster.addons.s3 import Store
 from devcluster.demo.console import follow_until_ready, guide, step
 from devcluster.demo.ground import Background, LocalGround, of_model
 from devcluster.paths import cache_dir
+from devcluster.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = "Start a real Kubernetes on this machine"
@@ -140,6 +141,15 @@ def test_an_interrupted_demo_ends_its_builds_and_says_how_to_go_on(tmp_path):
     assert list(processes_of_session(process.pid)) == []
 
 
+def test_a_background_build_is_no_longer_the_last_once_it_is_waited_for(tmp_path):
+    build = Background("build-later", ["coredns"], niceness=19, logs=tmp_path)
+    build._start(["nice", "-n", "19", "sh", "-c", 'while [ "$(ps -o ni= $$ | tr -d " ")" = 19 ]; do sleep 0.1; done'])
+    try:
+        build.wait(Progress())
+    finally:
+        build.end()
+
+
 def test_a_taken_port_is_told_in_the_words_of_who_wanted_it(checkout):
     checkout.up()
     inside = ["ip", "netns", "exec", checkout.slot.namespace]
@@ -165,7 +175,9 @@ def test_a_taken_port_is_told_in_the_words_of_who_wanted_it(checkout):
 def test_a_dead_api_server_is_found_while_a_model_is_waited_for(checkout, tmp_path, monkeypatch, capsys):
     checkout.up()
     monkeypatch.setenv("TRITONFLEET_DEVCLUSTER_STATE", str(checkout.state.root))
-    ground = LocalGround(cluster.find(), Store("", "", ""), tmp_path, Background("unused", []))
+    found = cluster.find()
+    assert found is not None
+    ground = LocalGround(found, Store("", "", ""), tmp_path, Background("unused", []))
     definitions = [word for path in sorted((ROOT / "crds").glob("*.yaml")) for word in ("-f", str(path))]
     checkout.kubectl("apply", "--server-side", *definitions)
     checkout.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
