@@ -1,15 +1,45 @@
 """What `tritonfleet simulate` prints and draws."""
 
+import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from tests.unit.cli.conftest import MANIFEST
+from tritonfleet.cli.main import main
+
 CALM = "t_s,rate\n" + "".join(f"{60 * minute},20\n" for minute in range(10))
 CROWDED = "t_s,rate\n" + "".join(f"{60 * minute},{rate}\n" for minute, rate in enumerate([20] * 4 + [400] * 6))
 SERVICE = ("--service", "60ms,15ms")
+KEDA = (*SERVICE, "--scalers", "keda", "--seed", "1")
+
+
+def run_once(folder: Path, name: str, trace: str, *options: str) -> str:
+    """Simulate for all tests of this file that only read what came of it; return what was printed."""
+    (folder / "model.yaml").write_text(MANIFEST)
+    (folder / name).write_text(trace)
+    where = ("-f", str(folder / "model.yaml"), "--trace", str(folder / name), "--jobs", "1")
+    with redirect_stdout(io.StringIO()) as said:
+        assert main(["simulate", *where, *KEDA, *options]) == 0
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is said of calm traffic, in JSON."""
+    return run_once(tmp_path_factory.mktemp("calm"), "trace.csv", CALM, "--json")
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What is said of too much traffic, as a table and as a page; the trace has an evil name."""
+    folder = tmp_path_factory.mktemp("crowded")
+    said = run_once(folder, "<img src=x>.csv", CROWDED, "--html", str(folder / "out.html"))
+    return said, (folder / "out.html").read_text()
 
 
 def test_every_scaler_gets_a_line_and_what_was_assumed_is_said(simulate: Callable) -> None:
@@ -51,13 +81,11 @@ def test_only_the_scalers_that_are_named_are_compared(simulate: Callable) -> Non
     assert [scaler["name"] for scaler in outcome["scalers"]] == ["tritonfleet", "kpa", "keda"]
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_one_does_not(simulate: Callable) -> None:
-    first, again, other = (
-        simulate(CALM, *SERVICE, "--scalers", "keda", "--json", "--seed", seed).out for seed in (1, 1, 2)
-    )
+def test_the_same_seed_gives_the_same_numbers_and_another_one_does_not(simulate: Callable, calm: str) -> None:
+    again, other = (simulate(CALM, *KEDA, "--json", "--seed", seed).out for seed in (1, 2))
 
-    assert first == again
-    assert json.loads(first)["requests"] != json.loads(other)["requests"]
+    assert again == calm
+    assert json.loads(calm)["requests"] != json.loads(other)["requests"]
 
 
 def test_json_has_what_the_table_has_and_the_worst_minutes(simulate: Callable) -> None:
@@ -73,17 +101,17 @@ def test_json_has_what_the_table_has_and_the_worst_minutes(simulate: Callable) -
     assert worst["good"] < worst["arrivals"]
 
 
-def test_a_cap_that_is_too_low_for_the_traffic_is_said(simulate: Callable) -> None:
-    said = simulate(CROWDED, *SERVICE, "--scalers", "keda")
+def test_a_cap_that_is_too_low_for_the_traffic_is_said(crowded: tuple[str, str]) -> None:
+    said, _ = crowded
 
     assert re.search(
         r"^warning: maxReplicas 4 is too low for this traffic: 6 of 10 minutes need more,"
         r" the busiest (9|10) \(4\d\d requests/s\)$",
-        said.out,
+        said,
         re.MULTILINE,
     )
-    assert re.search(r"^worst minutes +requests/s +missed +p99 +ready +wanted$", said.out, re.MULTILINE)
-    assert re.search(r"^00:0[4-9] +[34]\d\d +\d+\.\d% ", said.out, re.MULTILINE)
+    assert re.search(r"^worst minutes +requests/s +missed +p99 +ready +wanted$", said, re.MULTILINE)
+    assert re.search(r"^00:0[4-9] +[34]\d\d +\d+\.\d% ", said, re.MULTILINE)
 
 
 def test_an_slo_that_nothing_can_keep_is_said_and_has_no_clairvoyant(simulate: Callable) -> None:
@@ -122,30 +150,19 @@ def test_made_traffic_is_as_heavy_as_the_largest_fleet_can_bear(simulate: Callab
     assert not any("too low" in warning for warning in outcome["warnings"])
 
 
-def test_a_fault_is_felt(simulate: Callable) -> None:
-    well, slower = (
-        json.loads(simulate(CALM, *SERVICE, "--scalers", "keda", "--json", *faults).out)["scalers"][0]["missed"]
-        for faults in ((), ("--faults", "slower:4@2m+6m,pod-loss@5m"))
-    )
+def test_a_fault_is_felt(simulate: Callable, calm: str) -> None:
+    faulty = simulate(CALM, *KEDA, "--json", "--faults", "slower:4@2m+6m,pod-loss@5m").out
+    well, slower = (json.loads(said)["scalers"][0]["missed"] for said in (calm, faulty))
 
     assert slower > well + 100
 
 
-def test_scalers_side_by_side_give_the_numbers_of_one_after_the_other(simulate: Callable) -> None:
-    one, two = (simulate(CALM, *SERVICE, "--scalers", "keda", "--json", "--jobs", jobs).out for jobs in (1, 2))
-
-    assert one == two
+def test_scalers_side_by_side_give_the_numbers_of_one_after_the_other(simulate: Callable, calm: str) -> None:
+    assert simulate(CALM, *KEDA, "--json", "--jobs", 2).out == calm
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_was_given(
-    simulate: Callable, tmp_path: Path
-) -> None:
-    evil = tmp_path / "<img src=x>.csv"
-    evil.write_text(CROWDED)
-
-    simulate(str(evil), *SERVICE, "--scalers", "keda", "--html", tmp_path / "out.html")
-
-    text = (tmp_path / "out.html").read_text()
+def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_was_given(crowded: tuple[str, str]) -> None:
+    _, text = crowded
     assert text.startswith("<!DOCTYPE html>")
     assert "<svg" in text
     assert "default-src 'none'" in text
