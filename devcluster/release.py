@@ -28,8 +28,16 @@ def install(cluster: Cluster, progress: Progress | None = None, *, prometheus_ur
     shown = progress or Progress()
     for archive in (images.triton(shown), operator_image(shown)):
         cluster.load_image(archive.path, shown)
+    _forget_interrupted(cluster)
     with shown.step("helm upgrade --install tritonfleet charts/tritonfleet"):
         run(*_helm_command(cluster, prometheus_url), env=cluster.environment())
+
+
+def _forget_interrupted(cluster: Cluster) -> None:
+    """Remove Helm's record of an operation that was killed: Helm would wait for its end for ever."""
+    pending = "pending-install,pending-upgrade,pending-rollback"
+    labels = f"owner=helm,name={RELEASE},status in ({pending})"
+    run(cluster.kubectl, "delete", "secret", "--namespace", NAMESPACE, "-l", labels, env=cluster.environment())
 
 
 def _helm_command(cluster: Cluster, prometheus_url: str) -> list[str]:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from devcluster.demo import plot
 from devcluster.demo.console import guide, say, spoken, step
-from devcluster.demo.ground import Ground, LocalGround, existing_ground, local_ground, of_model, of_operator
+from devcluster.demo.ground import Ground, LocalGround, existing_ground, local_ground, of_gateway, of_model, of_operator
 from devcluster.demo.rollout import NAME as RECOMMENDER
 from devcluster.demo.rollout import roll_out
 from devcluster.demo.show import NAME as DIGITS
 from devcluster.demo.show import ask_and_check, next_steps, serve, train_and_upload, update_under_load
 from devcluster.demo.traffic import NAME as RANKER
 from devcluster.demo.traffic import OUTPUT, follow_traffic
+from devcluster.progress import Progress
 
 
 def main() -> int:
@@ -61,7 +62,9 @@ def _predict(ground: Ground, began: float) -> None:
 
 
 def _meet_traffic(ground: LocalGround) -> None:
-    with step("Start Prometheus and a gateway (built in the background so far)", ground.later.witness):
+    with step("Build what traffic needs: Prometheus, a gateway, k6 (begun in the background)", ground.later.witness):
+        ground.later.wait(Progress())
+    with step("Start Prometheus and a gateway, and tell the operator", of_gateway(ground)):
         ground.prepare_for_traffic()
     with step(
         "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and let traffic come and go (5 minutes)",

@@ -137,7 +137,7 @@ def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_s
             if row != last:
                 say(f"{time.monotonic() - start:6.1f}s  {row}")
                 last = row
-            if ready["status"] == "True" and status["observedGeneration"] >= generation:
+            if ready["status"] == "True" and status.get("observedGeneration", 0) >= generation:
                 return dict(body)
         time.sleep(POLL_SECONDS)
     raise DemoFailed(f"waited {timeout_seconds:.0f} s for ModelDeployment {name} to be Ready")

@@ -191,8 +191,7 @@ class LocalGround:
         release.install(self.cluster, Progress(), prometheus_url=url)
 
     def prepare_for_traffic(self) -> None:
-        """Start Prometheus and a gateway once they are built, and tell the operator of them."""
-        self.later.wait(Progress())
+        """Start Prometheus and a gateway, and tell the operator of them."""
         prometheus.start(self.cluster, Progress())
         gateway.start(self.cluster, Progress())
         self.install_operator()
@@ -306,6 +305,12 @@ def of_operator(ground: Ground) -> Witness:
     command = shlex.join([*there, "logs", f"deployment/{release.RELEASE}"])
     labels = f"app.kubernetes.io/instance={release.RELEASE}"
     return Witness(command, lambda: ground.complaints() or look_at_pods(there, labels))
+
+
+def of_gateway(ground: Ground) -> Witness:
+    """Return whom to ask about the gateway, Prometheus and the names inside the cluster."""
+    there = [*ground.kubectl[:-2], "--namespace", gateway.NAMESPACE]
+    return Witness(f"{DEVCLUSTER} status", lambda: ground.complaints() or look_at_pods(there, ""))
 
 
 def delete_leftovers(ground: Ground, name: str) -> None:

@@ -194,7 +194,7 @@ def _check(load: Load, story: Story) -> None:
         + ", ".join(f"{count} by version {version}" for version, count in sorted(by_version.items()))
         + f"; {answers.failed} failed, {len(answers.wrong_at)} answered wrongly"
     )
-    if answers.failed or not answers.sent:
+    if answers.failed or not answers.sent or not answers.at:
         raise DemoFailed(f"{answers.failed} requests failed, {answers.unsent} were not sent:\n{load.problems()}")
     if not by_version.get("2", 0) > by_version.get("3", 0):
         raise DemoFailed(f"version 2 is good and version 3 is not, but they answered {by_version}")

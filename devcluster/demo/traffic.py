@@ -98,7 +98,7 @@ def _check(load: Load, moments: list[Moment]) -> None:
     """End the demo unless nothing was lost, replicas came and went, and the target was kept once they were there."""
     answers = load.answers()
     say(f"{len(answers.at)} requests answered, {answers.failed} failed")
-    if answers.failed or not answers.sent:
+    if answers.failed or not answers.sent or not answers.at:
         raise DemoFailed(f"{answers.failed} requests failed, {answers.unsent} were not sent:\n{load.problems()}")
     begun = float(answers.at[0])
     p99 = answers.percentile(99, begun + SETTLED[0], begun + SETTLED[1])

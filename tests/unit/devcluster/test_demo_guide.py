@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import grpc
 import pytest
@@ -23,6 +24,7 @@ from devcluster.errors import CommandFailed, DevclusterError
 from devcluster.processes import start_ticks
 from devcluster.progress import Progress
 
+ROOT = Path(__file__).parents[3]
 TITLE = "Ask Triton"
 LOOK = "kubectl describe modeldeployment digits"
 BURN = "while True: pass"
@@ -187,6 +189,25 @@ def test_a_missing_network_is_named(words, capsys):
     assert guide(lambda: one_step(lambda: failing(CommandFailed("/usr/bin/go list -deps", 1, words)))) == 1
 
     assert "A download failed: the network" in capsys.readouterr().err
+
+
+def test_a_cluster_that_cannot_be_used_is_named_with_its_step(tmp_path):
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\necho 'The connection to the server 10.0.0.1:6443 was refused' >&2\nexit 1\n")
+    kubectl.chmod(0o755)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "devcluster.demo", "--kubeconfig", "/home/me/config"],
+        cwd=ROOT, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert 'at step "Use the cluster of /home/me/config"' in done.stderr
+    assert "10.0.0.1:6443 was refused" in done.stderr
+    assert "To look further: kubectl --kubeconfig /home/me/config" in done.stderr
+    assert "To go on: make demo KUBECONFIG=/home/me/config" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_interruption_is_one_sentence_and_says_where(capsys):
