@@ -37,8 +37,9 @@ def _start_collecting(folder: Path, hash_seed: str) -> subprocess.Popen[str]:
     # As workers collect them: in the order of the files, and without anything of the process around.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
     environment = inherited | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(folder / "operator")}
+    command = ("pytest", "tests", "--collect-only", "-q", "-p", "no:randomly", "-p", "no:cacheprovider")
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "tests", "--collect-only", "-qp", "no:randomly", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", *command],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
