@@ -1,6 +1,5 @@
 """A real Kubernetes control plane as plain processes on loopback: no root, no network namespace, no node."""
 
-import socket
 import ssl
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import yaml
 
 from devcluster import gobuild
 from devcluster.progress import Progress
+from tests.ports import free_port
 
 TOKEN = "test-administrator"
 _CONTROLLED = ("deployment", "replicaset", "garbage-collector", "namespace", "disruption", "horizontal-pod-autoscaler")
@@ -24,8 +24,8 @@ class ControlPlane:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
-        self._etcd = f"http://127.0.0.1:{_free_port()}"
+        self.port = free_port()
+        self._etcd = f"http://127.0.0.1:{free_port()}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.kubeconfig = self.kubeconfig_for(self.port)
 
@@ -37,7 +37,7 @@ class ControlPlane:
         (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         key = self.folder / "service-accounts.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-        peers = f"http://127.0.0.1:{_free_port()}"
+        peers = f"http://127.0.0.1:{free_port()}"
         self._spawn(
             gobuild.ETCD.path("etcd"),
             f"--data-dir={self.folder / 'etcd'}",
@@ -84,7 +84,7 @@ class ControlPlane:
             # There is no controller that would make a service account for every namespace.
             "--disable-admission-plugins=ServiceAccount",
         )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not self._ready():
             if time.monotonic() > deadline:
                 log = (self.folder / "kube-apiserver.log").read_text(errors="replace")
@@ -127,13 +127,7 @@ class ControlPlane:
         request = urllib.request.Request(f"https://127.0.0.1:{self.port}/readyz")
         request.add_header("Authorization", f"Bearer {TOKEN}")
         try:
-            with urllib.request.urlopen(request, context=ssl._create_unverified_context(), timeout=5) as answer:
+            with urllib.request.urlopen(request, context=ssl._create_unverified_context(), timeout=30) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -101,7 +101,7 @@ async def register(world: World, port: int) -> None:
         conditions = (found or {}).get("status", {}).get("conditions", ())
         return any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
 
-    await eventually(available, "the metrics API", within=30)
+    await eventually(available, "the metrics API")
 
 
 async def unregister(world: World) -> None:

@@ -107,14 +107,14 @@ class RunningOperator:
     def start(self) -> "RunningOperator":
         """Start the process; it may still have to wait for the lease."""
         self._thread.start()
-        self._started.wait(20)
+        self._started.wait(120)
         return self
 
     def stop(self) -> None:
         """Ask for an orderly end and wait for it."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self.operator.stop)
-        self._thread.join(40)
+        self._thread.join(120)
         assert not self._thread.is_alive(), "the operator did not stop"
 
     def kill(self) -> None:
@@ -122,7 +122,7 @@ class RunningOperator:
         self.cluster.dead = True
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(40)
+        self._thread.join(120)
         assert not self._thread.is_alive(), "the operator did not die"
 
     @property

@@ -33,7 +33,7 @@ async def test_each_write_failing_once_ends_in_the_same_state(world, start_opera
     assert any(path.endswith("/status") for _, path in struck)
     troubled = await world.end_state()
     await world.delete(names.KIND, "demo")
-    await eventually(lambda: _no_children(world), "everything gone", within=30)
+    await eventually(lambda: _no_children(world), "everything gone")
     proxy.choose(lambda _method, _path: None)
     await world.create("demo")
     await eventually(lambda: world.is_ready("demo"), "Ready")
@@ -90,7 +90,7 @@ async def test_what_was_deleted_before_a_watch_expired_is_made_again(world, star
         kinds = [child["kind"] for child in await world.children()]
         return len(kinds) == 6 and len(set(kinds)) == 5
 
-    await eventually(healed, "the six children of the one that is left", within=20)
+    await eventually(healed, "the six children of the one that is left")
     assert [key.name for key in operator.operator.store.known()] == ["demo"]
 
 
@@ -109,6 +109,6 @@ async def test_an_api_server_that_crashes_and_comes_back_loses_nothing(world, co
     control_plane.start_apiserver()
     await world.create("after")
     for name in ("before", "during", "after"):
-        await eventually(lambda name=name: world.is_ready(name), f"{name} Ready", within=60)
+        await eventually(lambda name=name: world.is_ready(name), f"{name} Ready")
     states = [body for body in await world.end_state() if body["metadata"]["name"].startswith("before")]
     assert states == untouched

@@ -39,7 +39,7 @@ async def test_routes_are_kept_once_the_gateway_api_has_come(own_control_plane, 
         await eventually(lambda: _says(world, "no kind HTTPRoute in this cluster"), "what is missing in the status")
 
         await install_definitions(own_control_plane.kubeconfig, http_route_definition())
-        await eventually(lambda: client.get("HTTPRoute", "default", "m"), "a route", within=90)
+        await eventually(lambda: client.get("HTTPRoute", "default", "m"), "a route")
         await eventually(lambda: operator.synced, "a sweep")
         await world.edit("HTTPRoute", "m", lambda body: body["spec"].update(hostnames=["elsewhere.example.com"]))
         await eventually(lambda: _has_no_host_names(client), "the route as it was")

@@ -65,7 +65,7 @@ async def scaling(world, name="demo"):
     return (body.get("status") or {}).get("autoscaling") or {}
 
 
-async def wants(world, operator, oracle, count, within=20.0):
+async def wants(world, operator, oracle, count):
     """Have the law want another number, and wait until it runs and is told."""
     oracle.replicas = count
     operator.enqueue(world.namespace, "demo")
@@ -73,7 +73,7 @@ async def wants(world, operator, oracle, count, within=20.0):
     async def arrived() -> bool:
         return await replicas(world) == [count] and (await scaling(world)).get("desiredReplicas") == count
 
-    await eventually(arrived, f"{count} replicas", within=within)
+    await eventually(arrived, f"{count} replicas")
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_replicas_changed_by_hand_are_put_back(world, scaled, oracle, kube
     (deployment,) = await world.children("Deployment")
     for count in (0, 9):
         await world.patch("Deployment", deployment["metadata"]["name"], {"spec": {"replicas": count}})
-        await eventually(lambda: _is(world, 3), "three again", within=5)
+        await eventually(lambda: _is(world, 3), "three again")
 
 
 async def _is(world, count) -> bool:
@@ -164,7 +164,7 @@ async def test_each_write_failing_once_scales_once(world, start_operator, contro
         await world.create("demo", **SCALED)
         await wants(world, operator, oracle, 2)
         struck = proxy.fail_each_write_once(fault)
-        await wants(world, operator, oracle, 6, within=60)
+        await wants(world, operator, oracle, 6)
         assert {path.rsplit("/", 2)[-2] for _, path in struck} >= {"deployments", "demo"}
         assert [(entry["from"], entry["to"]) for entry in (await scaling(world))["history"]] == [(2, 6)]
     finally:
@@ -236,10 +236,10 @@ async def test_a_real_horizontal_pod_autoscaler_scales_a_model_by_a_metric(world
                 world, "demo", minReplicas=1, metrics=[{"type": "External", "external": source}], behavior=behavior
             )
             await world.cluster.create(rival)
-            await eventually(lambda: _is(world, 6), "six replicas for a queue of 60", within=60)
+            await eventually(lambda: _is(world, 6), "six replicas for a queue of 60")
             await eventually(lambda: world.is_ready("demo"), "Ready with six")
             metrics.value = 30
-            await eventually(lambda: _is(world, 3), "three replicas for a queue of 30", within=60)
+            await eventually(lambda: _is(world, 3), "three replicas for a queue of 30")
             await eventually(lambda: world.is_ready("demo"), "Ready with three")
             active = await world.condition("demo", "ScalingActive")
             assert (active["status"], active["reason"]) == ("Unknown", "ExternalScaler")

@@ -38,7 +38,7 @@ async def in_phase(world: World, *phases: str) -> dict[str, Any]:
         rollout = ((await world.get("shop") or {}).get("status") or {}).get("rollout") or {}
         return rollout if rollout.get("phase") in phases else None
 
-    return await eventually(found, f"phase {' or '.join(phases)}", within=90)
+    return await eventually(found, f"phase {' or '.join(phases)}")
 
 
 async def events(world: World, reason: str) -> list[str]:

@@ -172,13 +172,13 @@ async def test_replicas_follow_what_arrives_and_none_goes_while_pods_cannot_be_r
         async def learned():
             return (await scaling(world)).get("capacityPerReplica")
 
-        await eventually(learned, "a learned capacity", within=60)
+        await eventually(learned, "a learned capacity")
         tritons.rate = 200.0
 
         async def grown():
             return await replicas(world) >= 3
 
-        await eventually(grown, "more pods", within=60)
+        await eventually(grown, "more pods")
         for name, fault in FAULTS.items():
             tritons.fault, tritons.rate = fault, 0.0
             before = await replicas(world)
@@ -194,7 +194,7 @@ async def test_replicas_follow_what_arrives_and_none_goes_while_pods_cannot_be_r
         async def shrunk():
             return await replicas(world) < before
 
-        await eventually(shrunk, "fewer pods, now that it is seen that nothing comes", within=90)
+        await eventually(shrunk, "fewer pods, now that it is seen that nothing comes")
 
 
 async def test_neither_a_clock_that_steps_nor_counters_that_begin_again_take_a_pod_away(world, start_operator, clock):
@@ -208,7 +208,7 @@ async def test_neither_a_clock_that_steps_nor_counters_that_begin_again_take_a_p
         async def grown():
             return await replicas(world) >= 3
 
-        await eventually(grown, "more pods", within=60)
+        await eventually(grown, "more pods")
         before = await replicas(world)
         for step in (timedelta(minutes=5), timedelta(minutes=-5), None):
             if step is None:
@@ -231,7 +231,7 @@ async def test_a_new_process_goes_on_with_the_replicas_and_the_capacity_of_the_l
         async def grown():
             return await replicas(world) >= 3 and (await scaling(world)).get("capacityPerReplica")
 
-        await eventually(grown, "more pods", within=60)
+        await eventually(grown, "more pods")
         first.kill()
         before, capacity = await replicas(world), (await scaling(world))["capacityPerReplica"]
         second = start_operator(now=clock, tick_seconds=0.5, lease="second")

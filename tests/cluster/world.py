@@ -14,11 +14,13 @@ from tritonfleet.errors import Transient
 from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime.worker import utc_now
 
+SOON_SECONDS = 60.0
+"""What a watch tells is acted on in a moment, on a machine however busy; the next sweep would be 300 s away."""
 CHILD_KINDS = tuple(resource.kind for resource in CHILDREN)
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[Any] | Any], what: str, *, within: float = 20.0, every: float = 0.05
+    condition: Callable[[], Awaitable[Any] | Any], what: str, *, within: float = 90.0, every: float = 0.05
 ) -> Any:
     """Wait until the condition gives something true and return it; fail with the last thing it gave."""
     deadline = time.monotonic() + within
