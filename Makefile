@@ -34,11 +34,11 @@ test: venv ## Everything that must pass before a change lands; RECORD=1 keeps it
 
 .PHONY: test-unit
 test-unit: venv ## The tests of every decision, with their coverage
-	$(BIN)/pytest tests/unit --numprocesses=auto --cov --cov-report=term
+	$(BIN)/pytest tests/unit --numprocesses=auto --dist=worksteal --cov --cov-report=term
 
 .PHONY: test-stores
 test-stores: venv ## The fetch step against a real S3 server
-	$(BIN)/pytest tests/stores --numprocesses=auto
+	$(BIN)/pytest tests/stores --numprocesses=auto --dist=worksteal
 
 .PHONY: test-sim
 test-sim: venv ## The tests in simulated clusters, and of the charts as they render
@@ -46,7 +46,8 @@ test-sim: venv ## The tests in simulated clusters, and of the charts as they ren
 
 .PHONY: test-cluster
 test-cluster: venv ## The tests against a real API server without nodes
-	$(BIN)/pytest tests/cluster -m "not acceptance" --numprocesses=auto --dist=worksteal
+	@# They wait more than they work: two for each core.
+	$(BIN)/pytest tests/cluster -m "not acceptance" --numprocesses=$$((2 * $$(nproc))) --dist=worksteal
 
 .PHONY: test-e2e
 test-e2e: venv ## The tests with real pods, Triton, gateway and Prometheus
