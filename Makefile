@@ -149,7 +149,7 @@ $(VENV)/.ready: requirements-dev.lock
 	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making $(VENV), about a minute"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP_INSTALL) --require-hashes --requirement requirements-dev.lock
+	@$(PIP_INSTALL) --no-deps --require-hashes --requirement requirements-dev.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@$(BIN)/pip check --disable-pip-version-check >/dev/null || $(BIN)/pip check --disable-pip-version-check
 	@$(BIN)/python devcluster/lockcheck.py requirements-dev.lock --besides tritonfleet
