@@ -30,8 +30,9 @@ def main() -> int:
     )
     kubeconfig: Path | None = parser.parse_args().kubeconfig
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # An ordinary exit: what was started in the background ends too.
-        signal.signal(number, lambda received, _frame: sys.exit(128 + received))
+        # An ordinary exit: what was started in the background ends too. Under nohup nothing is to happen.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda received, _frame: sys.exit(128 + received))
     return guide(lambda: _demo(kubeconfig), f"make demo KUBECONFIG={kubeconfig}" if kubeconfig else "make demo")
 
 

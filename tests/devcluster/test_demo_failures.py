@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from devcluster import cluster
+from devcluster import cluster, release
 from devcluster.addons.s3 import Store
 from devcluster.demo.console import follow_until_ready, guide, step
 from devcluster.demo.ground import Background, LocalGround, of_model
@@ -143,8 +144,11 @@ def test_an_interrupted_demo_ends_its_builds_and_says_how_to_go_on(tmp_path):
 
 def test_a_background_build_is_no_longer_the_last_once_it_is_waited_for(tmp_path):
     build = Background("build-later", ["coredns"], niceness=19, logs=tmp_path)
-    build._start(["nice", "-n", "19", "sh", "-c", 'while [ "$(ps -o ni= $$ | tr -d " ")" = 19 ]; do sleep 0.1; done'])
+    last = 'echo begun; while [ "$(ps -o ni= $$ | tr -d " ")" = 19 ]; do sleep 0.1; done'
+    build._start(["nice", "-n", "19", "sh", "-c", last])
     try:
+        while not build.log.read_text():
+            time.sleep(0.02)
         build.wait(Progress())
     finally:
         build.end()
@@ -200,3 +204,20 @@ def test_a_dead_api_server_is_found_while_a_model_is_waited_for(checkout, tmp_pa
     assert f"To look further: {shlex.join([*ground.kubectl, 'describe', 'modeldeployment', 'digits'])}" in said
     assert "To go on: make demo" in said
     assert "Traceback" not in said
+
+
+def test_an_installation_that_was_killed_does_not_stop_the_next_one(checkout, monkeypatch):
+    checkout.up()
+    monkeypatch.setenv("TRITONFLEET_DEVCLUSTER_STATE", str(checkout.state.root))
+    found = cluster.find()
+    assert found is not None
+    there = ("--namespace", release.NAMESPACE)
+    checkout.kubectl("create", "namespace", release.NAMESPACE)
+    for status in ("deployed", "pending-upgrade"):
+        checkout.kubectl(*there, "create", "secret", "generic", status)
+        labels = ("owner=helm", f"name={release.RELEASE}", f"status={status}")
+        checkout.kubectl(*there, "label", "secret", status, *labels)
+
+    release._forget_interrupted(found)
+
+    assert checkout.kubectl(*there, "get", "secrets", "-l", "owner=helm", "-o", "name").split() == ["secret/deployed"]
