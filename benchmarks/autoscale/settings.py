@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, sqrt
 
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import Policy
 from tritonfleet.sim.arrivals import Trace
 from tritonfleet.sim.plant import Plant, Spread
 from tritonfleet.sim.server import ServerModel

@@ -6,7 +6,7 @@ from benchmarks.tick.traffic import REPLICAS, model, pod_address
 from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.store import Store
 from tritonfleet.api import names
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Manifest, Observed
 from tritonfleet.runtime.observe import Observer

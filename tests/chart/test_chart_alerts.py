@@ -6,8 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tritonfleet.adapters.store import Key
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.runtime.telemetry import Telemetry

@@ -10,8 +10,7 @@ from tests.cluster.faultproxy import Fault, FaultProxy
 from tests.cluster.world import eventually
 from tritonfleet.api import names
 from tritonfleet.errors import Refused, Transient
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
 from tritonfleet.plan.reconcile import reconcile
 
 SCALED = {"slo": {"latency": {"target": "50ms"}}, "autoscaling": {"minReplicas": 2, "maxReplicas": 10}}

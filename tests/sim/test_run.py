@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.arrivals import RateTrace
 from tritonfleet.sim.faults import (
     Blackout,

@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from tritonfleet.api import names
-from tritonfleet.plan.autoscale.observation import Counters, PodSample
+from tritonfleet.plan.autoscale import Counters, PodSample
 from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.children.server_container import TRITON
 from tritonfleet.plan.pods import is_ending, is_ready

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
+from tritonfleet.plan.autoscale import ScaleReason, Verdict
 from tritonfleet.plan.foreign import external_scaler, foreign_scaler
 from tritonfleet.plan.scale_report import ScaleReport, milliseconds, significant, slo_state
 from tritonfleet.plan.scaling import has_slo

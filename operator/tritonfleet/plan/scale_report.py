@@ -12,7 +12,7 @@ from typing import Any, Final
 from tritonfleet.api.conditions import Reason, shortened
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, HISTORY_MAX
-from tritonfleet.plan.autoscale.verdict import ScaleReason, Verdict
+from tritonfleet.plan.autoscale import ScaleReason, Verdict
 from tritonfleet.plan.scaling import has_slo
 from tritonfleet.plan.schedules import Limits
 from tritonfleet.plan.world import Event, Manifest

@@ -8,9 +8,7 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan import revisions
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation, PodSample, PodState
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, PodSample, PodState, Policy
 from tritonfleet.plan.children import UNLEARNED, Learned
 from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.rollout.phase import RUNNING
@@ -44,7 +42,7 @@ def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:
             down = spec.autoscaling.behavior.scale_down
             found["scale_up_factor"] = spec.autoscaling.behavior.scale_up.max_factor
             found["scale_down_percent"] = float(down.max_percent)
-            found["hold_seconds"] = duration_seconds(down.hold_window)
+            found["stabilization_seconds"] = duration_seconds(down.hold_window)
     return Policy(
         latency_target_seconds=duration_seconds(latency.target) if latency is not None else None,
         percentile=latency.percentile if latency is not None else 99.0,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.rollout.evidence import Evidence
 
 Manifest = dict[str, Any]

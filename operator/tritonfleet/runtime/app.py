@@ -25,7 +25,7 @@ from tritonfleet.api.resources import (
     Resource,
 )
 from tritonfleet.errors import Refused
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime import handlers

@@ -11,11 +11,7 @@ from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import Metrics, MetricsSource
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.autoscale.law import decide
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import History, LatencyReading, Observation
-from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, Policy, Verdict, decide
 from tritonfleet.runtime.gateway import Gateway
 from tritonfleet.runtime.logs import about
 from tritonfleet.runtime.observe import Observer

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.errors import Conflict, Refused, Transient
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.scale_report import keepsake
 from tritonfleet.runtime.execute import Executor
 

@@ -8,8 +8,7 @@ from datetime import datetime
 from tritonfleet.adapters.prometheus import GatewayTraffic, Past, Prometheus, Series
 from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
-from tritonfleet.plan.autoscale.observation import History, LatencyReading
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import History, LatencyReading, Policy
 
 log = logging.getLogger(__name__)
 

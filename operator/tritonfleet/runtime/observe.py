@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
 from tritonfleet.adapters.store import Key, Store
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.pods import unschedulable
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.rollout.room import pod_that_needs_room

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tritonfleet.adapters.pods import Answer
-from tritonfleet.plan.autoscale.observation import LatencyReading
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import LatencyReading, Policy
 from tritonfleet.plan.histogram import Histogram, histogram
 
 WINDOW_SECONDS = 60.0

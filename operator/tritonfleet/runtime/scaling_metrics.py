@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tritonfleet.adapters.store import Key
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 
 SCRAPE_BUCKETS_SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
 TICK_BUCKETS_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 10, 20)

@@ -7,9 +7,7 @@ from tritonfleet.adapters.pods import Target, target_of
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import scaling
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import Observation
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import Memory, Observation, Policy
 from tritonfleet.plan.world import Observed
 from tritonfleet.runtime.responses import Responses
 

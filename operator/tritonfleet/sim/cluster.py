@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.fleet import Fleet
 from tritonfleet.sim.gauge import Gauge
 from tritonfleet.sim.plant import Plant

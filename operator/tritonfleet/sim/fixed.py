@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.scaler import Metrics
 
 

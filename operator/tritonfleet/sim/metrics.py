@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tritonfleet.plan.autoscale.observation import Counters, PodSample
+from tritonfleet.plan.autoscale import Counters, PodSample
 from tritonfleet.sim.cluster import REVISION, Cluster, Pod
 from tritonfleet.sim.latency import quantile_of_bins
 from tritonfleet.sim.outage import Outage

@@ -3,11 +3,7 @@
 import json
 from typing import Any
 
-from tritonfleet.plan.autoscale.law import decide
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import Observation, PodState
-from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Memory, Observation, PodState, Policy, Verdict, decide
 from tritonfleet.sim.scaler import Metrics
 
 KEEPSAKE_SECONDS = 300.0

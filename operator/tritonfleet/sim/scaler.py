@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from tritonfleet.plan.autoscale.observation import PodSample, PodState
+from tritonfleet.plan.autoscale import PodSample, PodState
 
 PerPod = Literal["arrivals", "utilization", "concurrency"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tritonfleet.plan.autoscale.observation import PodSample, PodState
+from tritonfleet.plan.autoscale import PodSample, PodState
 
 
 @dataclass

@@ -12,7 +12,7 @@ from tritonfleet.api.conditions import (
     shortened,
     updated_conditions,
 )
-from tritonfleet.plan.autoscale.verdict import ScaleReason
+from tritonfleet.plan.autoscale import ScaleReason
 from tritonfleet.plan.rollout.reasons import RolloutReason
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

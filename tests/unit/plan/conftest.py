@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tritonfleet.api import names
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed, Plan, WriteFailure
 

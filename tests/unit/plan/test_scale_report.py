@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.plan.verdicts import MET, SCALED, SLO, VERDICT, says
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.verdict import ScaleReason
+from tritonfleet.plan.autoscale import Memory, ScaleReason
 
 
 def test_the_verdict_is_carried_out_and_told_in_full(world):

@@ -8,11 +8,7 @@ import pytest
 from tests.unit.plan.verdicts import VERDICT
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.plan.autoscale.fit import Fit
-from tritonfleet.plan.autoscale.law import decide
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import Counters, PodSample, PodState
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import Counters, Fit, Memory, PodSample, PodState, Policy, decide
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
 from tritonfleet.plan.scaling import has_slo, observation, policy_of, remembered
 from tritonfleet.plan.world import ChildId, GpuPool
@@ -55,7 +51,7 @@ def test_the_policy_is_the_spec_in_si_units():
         capacity_hint=30,
         scale_up_factor=2,
         scale_down_percent=20,
-        hold_seconds=300,
+        stabilization_seconds=300,
         forecast=False,
     )
 

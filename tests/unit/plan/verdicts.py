@@ -3,8 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
 
 MET = Attainment(
     met=True,

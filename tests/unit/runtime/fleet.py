@@ -9,7 +9,7 @@ from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
-from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.autoscale import Attainment, ScaleReason, Verdict
 from tritonfleet.plan.world import Defaults
 from tritonfleet.runtime import autoscaling
 from tritonfleet.runtime.autoscaling import Autoscaler

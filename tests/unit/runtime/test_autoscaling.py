@@ -9,9 +9,7 @@ import pytest
 from tests.unit.runtime.fleet import KEY, OTHER, SPEC, exposed, fleet, page, sample
 from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import History, LatencyReading
-from tritonfleet.plan.autoscale.verdict import ScaleReason
+from tritonfleet.plan.autoscale import History, LatencyReading, Memory, ScaleReason
 from tritonfleet.runtime import autoscaling
 from tritonfleet.runtime.observe import Observer
 from tritonfleet.triton import metrics

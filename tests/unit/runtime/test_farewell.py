@@ -8,7 +8,7 @@ from tests.unit.plan.verdicts import VERDICT
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.errors import Transient
-from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale import Memory
 from tritonfleet.runtime import farewell
 from tritonfleet.runtime.farewell import leave_memories
 

@@ -11,7 +11,7 @@ import pytest
 from tritonfleet.adapters.prometheus import GatewayTraffic, Past, Series
 from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import Policy
 from tritonfleet.plan.histogram import Histogram
 from tritonfleet.runtime import gateway
 from tritonfleet.runtime.gateway import Gateway

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from tritonfleet.adapters.pods import Answer
-from tritonfleet.plan.autoscale.observation import PodSample
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import PodSample, Policy
 from tritonfleet.runtime.responses import Responses
 
 POLICY = Policy(latency_target_seconds=0.05)

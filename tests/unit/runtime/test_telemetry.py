@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from tritonfleet.adapters.store import Key
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.verdict import Attainment, ScaleReason, Verdict
+from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
 from tritonfleet.runtime.logs import JsonFormatter
 from tritonfleet.runtime.telemetry import Telemetry
 

@@ -9,12 +9,7 @@ from typing import Final
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import AutoscalingStatus, ModelDeploymentStatus
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of
-from tritonfleet.plan.autoscale.demand import demand_of
-from tritonfleet.plan.autoscale.hold import RIPPLE_HOLDS
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.autoscale.signals import Reading
+from tritonfleet.plan.autoscale import RIPPLE_WINDOWS, Capacity, Memory, Policy, Reading, capacity_of, demand_of
 from tritonfleet.plan.scaling import policy_of
 
 SEARCH_STEPS: Final = 40
@@ -61,7 +56,7 @@ def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: Autoscaling
         demand = demand_of(
             policy,
             memory.growth,
-            memory.margin.quantile,
+            memory.headroom.quantile,
             scaling.forecast,
             _steady(rate, scaling),
             memory.noise.dispersion,
@@ -76,7 +71,7 @@ def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: Autoscaling
     return Outlook(
         more_above=_largest(ceiling, lambda rate: enough(replicas, rate)) if replicas < policy.max_replicas else None,
         fewer_below=_largest(ceiling, spared) if replicas > policy.min_replicas else None,
-        hold_seconds=RIPPLE_HOLDS * policy.hold_seconds,
+        hold_seconds=RIPPLE_WINDOWS * policy.stabilization_seconds,
         alpha_seconds=server.alpha if server is not None else None,
         beta_seconds=server.beta if server is not None else None,
     )

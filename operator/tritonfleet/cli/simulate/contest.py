@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 from tritonfleet.cli.simulate import roster
 from tritonfleet.cli.simulate.fleet import Fleet
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.arrivals import Times, Trace
 from tritonfleet.sim.faults import Fault
 from tritonfleet.sim.oracle import SEARCH_STEPS, clairvoyant

@@ -7,8 +7,7 @@ from tritonfleet.api.autoscaling import Autoscaling, ScalingMode
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.autoscale.latency import Server
-from tritonfleet.plan.autoscale.policy import Policy
+from tritonfleet.plan.autoscale import BatchServer, Policy
 from tritonfleet.plan.children.shedding import Learned, shed_late
 from tritonfleet.plan.scaling import has_slo, policy_of
 from tritonfleet.sim.plant import Plant, Spread
@@ -58,8 +57,8 @@ class Fleet:
         """Requests per second that one replica answers with every batch full, however late."""
         return self._modelled().throughput
 
-    def _modelled(self) -> Server:
-        return Server.of(self.policy, self.server.alpha_seconds, self.server.beta_seconds)
+    def _modelled(self) -> BatchServer:
+        return BatchServer.of(self.policy, self.server.alpha_seconds, self.server.beta_seconds)
 
 
 def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, ready_seconds: float) -> Fleet:

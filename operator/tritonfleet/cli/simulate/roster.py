@@ -9,7 +9,7 @@ from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.simulate.fleet import MONDAY, Fleet
 from tritonfleet.cli.simulate.outcome import OURS
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.plan.schedules import limits
 from tritonfleet.sim.baselines.hpa import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
 from tritonfleet.sim.baselines.keda import ScaledObject

@@ -1,4 +1,74 @@
-"""From an SLO to replicas: what is seen becomes a demand, a learned capacity and one absolute number of pods.
+"""The autoscaler: how many replicas a ModelDeployment needs to keep its SLO.
 
-The contract, formula by formula, is in docs/explanation/autoscaling.md; each module here is one of its paragraphs.
+It decides from the SLO and the limits in the spec (`Policy`), from the pods, their scraped counters and a latency
+histogram at one moment (`Observation`), and from what it learned before (`Memory`). Every five seconds
+`runtime/autoscaling.py` calls `decide()` for each ModelDeployment, and the simulator does through `sim/ours.py`; the
+`Verdict` says how many replicas to ask for and why. `plan/scaling.py` and `plan/replicas.py` apply it to the
+Deployment, `plan/scale_report.py` writes it to the status, and `cli/explain` and `cli/simulate` ask its models about
+other rates. Nothing here knows a clock, does I/O, or draws random numbers: the same arguments give the same verdict.
+
+The steps of a decision and their formulas are in docs/explanation/autoscaling.md. Import from here and not from the
+modules inside, which may be cut differently one day.
 """
+
+from tritonfleet.plan.autoscale.arrivals import Noise, Reading, Work, forget_pods, update_noise
+from tritonfleet.plan.autoscale.autoscaler import Verdict, decide
+from tritonfleet.plan.autoscale.capacity import BatchServer, Capacity, Fit, capacity_of, update_fit
+from tritonfleet.plan.autoscale.demand import Growth, burst_demand, demand_of, update_growth
+from tritonfleet.plan.autoscale.interface import (
+    Attainment,
+    Counters,
+    History,
+    LatencyReading,
+    Observation,
+    PodSample,
+    PodState,
+    Policy,
+    ScaleReason,
+)
+from tritonfleet.plan.autoscale.memory import Memory
+from tritonfleet.plan.autoscale.seasonality import Season, learn_season, update_season
+from tritonfleet.plan.autoscale.stabilization import (
+    BURSTS,
+    RIPPLE_WINDOWS,
+    Stabilization,
+    record_peak,
+    stabilization_window,
+)
+
+__all__ = [
+    "BURSTS",
+    "RIPPLE_WINDOWS",
+    "Attainment",
+    "BatchServer",
+    "Capacity",
+    "Counters",
+    "Fit",
+    "Growth",
+    "History",
+    "LatencyReading",
+    "Memory",
+    "Noise",
+    "Observation",
+    "PodSample",
+    "PodState",
+    "Policy",
+    "Reading",
+    "ScaleReason",
+    "Season",
+    "Stabilization",
+    "Verdict",
+    "Work",
+    "burst_demand",
+    "capacity_of",
+    "decide",
+    "demand_of",
+    "forget_pods",
+    "learn_season",
+    "record_peak",
+    "stabilization_window",
+    "update_fit",
+    "update_growth",
+    "update_noise",
+    "update_season",
+]

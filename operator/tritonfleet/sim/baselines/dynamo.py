@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from tritonfleet.plan.autoscale.observation import Counters, PodSample, PodState
+from tritonfleet.plan.autoscale import Counters, PodSample, PodState
 from tritonfleet.sim.scaler import Metrics
 
 LOAD_SECONDS: Final = 5.0

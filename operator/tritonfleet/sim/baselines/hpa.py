@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.baselines import replicas as calculator
 from tritonfleet.sim.baselines.behavior import DEFAULT, Behavior, Governor
 from tritonfleet.sim.baselines.replicas import TOLERANCE, NoMetric

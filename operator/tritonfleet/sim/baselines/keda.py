@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.baselines.behavior import DEFAULT, Behavior
 from tritonfleet.sim.baselines.hpa import SYNC_SECONDS, ExternalMetric, HorizontalPodAutoscaler, Query
 from tritonfleet.sim.scaler import Metrics

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim.scaler import Metrics
 
 TICK_SECONDS = 2.0

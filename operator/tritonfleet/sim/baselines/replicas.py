@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tritonfleet.plan.autoscale.observation import PodState
+from tritonfleet.plan.autoscale import PodState
 
 TOLERANCE: Final = 0.1
 """--horizontal-pod-autoscaler-tolerance."""

@@ -6,11 +6,7 @@ from typing import Any
 
 import pytest
 
-from tritonfleet.plan.autoscale.law import decide
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import Counters, Observation, PodSample, PodState
-from tritonfleet.plan.autoscale.policy import Policy
-from tritonfleet.plan.autoscale.verdict import Verdict
+from tritonfleet.plan.autoscale import Counters, Memory, Observation, PodSample, PodState, Policy, Verdict, decide
 
 START_SECONDS = 1_700_000_000.0
 TICK_SECONDS = 5.0

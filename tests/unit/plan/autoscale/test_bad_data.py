@@ -3,11 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from tritonfleet.plan.autoscale.growth import STEP_SECONDS, Growth, observe
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import Counters
-from tritonfleet.plan.autoscale.signals import forget_pods
-from tritonfleet.plan.autoscale.verdict import ScaleReason
+from tritonfleet.plan.autoscale import Counters, Growth, Memory, ScaleReason, forget_pods, update_growth
+from tritonfleet.plan.autoscale.demand import STEP_SECONDS
 
 MINUTES = 60.0
 
@@ -146,7 +143,7 @@ def test_pods_that_fail_take_no_others_with_them_though_clients_ask_less_of_thos
 
 
 def test_a_hold_of_hours_lasts_for_hours(fleet):
-    fleet.policy = replace(fleet.policy, hold_seconds=3 * 3600.0)
+    fleet.policy = replace(fleet.policy, stabilization_seconds=3 * 3600.0)
     fleet.play(400.0, 5 * MINUTES)
     high = fleet.replicas
     verdicts = fleet.play(100.0, 170 * MINUTES)
@@ -191,5 +188,5 @@ def test_a_memory_that_somebody_edited_is_forgotten_and_fails_no_decision(fleet,
 def test_a_rate_after_next_to_none_counts_as_the_largest_growth() -> None:
     growth = Growth()
     for rate in (0.0, 2.2e-313, 0.0, 1.0, 1.0, 1.0):
-        growth = observe(growth, rate, STEP_SECONDS, horizon=20.0)
+        growth = update_growth(growth, rate, STEP_SECONDS, horizon=20.0)
     assert any(bins[-1] > 0 for bins in growth.seen)

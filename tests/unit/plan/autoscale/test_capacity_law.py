@@ -5,13 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.autoscale.fit import Fit, learn
-from tritonfleet.plan.autoscale.latency import Server
-from tritonfleet.plan.autoscale.scrapes import Work
-from tritonfleet.plan.autoscale.verdict import ScaleReason
+from tritonfleet.plan.autoscale import BatchServer, Fit, ScaleReason, Work, update_fit
 
 SERVERS = st.builds(
-    Server,
+    BatchServer,
     alpha=st.floats(0.001, 0.2),
     beta=st.floats(0.0001, 0.05),
     max_batch=st.integers(1, 64),
@@ -38,7 +35,7 @@ def test_a_longer_target_never_lowers_the_capacity(server, times, more):
 def batches(fit, alpha, beta, sizes):
     for size in sizes:
         seconds = size * (alpha + beta * size)
-        fit = learn(fit, Work(5.0, 100 * size, 0, 100 * size, 100, 0, 0, 100 * seconds), 1000)
+        fit = update_fit(fit, Work(5.0, 100 * size, 0, 100 * size, 100, 0, 0, 100 * seconds), 1000)
     return fit
 
 

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tritonfleet.plan.autoscale.law import decide
-from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.observation import Counters
+from tritonfleet.plan.autoscale import Counters, Memory, decide
 
 RATES = st.lists(st.floats(0.0, 1500.0), min_size=1, max_size=8)
 ANYTHING = st.floats(allow_nan=True, allow_infinity=True)

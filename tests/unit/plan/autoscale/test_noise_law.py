@@ -4,15 +4,21 @@ import random
 
 import pytest
 
-from tritonfleet.plan.autoscale.demand import burst
-from tritonfleet.plan.autoscale.hold import BURSTS, Hold, held_seconds, remember
-from tritonfleet.plan.autoscale.noise import Noise, listen
+from tritonfleet.plan.autoscale import (
+    BURSTS,
+    Noise,
+    Stabilization,
+    burst_demand,
+    record_peak,
+    stabilization_window,
+    update_noise,
+)
 
 
 def heard(rates):
     noise = Noise()
     for rate in rates:
-        noise = listen(noise, rate, 5.0)
+        noise = update_noise(noise, rate, 5.0)
     return noise
 
 
@@ -34,29 +40,29 @@ def test_a_slope_is_no_noise():
 
 def test_the_edge_of_a_burst_is_hardly_noise():
     calm = heard(counts(300.0, 1))
-    assert listen(calm, 1500.0, 5.0).dispersion < 1.1 * calm.dispersion
+    assert update_noise(calm, 1500.0, 5.0).dispersion < 1.1 * calm.dispersion
 
 
 def test_what_is_usual_among_clumps_is_no_burst_there_and_one_among_independent_users():
-    assert burst(newest=490.0, fast=420.0, slow=300.0, dispersion=1.0) > 0
-    assert burst(newest=490.0, fast=400.0, slow=300.0, dispersion=60.0) == 0
+    assert burst_demand(newest=490.0, fast=420.0, slow=300.0, dispersion=1.0) > 0
+    assert burst_demand(newest=490.0, fast=400.0, slow=300.0, dispersion=60.0) == 0
 
 
 def test_a_peak_is_held_longer_where_bursts_came_back_and_for_an_hour_only():
-    hold = Hold()
+    hold = Stabilization()
     for clock in range(0, 3000, 300):
-        hold = remember(hold, 90.0, 5, float(clock), burst=True)
-        hold = remember(hold, 90.0, 2, clock + 5.0, burst=True)
+        hold = record_peak(hold, 90.0, 5, float(clock), burst=True)
+        hold = record_peak(hold, 90.0, 2, clock + 5.0, burst=True)
     assert len(hold.bursts) == BURSTS
-    assert held_seconds(hold, 90.0, 3000.0, replicas=12) == pytest.approx(180.0)
-    assert held_seconds(hold, 90.0, 9000.0, replicas=12) == pytest.approx(90.0)
+    assert stabilization_window(hold, 90.0, 3000.0, replicas=12) == pytest.approx(180.0)
+    assert stabilization_window(hold, 90.0, 9000.0, replicas=12) == pytest.approx(90.0)
 
 
 def test_a_ripple_waits_for_four_holds():
-    hold = remember(Hold(), 90.0, 11, 0.0, burst=False)
-    assert held_seconds(hold, 90.0, 60.0, replicas=12) == pytest.approx(360.0)
+    hold = record_peak(Stabilization(), 90.0, 11, 0.0, burst=False)
+    assert stabilization_window(hold, 90.0, 60.0, replicas=12) == pytest.approx(360.0)
 
 
 def test_the_hold_survives_a_restart():
-    hold = remember(Hold(), 90.0, 7, 100.0, burst=True)
-    assert Hold.restore(hold.document(160.0), 160.0) == hold
+    hold = record_peak(Stabilization(), 90.0, 7, 100.0, burst=True)
+    assert Stabilization.restore(hold.document(160.0), 160.0) == hold

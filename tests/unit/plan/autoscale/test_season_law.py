@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tritonfleet.plan.autoscale.observation import History
-from tritonfleet.plan.autoscale.season import CYCLES, DAY, HOUR, Season, learn, watch
+from tritonfleet.plan.autoscale import History, Season, learn_season, update_season
+from tritonfleet.plan.autoscale.seasonality import CYCLES, DAY, HOUR
 
 BURST_MINUTE = 32
 
@@ -13,7 +13,7 @@ def live(season, hours, bursts=True):
     for second in range(0, int(hours * HOUR), 20):
         minute = second % HOUR // 60
         rate = 300.0 if bursts and minute == BURST_MINUTE else 100.0
-        season = watch(season, rate, 110.0, 100.0, float(second))
+        season = update_season(season, rate, 110.0, 100.0, float(second))
     return season
 
 
@@ -42,7 +42,7 @@ def test_bursts_that_stop_coming_lose_their_skill():
 def test_history_fills_the_slots_and_claims_no_skill():
     steps = 288 * 4
     day = tuple(float("nan") if step % 50 == 0 else 100.0 + step % 288 for step in range(steps))
-    season = learn(Season(), History(0.0, 300.0, day))
+    season = learn_season(Season(), History(0.0, 300.0, day))
     daily = season.cycles[1]
     assert daily.period == DAY
     assert min(daily.counts) >= 1

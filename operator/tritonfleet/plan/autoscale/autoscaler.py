@@ -1,0 +1,357 @@
+"""How many replicas a ModelDeployment needs now: one absolute number, with the reason and the numbers behind it.
+
+`decide()` is a pure function of the policy, the memory of the last decision and one observation; it returns a
+`Verdict` and the next memory. The operator calls it every five seconds for each ModelDeployment
+(`runtime/autoscaling.py`), the simulator does the same (`sim/ours.py`), and what it returns becomes the status and
+the size of the Deployment.
+
+    N*   = ceil(demand / c), where c is what one replica carries within the SLO
+    up   : at once, at most to `scale_up_factor` times the replicas, within minReplicas, maxReplicas and the nodes
+    down : to the highest N* of the stabilization window, at most by `scale_down_percent` at once
+
+N* depends on the demand and the capacity alone, never on how many replicas there are: pods that are starting count as
+supply, and a rollout's extra pods cannot make it run away. A replica is removed only on fresh data, and only if the
+rest keeps 0.85 of the latency target.
+
+Example: a demand of 120 requests/s and c = 46 make N* = ceil(2.6) = 3, so that one replica becomes three at once.
+When the demand falls to 80, N* is 2; the third replica stays until the window of the peak is over. It is a fall of
+one replica, a ripple, so that with a window of 90 s this takes 360 s.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from tritonfleet.plan.autoscale.arrivals import (
+    ENOUGH_FRESH,
+    STALE_SECONDS,
+    Reading,
+    forget_pods,
+    ingest,
+    update_noise,
+)
+from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of, update_fits
+from tritonfleet.plan.autoscale.demand import Demand, demand_of, record_ready_times, update_growth
+from tritonfleet.plan.autoscale.interface import Attainment, Observation, Policy, ScaleReason
+from tritonfleet.plan.autoscale.memory import UP_ONLY_SECONDS, Memory
+from tritonfleet.plan.autoscale.seasonality import learn_season, update_season
+from tritonfleet.plan.autoscale.slo import SloEvaluation, adjust, attainment_of, evaluate_slo, record, trim
+from tritonfleet.plan.autoscale.stabilization import (
+    HOUR_SECONDS,
+    Limited,
+    clamp,
+    highest_wanted,
+    limit_step,
+    record_peak,
+    stabilization_window,
+)
+
+GAP_SECONDS = 30.0
+"""A tick is 5 s; if the wall clock went back, or ahead by more than this, it stepped or the operator slept."""
+BLIND_SECONDS = 300.0
+"""After this long without any metrics, scale to the highest N* of the last hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One decision, with the numbers it rests on."""
+
+    replicas: int
+    """What the Deployment should ask for."""
+    wanted: int
+    """N*: the replicas that the demand needs, before any limit."""
+    reason: ScaleReason
+    message: str
+    """A sentence with numbers, ready for the status."""
+    fresh: bool
+    """Whether enough pods were seen to remove replicas."""
+    rate: float | None
+    """Arrivals per second over the slow window; None if unknown."""
+    capacity_per_replica: float | None
+    """c(L) after the trim, requests per second; None before there is a fit or a hint."""
+    forecast: float | None
+    """Requests per second expected by the season at the horizon; None while no season has proven skill."""
+    ready_seconds: float | None
+    """The 75th percentile of the pods' times to ready; None before one was seen."""
+    metrics_age_seconds: float | None
+    """Age of the oldest sample that the decision rests on."""
+    attainment: Attainment
+    memory: Memory
+    """The argument of the next `decide()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingInputs:
+    """Everything that the choice of a number of replicas rests on."""
+
+    policy: Policy
+    observation: Observation
+    memory: Memory
+    """Already of this tick; `_choose()` alone records the new peak."""
+    reading: Reading
+    capacity: Capacity | None
+    demand: Demand
+    late: int
+    """Pods that should have been ready long ago."""
+
+    @property
+    def rate(self) -> float:
+        """Requests per second that one replica carries; 0 if unknown."""
+        return 0.0 if self.capacity is None else self.capacity.rate
+
+    @property
+    def starting(self) -> int:
+        """Pods that are not ready."""
+        return sum(pod.ready_seconds is None for pod in self.observation.pods)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A number of replicas, N*, and why."""
+
+    replicas: int
+    wanted: int
+    reason: ScaleReason
+
+
+def decide(policy: Policy, memory: Memory, observation: Observation, now: float) -> Verdict:
+    """Return how many replicas to ask for at `now`, seconds since the epoch, and what to remember."""
+    # What is seen: arrivals and pods.
+    memory, seconds = _advance(memory, now)
+    signals, reading = ingest(memory.signals, observation, now, memory.clock, seconds)
+    readiness = record_ready_times(memory.readiness, observation.pods)
+    memory = replace(memory, signals=signals, readiness=readiness)
+    # What a replica can carry: learn T(b) from this tick's batches, and trim c by the latency that was measured.
+    fits = update_fits(memory.fits, reading.work, policy)
+    capacity = capacity_of(policy, fits, observation.serving)
+    evaluation = evaluate_slo(policy, observation.latency, reading, capacity, now, seconds)
+    own = fits.get(observation.serving) if observation.serving is not None else None
+    if capacity is not None and own is not None and own.confident and observation.serving is not None:
+        fits = {**fits, observation.serving: trim(own, policy, observation, reading, capacity, evaluation)}
+    memory = _learn_traffic(policy, replace(memory, fits=fits), reading, evaluation, observation, now, seconds)
+    # What is coming.
+    horizon = memory.readiness.horizon_seconds
+    season = memory.season.forecast(now, horizon, memory.growth.usual) if policy.forecast else None
+    demand = demand_of(policy, memory.growth, memory.headroom.quantile, season, reading, memory.noise.dispersion)
+    late = memory.readiness.late(observation.pods, now)
+    inputs = ScalingInputs(policy, observation, memory, reading, capacity, demand, late)
+    choice, memory = _choose(inputs)
+    blind = choice.reason if reading.fast is None else None
+    return Verdict(
+        replicas=choice.replicas,
+        wanted=choice.wanted,
+        reason=choice.reason,
+        message=_message(choice, inputs),
+        fresh=reading.enough,
+        rate=reading.slow,
+        capacity_per_replica=None if capacity is None else capacity.rate,
+        forecast=season,
+        ready_seconds=memory.readiness.typical_seconds if memory.readiness.seconds else None,
+        metrics_age_seconds=reading.age_seconds,
+        attainment=attainment_of(policy, memory.error_budget, evaluation, capacity, reading.ready, memory.clock, blind),
+        memory=memory,
+    )
+
+
+def _advance(memory: Memory, now: float) -> tuple[Memory, float]:
+    """Advance the autoscaler's own clock by as much as the wall clock, unless that stepped; also return the seconds."""
+    if memory.at_seconds is None:
+        return replace(memory, at_seconds=now), 0.0
+    seconds = now - memory.at_seconds
+    if 0 <= seconds <= GAP_SECONDS:
+        return replace(memory, at_seconds=now, clock=memory.clock + seconds), seconds
+    up_only = max(memory.up_only_until, memory.clock + UP_ONLY_SECONDS)
+    return replace(memory, at_seconds=now, up_only_until=up_only, signals=forget_pods(memory.signals)), 0.0
+
+
+def _learn_traffic(
+    policy: Policy,
+    memory: Memory,
+    reading: Reading,
+    evaluation: SloEvaluation,
+    observation: Observation,
+    now: float,
+    seconds: float,
+) -> Memory:
+    """Learn from this tick how the traffic grows, what this time of day brings, and what of the budget was spent."""
+    growth, season, noise = memory.growth, memory.season, memory.noise
+    if observation.history is not None:
+        season = learn_season(season, observation.history)
+    if reading.now is not None and reading.middle is not None and seconds > 0:
+        before = growth.before
+        if before is not None and growth.usual is not None:
+            planned = growth.ahead(memory.headroom.quantile, before)
+            season = update_season(season, reading.middle, planned, growth.usual, now)
+        growth = update_growth(growth, reading.now, seconds, memory.readiness.horizon_seconds)
+        noise = update_noise(noise, reading.now, seconds)
+    requests, misses, fast = evaluation.requests, evaluation.misses, reading.fast or 0.0
+    return replace(
+        memory,
+        growth=growth,
+        season=season,
+        noise=noise,
+        headroom=adjust(memory.headroom, requests, misses, 1 - policy.percentile / 100, growth.usual, fast),
+        error_budget=record(memory.error_budget, requests, misses, memory.clock),
+    )
+
+
+def _choose(inputs: ScalingInputs) -> tuple[Choice, Memory]:
+    """Choose the replicas by the first rule that applies, and record N* if it is known."""
+    policy, observation, demand, memory = inputs.policy, inputs.observation, inputs.demand, inputs.memory
+    # No metrics at all: never down.
+    if inputs.reading.fast is None:
+        return _without_metrics(inputs), memory
+    # Requests, but no idea of what a replica can carry.
+    if inputs.rate <= 0 and max(demand.total, demand.seen) > 0:
+        return _without_capacity(inputs), memory
+    wanted = _replicas_for(demand.total, inputs.rate)
+    peaks = record_peak(
+        memory.stabilization, policy.stabilization_seconds, wanted, memory.clock, burst=demand.burst > 0
+    )
+    memory = replace(memory, stabilization=peaks)
+    inputs = replace(inputs, memory=memory)
+    limited = clamp(policy, wanted, observation.replicas, observation.schedulable)
+    if limited.replicas >= observation.replicas:
+        return _scale_out(inputs, wanted, limited), memory
+    return _scale_in(inputs, wanted), memory
+
+
+def _replicas_for(demand: float, rate: float) -> int:
+    """Return how many replicas carry a demand; none for no demand, whatever one carries."""
+    return math.ceil(demand / rate - 1e-9) if demand > 0 else 0
+
+
+def _keep(inputs: ScalingInputs, at_least: int = 0) -> int:
+    """Return the present replicas, or `at_least` so many, within the limits that always hold."""
+    observation = inputs.observation
+    wanted = max(observation.replicas, at_least)
+    return clamp(inputs.policy, wanted, observation.replicas, observation.schedulable).replicas
+
+
+def _without_metrics(inputs: ScalingInputs) -> Choice:
+    """Keep the replicas; after five minutes without metrics, scale out to the highest N* of the last hour."""
+    memory, reading, pods = inputs.memory, inputs.reading, inputs.observation.pods
+    lately = memory.signals.seen_clock - HOUR_SECONDS
+    high = 0
+    if reading.blind_seconds > BLIND_SECONDS and not inputs.late:
+        high = highest_wanted(memory.stabilization, lately)
+    if not any(pod.ready_seconds is not None for pod in pods):
+        reason = ScaleReason.PODS_NOT_READY
+    elif reading.silent and reading.silent == reading.ready:
+        reason = ScaleReason.SERIES_MISSING
+    elif reading.blind_seconds <= STALE_SECONDS and memory.clock < memory.up_only_until:
+        reason = ScaleReason.RESTARTED
+    else:
+        reason = ScaleReason.METRICS_STALE
+    return Choice(_keep(inputs, high), inputs.observation.replicas, reason)
+
+
+def _without_capacity(inputs: ScalingInputs) -> Choice:
+    """Add one replica at a time, while requests wait and no pod is starting."""
+    reading, replicas = inputs.reading, inputs.observation.replicas
+    waiting = reading.pending > inputs.policy.max_batch_size * max(1, reading.ready)
+    wanted = replicas + 1 if waiting and not inputs.starting and reading.ready >= replicas else replicas
+    return Choice(_keep(inputs, wanted), wanted, ScaleReason.LEARNING)
+
+
+def _scale_out(inputs: ScalingInputs, wanted: int, limited: Limited) -> Choice:
+    """Scale out at once, unless pods are late: then more of them would not help. Steady is a scale-out by none."""
+    replicas = inputs.observation.replicas
+    if limited.replicas > replicas and inputs.late:
+        return Choice(_keep(inputs), wanted, ScaleReason.PODS_NOT_READY)
+    target = limit_step(inputs.policy, replicas, limited.replicas)
+    if limited.reason is ScaleReason.AT_MIN_REPLICAS and inputs.demand.total <= 0:
+        return Choice(target, wanted, ScaleReason.NO_TRAFFIC)
+    if limited.reason is not None:
+        return Choice(target, wanted, limited.reason)
+    if target == replicas:
+        return Choice(target, wanted, ScaleReason.STEADY)
+    return Choice(target, wanted, inputs.demand.reason)
+
+
+def _scale_in(inputs: ScalingInputs, wanted: int) -> Choice:
+    """Scale in to the peak of the stabilization window, if the data is good and the rest keeps 0.85 of the target."""
+    memory, policy, observation = inputs.memory, inputs.policy, inputs.observation
+    replicas = observation.replicas
+    if (reason := _scale_in_disabled(inputs)) is not None:
+        return Choice(_keep(inputs), wanted, reason)
+    window = stabilization_window(memory.stabilization, policy.stabilization_seconds, memory.clock, replicas)
+    peak = highest_wanted(memory.stabilization, memory.clock - window)
+    needed = _replicas_for(inputs.demand.seen, 0.0 if inputs.capacity is None else inputs.capacity.spare_rate)
+    limited = clamp(policy, max(peak, min(needed, replicas)), replicas, observation.schedulable)
+    if limited.replicas >= replicas:
+        return Choice(_keep(inputs), wanted, ScaleReason.HOLDING)
+    reason = ScaleReason.NO_TRAFFIC if inputs.demand.total <= 0 else ScaleReason.DEMAND_FELL
+    return Choice(limit_step(policy, replicas, limited.replicas), wanted, reason)
+
+
+def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
+    """Return why no replica may be removed now, whatever the demand; None if one may."""
+    memory, reading = inputs.memory, inputs.reading
+    if reading.silent and not reading.enough:
+        return ScaleReason.SERIES_MISSING
+    if not reading.enough:
+        return ScaleReason.METRICS_PARTIAL
+    # When pods fail, clients that wait for answers send fewer requests to those that are left.
+    if reading.ready < ENOUGH_FRESH * (reading.ready + memory.readiness.lost(inputs.observation.pods)):
+        return ScaleReason.PODS_NOT_READY
+    if inputs.observation.rolling:
+        return ScaleReason.ROLLING_OUT
+    return ScaleReason.RESTARTED if memory.clock < memory.up_only_until else None
+
+
+def _message(choice: Choice, inputs: ScalingInputs) -> str:
+    """Explain the decision in one sentence, with the numbers that it came from."""
+    memory, reading, policy, before = inputs.memory, inputs.reading, inputs.policy, inputs.observation.replicas
+    same = choice.replicas == before
+    holding = f"holding {before} replicas" if same else f"{before} replicas become {choice.replicas}"
+    demand, wanted = _explain_demand(inputs), choice.wanted
+    needs = f"{demand} needs {wanted} replicas"
+    flat = f", {reading.flat} of them count nothing while others do" if reading.flat else ""
+    patience = memory.readiness.patience_seconds
+    late = f", {inputs.late} for longer than {patience:.0f} s: no more are added" if inputs.late else ""
+    up_only = max(0.0, memory.up_only_until - memory.clock)
+    window = stabilization_window(memory.stabilization, policy.stabilization_seconds, memory.clock, before)
+    by_reason = {
+        ScaleReason.METRICS_STALE: f"no metrics for {reading.blind_seconds:.0f} s: {holding} until pods are seen again",
+        ScaleReason.SERIES_MISSING: (
+            f"{reading.silent} of {reading.ready} servers answer without the model: {holding}"
+        ),
+        ScaleReason.METRICS_PARTIAL: (
+            f"{reading.fresh} of {reading.ready} ready replicas are seen{flat},"
+            f" and 80 % are needed to take any away: {holding}"
+        ),
+        ScaleReason.PODS_NOT_READY: f"{inputs.starting} replicas are not ready{late}; {holding}",
+        ScaleReason.RESTARTED: (
+            f"just started or the clock stepped: nothing is taken away for {up_only:.0f} s; {holding}"
+        ),
+        ScaleReason.LEARNING: (
+            f"a replica's capacity is not known yet, {reading.pending:.0f} requests wait: {holding}"
+        ),
+        ScaleReason.ROLLING_OUT: f"a rollout is under way: {holding}; {demand} needs {wanted}",
+        ScaleReason.NOT_SCHEDULABLE: f"{needs}, and the nodes hold {inputs.observation.schedulable}",
+        ScaleReason.AT_MAX_REPLICAS: f"{needs}, and the maximum is {policy.max_replicas}",
+        ScaleReason.HOLDING: (
+            f"{demand} needs {wanted} of {choice.replicas} replicas; a peak is held for {window:.0f} s"
+        ),
+    }
+    change = f"there are {before}" if same else f"{before} become {choice.replicas}"
+    return by_reason.get(choice.reason, f"{needs}; {change}")
+
+
+def _explain_demand(inputs: ScalingInputs) -> str:
+    """Return the demand and what it is made of: `120 req/s (90 req/s now, 46 req/s per replica)`."""
+    demand = inputs.demand
+    parts = {
+        "now": inputs.reading.slow,
+        "for a burst": demand.burst or None,
+        "by the season": demand.season,
+        f"for {inputs.reading.pending:.0f} requests that wait": demand.backlog or None,
+        "asked for": demand.throughput or None,
+        "per replica": None if inputs.capacity is None else inputs.capacity.rate,
+    }
+    named = ", ".join(f"{_per_second(rate)} {what}" for what, rate in parts.items() if rate is not None)
+    return f"{_per_second(demand.total)} ({named})"
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:.3g} req/s" if rate < 1000 else f"{rate:.0f} req/s"
