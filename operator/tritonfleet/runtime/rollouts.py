@@ -36,7 +36,7 @@ PATIENCE: Final = 0.6
 FRESH_TICKS: Final = 2.5
 """A pod that has not answered for so many ticks is missing."""
 GLANCE_SECONDS: Final = 0.5
-"""Between two ticks: every window begins and ends within it of when it should, and canaries are exposed no longer than meant."""
+"""Between two ticks: windows begin and end within this of when they should, and bound a canary's exposure."""
 PAUSE_SECONDS: Final = 0.1
 """After a tick that took too long, before the next."""
 AGAIN_SECONDS: Final = 10.0
@@ -205,7 +205,7 @@ class Rollouts:
 
     def _hear(self, case: Case, now: float) -> Window | None:
         """Let the recording hear the newest answers; return its window if that is over."""
-        watch, recording = case.watch, case.recording
+        recording = case.recording
         if recording is not None and now < recording.heard_seconds:
             # The clock went back: how long anything took is not known.
             recording = case.recording = None
