@@ -1,14 +1,27 @@
 """The shape of the repository: what lies where, and what must never lie there."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE_ROOT = ROOT / "operator"
+
+SHORTEST, LONGEST = 60, 600
+"""Lines of a module: shorter ones scatter one subject over many files, longer ones hold more than one."""
+PACKAGE = "operator/tritonfleet"
+MERGED = (f"{PACKAGE}/plan/autoscale",)
+"""Packages that keep the rules of size and of names, without what lies below them. Add each as it is merged."""
+SHORT: frozenset[str] = frozenset()
+"""Modules of merged packages that may be short, because each is a real interface: a protocol, a security boundary, an
+entry point. A package's `__init__.py` always may."""
+LONGEST_UNMERGED = 400
+"""Lines of everything that is not merged yet."""
 
 NOTES_TO_SELF = re.compile(r"\b(?:T[O]DO|F[I]XME|X{3}|HA[C]K)\b")
 
@@ -48,10 +61,61 @@ def test_no_module_hides_one_of_the_standard_library() -> None:
     assert relative([path for path in named_alike if not path.stem.startswith("__")]) == []
 
 
-def test_no_python_file_is_longer_than_400_lines() -> None:
-    long = [path for path in tracked("*.py") if len(path.read_text().splitlines()) > 400]
+def merged_modules(package: str) -> list[Path]:
+    return tracked(f":(glob){package}/*.py")
+
+
+def public_names(module: Path) -> Iterator[str]:
+    """Yield what a module defines at its top level, without what it imports."""
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            defined = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            defined = [
+                each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+            ]
+        else:
+            defined = []
+        yield from (name for name in defined if not name.startswith("_"))
+
+
+def test_no_python_file_is_too_long() -> None:
+    merged = {module for package in MERGED for module in merged_modules(package)}
+    lines = {path: len(path.read_text().splitlines()) for path in tracked("*.py")}
+    long = [path for path, count in lines.items() if count > (LONGEST if path in merged else LONGEST_UNMERGED)]
 
     assert relative(long) == []
+
+
+@pytest.mark.parametrize("package", MERGED)
+def test_a_short_module_of_a_merged_package_is_a_listed_interface(package: str) -> None:
+    modules = [path for path in merged_modules(package) if path.name != "__init__.py"]
+    short = [path for path in modules if len(path.read_text().splitlines()) < SHORTEST]
+
+    assert modules
+    assert set(relative(short)) == {name for name in SHORT if str(Path(name).parent) == package}
+
+
+@pytest.mark.parametrize("package", MERGED)
+def test_no_public_name_is_defined_twice_within_a_merged_package(package: str) -> None:
+    where: dict[str, list[str]] = {}
+    for module in merged_modules(package):
+        for name in public_names(module):
+            where.setdefault(name, []).append(module.name)
+
+    assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
+
+
+@pytest.mark.parametrize("package", MERGED)
+def test_everyone_outside_imports_a_merged_package_and_not_its_modules(package: str) -> None:
+    dotted = package.removeprefix("operator/").replace("/", ".")
+    inner = {f"{dotted}.{module.stem}" for module in merged_modules(package) if module.name != "__init__.py"}
+    # A test may look inside a package that its folder mirrors.
+    homes = (package, package.replace(PACKAGE, "tests/unit"))
+    outside = [path for path in tracked("*.py") if not str(path.relative_to(ROOT)).startswith(homes)]
+    found = {name: path for path in outside for name in inner if re.search(rf"\b{re.escape(name)}\b", path.read_text())}
+
+    assert found == {}
 
 
 def test_nothing_is_left_to_be_done_in_the_sources() -> None:
