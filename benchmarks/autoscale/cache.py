@@ -44,7 +44,7 @@ class Cache:
             yield score
 
     def _key(self, job: Job) -> str:
-        code = self._law if job.family in OURS else self._world
+        code = self._ours if job.family in OURS else self._world
         return hashlib.sha256(f"{code} {astuple(job)}".encode()).hexdigest()
 
     @cached_property
@@ -54,8 +54,8 @@ class Cache:
         return _digest([*simulator, *(HERE / name for name in PLAYED)])
 
     @cached_property
-    def _law(self) -> str:
-        """Digest of all that, and of the law."""
+    def _ours(self) -> str:
+        """Digest of all that, and of the autoscaler."""
         return self._world + _digest([PACKAGE / "sim" / "ours.py", *(PACKAGE / "plan" / "autoscale").rglob("*.py")])
 
 

@@ -98,7 +98,7 @@ async def _tick(run: Run, ticks: int, port: int, prometheus_port: int) -> None:
 
 
 class Measured(Autoscaler):
-    """The autoscaler, with a clock around every decision: samples gathered, the law, and whether it is news."""
+    """The autoscaler, with a clock around every decision: gathering samples, deciding, and whether it is news."""
 
     spent = Tick()
 

@@ -1,4 +1,4 @@
-"""Between a ModelDeployment and the law of scaling: what it is asked, what it is shown, and what comes of it."""
+"""Between a ModelDeployment and the autoscaler: its policy, its observation, and what comes of its verdict."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -25,9 +25,9 @@ def has_slo(deployment: ModelDeployment) -> bool:
 
 
 def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:
-    """Return what is asked of the law at this moment, schedules applied.
+    """Return the autoscaler's policy at this moment, with schedules applied.
 
-    Where replicas are not the law's (no `autoscaling`, External), both limits are `replicas`: only attainment counts.
+    Without `autoscaling`, or with mode External, both limits are `replicas`: only attainment is then of interest.
     Raises InvalidSpec for a time zone that does not exist. Only for ModelDeployments with an SLO (`has_slo`).
     """
     spec, allowed = deployment.spec, limits_of(deployment, now)
@@ -57,7 +57,7 @@ def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:
 
 
 def limits_of(deployment: ModelDeployment, now: datetime) -> Limits:
-    """Return between which numbers the law may choose; raises InvalidSpec for a time zone that does not exist."""
+    """Return the limits that the autoscaler may choose between; raises InvalidSpec for an unknown time zone."""
     spec = deployment.spec
     if spec.scales_by_slo and spec.autoscaling is not None:
         return limits(spec.autoscaling, now)
@@ -70,7 +70,7 @@ def observation(
     latency: LatencyReading | None = None,
     history: History | None = None,
 ) -> Observation:
-    """Return what the law is shown. All but the last three arguments changes only with the objects in the store.
+    """Return the autoscaler's observation; all but the last three arguments change only with the objects in the store.
 
     What it has decided in this process counts as what is asked for, whatever somebody else has made of it meanwhile;
     before that what is held, so that a model which was suspended starts with what it had.
@@ -96,7 +96,7 @@ def observation(
 
 
 def pod_state(pod: Manifest) -> PodState:
-    """Return what the law sees of one pod."""
+    """Return what the autoscaler sees of one pod."""
     metadata, ready = pod["metadata"], ready_since(pod)
     return PodState(
         uid=metadata["uid"],
@@ -119,13 +119,13 @@ def held(observed: Observed, serving: Manifest | None) -> int:
 
 
 def remembered(body: Manifest) -> dict[str, Any]:
-    """Return the law's memory as the status keeps it, for `Memory.restore`; empty if there is none."""
+    """Return the autoscaler's memory as the status keeps it, for `Memory.restore`; empty if there is none."""
     memory = ((body.get("status") or {}).get("autoscaling") or {}).get("memory")
     return dict(memory) if isinstance(memory, dict) else {}
 
 
 def learned(deployment: ModelDeployment, observed: Observed, serving: str | None, now: datetime) -> Learned:
-    """Return what the law knows of one replica of the revision that serves, from this process or from the status.
+    """Return what was learned of one replica of the serving revision, from this process or from the status.
 
     Nothing is looked up where nothing depends on it.
     """
@@ -160,7 +160,7 @@ def _carrying(body: Manifest) -> int:
 
 
 def _shown(observed: Observed, serving: str | None) -> tuple[PodState, ...]:
-    """Return the pods that the law sees: those of every revision that may get requests.
+    """Return the pods that the autoscaler sees: those of every revision that may get requests.
 
     A canary's pods that are not ready yet are no supply, and say nothing of how fast stable's become ready: one that
     never does must not keep stable from growing.

@@ -68,7 +68,7 @@ class Observed:
     scalers: tuple[Manifest, ...] = ()
     """HorizontalPodAutoscalers that reach for the ModelDeployment or for a Deployment of such a name."""
     scaling: Verdict | None = None
-    """What the law of scaling said last; None until it has spoken in this process."""
+    """What the autoscaler said last; None until it has spoken in this process."""
     evidence: Evidence | None = None
     """What has been seen of a canary; None until something has."""
     headroom: GpuPool | None = None

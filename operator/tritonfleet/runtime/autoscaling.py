@@ -169,7 +169,7 @@ class Autoscaler:
             policy = subject.policy_at(now)
             verdict = decide(policy, subject.memory, self._observation(key, subject, policy, now), now.timestamp())
         except Exception as error:
-            log.exception("the law failed", extra=about(key, reason=type(error).__name__))
+            log.exception("the autoscaler failed", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("decide").inc()
             # Its replicas stay; that the decision which they come from is fresh must not be told any longer.
             self._metrics.verdicts.pop(key, None)

@@ -14,7 +14,7 @@ from tritonfleet.runtime.responses import Responses
 
 @dataclass(slots=True)
 class Subject:
-    """What is derived from its objects, anew only when they change, and what the law remembers of it."""
+    """What is derived from its objects, anew only when they change, and what the autoscaler remembers of it."""
 
     uid: str
     deployment: ModelDeployment
@@ -58,7 +58,7 @@ def subject_of(observed: Observed, known: Subject | None, now: datetime) -> Subj
         uid=uid,
         deployment=deployment,
         policy=policy,
-        # The pods are looked at anew whatever the spec says: from those of yesterday the law would count half a fleet.
+        # The pods are always read again: with outdated ones the autoscaler would count half a fleet.
         observation=scaling.observation(observed),
         targets=tuple(target for pod in observed.pods if (target := target_of(pod, deployment.model_name)) is not None),
         waits=observed.gpus is not None,

@@ -1,4 +1,4 @@
-"""Tritonfleet's own law as a scaler: the same decision code as in the cluster."""
+"""Tritonfleet's own autoscaler in the simulator: the same decision code as in the cluster."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ class Tritonfleet:
         self._written_seconds = 0.0
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
-        """Return what the law decides, after a restart if one is due."""
+        """Return what the autoscaler decides, after a restart if one is due."""
         if self._restart_every_seconds is not None and now - self._started_seconds >= self._restart_every_seconds:
             # The way through JSON is the one through the status, which is as old as it would be there.
             kept = self._written if self._killed else self._memory.document()

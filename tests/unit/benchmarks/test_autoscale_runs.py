@@ -88,7 +88,7 @@ def test_a_score_is_kept_until_the_code_behind_it_changes(tmp_path, monkeypatch)
     assert len(list(Cache(tmp_path / "cache").keep(played))) == 3
     known, left = Cache(tmp_path / "cache").split(waiting)
     assert (known, left) == ([each for _, each in played], [])
-    monkeypatch.setattr(Cache, "_law", "another law")
+    monkeypatch.setattr(Cache, "_ours", "another algorithm")
     known, left = Cache(tmp_path / "cache").split(waiting)
     assert [job.family for job in left] == ["ours"]
     monkeypatch.setattr(caching.Cache, "_world", "another world")

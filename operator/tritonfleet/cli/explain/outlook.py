@@ -1,4 +1,4 @@
-"""What would change the autoscaler's mind: at which rates the law would ask for one replica more, or one fewer."""
+"""At which rates the autoscaler would ask for one replica more, or one fewer."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Outlook:
 
 
 def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: datetime) -> Outlook | None:
-    """Ask the law, with what it has learned, at which rates it would decide otherwise; None before it can tell."""
+    """Return at which rates the autoscaler, with what it has learned, would decide otherwise; None if unknown."""
     scaling = status.autoscaling
     if scaling is None or scaling.desired_replicas is None:
         return None

@@ -102,7 +102,7 @@ def _autoscaling(deployment: ModelDeployment) -> Autoscaling:
 
 
 def _policy(deployment: ModelDeployment, autoscaling: Autoscaling) -> Policy:
-    """Return what is asked of the law outside of schedules."""
+    """Return what is asked of the autoscaler outside of schedules."""
     try:
         policy = policy_of(deployment, MONDAY)
     except InvalidSpec as problem:

@@ -1,4 +1,4 @@
-"""Who is compared: Tritonfleet's own law, and what people run instead, as they usually set it."""
+"""Who is compared: Tritonfleet's own autoscaler, and what people run instead, as they usually set it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class _Contender:
 
 
 class _Scheduled:
-    """Our law under the limits of the moment, as the operator gives them to it."""
+    """Our autoscaler under the limits of the moment, as the operator gives them to it."""
 
     name, interval_seconds = OURS, Tritonfleet.interval_seconds
 
@@ -46,7 +46,7 @@ class _Scheduled:
         self._ours = Tritonfleet(chosen.policy)
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
-        """Return what the law decides."""
+        """Return what the autoscaler decides."""
         allowed = limits(self._autoscaling, MONDAY + timedelta(seconds=now))
         self._ours.policy = replace(self._ours.policy, min_replicas=allowed.lowest, max_replicas=allowed.highest)
         wanted = self._ours.desired(now, replicas, pods, metrics)

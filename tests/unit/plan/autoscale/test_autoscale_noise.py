@@ -49,20 +49,20 @@ def test_what_is_usual_among_clumps_is_no_burst_there_and_one_among_independent_
 
 
 def test_a_peak_is_held_longer_where_bursts_came_back_and_for_an_hour_only():
-    hold = Stabilization()
+    state = Stabilization()
     for clock in range(0, 3000, 300):
-        hold = record_peak(hold, 90.0, 5, float(clock), burst=True)
-        hold = record_peak(hold, 90.0, 2, clock + 5.0, burst=True)
-    assert len(hold.bursts) == BURSTS
-    assert stabilization_window(hold, 90.0, 3000.0, replicas=12) == pytest.approx(180.0)
-    assert stabilization_window(hold, 90.0, 9000.0, replicas=12) == pytest.approx(90.0)
+        state = record_peak(state, 90.0, 5, float(clock), burst=True)
+        state = record_peak(state, 90.0, 2, clock + 5.0, burst=True)
+    assert len(state.bursts) == BURSTS
+    assert stabilization_window(state, 90.0, 3000.0, replicas=12) == pytest.approx(180.0)
+    assert stabilization_window(state, 90.0, 9000.0, replicas=12) == pytest.approx(90.0)
 
 
 def test_a_ripple_waits_for_four_holds():
-    hold = record_peak(Stabilization(), 90.0, 11, 0.0, burst=False)
-    assert stabilization_window(hold, 90.0, 60.0, replicas=12) == pytest.approx(360.0)
+    state = record_peak(Stabilization(), 90.0, 11, 0.0, burst=False)
+    assert stabilization_window(state, 90.0, 60.0, replicas=12) == pytest.approx(360.0)
 
 
 def test_the_hold_survives_a_restart():
-    hold = record_peak(Stabilization(), 90.0, 7, 100.0, burst=True)
-    assert Stabilization.restore(hold.document(160.0), 160.0) == hold
+    state = record_peak(Stabilization(), 90.0, 7, 100.0, burst=True)
+    assert Stabilization.restore(state.document(160.0), 160.0) == state
