@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import cgroups, controlplane, gobuild, health, host, images, network, node, pki, runtime, slots
+from devcluster.commands import run
 from devcluster.controlplane import ControlPlane
 from devcluster.errors import DevclusterError
 from devcluster.kube import Api, wait_until
@@ -60,6 +61,27 @@ class Cluster:
         """KUBECONFIG, and a PATH that finds kubectl and helm first."""
         path = os.pathsep.join([str(self.kubectl.parent), str(self.helm.parent), os.environ.get("PATH", os.defpath)])
         return {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def helm_install(self, release: str, chart: Path, namespace: str, *flags: str, values: str | None = None) -> None:
+        """Install or upgrade a release and wait until it is ready; `values` are YAML.
+
+        One at a time: Helm refuses a second operation on a release. Raises CommandFailed with Helm's words.
+        """
+        given = ("--values", "-") if values is not None else ()
+        with locked(self.state.root / "helm.lock"):
+            self.forget_interrupted(release, namespace)
+            run(
+                *(self.helm, "upgrade", "--install", release, chart, "--namespace", namespace),
+                *("--create-namespace", "--wait", *flags, *given),
+                stdin=values,
+                env=self.environment(),
+            )
+
+    def forget_interrupted(self, release: str, namespace: str) -> None:
+        """Remove Helm's record of an operation that was killed: Helm would refuse every later one because of it."""
+        pending = "pending-install,pending-upgrade,pending-rollback"
+        labels = f"owner=helm,name={release},status in ({pending})"
+        run(self.kubectl, "delete", "secret", "--namespace", namespace, "-l", labels, env=self.environment())
 
     def complaints(self) -> dict[str, str]:
         """What is wrong: name of a process -> why; empty when all is well."""

@@ -2,7 +2,6 @@
 
 from devcluster import images
 from devcluster.cluster import Cluster
-from devcluster.commands import run
 from devcluster.paths import HERE
 from devcluster.progress import Progress
 
@@ -28,19 +27,11 @@ def install(cluster: Cluster, progress: Progress | None = None, *, prometheus_ur
     shown = progress or Progress()
     for archive in (images.triton(shown), operator_image(shown)):
         cluster.load_image(archive.path, shown)
-    _forget_interrupted(cluster)
     with shown.step("helm upgrade --install tritonfleet charts/tritonfleet"):
-        run(*_helm_command(cluster, prometheus_url), env=cluster.environment())
+        cluster.helm_install(RELEASE, CHECKOUT / "charts" / "tritonfleet", NAMESPACE, *_flags(cluster, prometheus_url))
 
 
-def _forget_interrupted(cluster: Cluster) -> None:
-    """Remove Helm's record of an operation that was killed: Helm would wait for its end for ever."""
-    pending = "pending-install,pending-upgrade,pending-rollback"
-    labels = f"owner=helm,name={RELEASE},status in ({pending})"
-    run(cluster.kubectl, "delete", "secret", "--namespace", NAMESPACE, "-l", labels, env=cluster.environment())
-
-
-def _helm_command(cluster: Cluster, prometheus_url: str) -> list[str]:
+def _flags(cluster: Cluster, prometheus_url: str) -> list[str]:
     values = {
         "image.tag": "dev",
         "triton.image": TRITON_IMAGE,
@@ -52,11 +43,5 @@ def _helm_command(cluster: Cluster, prometheus_url: str) -> list[str]:
         "podAnnotations.image": cluster.containerd.images()[OPERATOR_IMAGE].removeprefix("sha256:"),
     }
     settings = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
-    return [
-        str(cluster.helm),
-        *("upgrade", "--install", RELEASE, str(CHECKOUT / "charts" / "tritonfleet")),
-        *("--namespace", NAMESPACE, "--create-namespace"),
-        # The CRD may be there already, from a `kubectl apply` or from an installation in another namespace.
-        *("--take-ownership", "--wait", "--timeout", f"{READY_SECONDS_MAX}s"),
-        *settings,
-    ]
+    # The CRD may be there already, from a `kubectl apply` or from an installation in another namespace.
+    return ["--take-ownership", "--timeout", f"{READY_SECONDS_MAX}s", *settings]

@@ -74,8 +74,8 @@ def _charts() -> Path:
 
 def _install(cluster: Cluster, charts: Path) -> None:
     env = cluster.environment()
-    flags = ("crds.gatewayAPI.enabled=true", "crds.gatewayAPI.channel=standard", "crds.envoyGateway.enabled=true")
-    settings = [word for flag in flags for word in ("--set", flag)]
+    parts = ("crds.gatewayAPI.enabled=true", "crds.gatewayAPI.channel=standard", "crds.envoyGateway.enabled=true")
+    settings = [word for part in parts for word in ("--set", part)]
     definitions = run(cluster.helm, "template", "crds", charts / "gateway-crds-helm", *settings).stdout
     kubectl = cluster.kubectl
     run(kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=definitions, env=env)
@@ -85,13 +85,8 @@ def _install(cluster: Cluster, charts: Path) -> None:
         "crds": {"enabled": False},
         "config": {"envoyGateway": {"extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True}}},
     }
-    run(
-        *(cluster.helm, "upgrade", "--install", "envoy-gateway", charts / "gateway-helm"),
-        *("--namespace", NAMESPACE, "--create-namespace", "--skip-crds"),
-        *("--wait", "--timeout", "180s", "--values", "-"),
-        stdin=json.dumps(values),
-        env=env,
-    )
+    flags = ("--skip-crds", "--timeout", "180s")
+    cluster.helm_install("envoy-gateway", charts / "gateway-helm", NAMESPACE, *flags, values=json.dumps(values))
 
 
 def _accepted(cluster: Cluster) -> bool:

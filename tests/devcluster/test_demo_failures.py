@@ -218,6 +218,6 @@ def test_an_installation_that_was_killed_does_not_stop_the_next_one(checkout, mo
         labels = ("owner=helm", f"name={release.RELEASE}", f"status={status}")
         checkout.kubectl(*there, "label", "secret", status, *labels)
 
-    release._forget_interrupted(found)
+    found.forget_interrupted(release.RELEASE, release.NAMESPACE)
 
     assert checkout.kubectl(*there, "get", "secrets", "-l", "owner=helm", "-o", "name").split() == ["secret/deployed"]
