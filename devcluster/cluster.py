@@ -164,9 +164,9 @@ def _start(cluster: Cluster, pause: images.Archive, *, gpus: int, bench: bool, p
     with progress.step("waiting for the node"):
         Node(state, slot, registry, gpus).ensure(api)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        wait_until("the default service account", lambda: api.exists(account), 30)
+        wait_until("the default service account", lambda: api.exists(account))
         registry.revive()
-        wait_until("a cluster whose every part is well", lambda: not cluster.complaints(), 60, "See `status`.")
+        wait_until("a cluster whose every part is well", lambda: not cluster.complaints(), "See `status`.")
 
 
 def down(progress: Progress | None = None, *, state: State | None = None, purge: bool = False) -> None:

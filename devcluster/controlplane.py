@@ -31,7 +31,7 @@ class ControlPlane:
         """Start whichever process does not run, and wait until the API server is ready."""
         self._start("etcd", gobuild.ETCD.path("etcd"), *self._etcd())
         self._start("kube-apiserver", self._binary("kube-apiserver"), *self._apiserver())
-        wait_until("a ready API server", lambda: self._healthy(api), 90, f"See the logs in {self.state.logs}.")
+        wait_until("a ready API server", lambda: self._healthy(api), f"See the logs in {self.state.logs}.")
         self._start("kube-controller-manager", self._binary("kube-controller-manager"), *self._controllers())
         self._start("kube-scheduler", self._binary("kube-scheduler"), *self._scheduler())
 

@@ -13,6 +13,8 @@ from typing import Any
 from devcluster.errors import DevclusterError
 
 FIELD_MANAGER = "tritonfleet-devcluster"
+DEADLINE_SECONDS = 240.0
+"""Longer than a busy machine needs for anything that is waited for here; a process that ended is noticed at once."""
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
@@ -94,10 +96,10 @@ class Api:
             raise ApiError(0, f"{method} {path}: {error}") from error
 
 
-def wait_until(what: str, ready: Callable[[], bool], deadline_seconds: float, hint: str = "") -> None:
-    """Poll until `ready` holds; raises DevclusterError naming what was waited for."""
-    deadline = time.monotonic() + deadline_seconds
+def wait_until(what: str, ready: Callable[[], bool], hint: str = "") -> None:
+    """Poll until `ready` holds; raises DevclusterError naming what was waited for after DEADLINE_SECONDS."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while not ready():
         if time.monotonic() > deadline:
-            raise DevclusterError(f"{what} did not come about within {deadline_seconds:.0f} s. {hint}".strip())
+            raise DevclusterError(f"{what} did not come about within {DEADLINE_SECONDS:.0f} s. {hint}".strip())
         time.sleep(0.1)

@@ -63,9 +63,9 @@ class Node:
         )
         self.registry.ensure("kube-proxy", self.slot.enter(gobuild.KUBERNETES.path("kube-proxy"), f"--config={proxy}"))
         hint = f"See {self.state.logs}/kubelet.log."
-        wait_until(f"Node {NODE} being ready", lambda: self._ready(api), 60, hint)
+        wait_until(f"Node {NODE} being ready", lambda: self._ready(api), hint)
         self._give_gpus(api)
-        wait_until(f"{self.gpus} allocatable GPUs", lambda: self._has_gpus(api), 30, hint)
+        wait_until(f"{self.gpus} allocatable GPUs", lambda: self._has_gpus(api), hint)
 
     def _ready(self, api: Api) -> bool:
         try:

@@ -35,7 +35,7 @@ class Containerd:
         network.write_text(json.dumps(self._network(), indent=1))
         started = self.registry.ensure(NAME, self.slot.enter("/usr/bin/containerd", "--config", config))
         if started or not self.answers():
-            wait_until("an answering containerd", self.answers, 30, f"See {self.state.logs}/containerd.log.")
+            wait_until("an answering containerd", self.answers, f"See {self.state.logs}/containerd.log.")
 
     def answers(self) -> bool:
         """Whether its socket is served."""

@@ -42,7 +42,6 @@ def start(cluster: Cluster, progress: Progress) -> list[str]:
         wait_until(
             "a ready CoreDNS",
             lambda: bool(cluster.api.get(deployment).get("status", {}).get("readyReplicas")),
-            60,
         )
     return ["names such as SERVICE.NAMESPACE.svc.cluster.local resolve inside pods; all others are NXDOMAIN"]
 

@@ -10,7 +10,7 @@ from devcluster import gobuild, host, images
 from devcluster.addons import coredns
 from devcluster.cluster import Cluster
 from devcluster.commands import run
-from devcluster.kube import wait_until
+from devcluster.kube import DEADLINE_SECONDS, wait_until
 from devcluster.progress import Progress
 
 NAMESPACE = "envoy-gateway-system"
@@ -38,7 +38,7 @@ def start(cluster: Cluster, progress: Progress) -> list[str]:
         _install(cluster, _charts())
         cluster.api.apply(f"{_PROXIES}/{CLASS}", _proxy())
         cluster.api.apply(f"{_CLASSES}/{CLASS}", _class())
-        wait_until(f"an accepted GatewayClass {CLASS}", lambda: _accepted(cluster), 60)
+        wait_until(f"an accepted GatewayClass {CLASS}", lambda: _accepted(cluster))
     return [f"the GatewayClass `{CLASS}` is ready; a Gateway of it gets a Service address, reachable from the host"]
 
 
@@ -79,13 +79,13 @@ def _install(cluster: Cluster, charts: Path) -> None:
     definitions = run(cluster.helm, "template", "crds", charts / "gateway-crds-helm", *settings).stdout
     kubectl = cluster.kubectl
     run(kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=definitions, env=env)
-    run(kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s", env=env)
+    run(kubectl, "wait", "--for=condition=Established", "crd", "--all", f"--timeout={DEADLINE_SECONDS:.0f}s", env=env)
     values = {
         "global": {"images": {"envoyGateway": {"image": GATEWAY_IMAGE, "pullPolicy": "IfNotPresent"}}},
         "crds": {"enabled": False},
         "config": {"envoyGateway": {"extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True}}},
     }
-    flags = ("--skip-crds", "--timeout", "180s")
+    flags = ("--skip-crds", "--timeout", f"{DEADLINE_SECONDS:.0f}s")
     cluster.helm_install("envoy-gateway", charts / "gateway-helm", NAMESPACE, *flags, values=json.dumps(values))
 
 

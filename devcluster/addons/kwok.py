@@ -47,7 +47,6 @@ def set_nodes(cluster: Cluster, count: int, gpus_per_node: int, progress: Progre
         wait_until(
             f"{count} Ready simulated nodes",
             lambda: sum(_nodes(cluster).values()) >= count,
-            60,
             f"See {cluster.state.logs}/kwok.log.",
         )
 

@@ -34,7 +34,7 @@ def start(cluster: Cluster, progress: Progress) -> list[str]:
             "--log.level=warn",
         ),
     )
-    wait_until("a ready Prometheus", lambda: _ready(cluster), 30)
+    wait_until("a ready Prometheus", lambda: _ready(cluster))
     return [f"Prometheus answers at {address(cluster)}"]
 
 

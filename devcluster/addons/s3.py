@@ -104,7 +104,7 @@ def ensure(cluster: Cluster, progress: Progress) -> Store:
         # Metadata in files of its own: not every file system has extended attributes.
         cluster.slot.enter("env", *keys, server, "--port", address, "posix", "--sidecar", metadata, objects),
     )
-    wait_until("an answering S3 server", lambda: _answers(cluster, store), 20)
+    wait_until("an answering S3 server", lambda: _answers(cluster, store))
     store.create_bucket(BUCKET)
     return store
 

@@ -15,12 +15,11 @@ import pytest
 import yaml
 
 from devcluster import cluster as local_cluster
-from devcluster import release
-from devcluster.addons import gateway, prometheus, s3
+from devcluster.addons import gateway, s3
 from devcluster.cluster import Cluster
 from devcluster.commands import run
-from devcluster.paths import State
 from devcluster.progress import Progress
+from tests.ahead import bring_up
 from tests.e2e.chronicle import Chronicle
 from tests.e2e.shop import GATEWAY, GATEWAY_NAMESPACE, NAME, Shop
 
@@ -120,15 +119,10 @@ def local(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
     It is stopped at the end, unless a test failed: then it stays to be looked at.
     """
-    state = State.of_tests()
-    cluster = local_cluster.ensure(state=state, gpus=local_cluster.DEFAULT_GPUS)
-    # The chart asks the cluster whether it has the Gateway API.
-    gateway.start(cluster, Progress())
-    prometheus.start(cluster, Progress())
-    release.install(cluster, prometheus_url=prometheus.address(cluster))
+    cluster = bring_up(Progress())
     yield cluster
     if request.session.testsfailed == 0:
-        local_cluster.down(state=state)
+        local_cluster.down(state=cluster.state)
     else:
         Progress().say(f"the tests' cluster still runs: export KUBECONFIG={cluster.kubeconfig}")
 
