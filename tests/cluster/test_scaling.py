@@ -6,6 +6,7 @@ times as fast.
 
 import asyncio
 import itertools
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -102,15 +103,20 @@ class Tritons:
 
 @asynccontextmanager
 async def pods_run(world, tritons) -> AsyncIterator[None]:
-    """Give every pod an address and say that it runs, until the end."""
+    """Give every pod an address, answer there, and say that it runs, until the end."""
+    # Pods are asked at one port: tests that run beside each other have addresses of their own.
+    network = f"127.{10 + os.getpid() // 256 % 240}.{os.getpid() % 256}"
     numbers = itertools.count(1)
+    servers: list[asyncio.Server] = []
 
     async def run() -> None:
         while True:
             listing = await world.cluster.list("Pod", world.namespace)
             for pod in listing.items:
                 if not pod["status"].get("podIP"):
-                    await _start(world, pod, f"127.0.10.{next(numbers)}")
+                    address = f"{network}.{next(numbers)}"
+                    servers.append(await asyncio.start_server(tritons.serve, address, PORTS["metrics"]))
+                    await _start(world, pod, address)
             tritons.advance()
             tritons.addresses = {
                 pod["status"]["podIP"]
@@ -119,14 +125,14 @@ async def pods_run(world, tritons) -> AsyncIterator[None]:
             }
             await asyncio.sleep(0.1)
 
-    server = await asyncio.start_server(tritons.serve, "0.0.0.0", PORTS["metrics"], reuse_address=True)
     running = asyncio.create_task(run())
     try:
         yield
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        server.close()
+        for server in servers:
+            server.close()
 
 
 async def _start(world, pod, address: str) -> None:
