@@ -3,7 +3,7 @@
 from tests.cluster.world import eventually
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.plan.children import build_revision, revision_children, shared_children
+from tritonfleet.plan.objects import build_revision, revision_children, shared_children
 from tritonfleet.settings import from_environment
 
 DEFAULTS = from_environment({}).defaults

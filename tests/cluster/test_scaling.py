@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.cluster.world import eventually
-from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.objects import PORTS
 from tritonfleet.runtime.worker import utc_now
 from tritonfleet.triton import metrics
 

@@ -15,8 +15,7 @@ from yarl import URL
 
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Counters, PodSample
-from tritonfleet.plan.children.ports import PORTS
-from tritonfleet.plan.children.server_container import TRITON
+from tritonfleet.plan.objects import PORTS, TRITON
 from tritonfleet.plan.pods import is_ending, is_ready
 from tritonfleet.plan.world import Manifest
 from tritonfleet.triton import metrics

@@ -13,7 +13,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from tritonfleet.errors import Rejected, Transient
-from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.objects import PORTS
 from tritonfleet.plan.rollout.verification.compare import Answer
 from tritonfleet.plan.rollout.verification.contract import Contract, Port
 from tritonfleet.plan.rollout.verification.expectation import GoldenRequest

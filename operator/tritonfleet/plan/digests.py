@@ -2,7 +2,7 @@
 
 import json
 
-from tritonfleet.plan.children.server_container import TRITON
+from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.world import Manifest
 
 

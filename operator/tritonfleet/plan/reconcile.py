@@ -11,7 +11,8 @@ from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import revisions, serving, writes
 from tritonfleet.plan.assessment import Assessment
-from tritonfleet.plan.children import (
+from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
+from tritonfleet.plan.objects import (
     Learned,
     Revision,
     build_revision,
@@ -22,7 +23,6 @@ from tritonfleet.plan.children import (
     revision_from,
     shared_children,
 )
-from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
 from tritonfleet.plan.replicas import Size, size_of
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rollout.course import Course

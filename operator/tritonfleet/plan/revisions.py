@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tritonfleet.api import names
-from tritonfleet.plan.children.server_container import TRITON
+from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.world import ChildId, Manifest, Observed
 
 

@@ -9,7 +9,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan import revisions
 from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, PodSample, PodState, Policy
-from tritonfleet.plan.children import UNLEARNED, Learned
+from tritonfleet.plan.objects import UNLEARNED, Learned
 from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.rollout.phase import RUNNING
 from tritonfleet.plan.schedules import Limits, limits

@@ -9,9 +9,9 @@ from tritonfleet.api.conditions import Condition, ConditionType, Reason, shorten
 from tritonfleet.api.status import ModelState
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.assessment import Assessment, conditions, unreadable_conditions
-from tritonfleet.plan.children.ports import PORTS
 from tritonfleet.plan.diagnosis import gpu_need
 from tritonfleet.plan.history import revision_entries
+from tritonfleet.plan.objects import PORTS
 from tritonfleet.plan.rollout.document import document
 from tritonfleet.plan.rollout.rollout_conditions import ROLLOUT_REASONS
 from tritonfleet.plan.rollout.steps import steps_of

@@ -11,7 +11,7 @@ from tests.sim.rollout.cluster import Cluster
 from tests.sim.rollout.gateway import FRONT, ROUTE, Shares, by_service, route_backends, route_shares, route_weights
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
-from tritonfleet.plan.children.httproute import SPLIT_RULES, split_written
+from tritonfleet.plan.objects import SPLIT_RULES, split_written
 from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
 from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.world import Manifest, Observed

@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.children import refuse_unroutable
-from tritonfleet.plan.children.httproute import PLACES, backends, http_route, seated, split_seen, split_written
 from tritonfleet.plan.drift import covers
+from tritonfleet.plan.objects import (
+    PLACES,
+    assign_places,
+    backends,
+    http_route,
+    refuse_unroutable,
+    split_seen,
+    split_written,
+)
 from tritonfleet.plan.world import Defaults, Manifest
 
 OWNER = {"name": "demo", "namespace": "shop", "uid": "uid-1"}
@@ -128,7 +135,7 @@ def test_who_stays_keeps_the_place_and_everybody_has_the_share_that_was_asked_fo
 
 def test_nobody_can_have_a_revision_put_where_a_route_has_no_room() -> None:
     tampered = [("x", 0)] * 1000 + [(A, 100)]
-    assert len(seated({A: 100}, tampered)) <= PLACES
+    assert len(assign_places({A: 100}, tampered)) <= PLACES
 
 
 @pytest.mark.parametrize("text", ["", "=,=", "nonsense", f"{A}=many", ",,,"])

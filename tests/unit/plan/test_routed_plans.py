@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.unit.plan.conftest import World
-from tritonfleet.plan.children.httproute import split_seen
+from tritonfleet.plan.objects import split_seen
 from tritonfleet.plan.world import ChildId
 
 ROUTE = ChildId("HTTPRoute", "m")

@@ -11,7 +11,7 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.errors import Rejected, Transient
-from tritonfleet.plan.children.httproute import http_route
+from tritonfleet.plan.objects import http_route
 from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.document import document
 from tritonfleet.plan.rollout.phase import Phase

@@ -7,7 +7,7 @@ import yaml
 
 from tritonfleet.api import names
 from tritonfleet.cli.complaint import Complaint
-from tritonfleet.plan.children.revision import revision_from
+from tritonfleet.plan.objects import revision_from
 from tritonfleet.plan.rollout.requests import resolve
 from tritonfleet.plan.world import Manifest
 

@@ -8,7 +8,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
-from tritonfleet.plan.children.shedding import Learned, shed_late
+from tritonfleet.plan.objects import Learned, shed_late
 from tritonfleet.plan.scaling import has_slo, policy_of
 from tritonfleet.sim.plant import Plant, Spread
 from tritonfleet.sim.server import ServerModel

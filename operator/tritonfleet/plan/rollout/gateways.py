@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tritonfleet.plan.children.httproute import backends
+from tritonfleet.plan.objects import backends
 from tritonfleet.plan.world import Manifest
 
 

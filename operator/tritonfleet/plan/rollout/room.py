@@ -5,7 +5,7 @@ from typing import Final
 
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.children import build_revision
+from tritonfleet.plan.objects import build_revision
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.world import ChildId, Defaults, Manifest

@@ -5,7 +5,7 @@ from typing import Final
 
 from tritonfleet.api import names
 from tritonfleet.api.resources import HTTP_ROUTE
-from tritonfleet.plan.children.httproute import SPLIT_RULES, split_seen, split_written
+from tritonfleet.plan.objects import SPLIT_RULES, split_seen, split_written
 from tritonfleet.plan.rollout.facts import Split
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.world import ChildId, Manifest, Observed

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from statistics import median_low
 from typing import Any
 
-from tritonfleet.plan.children.server_container import TRITON
 from tritonfleet.plan.diagnosis import diagnose
 from tritonfleet.plan.digests import image_digest, model_digest
+from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.pods import created_at, exists, has_ended, is_ready, ready_since, unready_since
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rollout.facts import Track

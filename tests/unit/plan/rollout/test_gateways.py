@@ -1,7 +1,7 @@
 """Which series of a gateway are one revision's."""
 
 from tritonfleet.api.traffic import TrafficGateway
-from tritonfleet.plan.children.httproute import http_route
+from tritonfleet.plan.objects import http_route
 from tritonfleet.plan.rollout.gateways import revision_of
 from tritonfleet.plan.world import Manifest
 

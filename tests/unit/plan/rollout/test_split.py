@@ -7,8 +7,7 @@ import pytest
 
 from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
-from tritonfleet.plan.children.httproute import http_route
-from tritonfleet.plan.children.service import front_service
+from tritonfleet.plan.objects import front_service, http_route
 from tritonfleet.plan.rollout.facts import Split
 from tritonfleet.plan.rollout.split import split_of
 from tritonfleet.plan.rollout.state import State

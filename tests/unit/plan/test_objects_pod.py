@@ -7,7 +7,7 @@ import pytest
 
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.children import Revision, build_revision, linger_seconds
+from tritonfleet.plan.objects import Revision, build_revision, linger_seconds
 from tritonfleet.plan.world import Defaults
 
 DEFAULTS = Defaults(triton_image="nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="op:1")

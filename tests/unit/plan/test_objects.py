@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.children import build_revision, revision_children, revision_from, shared_children
+from tritonfleet.plan.objects import build_revision, revision_children, revision_from, shared_children
 from tritonfleet.plan.world import Defaults, Manifest
 
 DEFAULTS = Defaults(triton_image="triton:26.11-py3", allow_unsafe_image=False, fetch_image="op:1")

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.plan.children import build_revision
-from tritonfleet.plan.children.identity import HASH_LENGTH, normalised, revision_hash
+from tritonfleet.plan.objects import HASH_LENGTH, build_revision, hash_spec, normalized_spec
 from tritonfleet.plan.world import Defaults
 
 DEFAULTS = Defaults(triton_image="triton:26.11-py3", allow_unsafe_image=False, fetch_image="operator:1")
@@ -48,7 +47,7 @@ def body(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
 
 
 def hash_of(spec: dict[str, Any], **metadata: Any) -> str:
-    return revision_hash(normalised(ModelDeployment.parse(body(spec, **metadata)).spec))
+    return hash_spec(normalized_spec(ModelDeployment.parse(body(spec, **metadata)).spec))
 
 
 def edited(path: str, value: Any) -> dict[str, Any]:
@@ -159,12 +158,12 @@ def test_the_hash_does_not_depend_on_the_order_of_keys(normal: dict[str, Any], r
             return {key: shuffled(value[key]) for key in keys}
         return [shuffled(item) for item in value] if isinstance(value, list) else value
 
-    found = revision_hash(normal)
-    assert revision_hash(shuffled(normal)) == found
+    found = hash_spec(normal)
+    assert hash_spec(shuffled(normal)) == found
     assert len(found) == HASH_LENGTH
     assert int(found, 16) >= 0
 
 
 def test_the_normal_form_is_plain_json() -> None:
-    normal = normalised(ModelDeployment.parse(body(SPEC)).spec)
+    normal = normalized_spec(ModelDeployment.parse(body(SPEC)).spec)
     assert json.loads(json.dumps(normal)) == normal

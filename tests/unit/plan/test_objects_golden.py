@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.plan.children import build_revision, revision_children, shared_children
+from tritonfleet.plan.objects import build_revision, revision_children, shared_children
 from tritonfleet.plan.world import Defaults
 
 GOLDEN = Path(__file__).parent / "golden"

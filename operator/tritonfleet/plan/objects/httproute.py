@@ -1,4 +1,12 @@
-"""The HTTPRoute: HTTP and gRPC in one object, so that one write moves both."""
+"""The HTTPRoute: HTTP and gRPC in one object, so that one write moves both.
+
+`http_route()` builds it for `manifests.py`; the rest reads a route back: the weights the operator wrote
+(`split_written()`), those a gateway reads (`split_seen()`), and where a gateway counts each revision
+(`backends()`), for the rollout to compare with what it wants.
+
+With revisions a (stable, 90%) and b (canary, 10%) the rules are, in this order: all gRPC clients (a 90, b 10), all HTTP
+clients (a 90, b 10), and then gRPC and HTTP for clients that name a in the revision header, and for those that name b.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -8,8 +16,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.traffic import GatewayReference, TrafficGateway
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.children.metadata import shared_metadata
-from tritonfleet.plan.children.ports import PORTS
+from tritonfleet.plan.objects.metadata import PORTS, shared_metadata
 from tritonfleet.plan.world import Defaults, Manifest
 
 GRPC_CONTENT_TYPES: Final = ("application/grpc", "application/grpc+proto")
@@ -42,7 +49,7 @@ def http_route(
     places arrives in one part of a gateway before the other, requests would go to the wrong revision.
     """
     before = split_written(existing) if existing is not None else []
-    seats = seated(split, before)
+    seats = assign_places(split, before)
     if any(split.get(revision) == 0 for revision in opened):
         seats = [(revision, weight * WHOLE // 100 or int(revision in opened)) for revision, weight in seats]
     metadata = shared_metadata(owner)
@@ -76,7 +83,7 @@ def refuse_unroutable(deployment: ModelDeployment, defaults: Defaults) -> None:
         )
 
 
-def seated(split: Mapping[str, int], before: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+def assign_places(split: Mapping[str, int], before: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     """Return revision and percent by place: who had a place keeps it, others take the first free one.
 
     A place that stays free before one that is taken is held, with 0, by the revision that follows it.

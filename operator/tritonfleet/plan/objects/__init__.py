@@ -1,0 +1,66 @@
+"""The Kubernetes objects that one ModelDeployment needs.
+
+From the spec and the operator's defaults `build_revision()` decides what the pods of a revision are made of;
+`revision_children()` and `shared_children()` render the objects that `plan/reconcile.py` compares with the cluster. The
+same arguments give the same objects, byte for byte. Import from here and not from the modules inside.
+"""
+
+from tritonfleet.plan.objects.containers import TRITON
+from tritonfleet.plan.objects.httproute import (
+    PLACES,
+    SPLIT_RULES,
+    assign_places,
+    backends,
+    http_route,
+    refuse_unroutable,
+    split_seen,
+    split_written,
+)
+from tritonfleet.plan.objects.manifests import (
+    controller_revision,
+    front_service,
+    linger_seconds,
+    revision_children,
+    revision_deployment,
+    shared_children,
+)
+from tritonfleet.plan.objects.metadata import PORTS
+from tritonfleet.plan.objects.revision import (
+    HASH_LENGTH,
+    UNLEARNED,
+    Learned,
+    Revision,
+    build_revision,
+    hash_spec,
+    normalized_spec,
+    revision_from,
+    shed_late,
+)
+
+__all__ = [
+    "HASH_LENGTH",
+    "PLACES",
+    "PORTS",
+    "SPLIT_RULES",
+    "TRITON",
+    "UNLEARNED",
+    "Learned",
+    "Revision",
+    "assign_places",
+    "backends",
+    "build_revision",
+    "controller_revision",
+    "front_service",
+    "hash_spec",
+    "http_route",
+    "linger_seconds",
+    "normalized_spec",
+    "refuse_unroutable",
+    "revision_children",
+    "revision_deployment",
+    "revision_from",
+    "shared_children",
+    "shed_late",
+    "split_seen",
+    "split_written",
+]

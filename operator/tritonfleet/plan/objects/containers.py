@@ -1,0 +1,331 @@
+"""The containers of a pod, what they mount, and how the pod starts and ends.
+
+A pod has three containers: the init container `fetch` brings the model's files and holds the store's credentials,
+`triton` runs tritonserver and never sees them, and `http` is a proxy in front of Triton's HTTP port that lets clients
+leave where Triton would cut them off. `Lifecycle` computes their times from `spec.server`. By default (maximum
+connection age 10s, drain timeout 30s):
+
+    connections_gone  ceil(10 x 1.1) + 2        = 13   no gRPC connection leads to the pod any more
+    pre_stop          max(10 + 23 + 2, 13)      = 35   at most 60; then Triton gets SIGTERM
+    proxy_drain       35 - 10 + 30              = 55   what the proxy has for requests under way
+    grace             35 + 30 + 15              = 80   then the kubelet kills the pod
+    linger            max(2, 13 - 35)           = 2    how long an old revision stays when it no longer serves
+
+`pod.py` puts the containers together; `manifests.py` and `revision.py` read `Lifecycle` as well.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tritonfleet.api.model import Model
+from tritonfleet.api.quantities import canonical_quantity, duration_seconds
+from tritonfleet.api.server import Server
+from tritonfleet.plan.objects.metadata import CONFIG_KEY, PORTS, PROXY_KEY, TRITON_HTTP_PORT, plain
+from tritonfleet.plan.world import Defaults, Manifest
+
+MODELS_PATH: Final = "/models"
+CONFIG_PATH: Final = "/config"
+SOURCE_PATH: Final = "/source"
+HOME_PATH: Final = "/home/triton"
+
+_PATHS: Final = {
+    "models": MODELS_PATH,
+    "config": CONFIG_PATH,
+    "source": SOURCE_PATH,
+    "home": HOME_PATH,
+    "tmp": "/tmp",  # noqa: S108
+    "shm": "/dev/shm",  # noqa: S108
+}
+_READ_ONLY: Final = frozenset({"config", "source"})
+
+
+def volumes(config_map_name: str, shared_memory: str, claim: str | None) -> list[Manifest]:
+    """Return the volumes; `shared_memory` is a canonical quantity, counted against the pod's memory limit."""
+    found: list[Manifest] = [
+        {"name": "models", "emptyDir": {}},
+        {"name": "config", "configMap": {"name": config_map_name}},
+        {"name": "home", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+    ]
+    if claim is not None:
+        found.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    return found
+
+
+def mounts(*names: str, read_only: frozenset[str] = frozenset()) -> list[Manifest]:
+    """Return the mounts of the named volumes."""
+    return [
+        {"name": name, "mountPath": _PATHS[name], **({"readOnly": True} if name in _READ_ONLY | read_only else {})}
+        for name in names
+    ]
+
+
+PROBE_PERIOD_SECONDS: Final = 2
+PROXY_PRE_STOP_SECONDS: Final = 10
+"""From leaving the Services until the proxy refuses new HTTP connections: gateways outside are slow to hear."""
+IDLE_SECONDS: Final = 23
+"""How long the proxy keeps an HTTP connection that asks nothing.
+
+No round number, so that a client that asks at regular intervals does not meet the moment of closing.
+"""
+HTTP_AGE_SECONDS: Final = 10
+"""After how long the proxy ends a busy HTTP connection with its next answer, so that clients find new pods."""
+_HTTP_GONE_SECONDS: Final = PROXY_PRE_STOP_SECONDS + IDLE_SECONDS + 2
+LONGEST_PRE_STOP_SECONDS: Final = 60
+GRACE_MARGIN_SECONDS: Final = 15
+"""Triton needs 3 to 6 s to unload after its last request, and 10 s more if a request would not end."""
+
+AGE_JITTER: Final = 1.1
+"""gRPC closes a connection up to 10 % later than its age."""
+PROPAGATION_SECONDS: Final = 2
+"""From a change of endpoints until every node routes by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The times that one pod lives by, in seconds."""
+
+    startup: float
+    drain: float
+    connection_age: float
+
+    @classmethod
+    def of(cls, server: Server) -> "Lifecycle":
+        """Read the times off the spec; raises InvalidSpec for what is no duration."""
+        return cls(
+            startup=duration_seconds(server.startup_timeout),
+            drain=duration_seconds(server.drain_timeout),
+            connection_age=duration_seconds(server.grpc_max_connection_age),
+        )
+
+    @property
+    def connections_gone(self) -> int:
+        """Seconds after which no gRPC connection of before leads to the pod any more."""
+        return math.ceil(self.connection_age * AGE_JITTER) + PROPAGATION_SECONDS
+
+    @property
+    def pre_stop(self) -> int:
+        """Seconds between leaving the Service and Triton's SIGTERM, at which it refuses whatever is new at once.
+
+        Until then Triton serves normally: gRPC clients are moved to other pods by the connection age, and by
+        the end no idle HTTP connection is left that could ask the proxy for something new.
+        """
+        return min(max(_HTTP_GONE_SECONDS, self.connections_gone), LONGEST_PRE_STOP_SECONDS)
+
+    @property
+    def proxy_drain(self) -> int:
+        """Seconds that the proxy has for requests under way: until Triton would give them up."""
+        return self.pre_stop - PROXY_PRE_STOP_SECONDS + math.ceil(self.drain)
+
+    @property
+    def linger(self) -> int:
+        """Seconds until an old revision may be deleted after the front Service has left it.
+
+        Its pods go on serving for `pre_stop` after that.
+        """
+        return max(PROPAGATION_SECONDS, self.connections_gone - self.pre_stop)
+
+    @property
+    def grace(self) -> int:
+        """Seconds from the pod's deletion until it is killed."""
+        return self.pre_stop + math.ceil(self.drain) + GRACE_MARGIN_SECONDS
+
+    @property
+    def startup_attempts(self) -> int:
+        """How often the startup probe may fail."""
+        return max(1, math.ceil(self.startup / PROBE_PERIOD_SECONDS))
+
+
+TRITON: Final = "triton"
+_TRITON_PORTS: Final = [(name, number) for name, number in PORTS.items() if name != "http"]
+
+
+def server_container(
+    server: Server,
+    lifecycle: Lifecycle,
+    *,
+    model_name: str,
+    image: str,
+    args: list[str],
+    reads_claim: bool,
+    security: Manifest,
+) -> Manifest:
+    """Return the container; it never sees the credentials of the model's store."""
+    container: Manifest = {
+        "name": TRITON,
+        "image": image,
+        "command": ["tritonserver"],
+        "args": args,
+        "env": _server_environment(server),
+        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in _TRITON_PORTS],
+        "resources": _resources(server),
+        "volumeMounts": mounts(
+            "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
+        ),
+        "lifecycle": {"preStop": {"sleep": {"seconds": lifecycle.pre_stop}}},
+        "securityContext": security,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **_probes(lifecycle, model_name),
+    }
+    if server.image is not None and server.image.pull_policy is not None:
+        container["imagePullPolicy"] = str(server.image.pull_policy)
+    return container
+
+
+def _probes(lifecycle: Lifecycle, model_name: str) -> Manifest:
+    """Ask for the model, not the server: the server says it is ready while its model is not.
+
+    Both ask Triton itself: it is not to be restarted for a fault of the proxy, which readiness asks.
+    """
+    return {
+        "startupProbe": {
+            "httpGet": {"path": f"/v2/models/{model_name}/ready", "port": TRITON_HTTP_PORT},
+            "periodSeconds": PROBE_PERIOD_SECONDS,
+            "timeoutSeconds": PROBE_PERIOD_SECONDS,
+            "failureThreshold": lifecycle.startup_attempts,
+        },
+        "livenessProbe": {
+            "httpGet": {"path": "/v2/health/live", "port": TRITON_HTTP_PORT},
+            "periodSeconds": 10,
+            "timeoutSeconds": 10,
+            "failureThreshold": 6,
+        },
+    }
+
+
+def _server_environment(server: Server) -> list[Manifest]:
+    own = [{"name": "HOME", "value": HOME_PATH}, {"name": "HF_HOME", "value": f"{HOME_PATH}/huggingface"}]
+    if server.gpu.count == 0:
+        # NVIDIA's images ask for every GPU of the node, and get them where its runtime is the default one.
+        own.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
+    return own + [plain(variable) for variable in server.env]
+
+
+def _resources(server: Server) -> Manifest:
+    given = server.resources
+    gpus = {server.gpu.resource_name: str(server.gpu.count)} if server.gpu.count else {}
+    requests = {**_canonical(given.requests if given else {}), **gpus}
+    limits = {**_canonical(given.limits if given else {}), **gpus}
+    return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
+
+
+def _canonical(amounts: dict[str, str]) -> dict[str, str]:
+    return {name: canonical_quantity(amount) for name, amount in amounts.items()}
+
+
+FETCH: Final = "fetch"
+
+
+def fetch_container(model: Model, model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
+    """Return the container; it holds the credentials, the server does not."""
+    container: Manifest = {
+        "name": FETCH,
+        "image": defaults.fetch_image,
+        "imagePullPolicy": defaults.fetch_image_pull_policy,
+        "args": ["fetch"],
+        "env": [{"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)],
+        "volumeMounts": mounts("models", "config", "home", "tmp", *(["source"] if claim_name(model.uri) else [])),
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "256Mi"},
+            "limits": {"memory": "1Gi"},
+        },
+        "securityContext": security,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if model.credentials_secret_name is not None:
+        container["envFrom"] = [{"secretRef": {"name": model.credentials_secret_name}}]
+    return container
+
+
+def claim_name(uri: str) -> str | None:
+    """Return the PersistentVolumeClaim that a `pvc://` URI names, or None for other schemes."""
+    scheme, _, rest = uri.partition("://")
+    return rest.partition("/")[0] if scheme == "pvc" else None
+
+
+def _fetch_environment(model: Model, model_name: str, defaults: Defaults) -> list[tuple[str, str]]:
+    variables: dict[str, Any] = {
+        "URI": model.uri,
+        "MODEL": model_name,
+        "DIGEST": model.digest,
+        "BACKEND": model.backend,
+        "TARGET": MODELS_PATH,
+        "CONFIG": f"{CONFIG_PATH}/{CONFIG_KEY}",
+        "SOURCE": SOURCE_PATH if claim_name(model.uri) else None,
+        "ALLOWED_SCHEMES": ",".join(defaults.fetch_allowed_schemes),
+        "ALLOWED_HOSTS": ",".join(defaults.fetch_allowed_hosts) or None,
+        "ALLOW_PRIVATE": "true" if defaults.fetch_allow_private_addresses else "false",
+    }
+    given = [(f"TRITONFLEET_FETCH_{name}", value) for name, value in variables.items() if value is not None]
+    return [*given, ("HOME", HOME_PATH)]
+
+
+PROXY: Final = "http"
+
+_COMMAND: Final = ("/usr/bin/dumb-init", "--single-child", "--rewrite", "15:10", "--", "/usr/sbin/haproxy", "-db", "-f")
+"""HAProxy stops at once on SIGTERM (15), which is all that Kubernetes sends, and softly on SIGUSR1 (10)."""
+
+
+def proxy_config(lifecycle: Lifecycle) -> str:
+    """Return the configuration of HAProxy.
+
+    Between requests a connection lives IDLE_SECONDS; during a request only its peers end it, since a model
+    may think for hours. One older than HTTP_AGE_SECONDS ends with its next answer, which says `Connection: close`:
+    clients that keep theirs busy would otherwise never send anything to pods that started later, and an
+    overloaded pod would stay so however many come to help. When the proxy stops it takes no new connection and says
+    the same in the next answer on each open one, so that a client never meets a connection that was closed under it.
+    """
+    return f"""\
+global
+  maxconn 16384
+  nbthread 2
+  no strict-limits
+  hard-stop-after {lifecycle.proxy_drain}s
+
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 24d
+  timeout server 24d
+  timeout client-fin 30s
+  timeout http-request {IDLE_SECONDS}s
+  timeout http-keep-alive {IDLE_SECONDS}s
+  option idle-close-on-response
+  option http-ignore-probes
+  option http-no-delay
+  option abortonclose
+  option clitcpka
+  http-reuse safe
+  retries 2
+  retry-on conn-failure
+
+listen http
+  bind :{PORTS["http"]}
+  tcp-request session set-var(sess.opened) date
+  http-after-response set-header Connection close if {{ date,sub(sess.opened) ge {HTTP_AGE_SECONDS} }}
+  server triton 127.0.0.1:{TRITON_HTTP_PORT}
+"""
+
+
+def proxy_container(model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
+    """Return the container; readiness is asked of it because its way is the one that clients take."""
+    return {
+        "name": PROXY,
+        "image": defaults.fetch_image,
+        "imagePullPolicy": defaults.fetch_image_pull_policy,
+        "command": [*_COMMAND, f"{CONFIG_PATH}/{PROXY_KEY}"],
+        "ports": [{"name": "http", "containerPort": PORTS["http"], "protocol": "TCP"}],
+        "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        "volumeMounts": mounts("config"),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PROXY_PRE_STOP_SECONDS}}},
+        "securityContext": security,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "readinessProbe": {
+            "httpGet": {"path": f"/v2/models/{model_name}/ready", "port": "http"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 2,
+        },
+    }

@@ -1,0 +1,227 @@
+"""All objects of a ModelDeployment, one builder per kind, in the order in which they are written.
+
+Each revision has a ControllerRevision, a ConfigMap, a Service and a Deployment (`revision_children()`); all revisions
+share the front Service, a PodDisruptionBudget and, where the operator's settings ask for them, an HTTPRoute, a
+NetworkPolicy and a PodMonitor (`shared_children()`). `reconcile()` calls both in each pass and writes what is missing
+or differs. The HTTPRoute, which is also read back, has a module of its own.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.plan.objects.containers import Lifecycle
+from tritonfleet.plan.objects.httproute import http_route
+from tritonfleet.plan.objects.metadata import PORTS, owner_of, revision_metadata, shared_metadata
+from tritonfleet.plan.objects.revision import Revision
+from tritonfleet.plan.world import Defaults, Manifest
+
+
+def revision_children(
+    deployment: ModelDeployment, revision: Revision, number: int, replicas: int
+) -> tuple[Manifest, ...]:
+    """Return the objects of one revision: its record first, so that nothing runs that is not recorded."""
+    owner = owner_of(deployment)
+    return (
+        controller_revision(owner, revision.hash, number, revision.data),
+        config_map(owner, revision.hash, revision.config),
+        revision_service(owner, revision.hash),
+        revision_deployment(deployment, revision.hash, number, replicas, revision.template),
+    )
+
+
+def revision_deployment(
+    deployment: ModelDeployment, revision_hash: str, number: int, replicas: int, template: Manifest
+) -> Manifest:
+    """Return the Deployment of one revision.
+
+    Its `template` is the frozen one of the revision, so it never rolls by itself; `number` counts revisions from 1.
+    """
+    owner = owner_of(deployment)
+    metadata = revision_metadata(owner, revision_hash)
+    metadata["annotations"] = {names.REVISION_NUMBER_ANNOTATION: str(number)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": names.serving_selector(owner["name"], revision_hash)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "progressDeadlineSeconds": math.ceil(duration_seconds(deployment.spec.rollout.progress_deadline)),
+            "revisionHistoryLimit": 1,
+            "template": template,
+        },
+    }
+
+
+def shared_children(
+    deployment: ModelDeployment,
+    split: Mapping[str, int],
+    defaults: Defaults,
+    route: Manifest | None = None,
+    *,
+    opened: Collection[str] = (),
+) -> tuple[Manifest, ...]:
+    """Return the objects that all revisions share.
+
+    `split` is percent of the traffic by revision, to those `opened` a gateway keeps a way though they have none;
+    `route` is the HTTPRoute as it is now, None if there is none.
+    """
+    owner, service = owner_of(deployment), deployment.spec.traffic.service
+    children = [
+        front_service(owner, split, service_type=str(service.type), annotations=dict(service.annotations)),
+        disruption_budget(owner, split),
+    ]
+    gateway = deployment.spec.traffic.gateway
+    if gateway is not None and defaults.gateway_api:
+        children.append(http_route(owner, gateway, split, route, opened=opened))
+    if defaults.network_policy:
+        children.append(network_policy(owner))
+    if defaults.pod_monitor:
+        children.append(pod_monitor(owner))
+    return tuple(children)
+
+
+def linger_seconds(deployment: ModelDeployment) -> int:
+    """Return how long an old revision must stay after the front Service has left it.
+
+    Connections that clients hold open still lead to it, and deleting it leaves its pods time only up to a limit.
+    """
+    return Lifecycle.of(deployment.spec.server).linger
+
+
+def revision_service(owner: Manifest, revision_hash: str) -> Manifest:
+    """Return the Service of one revision, inside the cluster only."""
+    selector = names.serving_selector(owner["name"], revision_hash)
+    return _service(revision_metadata(owner, revision_hash), selector, "ClusterIP")
+
+
+def front_service(
+    owner: Manifest, split: Mapping[str, int], *, service_type: str, annotations: dict[str, str]
+) -> Manifest:
+    """Return the Service that clients use. `split` is percent by revision.
+
+    A revision that gets everything is selected alone. Several that share are selected by what every pod of the
+    ModelDeployment has in common: each gets what its ready pods are of all of them.
+    """
+    metadata = shared_metadata(owner)
+    if annotations:
+        metadata["annotations"] = annotations
+    taking = [revision for revision, weight in split.items() if weight > 0]
+    alone = len(taking) == 1
+    selector = names.serving_selector(owner["name"], taking[0]) if alone else {names.OWNER_LABEL: owner["name"]}
+    return _service(metadata, selector, service_type)
+
+
+def _service(metadata: Manifest, selector: dict[str, str], service_type: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "type": service_type,
+            "selector": selector,
+            "ports": [_port(name, number) for name, number in PORTS.items()],
+        },
+    }
+
+
+def _port(name: str, number: int) -> dict[str, Any]:
+    port: dict[str, Any] = {"name": name, "port": number, "targetPort": name, "protocol": "TCP"}
+    if name == "grpc":
+        # Without it a gateway that routes both protocols speaks HTTP/1.1 to Triton and every call fails.
+        port["appProtocol"] = "kubernetes.io/h2c"
+    return port
+
+
+def disruption_budget(owner: Manifest, split: Mapping[str, int]) -> Manifest:
+    """Return the budget over the pods of all revisions but those that `split` gives nothing.
+
+    A pod that is not ready is never kept from leaving. It counts as unavailable, though, so that a canary that starts,
+    or waits for a GPU for days, would keep stable's pods on every node that is to be drained.
+    """
+    selector: Manifest = {"matchLabels": {names.OWNER_LABEL: owner["name"]}}
+    idle = sorted(revision for revision, weight in split.items() if weight == 0)
+    if idle:
+        selector["matchExpressions"] = [{"key": names.REVISION_LABEL, "operator": "NotIn", "values": idle}]
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": shared_metadata(owner),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": selector,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def network_policy(owner: Manifest) -> Manifest:
+    """Return a policy on ingress; egress stays open, since the fetch step needs the model's store."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": shared_metadata(owner),
+        "spec": {
+            "podSelector": {"matchLabels": {names.OWNER_LABEL: owner["name"]}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"protocol": "TCP", "port": number} for number in PORTS.values()]}],
+        },
+    }
+
+
+def pod_monitor(owner: Manifest) -> Manifest:
+    """Return a PodMonitor that stamps `modeldeployment` and `revision` on every series."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": shared_metadata(owner),
+        "spec": {
+            "selector": {"matchLabels": {names.OWNER_LABEL: owner["name"]}},
+            "podMetricsEndpoints": [
+                {
+                    "port": "metrics",
+                    "path": "/metrics",
+                    "relabelings": [
+                        _stamp(names.OWNER_LABEL, "modeldeployment"),
+                        _stamp(names.REVISION_LABEL, "revision"),
+                    ],
+                }
+            ],
+        },
+    }
+
+
+def _stamp(label: str, target: str) -> Manifest:
+    source = "".join(character if character.isalnum() else "_" for character in label)
+    return {
+        "action": "replace",
+        "sourceLabels": [f"__meta_kubernetes_pod_label_{source}"],
+        "targetLabel": target,
+    }
+
+
+def config_map(owner: Manifest, revision_hash: str, config: dict[str, str]) -> Manifest:
+    """Return the immutable ConfigMap; `config` maps the name of each file to its text."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": revision_metadata(owner, revision_hash),
+        "immutable": True,
+        "data": config,
+    }
+
+
+def controller_revision(owner: Manifest, revision_hash: str, number: int, data: Manifest) -> Manifest:
+    """Return the record of a revision; `data` is what `Revision.data` holds, `number` counts from 1."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": revision_metadata(owner, revision_hash),
+        "revision": number,
+        "data": data,
+    }

@@ -1,0 +1,158 @@
+"""The pod template of a revision: its containers, its security settings, and where its pods may run.
+
+Built once per revision by `revision.py` and frozen in the ControllerRevision with everything the operator decided;
+from then on `manifests.py` puts that copy into the Deployment.
+"""
+
+from typing import Final
+
+from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.quantities import canonical_quantity
+from tritonfleet.api.server import Server
+from tritonfleet.plan.objects.containers import (
+    MODELS_PATH,
+    TRITON,
+    Lifecycle,
+    claim_name,
+    fetch_container,
+    proxy_container,
+    server_container,
+    volumes,
+)
+from tritonfleet.plan.objects.metadata import TRITON_HTTP_PORT, plain
+from tritonfleet.plan.world import Defaults, Manifest
+from tritonfleet.triton.flags import server_args
+
+_USER: Final = 1000
+"""`triton-server` in NVIDIA's images; other users have had trouble with them."""
+_POD_SECURITY: Final[Manifest] = {
+    "runAsNonRoot": True,
+    "runAsUser": _USER,
+    "runAsGroup": _USER,
+    "fsGroup": _USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_CONTAINER_SECURITY: Final[Manifest] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+def pod_template(
+    deployment: ModelDeployment,
+    revision_hash: str,
+    *,
+    model_name: str,
+    image: str,
+    rate_limited: bool,
+    defaults: Defaults,
+) -> Manifest:
+    """Return the template; quantities are written as the API server writes them back."""
+    owner, model, server = deployment.metadata, deployment.spec.model, deployment.spec.server
+    lifecycle = Lifecycle.of(server)
+    args = server_args(
+        repository=MODELS_PATH,
+        model_name=model_name,
+        http_port=TRITON_HTTP_PORT,
+        owner_uid=owner.uid,
+        gpus=server.gpu.count,
+        drain_seconds=lifecycle.drain,
+        connection_age_seconds=lifecycle.connection_age,
+        rate_limited=rate_limited,
+        user_args=server.args,
+    )
+    triton = server_container(
+        server,
+        lifecycle,
+        model_name=model_name,
+        image=image,
+        args=args,
+        reads_claim=claim_name(model.uri) is not None,
+        security=_CONTAINER_SECURITY,
+    )
+    spec: Manifest = {
+        "terminationGracePeriodSeconds": lifecycle.grace,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _POD_SECURITY,
+        "initContainers": [fetch_container(model, model_name, defaults, _CONTAINER_SECURITY)],
+        "containers": [triton, proxy_container(model_name, defaults, _CONTAINER_SECURITY)],
+        "volumes": volumes(
+            names.revision_name(owner.name, revision_hash),
+            canonical_quantity(server.shared_memory),
+            claim_name(model.uri),
+        ),
+        **placement(server, owner.name, revision_hash),
+    }
+    if server.service_account_name is not None:
+        spec["serviceAccountName"] = server.service_account_name
+    if server.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in server.image_pull_secrets]
+    annotations = {**server.pod_annotations, "kubectl.kubernetes.io/default-container": TRITON}
+    return {
+        "metadata": {"labels": names.revision_labels(owner.name, revision_hash), "annotations": annotations},
+        "spec": spec,
+    }
+
+
+GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+GPU_TOLERATION: Final = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+"""The taint by which clusters keep other pods off their GPU nodes."""
+
+_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def placement(server: Server, owner_name: str, revision_hash: str) -> Manifest:
+    """Return the fields of a pod spec that say where it may run; resources are the container's."""
+    fields: Manifest = {
+        "nodeSelector": dict(server.node_selector),
+        "tolerations": _tolerations(server),
+        "affinity": _affinity(server),
+        "topologySpreadConstraints": _topology_spread(server, owner_name, revision_hash),
+        "priorityClassName": server.priority_class_name,
+        "runtimeClassName": server.runtime_class_name,
+        "schedulerName": server.scheduler_name,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _tolerations(server: Server) -> list[Manifest]:
+    given = [plain(toleration) for toleration in server.tolerations]
+    return [*given, GPU_TOLERATION] if server.gpu.count else given
+
+
+def _affinity(server: Server) -> Manifest:
+    """Add the GPU products to each alternative of the user's node affinity: one that lacks them would do."""
+    affinity = plain(server.affinity) if server.affinity is not None else {}
+    if not server.gpu.count or not server.gpu.product:
+        return affinity
+    product = {"key": GPU_PRODUCT_LABEL, "operator": "In", "values": list(server.gpu.product)}
+    node = affinity.get("nodeAffinity", {})
+    terms = node.get(_REQUIRED, {}).get("nodeSelectorTerms", [{"matchExpressions": []}])
+    narrowed = [{"matchExpressions": [*term["matchExpressions"], product]} for term in terms]
+    return {**affinity, "nodeAffinity": {**node, _REQUIRED: {"nodeSelectorTerms": narrowed}}}
+
+
+def _topology_spread(server: Server, owner_name: str, revision_hash: str) -> list[Manifest]:
+    selector = {"matchLabels": names.serving_selector(owner_name, revision_hash)}
+    if not server.topology_spread:
+        return [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": selector,
+            }
+        ]
+    return [
+        {
+            "maxSkew": spread.max_skew,
+            "topologyKey": spread.topology_key,
+            "whenUnsatisfiable": str(spread.when_unsatisfiable),
+            "labelSelector": selector,
+        }
+        for spread in server.topology_spread
+    ]

@@ -1,0 +1,231 @@
+"""A revision: everything that its pods are made of, decided once and then frozen.
+
+`build_revision()` renders the spec: Triton's configuration, the proxy's, the pod template, and a hash of what makes two
+specs the same revision. `reconcile()` calls it in each pass, and starts a new revision when the hash is not among
+those it knows. `revision_from()` reads a revision back from its ControllerRevision.
+
+The hash covers what changes the pods, in a normal form, and nothing that the operator itself decides: its defaults
+(the Triton image, the fetch image) and the way it renders are frozen with the revision instead, so that neither an
+upgrade of the operator nor a change of its settings rolls a whole fleet. Two specs that mean the same have one hash:
+`startupTimeout: 30s` and `30000ms`, or a field that is left out and one that holds its default.
+
+`slo.shedLate` has Triton's own queue refuse what would be answered late. Its timeout comes from what has been learned
+of the model when the revision is first written: with a target of 100 ms, batches of up to 8, and alpha = 10 ms and
+beta = 5 ms learned, a request may wait 100 - (10 + 5 x 8) - 2 = 48 ms. No queue is made shorter: while one is full,
+Triton 24.10 was seen to begin no batch for up to half a second at a time, and to refuse most of what it could have
+answered.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_us
+from tritonfleet.api.server import Server
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.objects.containers import Lifecycle, proxy_config
+from tritonfleet.plan.objects.metadata import CONFIG_KEY, PROXY_KEY
+from tritonfleet.plan.objects.pod import pod_template
+from tritonfleet.plan.world import Defaults, Manifest
+from tritonfleet.triton import images, schema
+from tritonfleet.triton.config import model_config
+from tritonfleet.triton.flags import has_cache
+from tritonfleet.triton.images import Image
+from tritonfleet.triton.parallelism import largest_batch
+from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.validation import problems, refuse_problems
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One version of the pods of a ModelDeployment."""
+
+    hash: str
+    name: str
+    config: dict[str, str]
+    """What its ConfigMap holds: the configuration of the model and of the proxy."""
+    template: Manifest
+    """The pod template."""
+    data: Manifest
+    """All of the above as the ControllerRevision keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is known of one replica; None where nothing is."""
+
+    alpha_seconds: float | None = None
+    beta_seconds: float | None = None
+    """A batch of b takes alpha + beta b."""
+
+
+UNLEARNED: Final = Learned()
+
+
+def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Learned = UNLEARNED) -> Revision:
+    """Return the revision that the spec asks for; raises InvalidSpec for what Triton or we would refuse.
+
+    What has been learned of the model goes into it and not into its hash: knowing better starts no rollout.
+    """
+    spec, owner = deployment.spec, deployment.metadata
+    model_name = deployment.model_name
+    config = model_config(spec, model_name)
+    shed_late(config, spec, learned)
+    refuse_problems(
+        problems(
+            config,
+            model_name=model_name,
+            gpus=spec.server.gpu.count,
+            server_has_cache=has_cache(spec.server.args),
+        )
+    )
+    image = _image(deployment, defaults)
+    normal = normalized_spec(spec)
+    revision_hash = hash_spec(normal)
+    template = pod_template(
+        deployment,
+        revision_hash,
+        model_name=model_name,
+        image=str(image),
+        rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
+        defaults=defaults,
+    )
+    files = {CONFIG_KEY: schema.to_text(config), PROXY_KEY: proxy_config(Lifecycle.of(spec.server))}
+    data = {"format": FORMAT, "spec": normal, "config": files, "template": template}
+    return Revision(revision_hash, names.revision_name(owner.name, revision_hash), files, template, data)
+
+
+def revision_from(controller_revision: Manifest) -> Revision:
+    """Read back a revision from its ControllerRevision; raises InvalidSpec if it is not one we wrote."""
+    metadata, data = controller_revision["metadata"], controller_revision.get("data") or {}
+    if data.get("format") != FORMAT:
+        raise InvalidSpec(
+            f"ControllerRevision '{metadata['name']}' has format {data.get('format')}, "
+            f"this operator reads format {FORMAT}: upgrade the operator"
+        )
+    revision_hash = metadata["labels"][names.REVISION_LABEL]
+    return Revision(revision_hash, metadata["name"], data["config"], data["template"], data)
+
+
+def _image(deployment: ModelDeployment, defaults: Defaults) -> Image:
+    """Return the image of the spec, completed by the operator's; raises InvalidSpec if it is unsafe."""
+    server, default = deployment.spec.server, Image.parse(defaults.triton_image)
+    given = server.image
+    image = default
+    if given is not None and (given.repository or given.tag or given.digest):
+        image = Image(given.repository or default.repository, given.tag, given.digest)
+    images.refuse_unsafe(image, allow_unsafe=server.allow_unsafe_image or defaults.allow_unsafe_image)
+    return image
+
+
+FORMAT: Final = 1
+"""Raised when the normal form changes; it is part of the hash."""
+
+HASH_LENGTH: Final = 10
+
+_POD_AFFECTING: Final = {"model", "batching", "instances", "raw_model_config", "server"}
+
+
+def normalized_spec(spec: ModelDeploymentSpec) -> Manifest:
+    """Return the part of the spec that changes the pods, so that specs that mean the same are equal.
+
+    Fields that hold their default are left out: a field that a later version adds changes no hash.
+    """
+    found = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=_POD_AFFECTING)
+    for path, canonical in _CANONICAL.items():
+        _rewrite(found, path, canonical)
+    server = found.get("server", {})
+    for name, default in _SERVER_DEFAULTS.items():
+        if server.get(name) == default:
+            del server[name]
+    for parent, optional in ((server, ("affinity", "image", "resources")), (found, ("batching", "server"))):
+        for name in optional:
+            if not parent.get(name, True):
+                del parent[name]
+    if spec.slo is not None and spec.slo.shed_late and spec.slo.latency is not None:
+        found["shedLate"] = {"target": duration_us(spec.slo.latency.target)}
+    return found
+
+
+def hash_spec(normal: Manifest) -> str:
+    """Return ten hexadecimal digits for a normalized_spec spec, whatever the order of its keys."""
+    canonical = json.dumps({"format": FORMAT, "spec": normal}, sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def _quantities(amounts: Manifest) -> Manifest:
+    return {name: canonical_quantity(str(amount)) for name, amount in amounts.items()}
+
+
+_CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
+    ("batching", "dynamic", "maxQueueDelay"): duration_us,
+    ("batching", "dynamic", "queueTimeout"): duration_us,
+    ("batching", "dynamic", "priorityPolicies", "*", "queueTimeout"): duration_us,
+    ("server", "startupTimeout"): duration_us,
+    ("server", "drainTimeout"): duration_us,
+    ("server", "grpcMaxConnectionAge"): duration_us,
+    ("server", "sharedMemory"): canonical_quantity,
+    ("server", "resources", "requests"): _quantities,
+    ("server", "resources", "limits"): _quantities,
+}
+"""How a value that can be written in several ways is written in the normal form; `*` is every list item."""
+
+
+def _rewrite(node: Any, path: tuple[str, ...], canonical: Callable[[Any], Any]) -> None:
+    head, *rest = path
+    if head == "*":
+        for item in node:
+            _rewrite(item, tuple(rest), canonical)
+    elif head in node and rest:
+        _rewrite(node[head], tuple(rest), canonical)
+    elif head in node:
+        node[head] = canonical(node[head])
+
+
+def _server_defaults() -> Manifest:
+    found = {"server": Server().model_dump(mode="json", by_alias=True)}
+    paths = [path for path in _CANONICAL if path[0] == "server" and len(path) == 2]
+    for path in paths:
+        _rewrite(found, path, _CANONICAL[path])
+    return {path[1]: found["server"][path[1]] for path in paths}
+
+
+_SERVER_DEFAULTS: Final = _server_defaults()
+"""Defaults of the server's durations and sizes in normal form: `30000ms` is the default `30s`."""
+
+
+NETWORK_SECONDS: Final = 0.002
+"""Of the target, for the way through the proxy and back."""
+UNLEARNED_SHARE: Final = 0.5
+"""Of the target that a request may queue for while nobody knows how long a batch takes."""
+LEAST_SHARE: Final = 0.25
+"""Of the target that a request may queue for at least: it has to wait for the batch that is being worked on."""
+
+
+def shed_late(config: ModelConfig, spec: ModelDeploymentSpec, learned: Learned) -> None:
+    """Give every queue a timeout; raises InvalidSpec if `modelConfig` gives one too."""
+    latency = spec.slo.latency if spec.slo is not None and spec.slo.shed_late else None
+    if latency is None:
+        return
+    timeout = queue_seconds(duration_seconds(latency.target), largest_batch(config), learned)
+    batching = config.dynamic_batching
+    for policy in (batching.default_queue_policy, *batching.priority_queue_policy.values()):
+        if policy.default_timeout_microseconds:
+            raise InvalidSpec(
+                "spec.modelConfig sets `default_timeout_microseconds` and `slo.shedLate` is true, which sets it too: "
+                "remove one of them"
+            )
+        policy.default_timeout_microseconds = round(timeout * 1e6)
+        policy.timeout_action = policy.REJECT
+
+
+def queue_seconds(target_seconds: float, batch: int, learned: Learned) -> float:
+    """Return how long a request may wait so that the largest batch still answers it in time: L - T(batch) - network."""
+    if learned.alpha_seconds is None or learned.beta_seconds is None:
+        return UNLEARNED_SHARE * target_seconds
+    left = target_seconds - (learned.alpha_seconds + learned.beta_seconds * batch) - NETWORK_SECONDS
+    return max(LEAST_SHARE * target_seconds, left)
