@@ -20,7 +20,7 @@ import pytest
 from devcluster.gobuild import VERSITYGW, build
 from devcluster.progress import Progress
 from tests.ports import free_port
-from tritonfleet.fetch.main import main
+from tritonfleet.fetch import main
 
 ACCESS_KEY = "AKIATESTTESTTEST"
 SECRET_KEY = "sEcReT/key+of=tests0123456789"
@@ -262,7 +262,7 @@ def process_environment(bucket, folder):
 def test_nothing_is_in_place_while_the_fetch_runs(bucket, tmp_path):
     bucket.put({"m/1/model.onnx": HUGE})
     environment = process_environment(bucket, tmp_path)
-    program = "import sys; from tritonfleet.fetch.main import main; sys.exit(main())"
+    program = "import sys; from tritonfleet.fetch import main; sys.exit(main())"
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as process:
         seen = set()
         while process.poll() is None:
@@ -276,7 +276,7 @@ def test_nothing_is_in_place_while_the_fetch_runs(bucket, tmp_path):
 def test_a_killed_fetch_goes_on_where_it_stopped(bucket, tmp_path):
     bucket.put({f"m/1/part-{i}.bin": HUGE for i in range(4)} | {"m/1/model.onnx": MODEL})
     environment = process_environment(bucket, tmp_path)
-    command = [sys.executable, "-c", "import sys; from tritonfleet.fetch.main import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "import sys; from tritonfleet.fetch import main; sys.exit(main())"]
     journal = tmp_path / ".tritonfleet" / "resnet" / "journal"
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None and not (journal.exists() and journal.read_text().count("\n") >= 3):

@@ -15,7 +15,7 @@ SOURCE_ROOT = ROOT / "operator"
 SHORTEST, LONGEST = 60, 600
 """Lines of a module: shorter ones scatter one subject over many files, longer ones hold more than one."""
 PACKAGE = "operator/tritonfleet"
-MERGED = (f"{PACKAGE}/plan/autoscale", f"{PACKAGE}/plan/objects")
+MERGED = (f"{PACKAGE}/plan/autoscale", f"{PACKAGE}/plan/objects", f"{PACKAGE}/fetch")
 """Packages that keep the rules of size and of names, without what lies below them. Add each as it is merged."""
 SHORT: frozenset[str] = frozenset()
 """Modules of merged packages that may be short, because each is a real interface: a protocol, a security boundary, an

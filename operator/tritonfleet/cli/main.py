@@ -48,7 +48,7 @@ def plugin() -> int:
 
 
 def _fetch(_: argparse.Namespace) -> int:
-    from tritonfleet.fetch.main import main as fetch  # noqa: PLC0415
+    from tritonfleet.fetch import main as fetch  # noqa: PLC0415
 
     return fetch()
 

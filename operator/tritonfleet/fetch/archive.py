@@ -1,4 +1,7 @@
-"""Unpacking .tar.gz and .zip archives whose makers nobody vouches for."""
+"""Unpack .tar.gz and .zip archives that nobody vouches for.
+
+A link, a device, a name that leaves the folder, or a size out of proportion refuses the whole archive.
+"""
 
 import hashlib
 import stat
@@ -11,8 +14,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from tritonfleet.fetch.failure import FetchFailed, disk_failure
-from tritonfleet.fetch.manifest import HASH_BYTES, Content
-from tritonfleet.fetch.paths import safe_relative
+from tritonfleet.fetch.location import safe_relative
+from tritonfleet.fetch.model_folder import HASH_BYTES, Content
 from tritonfleet.fetch.transfer import check_space
 
 SUFFIXES: Final = (".tar.gz", ".tgz", ".tar", ".zip")

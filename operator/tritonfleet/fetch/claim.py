@@ -1,4 +1,7 @@
-"""Models on a PersistentVolumeClaim: read where they lie, linked and never copied."""
+"""Models on a PersistentVolumeClaim: read where they lie, linked and never copied.
+
+`contents_of()` lists the files with their checksums and refuses links that lead out of the claim.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -7,13 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.manifest import HASH_BYTES, Content
-from tritonfleet.fetch.paths import safe_relative
-from tritonfleet.fetch.progress import Progress
+from tritonfleet.fetch.location import MAX_FILES, safe_relative
+from tritonfleet.fetch.model_folder import HASH_BYTES, Content
+from tritonfleet.fetch.transfer import Progress
 
-MAX_FILES: Final = 100_000
 MAX_DEPTH: Final = 32
-WORKERS: Final = 4
+HASH_WORKERS: Final = 4
 
 
 def contents_of(uri: str, mount: Path, path: str, report: Callable[[str], None]) -> list[Content]:
@@ -33,7 +35,7 @@ def contents_of(uri: str, mount: Path, path: str, report: Callable[[str], None])
     sizes = [file.stat().st_size for _, file in found]
     with (
         Progress(sum(sizes), len(found), report, verb="read") as progress,
-        ThreadPoolExecutor(WORKERS) as pool,
+        ThreadPoolExecutor(HASH_WORKERS) as pool,
     ):
         hashes = list(pool.map(lambda entry: _hashed(entry[1], progress, uri), found))
     return [Content(name, size, sha256, file) for (name, file), size, sha256 in zip(found, sizes, hashes, strict=True)]

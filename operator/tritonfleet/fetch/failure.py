@@ -1,4 +1,9 @@
-"""What the init container says when it cannot bring the model: one line, without secrets."""
+"""What the init container says when it cannot bring the model: one line, without secrets.
+
+Every module of the package raises `FetchFailed` with a message that names what, where, why and the remedy. `main()`
+masks the values of the pod's Secrets in it and writes it as the container's termination message, which the operator
+copies into the status.
+"""
 
 import errno
 import re

@@ -1,26 +1,189 @@
-"""Bringing remote files to disk: in parallel parts, each resumed where it broke, with a checksum per file."""
+"""Bring remote files to disk: in parallel parts, each resumed where it broke, with a checksum per file.
+
+Eight threads read parts of 32 MiB. A read that fails is tried again with growing pauses (`Backoff`), from the byte that
+it had reached. `Journal` notes each finished part on disk, so that a restarted container fetches only what is missing;
+`Progress` reports every two seconds how far it is. The bytes come from a `Reader`, which is `remote.Remote`.
+"""
 
 import hashlib
+import json
 import os
+import random
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
 
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed, Stopped, disk_failure
-from tritonfleet.fetch.journal import Journal
-from tritonfleet.fetch.manifest import HASH_BYTES, Content
-from tritonfleet.fetch.patience import Patience
-from tritonfleet.fetch.progress import Progress, size_text
+from tritonfleet.fetch.model_folder import HASH_BYTES, Content
 from tritonfleet.fetch.remote import PART_BYTES, RemoteFile
+
+ATTEMPTS: Final = 7
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 15.0
+"""With full jitter, seven attempts in a row wait 15 s on average and 31 s at most."""
+
+
+class Backoff:
+    """Counts the failures in a row of one read, and waits between them; one per read, not shared."""
+
+    def __init__(self, stopping: threading.Event, report: Callable[[str], None]) -> None:
+        self._stopping = stopping
+        self._report = report
+        self._failures = 0
+
+    def renew(self) -> None:
+        """Forget the failures: the source has delivered a good piece since."""
+        self._failures = 0
+
+    def wait(self, error: Transient) -> None:
+        """Sleep with full jitter; FetchFailed after the last attempt, Stopped when the fetch has ended."""
+        self._failures += 1
+        if self._failures >= ATTEMPTS:
+            raise FetchFailed(f"{error}; gave up after {ATTEMPTS} attempts in a row") from error
+        ceiling = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1))
+        pause = max(random.uniform(0, ceiling), error.retry_after_seconds or 0)  # noqa: S311 - jitter, no secret
+        self._report(f"{error}; attempt {self._failures + 1} of {ATTEMPTS} in {pause:.1f} s")
+        if self._stopping.wait(pause):
+            raise Stopped
+
+
+_T = TypeVar("_T")
+
+
+def retry(action: Callable[[], _T], backoff: Backoff) -> _T:
+    """Return what `action` returns, calling it again while it raises Transient and attempts are left."""
+    while True:
+        try:
+            return action()
+        except Transient as error:
+            backoff.wait(error)
+
+
+INTERVAL_SECONDS: Final = 2.0
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+class Progress:
+    """Counts bytes and files of one stage; safe to feed from several threads."""
+
+    def __init__(
+        self, total_bytes: int, total_files: int, report: Callable[[str], None], *, verb: str = "fetched",
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:  # fmt: skip
+        self._total, self._files, self._report, self._verb = total_bytes, total_files, report, verb
+        self._interval_seconds = interval_seconds
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._done = self._kept = self._done_files = 0
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def keep(self, count: int) -> None:
+        """Count bytes that an earlier attempt left on disk; they are no part of the rate."""
+        with self._lock:
+            self._kept += count
+
+    def add(self, count: int) -> None:
+        """Count bytes that have just arrived; negative when they have to come again."""
+        with self._lock:
+            self._done += count
+
+    def finish_file(self) -> None:
+        """Count one complete file."""
+        with self._lock:
+            self._done_files += 1
+
+    def __enter__(self) -> Self:
+        self._started_at = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if error is None:
+            self._report(self._line(self._done / max(time.monotonic() - self._started_at, 1e-3)))
+
+    def _tick(self) -> None:
+        before, at = 0, time.monotonic()
+        while not self._ended.wait(self._interval_seconds):
+            now, done = time.monotonic(), self._done
+            self._report(self._line(max(0.0, (done - before) / (now - at))))
+            before, at = done, now
+
+    def _line(self, bytes_per_second: float) -> str:
+        present = self._done + self._kept
+        unit = max(0, min((max(self._total, 1).bit_length() - 1) // 10, len(_UNITS) - 1))
+        percent = 100 * present // self._total if self._total else 100
+        kept = f", {size_text(self._kept)} kept from before" if self._kept else ""
+        return (
+            f"{self._verb} {_number(present / 1024**unit)} of {size_text(self._total)} ({percent} %), "
+            f"{size_text(round(bytes_per_second))}/s, {self._done_files} of {self._files} files{kept}"
+        )
+
+
+def size_text(count: float) -> str:
+    """Return bytes in the largest binary unit that keeps at least one digit before the point."""
+    unit = 0
+    while count >= 1024 and unit < len(_UNITS) - 1:
+        count /= 1024
+        unit += 1
+    return f"{_number(count)} {_UNITS[unit]}"
+
+
+def _number(count: float) -> str:
+    """Return three digits at most, or all that stand before the point."""
+    return f"{count:.0f}" if count >= 100 else f"{count:.3g}"
+
+
+class Journal:
+    """An append-only file of finished parts, keyed by the file's path, size and version.
+
+    A part is written down after its bytes, so a kill at any moment loses at most the parts in flight.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._done: dict[tuple[object, ...], set[int]] = {}
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+            try:
+                *key, start = json.loads(line)
+            except (ValueError, TypeError):
+                continue  # the line that a kill cut short
+            self._done.setdefault(tuple(key), set()).add(start)
+
+    def finished_parts(self, file: RemoteFile) -> set[int]:
+        """Return the offsets of the parts on disk; none if the server does not tell versions apart."""
+        return set(self._done.get(_key(file), ())) if file.version else set()
+
+    def kept_bytes(self, file: RemoteFile) -> int:
+        """Return how many bytes of the file the finished parts hold."""
+        step = PART_BYTES if file.ranges else file.size
+        return sum(min(step, file.size - start) for start in self.finished_parts(file))
+
+    def record(self, file: RemoteFile, start: int) -> None:
+        """Write down that the part at `start` is complete on disk."""
+        with self._lock, self._path.open("a") as lines:
+            # The newline comes first: it also ends a line that a kill cut short.
+            lines.write("\n" + json.dumps([*_key(file), start]))
+
+
+def _key(file: RemoteFile) -> tuple[object, ...]:
+    return (file.path, file.size, file.version, PART_BYTES if file.ranges else 0)
+
 
 WORKERS: Final = 8
 RENEWING_BYTES: Final = 1024 * 1024
-"""An attempt that brought this much counts as success: patience starts anew."""
+"""An attempt that brought this much counts as success: the pauses start anew."""
 SPARE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -116,7 +279,7 @@ class Transfer:
             raise error
 
     def _fetch_part(self, target: _Target, start: int, end: int, progress: Progress) -> None:
-        patience = Patience(self.stopping, self.report)
+        backoff = Backoff(self.stopping, self.report)
         position = start
         while position < end:
             attempt_start = position
@@ -124,12 +287,12 @@ class Transfer:
                 for reached in self._written(target, attempt_start, end, progress):
                     position = reached
                     if position - attempt_start >= RENEWING_BYTES:
-                        patience.renew()
+                        backoff.renew()
             except Transient as error:
                 if not target.file.ranges:
                     progress.add(start - position)
                     position = start
-                patience.wait(error)
+                backoff.wait(error)
         self.journal.record(target.file, start)
         target.done.add(start)
         if target.advance():

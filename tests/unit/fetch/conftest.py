@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tritonfleet.fetch import patience
-from tritonfleet.fetch.main import main
+from tritonfleet.fetch import main, transfer
 
 
 @dataclass
@@ -195,4 +194,4 @@ def fetch(tmp_path, authority, capfd):
 @pytest.fixture
 def impatient(monkeypatch):
     """Retry as often as in production, without the pauses."""
-    monkeypatch.setattr(patience, "LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "LONGEST_PAUSE_SECONDS", 0.0)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.fetch import model
+from tritonfleet.fetch import command
 from tritonfleet.fetch.failure import MAX_MESSAGE_BYTES, one_line, secrets_of
 
 
@@ -38,7 +38,7 @@ def test_an_unexpected_error_still_ends_in_a_line_without_secrets(fetch, monkeyp
     def broken(*_):
         raise ZeroDivisionError("with hunter2hunter2 inside")
 
-    monkeypatch.setattr(model, "_contents", broken)
+    monkeypatch.setattr(command, "_contents", broken)
     outcome = fetch(https.url("/m/model.onnx"), AWS_SECRET_ACCESS_KEY="hunter2hunter2")
     assert outcome.code == 1
     assert outcome.message == (
@@ -80,7 +80,7 @@ def test_a_configuration_that_is_none_is_named_with_its_line(fetch, https, tmp_p
 
 
 def test_a_missing_termination_log_is_not_created(tmp_path):
-    program = "from pathlib import Path; from tritonfleet.fetch.main import main; main({}, Path('log'))"
+    program = "from pathlib import Path; from tritonfleet.fetch import main; main({}, Path('log'))"
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -97,7 +97,7 @@ def test_sigterm_ends_the_process_at_once(https, tmp_path):
         "TRITONFLEET_FETCH_ALLOW_PRIVATE": "true",
         "SSL_CERT_FILE": str(https.authority),
     }
-    program = "import sys; from tritonfleet.fetch.main import main; sys.exit(main())"
+    program = "import sys; from tritonfleet.fetch import main; sys.exit(main())"
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL) as process:
         while not any((tmp_path / ".tritonfleet").rglob("files/*")):
             assert process.poll() is None
@@ -109,7 +109,7 @@ def test_sigterm_ends_the_process_at_once(https, tmp_path):
 
 @pytest.mark.parametrize("heavy", ["aiohttp", "kopf", "kubernetes", "pydantic", "tritonclient", "obstore", "numpy"])
 def test_nothing_heavy_is_imported_before_the_uri_is_known(heavy):
-    program = f"import sys, tritonfleet.fetch.main; sys.exit({heavy!r} in sys.modules)"
+    program = f"import sys, tritonfleet.fetch; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tritonfleet.fetch.command import SCHEMES, from_environment
 from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import parse
-from tritonfleet.fetch.settings import SCHEMES, from_environment
 
 NEEDED = {
     "TRITONFLEET_FETCH_URI": "s3://b/m",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.layout import Hints, laid_out, without_wrapper
+from tritonfleet.fetch.model_folder import Hints, laid_out, without_wrapper
 
 URI = "s3://bucket/models/m"
 NAMES = st.text(alphabet=string.ascii_lowercase + string.digits + "._", min_size=1, max_size=6).filter(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.guard import Guard
+from tritonfleet.fetch.tunnel import Guard
 
 PUBLIC_ONLY = Guard((), allow_private=False)
 PRIVATE_TOO = Guard((), allow_private=True)

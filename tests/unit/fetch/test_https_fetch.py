@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from tritonfleet.fetch import patience, remote, stores, transfer
+from tritonfleet.fetch import remote, transfer
 
 MODEL = bytes(range(256)) * 4096  # 1 MiB
 BIG = hashlib.shake_256(b"weights").digest(3 * 1024 * 1024 + 17)
@@ -119,15 +119,15 @@ def test_a_server_that_answers_500_for_ever_ends_the_fetch(https, fetch, impatie
     https.statuses["/m/model.onnx"] = [500] * 100
     outcome = fetch(https.url("/m/model.onnx"))
     assert outcome.code == 1
-    assert f"the server answered 500; gave up after {patience.ATTEMPTS} attempts in a row" in outcome.message
-    assert len(https.statuses["/m/model.onnx"]) == 100 - patience.ATTEMPTS
+    assert f"the server answered 500; gave up after {transfer.ATTEMPTS} attempts in a row" in outcome.message
+    assert len(https.statuses["/m/model.onnx"]) == 100 - transfer.ATTEMPTS
 
 
 def test_a_silent_server_is_given_up_and_asked_again(https, fetch, impatient, monkeypatch):
     https.files["/m/model.onnx"] = MODEL * 2
     https.chunk_pause_seconds = 1.5
-    monkeypatch.setattr(patience, "ATTEMPTS", 2)
-    monkeypatch.setattr(stores, "SILENCE", timedelta(seconds=0.3))
+    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
+    monkeypatch.setattr(remote, "SILENCE", timedelta(seconds=0.3))
     outcome = fetch(https.url("/m/model.onnx"))
     assert "the server sent nothing for too long; gave up after 2 attempts" in outcome.message
 

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.paths import safe_relative
+from tritonfleet.fetch.location import safe_relative
 
 HOSTILE = st.text(
     alphabet=["a", ".", "/", "\\", "%", "2", "e", "E", "f", "5", "c", "0", "\0", "\n", "é", "\ud800", " "]

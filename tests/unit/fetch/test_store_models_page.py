@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tritonfleet.fetch import archive, patience, remote, transfer
+from tritonfleet.fetch import archive, remote, transfer
 
 PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "store-models.md").read_text()
 
@@ -31,7 +31,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     words = " ".join(PAGE.split())
     assert f"parts of {remote.PART_BYTES >> 20} MiB, eight at a time" in words
     assert transfer.WORKERS == 8
-    assert patience.ATTEMPTS == 7
+    assert transfer.ATTEMPTS == 7
     assert f"more than {archive.MAX_MEMBERS:,} files, or more than {archive.MAX_RATIO} times their size" in words
     assert f"({archive.FREE_BYTES >> 20} MiB are always allowed)" in words
     for suffix in archive.SUFFIXES:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tritonfleet.fetch.journal import Journal
 from tritonfleet.fetch.remote import PART_BYTES, RemoteFile
+from tritonfleet.fetch.transfer import Journal
 
 EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 

@@ -8,8 +8,7 @@ import pytest
 
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.guard import Guard
-from tritonfleet.fetch.tunnel import Tunnel
+from tritonfleet.fetch.tunnel import Guard, Tunnel
 
 
 @pytest.fixture

@@ -1,0 +1,223 @@
+"""`tritonfleet fetch`: bring one model into the pod, then say which bytes it brought.
+
+The command line calls `main()` in the init container. It reads `Settings` from the environment and leaves its result in
+the termination message. One fetch, `fetched()`, runs from the check of the URI to the rename of the finished folder;
+when it fails, nothing is left in place.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from tritonfleet.errors import TritonfleetError
+from tritonfleet.fetch.archive import is_archive, unpacked
+from tritonfleet.fetch.claim import contents_of
+from tritonfleet.fetch.failure import FetchFailed, disk_failure, masked, one_line, secrets_of
+from tritonfleet.fetch.location import Location, parse
+from tritonfleet.fetch.model_folder import (
+    CONFIG,
+    Content,
+    Placement,
+    digest_of,
+    laid_out,
+    merge_config,
+    preload_schema,
+    without_wrapper,
+)
+from tritonfleet.fetch.remote import open_remote
+from tritonfleet.fetch.transfer import Backoff, Journal, Transfer, retry
+
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+SCHEMES: Final = ("s3", "https", "pvc")
+_PREFIX: Final = "TRITONFLEET_FETCH_"
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_MODEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+
+Report = Callable[[str], None]
+"""Prints one line of progress, secrets masked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One fetch: which model, from where, to where, under which rules."""
+
+    uri: str
+    model: str
+    """Triton's name of the model: the folder below `target`."""
+    config: Path
+    """The rendered configuration that is merged over the artifact's own."""
+    digest: str | None = None
+    """Expected content digest, `sha256:<hex>`."""
+    target: Path = Path("/models")
+    source: Path = Path("/source")
+    """Where the claim of a pvc:// URI is mounted."""
+    backend: str | None = None
+    allowed_schemes: tuple[str, ...] = SCHEMES
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names, or `*.example.com`; empty means any host with a public address."""
+    allow_private: bool = False
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Read `TRITONFLEET_FETCH_*`; raise FetchFailed naming the variable that cannot be used."""
+
+    def read(name: str, default: str = "") -> str:
+        return environment.get(_PREFIX + name, "").strip() or default
+
+    def required(name: str) -> str:
+        return read(name) or _refuse(name, "", "a value")
+
+    model, digest, private = required("MODEL"), read("DIGEST"), read("ALLOW_PRIVATE", "false").lower()
+    if not _MODEL.fullmatch(model):
+        _refuse("MODEL", model, "letters, digits, '.', '-' and '_', not starting with '.' or '-'")
+    if digest and not _DIGEST.fullmatch(digest):
+        _refuse("DIGEST", digest, "'sha256:' and 64 lower-case hex digits")
+    if private not in {"true", "false"}:
+        _refuse("ALLOW_PRIVATE", private, "'true' or 'false'")
+    return Settings(
+        uri=required("URI"),
+        model=model,
+        config=Path(required("CONFIG")),
+        digest=digest or None,
+        target=Path(read("TARGET", "/models")),
+        source=Path(read("SOURCE", "/source")),
+        backend=read("BACKEND") or None,
+        allowed_schemes=_words(read("ALLOWED_SCHEMES")) or SCHEMES,
+        allowed_hosts=_words(read("ALLOWED_HOSTS")),
+        allow_private=private == "true",
+    )
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word.strip().lower() for word in value.split(",") if word.strip())
+
+
+def _refuse(name: str, value: str, expected: str) -> str:
+    raise FetchFailed(f"the environment variable {_PREFIX}{name} is '{value}'; it must be {expected}")
+
+
+def fetched(settings: Settings, environment: Mapping[str, str], report: Report) -> str:
+    """Put the model in place and return its content digest; raise FetchFailed, and leave nothing in place."""
+    source = parse(settings.uri, settings.allowed_schemes)
+    placement = Placement(settings.target, settings.model)
+    if digest := placement.intact_digest(source.uri, settings.digest):
+        report(f"{source.uri} is in place already, every byte of it checked")
+        return digest
+    shutil.rmtree(placement.folder, ignore_errors=True)
+    placement.prepare()
+    threading.Thread(target=preload_schema, daemon=True).start()
+    report(f"fetching {source.uri}")
+    try:
+        contents = _contents(source, settings, environment, placement, report)
+        return _placed(contents, source, settings, placement)
+    except OSError as error:
+        raise disk_failure(error) from error
+
+
+def _contents(
+    source: Location, settings: Settings, environment: Mapping[str, str], placement: Placement, report: Report
+) -> list[Content]:
+    if source.scheme == "pvc":
+        contents = contents_of(source.uri, settings.source, source.path, report)
+    else:
+        contents = _downloaded(source, settings, environment, placement.staging, report)
+    if len(contents) == 1 and is_archive(contents[0].path):
+        contents = _unpacked(contents[0], placement.staging / "unpacked")
+    return contents
+
+
+def _downloaded(
+    source: Location, settings: Settings, environment: Mapping[str, str], staging: Path, report: Report
+) -> list[Content]:
+    # pvc:// needs no sockets, and each import delays the pod's start.
+    from tritonfleet.fetch.tunnel import Guard, Tunnel  # noqa: PLC0415
+
+    with Tunnel(Guard(settings.allowed_hosts, settings.allow_private)) as tunnel:
+        remote = open_remote(source, environment, tunnel, allow_private=settings.allow_private)
+        files = retry(remote.files, Backoff(threading.Event(), report))
+        return Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
+
+
+def _unpacked(packed: Content, folder: Path) -> list[Content]:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    contents = unpacked(packed.file, packed.path, folder)
+    wrapper = without_wrapper(content.path for content in contents)
+    return [Content(c.path.removeprefix(wrapper), c.size, c.sha256, c.file) for c in contents]
+
+
+def _placed(contents: Sequence[Content], source: Location, settings: Settings, placement: Placement) -> str:
+    base = next((content.file for content in contents if content.path == CONFIG), None)
+    text, hints = merge_config(base, settings.config, model=settings.model, uri=source.uri, backend=settings.backend)
+    places = laid_out([content.path for content in contents], hints, uri=source.uri)
+    digest = digest_of(
+        Content(places[content.path], content.size, content.sha256, content.file)
+        for content in contents
+        if content.path in places
+    )
+    if settings.digest not in {None, digest}:
+        placement.discard()
+        raise FetchFailed(
+            f"{source.uri} has the digest {digest}, the spec wants {settings.digest}; publish the wanted "
+            "files, or set model.digest to the new digest if the change was meant"
+        )
+    mount = settings.source.resolve()
+    is_linked = source.scheme == "pvc" and all(content.file.is_relative_to(mount) for content in contents)
+    folder = (mount / source.path).resolve() if is_linked else None
+    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest)
+    return digest
+
+
+def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:
+    """Fetch what the environment asks for; return the exit code, 0 or 1.
+
+    The termination message is `{"digest": "sha256:..."}`, or one line `FetchFailed: ...`.
+    """
+    _stop_at_once_on_sigterm()
+    environment = dict(os.environ if environment is None else environment)
+    secrets = secrets_of(environment)
+
+    def report(line: str) -> None:
+        _say(masked(line, secrets))
+
+    try:
+        digest = fetched(from_environment(environment), environment, report)
+    except TritonfleetError as error:
+        message, code = one_line(str(error), secrets), 1
+    except Exception as error:  # noqa: BLE001 - the pod's status must carry a reason in every case
+        report(traceback.format_exc())
+        message, code = (
+            one_line(f"unexpected {type(error).__name__}: {error}; please report this as a bug", secrets),
+            1,
+        )
+    else:
+        message, code = json.dumps({"digest": digest}), 0
+    _say(message)
+    if termination_log.exists():
+        termination_log.write_text(message)
+    return code
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _stop_at_once_on_sigterm() -> None:
+    """Process 1 of a container ignores SIGTERM unless it says otherwise; the pod's deletion would wait."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)

@@ -1,0 +1,324 @@
+"""Triton's model folder: what lies in it and where, its configuration and its digest, and how it is put in place.
+
+`laid_out()` maps the source's paths to the paths below the model's folder: `net.onnx` of the backend onnxruntime
+becomes `1/model.onnx`, and a source with version folders stays as it is. `merge_config()` lays the revision's
+configuration over the artifact's. `Placement` builds the folder beside its final place and renames it there in one
+step, so that Triton never sees half a model, and recognizes it by a receipt when the container starts again.
+`main()` calls them in this order.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.fetch.failure import FetchFailed
+
+HASH_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One file of the model."""
+
+    path: str
+    """Relative to the source, or to the model's folder once it is laid out."""
+    size: int
+    sha256: str
+    """Hex digits of the file's bytes."""
+    file: Path
+    """Where those bytes are now."""
+
+
+def digest_of(contents: Iterable[Content]) -> str:
+    r"""Return `sha256:<hex>` of the lines `path\0size\0sha256\n`, sorted by the bytes of the path."""
+    lines = sorted(f"{content.path}\0{content.size}\0{content.sha256}\n".encode() for content in contents)
+    return f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}"
+
+
+def sha256_of(file: Path) -> str:
+    """Return the hex SHA-256 of a file, read in pieces."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+CONFIG: Final = "config.pbtxt"
+_VERSION: Final = re.compile(r"[1-9][0-9]*")
+_DIGITS: Final = re.compile(r"[0-9]+")
+_OTHER_CONFIGS: Final = "configs"
+"""Triton's folder of alternative configurations; the operator's own is the only one in effect."""
+_MODEL_FOLDERS: Final = frozenset({"warmup", "initial_state"})
+"""Folders that Triton looks for beside the versions."""
+_DEFAULT_FILES: Final = {
+    "onnxruntime": ("model.onnx", (".onnx",)),
+    "pytorch": ("model.pt", (".pt", ".pth")),
+    "tensorrt": ("model.plan", (".plan", ".engine")),
+    "openvino": ("model.xml", (".xml",)),
+    "python": ("model.py", (".py",)),
+    "dali": ("model.dali", (".dali",)),
+}
+"""Per backend: the file that it loads, and the suffixes under which people keep it."""
+_ONE_FILE_BACKENDS: Final = frozenset({"onnxruntime", "openvino", "python", "dali"})
+"""Backends that have no other way to find their model than by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the configuration says about files: it decides where bare files go."""
+
+    backend: str | None = None
+    default_file: str | None = None
+    """`default_model_filename`, if set: then nothing is renamed."""
+    label_files: frozenset[str] = frozenset()
+    """Files that Triton reads from beside the versions."""
+
+
+def without_wrapper(paths: Iterable[str]) -> str:
+    """Return the folder, with its slash, that wraps everything in an archive, or an empty string."""
+    paths = list(paths)
+    tops = {path.partition("/")[0] for path in paths}
+    top = next(iter(tops), "")
+    is_wrapper = len(tops) == 1 and all("/" in path for path in paths)
+    return f"{top}/" if is_wrapper and not _DIGITS.fullmatch(top) and not top.endswith(".savedmodel") else ""
+
+
+def laid_out(paths: Collection[str], hints: Hints, *, uri: str) -> dict[str, str]:
+    """Map each source path that is used to its path below the model's folder, the configuration included.
+
+    Raises FetchFailed when the source is no model: no model file, several models, or a name taken twice.
+    """
+    used = [path for path in paths if path.partition("/")[0] != _OTHER_CONFIGS]
+    _check_conflicts(used, uri)
+    versions = {top for path in used if "/" in path and _VERSION.fullmatch(top := path.partition("/")[0])}
+    if versions:
+        _check_newest(max(versions, key=int), used, hints, uri)
+        return {path: path for path in used}
+    bare = [path for path in used if path != CONFIG]
+    if not bare:
+        raise FetchFailed(f"{uri}: no model file there; it needs version folders such as 1/ or the model's own files")
+    _check_no_repository(bare, uri)
+    names = _default_names(bare, hints, uri)
+    placed = {path: path if _beside_versions(path, hints) else f"1/{names.get(path, path)}" for path in bare}
+    if all(_beside_versions(path, hints) for path in bare):
+        raise FetchFailed(f"{uri}: no model file there, only labels or warm-up data; add the model's own file")
+    return placed | {path: path for path in used if path == CONFIG}
+
+
+def _check_newest(version: str, paths: Collection[str], hints: Hints, uri: str) -> None:
+    """Raise FetchFailed when the newest version lacks its model: Triton's Python backend would wait for it for ever."""
+    if hints.default_file or hints.backend not in _ONE_FILE_BACKENDS:
+        return
+    wanted = f"{version}/{_DEFAULT_FILES[hints.backend][0]}"
+    if not any(path == wanted or path.startswith(f"{wanted}/") for path in paths):
+        raise FetchFailed(
+            f"{uri}: there is no {wanted}, which the {hints.backend} backend loads; add it, or set "
+            "modelConfig.default_model_filename to the file that is the model"
+        )
+
+
+def _beside_versions(path: str, hints: Hints) -> bool:
+    return path in hints.label_files or path.partition("/")[0] in _MODEL_FOLDERS
+
+
+def _check_conflicts(paths: Collection[str], uri: str) -> None:
+    known = set(paths)
+    for path in paths:
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in known:
+                raise FetchFailed(f"{uri}: '{parent}' is a file and a folder (of '{path}'); rename one of them")
+
+
+def _check_no_repository(paths: Collection[str], uri: str) -> None:
+    tops = sorted({path.partition("/")[0] for path in paths if "/" in path})
+    zero = [top for top in tops if _DIGITS.fullmatch(top)]
+    if zero:
+        raise FetchFailed(
+            f"{uri}: Triton ignores the version folder '{zero[0]}'; number versions from 1, without zeros"
+        )
+    models = sorted({path.split("/")[0] for path in paths if _is_model_file_of_repository(path)})
+    if models:
+        raise FetchFailed(
+            f"{uri}: a repository of models ({', '.join(models[:5])}); name one: {uri.rstrip('/')}/{models[0]}"
+        )
+
+
+def _is_model_file_of_repository(path: str) -> bool:
+    parts = path.split("/")
+    return len(parts) > 2 and _VERSION.fullmatch(parts[1]) is not None
+
+
+def _default_names(paths: Collection[str], hints: Hints, uri: str) -> dict[str, str]:
+    """Return new names for bare files that the backend would not find under their own."""
+    if hints.default_file:
+        return {}
+    kinds = [_DEFAULT_FILES[hints.backend]] if hints.backend in _DEFAULT_FILES else []
+    if hints.backend is None:
+        kinds = list(_DEFAULT_FILES.values())
+    found = {
+        default: [path for path in paths if "/" not in path and path.endswith(suffixes)] for default, suffixes in kinds
+    }
+    found = {default: candidates for default, candidates in found.items() if candidates}
+    if any(default in candidates for default, candidates in found.items()) or len(found) != 1:
+        return {}
+    default, candidates = next(iter(found.items()))
+    if len(candidates) > 1:
+        raise FetchFailed(
+            f"{uri}: which of {', '.join(sorted(candidates)[:5])} is the model? Rename it to {default}, or "
+            "set modelConfig.default_model_filename"
+        )
+    names = {candidates[0]: default}
+    weights = candidates[0].removesuffix(".xml") + ".bin"
+    if default == "model.xml" and weights in paths:
+        names[weights] = "model.bin"
+    return names
+
+
+OVERLAY = "tritonfleet.pbtxt"
+"""The configuration that Triton loads, below `<model>/configs/`; chosen by `--model-config-name=tritonfleet`."""
+
+
+def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, backend: str | None) -> tuple[str, Hints]:
+    """Return the text of the merge_config configuration, and what it says about files.
+
+    Raises FetchFailed when either text is no model configuration.
+    """
+    # Takes half a second of CPU; the caller starts it beside the transfer (see `preload_schema`).
+    from tritonfleet.triton import merge, schema  # noqa: PLC0415
+
+    try:
+        under = schema.parse_text(_text(base), f"config.pbtxt of {uri}") if base else schema.empty()
+        config = merge.merge(under, schema.parse_text(_text(overlay), str(overlay)))
+    except InvalidSpec as error:
+        raise FetchFailed(f"{error}; correct the file and publish it again") from error
+    config.name = model
+    labels = frozenset(output.label_filename for output in config.output if output.label_filename)
+    hints = Hints(backend or config.backend or None, config.default_model_filename or None, labels)
+    return schema.to_text(config), hints
+
+
+def preload_schema() -> None:
+    """Import what `merge_config` needs, so that the import overlaps with the transfer."""
+    import tritonfleet.triton.merge  # noqa: F401, PLC0415
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FetchFailed(f"the configuration {file.name} cannot be read ({error}); it must be UTF-8 text") from error
+
+
+_STAGING: Final = ".tritonfleet"
+"""Beside the models; Triton loads by name only, and never looks here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The model's folder and the staging folder beside it, on the same volume."""
+
+    target: Path
+    model: str
+
+    @property
+    def folder(self) -> Path:
+        """Where Triton reads the model; absent or complete, never half."""
+        return self.target / self.model
+
+    @property
+    def staging(self) -> Path:
+        """Where files arrive; kept between attempts."""
+        return self.target / _STAGING / self.model
+
+    @property
+    def _receipt(self) -> Path:
+        return self.staging / "receipt.json"
+
+    def prepare(self) -> None:
+        """Make the staging folder; FetchFailed when the volume cannot be written."""
+        try:
+            self.staging.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FetchFailed(f"the model volume {self.target} cannot be written ({error.strerror})") from error
+
+    def intact_digest(self, uri: str, expected: str | None) -> str | None:
+        """Return the digest of the model in place if each byte is still what an earlier run put there."""
+        try:
+            receipt = json.loads(self._receipt.read_text())
+            same = receipt["uri"] == uri and expected in {None, receipt["digest"]}
+            if same and all(_is_intact(self.folder / path, *rest) for path, *rest in receipt["files"]):
+                return str(receipt["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return None
+
+    def discard(self) -> None:
+        """Remove the model and everything fetched for it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def publish(
+        self,
+        contents: Sequence[Content],
+        places: Mapping[str, str],
+        config: str,
+        *,
+        linked_folder: Path | None,
+        uri: str,
+        digest: str,
+    ) -> None:
+        """Build the model's folder from `contents` at their `places`, and rename it into place.
+
+        Files are moved; with `linked_folder`, where they were found, its folders and files are linked.
+        """
+        tree = self.staging / "tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        used = [content for content in contents if places.get(content.path, CONFIG) != CONFIG]
+        if linked_folder:
+            _link(used, places, tree, linked_folder)
+        else:
+            _move(used, places, tree)
+        own = tree / "configs" / OVERLAY
+        own.parent.mkdir(parents=True)
+        own.write_text(config, "utf-8")
+        files = [(places[content.path], content.size, content.sha256) for content in used]
+        files.append((f"configs/{OVERLAY}", own.stat().st_size, sha256_of(own)))
+        self._receipt.write_text(json.dumps({"uri": uri, "digest": digest, "files": files}))
+        tree.rename(self.folder)
+        for rest in ("files", "unpacked"):
+            shutil.rmtree(self.staging / rest, ignore_errors=True)
+        (self.staging / "journal").unlink(missing_ok=True)
+
+
+def _move(contents: Sequence[Content], places: Mapping[str, str], tree: Path) -> None:
+    for content in contents:
+        place = tree / places[content.path]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        content.file.rename(place)
+
+
+def _link(contents: Sequence[Content], places: Mapping[str, str], tree: Path, folder: Path) -> None:
+    """Link version folders whole: runtimes want a model's parts to lie in one real folder."""
+    paths = [content.path for content in contents]
+    if folder.is_dir() and all(places[path] == f"1/{path}" for path in paths):
+        folders = {"1": folder}
+    else:
+        tops = {path.partition("/")[0] for path in paths if "/" in path and path == places[path]}
+        folders = {top: folder / top for top in tops if top.isdecimal()}
+    tree.mkdir()
+    for version, real in folders.items():
+        (tree / version).symlink_to(real.resolve())
+    for content in contents:
+        place = tree / places[content.path]
+        if places[content.path].partition("/")[0] not in folders:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(content.file)
+
+
+def _is_intact(file: Path, size: int, sha256: str) -> bool:
+    return file.stat().st_size == size and sha256_of(file) == sha256
