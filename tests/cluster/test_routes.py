@@ -7,8 +7,8 @@ import pytest
 from tests.cluster.world import SOON_SECONDS, eventually
 from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
-from tritonfleet.plan.drift import covers
 from tritonfleet.plan.objects import PLACES, http_route, split_seen, split_written
+from tritonfleet.plan.writes import covers
 
 PUBLIC = {"gateway": {"parentRefs": [{"name": "public"}], "hostnames": ["demo.example.com"]}}
 

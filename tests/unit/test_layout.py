@@ -15,8 +15,11 @@ SOURCE_ROOT = ROOT / "operator"
 SHORTEST, LONGEST = 60, 600
 """Lines of a module: shorter ones scatter one subject over many files, longer ones hold more than one."""
 PACKAGE = "operator/tritonfleet"
-MERGED = (f"{PACKAGE}/plan/autoscale", f"{PACKAGE}/plan/objects", f"{PACKAGE}/fetch")
+MERGED = (f"{PACKAGE}/plan", f"{PACKAGE}/plan/autoscale", f"{PACKAGE}/plan/objects", f"{PACKAGE}/fetch")
 """Packages that keep the rules of size and of names, without what lies below them. Add each as it is merged."""
+FACES = tuple(package for package in MERGED if package != f"{PACKAGE}/plan")
+"""Merged packages that are imported as a whole. The modules of `plan` are imported one by one: its packages build on
+some of them, and others build on its packages."""
 SHORT: frozenset[str] = frozenset()
 """Modules of merged packages that may be short, because each is a real interface: a protocol, a security boundary, an
 entry point. A package's `__init__.py` always may."""
@@ -106,7 +109,7 @@ def test_no_public_name_is_defined_twice_within_a_merged_package(package: str) -
     assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
 
 
-@pytest.mark.parametrize("package", MERGED)
+@pytest.mark.parametrize("package", FACES)
 def test_everyone_outside_imports_a_merged_package_and_not_its_modules(package: str) -> None:
     dotted = package.removeprefix("operator/").replace("/", ".")
     inner = {f"{dotted}.{module.stem}" for module in merged_modules(package) if module.name != "__init__.py"}

@@ -1,4 +1,10 @@
-"""A latency histogram: the buckets of all replicas added up, and what they say. Quantiles are never averaged."""
+"""A latency histogram: the buckets of all replicas added up, and what they say. Quantiles are never averaged.
+
+`adapters/prometheus.py` and `runtime` build one from cumulative buckets, and `runtime` tells the autoscaler what it
+says of the latency objective. With 50 requests within 0.1 s, 90 within 0.25 s and 100 in all, the 80th percentile lies
+30/40 of the way through the second bucket, at 0.1 + 0.15 x 0.75 = 0.2125 s; within 0.175 s, half way through it, are
+50 + 40 x 0.5 = 70 requests.
+"""
 
 import math
 from bisect import bisect_left

@@ -1,4 +1,15 @@
-"""One decision about one ModelDeployment, from what is observed to what must be written."""
+"""One decision about one ModelDeployment, from what is observed to what must be written.
+
+`runtime/worker.py` calls `reconcile()` in each pass with everything it may look at (`Observed`) and the time, and
+carries out the `Plan`: applies, deletes, status, Events, and when to look again. A pass
+
+1. parses the spec; an object that cannot be read only gets a status that says so,
+2. decides what should be there (`_decide()`): the number of pods, the revision of the spec, how many pods of each
+   revision and which share of the requests each gets, by a steered rollout or at once, and renders the objects,
+3. compares that with the cluster (`_plan()`); an object of somebody else with a name that is needed stops all writes,
+4. once nothing is left to write, or the API server refuses a write, lets the rollout go one step on. The new state is
+   written before anything else is done, so that an operator that is killed here goes on from what is written down.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,9 +20,6 @@ from tritonfleet.api.conditions import Reason
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan import revisions, serving, writes
-from tritonfleet.plan.assessment import Assessment
-from tritonfleet.plan.diagnosis import Finding, diagnose, wakes_at
 from tritonfleet.plan.objects import (
     Learned,
     Revision,
@@ -23,16 +31,18 @@ from tritonfleet.plan.objects import (
     revision_from,
     shared_children,
 )
-from tritonfleet.plan.replicas import Size, size_of
-from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.pods import Finding, diagnose, wakes_at
+from tritonfleet.plan.revisions import KnownRevision, known_revisions, next_number, retired_at, serving_hash
+from tritonfleet.plan.rolling_update import RevisionRoles, assign_roles, at_once
 from tritonfleet.plan.rollout.course import Course
 from tritonfleet.plan.rollout.machine import Advance, advance, noticed
 from tritonfleet.plan.rollout.requests import resolve
 from tritonfleet.plan.rollout.steering import Steering, is_steered, steer
-from tritonfleet.plan.scale_report import scale_report
-from tritonfleet.plan.scaling import learned
-from tritonfleet.plan.status import status_and_events, unreadable_status
+from tritonfleet.plan.scaling import Size, learned, size_of
+from tritonfleet.plan.scaling_status import scale_report
+from tritonfleet.plan.status import Assessment, status_and_events, unreadable_status
 from tritonfleet.plan.world import ChildId, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.writes import applies_to, deletes_from, foreign_child
 
 AT_ONCE_SECONDS = 0.1
 """A rollout that has moved is acted upon in the next pass, which begins with what is written down."""
@@ -46,7 +56,7 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         status, events = unreadable_status(observed.body, problem, now)
         return Plan(status=status, events=events)
     decision = _decide(deployment, observed, now)
-    conflict = writes.foreign_child(decision.desired, observed)
+    conflict = foreign_child(decision.desired, observed)
     if conflict is not None:
         return _plan(decision, observed, now, failure=conflict)
     return _plan(decision, observed, now, failure=observed.failure)
@@ -58,7 +68,7 @@ class _Decision:
 
     deployment: ModelDeployment
     known: dict[str, KnownRevision]
-    tracks: serving.Tracks
+    roles: RevisionRoles
     desired: tuple[Manifest, ...]
     problem: InvalidSpec | None
     linger: timedelta
@@ -68,8 +78,8 @@ class _Decision:
 
 
 def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _Decision:
-    known = dict(revisions.known_revisions(observed))
-    serves = revisions.serving_hash(observed, known)
+    known = dict(known_revisions(observed))
+    serves = serving_hash(observed, known)
     size = size_of(deployment, observed, known.get(serves or ""), now)
     wanted, problem = _wanted_revision(deployment, observed, known, learned(deployment, observed, serves, now))
     if size.problem is not None:
@@ -79,19 +89,16 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
         steering = steer(deployment, observed, known, target, size, now)
         course = steering.course
     else:
-        steering, course = None, serving.at_once(target, serves, known, size.replicas)
-    retired = {
-        name.removeprefix(f"{deployment.metadata.name}-"): at
-        for name, at in revisions.retired_at(observed.body).items()
-    }
+        steering, course = None, at_once(target, serves, known, size.replicas)
+    retired = {name.removeprefix(f"{deployment.metadata.name}-"): at for name, at in retired_at(observed.body).items()}
     linger = timedelta(seconds=linger_seconds(deployment))
     running = frozenset(course.sizes)
-    tracks = serving.assign_tracks(target, course.stable or None, running, known, retired, now, linger)
+    roles = assign_roles(target, course.stable or None, running, known, retired, now, linger)
     desired = tuple(_desired(deployment, wanted, known, course, observed))
     route = ChildId(HTTP_ROUTE.kind, deployment.metadata.name)
     if steering is not None and steering.is_contested and route in observed.children:
         desired = tuple(each for each in desired if each["kind"] != HTTP_ROUTE.kind)
-    return _Decision(deployment, known, tracks, desired, problem, linger, size, steering)
+    return _Decision(deployment, known, roles, desired, problem, linger, size, steering)
 
 
 def _desired(
@@ -103,7 +110,7 @@ def _desired(
 ) -> Iterator[Manifest]:
     for revision_hash, replicas in course.sizes.items():
         if wanted is not None and revision_hash == wanted.hash:
-            number = revisions.next_number(known, wanted.hash)
+            number = next_number(known, wanted.hash)
             yield from revision_children(deployment, wanted, number, replicas)
         elif revision_hash in known:
             yield from _old_children(deployment, known[revision_hash], replicas)
@@ -155,15 +162,13 @@ def _older_revision(deployment: ModelDeployment, known: dict[str, KnownRevision]
 def _plan(decision: _Decision, observed: Observed, now: datetime, failure: WriteFailure | None) -> Plan:
     writable = failure is None or failure is observed.failure
     limit = decision.deployment.spec.rollout.revision_history_limit
-    applies = tuple(writes.applies(decision.desired, observed)) if writable else ()
-    deletes = (
-        tuple(writes.deletes(decision.desired, decision.known, decision.tracks, observed, limit)) if writable else ()
-    )
+    applies = tuple(applies_to(decision.desired, observed)) if writable else ()
+    deletes = tuple(deletes_from(decision.desired, decision.known, decision.roles, observed, limit)) if writable else ()
     refused = failure is not None and writable
     moved = _move(decision, now, asked=writable and (refused or not (applies or deletes)))
-    tracks = decision.tracks
+    roles = decision.roles
     if moved is not None:
-        tracks = replace(tracks, serving=moved.state.stable or None)
+        roles = replace(roles, serving=moved.state.stable or None)
     if _is_news(decision, moved):
         # Whatever is to be remembered is written down before anything else is done.
         applies, deletes = (), ()
@@ -174,7 +179,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
             replicas=decision.size.replicas,
             report=scale_report(decision.deployment, observed.body, observed.scaling, decision.size.limits, now),
             known=decision.known,
-            tracks=tracks,
+            roles=roles,
             problem=decision.problem,
             finding=_finding(decision, observed, failure, now),
             rollout=moved.state if moved is not None else None,
@@ -210,14 +215,14 @@ def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | No
         return Finding(Reason(decision.problem.reason), str(decision.problem), stalled=True)
     if failure is not None:
         return Finding(failure.reason, failure.message, stalled=failure.reason is not Reason.PREDECESSOR_REMAINS)
-    target = decision.known.get(decision.tracks.target or "")
+    target = decision.known.get(decision.roles.target or "")
     return diagnose(target, observed.gpus, now) if target is not None else None
 
 
 def _requeue_after(decision: _Decision, moved: Advance | None, now: datetime) -> float | None:
     if _is_news(decision, moved):
         return AT_ONCE_SECONDS
-    moments = [decision.tracks.next_expiry(decision.linger)]
+    moments = [decision.roles.next_expiry(decision.linger)]
     moments.extend(wakes_at(revision, now) for revision in decision.known.values())
     waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
     if moved is not None and moved.wait_seconds is not None:

@@ -1,7 +1,9 @@
-"""The revisions of one ModelDeployment: which exist, how they are numbered, which one is wanted and which one serves.
+"""The revisions of one ModelDeployment: which exist, how they are numbered, and which one serves.
 
 Everything is read off the objects themselves: the front Service's selector is what decides where requests go, so it,
-and not a status that anybody may edit, says which revision serves.
+and not a status that anybody may edit, says which revision serves. Only while several revisions share the requests, and
+the selector matches the pods of all of them, does the status say which one is stable. `reconcile()`, the rollout and
+the autoscaler's observation begin with `known_revisions()` and `serving_hash()`.
 """
 
 from collections.abc import Mapping

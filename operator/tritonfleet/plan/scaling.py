@@ -1,21 +1,53 @@
-"""Between a ModelDeployment and the autoscaler: its policy, its observation, and what comes of its verdict."""
+"""Between a ModelDeployment and the autoscaler: what the autoscaler is told, and what becomes of its verdict.
 
-from collections.abc import Iterable
-from datetime import datetime
+`runtime` builds the autoscaler's policy and observation here (`autoscaling_policy()`, `observation()`), from the spec
+and from the objects in the cluster; `reconcile()` turns the verdict into the number of pods (`size_of()`), within the
+limits in force and unless the spec says the number itself. `cli/explain` and `cli/simulate` use the same policy.
+
+The limits are `minReplicas` and `maxReplicas`, or those of a schedule. Schedules follow the clock on the wall of their
+time zone, on days of 23 and 25 hours too. With `start: "02:30"` in Europe/Berlin on the day when clocks jump from 02:00
+to 03:00, the schedule begins at 03:00, the first moment at which the clock shows 02:30 or later. With `end: "02:30"` on
+the day when they show 02:30 twice, it ends the second time.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tritonfleet.api import names
+from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, Day, Schedule
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan import revisions
+from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, PodSample, PodState, Policy
 from tritonfleet.plan.objects import UNLEARNED, Learned
 from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
+from tritonfleet.plan.revisions import KnownRevision, known_revisions, serving_hash
 from tritonfleet.plan.rollout.phase import RUNNING
-from tritonfleet.plan.schedules import Limits, limits
 from tritonfleet.plan.world import Manifest, Observed
 from tritonfleet.triton.config import model_config
 from tritonfleet.triton.parallelism import executions_side_by_side, largest_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Fewest and most pods."""
+
+    lowest: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The number of pods wanted now, and what bounds it."""
+
+    replicas: int
+    limits: Limits | None
+    """None if they cannot be told."""
+    problem: InvalidSpec | None = None
+    """Why the limits cannot be told."""
 
 
 def has_slo(deployment: ModelDeployment) -> bool:
@@ -24,7 +56,7 @@ def has_slo(deployment: ModelDeployment) -> bool:
     return spec.slo is not None and not spec.suspended and (spec.scaled_by_us or spec.declared_replicas > 0)
 
 
-def policy_of(deployment: ModelDeployment, now: datetime) -> Policy:
+def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
     """Return the autoscaler's policy at this moment, with schedules applied.
 
     Without `autoscaling`, or with mode External, both limits are `replicas`: only attainment is then of interest.
@@ -60,7 +92,7 @@ def limits_of(deployment: ModelDeployment, now: datetime) -> Limits:
     """Return the limits that the autoscaler may choose between; raises InvalidSpec for an unknown time zone."""
     spec = deployment.spec
     if spec.scales_by_slo and spec.autoscaling is not None:
-        return limits(spec.autoscaling, now)
+        return limits_in_force(spec.autoscaling, now)
     return Limits(spec.declared_replicas, spec.declared_replicas)
 
 
@@ -73,14 +105,14 @@ def observation(
     """Return the autoscaler's observation; all but the last three arguments change only with the objects in the store.
 
     What it has decided in this process counts as what is asked for, whatever somebody else has made of it meanwhile;
-    before that what is held, so that a model which was suspended starts with what it had.
+    before that what runs, so that a model which was suspended starts with what it had.
     """
-    known = revisions.known_revisions(observed)
-    serving = revisions.serving_hash(observed, known)
+    known = known_revisions(observed)
+    serving = serving_hash(observed, known)
     pods = _shown(observed, serving)
     running = known[serving].deployment if serving is not None else None
     if _is_carried_out(observed.body):
-        replicas = observed.scaling.replicas if observed.scaling is not None else held(observed, running)
+        replicas = observed.scaling.replicas if observed.scaling is not None else current_replicas(observed, running)
     else:
         replicas = _carrying(observed.body) or asked_for(running)
     return Observation(
@@ -112,7 +144,7 @@ def asked_for(deployment: Manifest | None) -> int:
     return int((deployment or {}).get("spec", {}).get("replicas", 0))
 
 
-def held(observed: Observed, serving: Manifest | None) -> int:
+def current_replicas(observed: Observed, serving: Manifest | None) -> int:
     """Return what there was before anybody could decide: what runs, else what was decided last, else nothing."""
     decided = ((observed.body.get("status") or {}).get("autoscaling") or {}).get("desiredReplicas")
     return _carrying(observed.body) or asked_for(serving) or int(decided or 0)
@@ -186,3 +218,73 @@ def _schedulable(observed: Observed, pods: tuple[PodState, ...], replicas: int) 
 def _gpus_per_pod(observed: Observed) -> int:
     spec = observed.body["spec"].get("server") or {}
     return int((spec.get("gpu") or {}).get("count", 1))
+
+
+def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevision | None, now: datetime) -> Size:
+    """Return the number of pods; it is absolute, so that carrying it out changes nothing about it."""
+    try:
+        limits, problem = limits_of(deployment, now), None
+    except InvalidSpec as error:
+        limits, problem = None, error
+    if deployment.spec.suspended:
+        return Size(0, limits, problem)
+    if not deployment.spec.scaled_by_us:
+        return Size(deployment.spec.declared_replicas, limits, problem)
+    running = serving.deployment if serving is not None else None
+    wanted = observed.scaling.replicas if observed.scaling is not None else current_replicas(observed, running)
+    if limits is None:
+        return Size(wanted, limits, problem)
+    return Size(max(limits.lowest, min(limits.highest, wanted)), limits, problem)
+
+
+def limits_in_force(autoscaling: Autoscaling, now: datetime) -> Limits:
+    """Return the limits in force; of several schedules at once the later in the list decides.
+
+    Raises InvalidSpec for a time zone that does not exist.
+    """
+    lowest = autoscaling.lowest
+    highest = autoscaling.max_replicas if autoscaling.max_replicas is not None else REPLICAS_MAX
+    for index, schedule in enumerate(autoscaling.schedules):
+        if not _in_force(schedule, _zone(schedule, index), now):
+            continue
+        lowest = schedule.min_replicas if schedule.min_replicas is not None else lowest
+        highest = schedule.max_replicas if schedule.max_replicas is not None else highest
+    return Limits(min(lowest, highest), highest)
+
+
+def _zone(schedule: Schedule, index: int) -> ZoneInfo:
+    try:
+        return ZoneInfo(schedule.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidSpec(
+            f"spec.autoscaling.schedules[{index}].timeZone: '{schedule.time_zone}' is no time zone: "
+            "write an IANA name such as Europe/Berlin or UTC"
+        ) from error
+
+
+def _in_force(schedule: Schedule, zone: ZoneInfo, now: datetime) -> bool:
+    return any(_began(start, zone, now) and not _ended(end, zone, now) for start, end in _windows(schedule, zone, now))
+
+
+def _windows(schedule: Schedule, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield what began today and yesterday, as what a clock on the wall shows."""
+    start, end = time.fromisoformat(schedule.start), time.fromisoformat(schedule.end)
+    today = now.astimezone(zone).date()
+    for day in (today, today - timedelta(days=1)):
+        if not schedule.days or list(Day)[day.weekday()] in schedule.days:
+            until = day if end > start else day + timedelta(days=1)
+            yield datetime.combine(day, start), datetime.combine(until, end)
+
+
+def _began(start: datetime, zone: ZoneInfo, now: datetime) -> bool:
+    """Tell whether clocks have shown the start, or should have: where they show it twice, the first time counts."""
+    return _wall(now, zone) >= start or now >= start.replace(tzinfo=zone, fold=0)
+
+
+def _ended(end: datetime, zone: ZoneInfo, now: datetime) -> bool:
+    """Tell whether clocks have shown the end, or should have: where they show it twice, the second time counts."""
+    return _wall(now, zone) >= end and now >= end.replace(tzinfo=zone, fold=1)
+
+
+def _wall(now: datetime, zone: ZoneInfo) -> datetime:
+    return now.astimezone(zone).replace(tzinfo=None, fold=0)

@@ -1,8 +1,12 @@
-"""What a decision is made from (`Observed`) and what it comes to (`Plan`)."""
+"""What a decision is made from (`Observed`) and what it comes to (`Plan`).
+
+`runtime` fills in an `Observed` from its stores, `reconcile()` answers with a `Plan`, and `runtime` carries that out.
+Everything in `plan` speaks of Kubernetes objects as `Manifest`. Of the rest of `plan` only the types of what an
+`Observed` holds are known here, so that all other modules may import this one.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
@@ -122,7 +126,3 @@ class Plan:
     """When to look again though nothing has happened; None if nothing is due at any known time."""
     guarded: bool = False
     """Whether nothing may be written unless the object is still what this was decided from: a rollout is steered."""
-
-
-Now = datetime
-"""Timezone-aware UTC."""

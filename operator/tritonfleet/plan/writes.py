@@ -1,44 +1,64 @@
-"""What must be written so that the cluster holds what is desired, and nothing if it already does."""
+"""What must be written so that the cluster holds what is desired, and nothing if it already does.
+
+`reconcile()` calls `applies_to()` and `deletes_from()` with the objects it wants and those it observed. Server-side
+apply lets others own the fields that the operator leaves out (an injected label, a default, an autoscaler's
+annotation), so an object has drifted only where a field that the operator sets is missing or different (`covers()`). An
+object whose changed part Kubernetes refuses to update is deleted first, and created in a later pass.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.resources import HTTP_ROUTE
-from tritonfleet.plan import drift
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.serving import Tracks, surplus_records
+from tritonfleet.plan.rolling_update import RevisionRoles, surplus_records
 from tritonfleet.plan.world import Apply, ChildId, Delete, Manifest, Observed, WriteFailure
 
+_LIST_KEYS = ("uid", "mountPath", "containerPort", "port", "name", "topologyKey")
+"""Merge keys of the associative lists in the objects we write; other lists are atomic."""
 
-def applies(desired: Iterable[Manifest], observed: Observed) -> Iterator[Apply]:
+_ATOMIC_LISTS = ("parentRefs", "rules")
+"""An HTTPRoute's: a backend or a match that was added changes where requests go, however it is named."""
+
+_IMMUTABLE_PAYLOAD = {"ControllerRevision": ("data",), "ConfigMap": ("data",)}
+_ATOMIC_MAP = "selector"
+"""Label selectors are atomic maps: an added key changes what is selected, so it is drift."""
+
+
+def applies_to(desired: Iterable[Manifest], observed: Observed) -> Iterator[Apply]:
     """Return what is missing or differs from what is desired."""
     for manifest in desired:
         target = ChildId(manifest["kind"], manifest["metadata"]["name"])
         existing = observed.children.get(target)
         if existing is None:
             yield Apply(manifest, "Missing", f"{target.kind} {target.name} does not exist", exists=False)
-        elif not drift.covers(manifest, existing) and not drift.payload_changed(manifest, existing):
+        elif not covers(manifest, existing) and not payload_changed(manifest, existing):
             yield Apply(manifest, "Drifted", f"{target.kind} {target.name} differs from what is wanted", exists=True)
 
 
-def deletes(
-    desired: tuple[Manifest, ...], known: Mapping[str, KnownRevision], tracks: Tracks, observed: Observed, limit: int
+def deletes_from(
+    desired: tuple[Manifest, ...],
+    known: Mapping[str, KnownRevision],
+    roles: RevisionRoles,
+    observed: Observed,
+    limit: int,
 ) -> Iterator[Delete]:
     """Return what is there and of no more use; of old revisions `limit` records are kept."""
     routed = (observed.body["spec"].get("traffic") or {}).get("gateway")
     for manifest in desired:
         existing = observed.children.get(ChildId(manifest["kind"], manifest["metadata"]["name"]))
-        if existing is not None and drift.payload_changed(manifest, existing):
+        if existing is not None and payload_changed(manifest, existing):
             yield _delete(existing, "Replaced", "its content cannot be changed in place and is not what is wanted")
     for target, child in observed.children.items():
         revision = child["metadata"].get("labels", {}).get(names.REVISION_LABEL)
         # Records outlive their pods: they are what there is to go back to.
-        if revision and revision not in tracks.in_use and target.kind != "ControllerRevision":
+        if revision and revision not in roles.in_use and target.kind != "ControllerRevision":
             yield _delete(child, "Expired", f"revision {revision} serves no longer")
         if target.kind == HTTP_ROUTE.kind and not routed:
             yield _delete(child, "Unwanted", "`traffic.gateway` is not set any more")
-    for record in surplus_records(known, tracks.on_record, limit):
+    for record in surplus_records(known, roles.on_record, limit):
         yield _delete(record, "HistoryLimit", f"more than {limit} old revisions are kept")
 
 
@@ -66,3 +86,47 @@ def foreign_child(desired: Iterable[Manifest], observed: Observed) -> WriteFailu
             )
             return WriteFailure(target, Reason.NAME_CONFLICT, message)
     return None
+
+
+def covers(desired: Any, observed: Any, *, atomic: bool = False) -> bool:
+    """Tell whether `observed` holds every value of `desired`, ignoring what others added.
+
+    In an `atomic` list, and the lists in it, nobody may add an item.
+    """
+    if desired == observed:
+        return True
+    if isinstance(desired, dict):
+        return isinstance(observed, dict) and all(
+            value == observed.get(key)
+            if key == _ATOMIC_MAP
+            else covers(value, observed.get(key), atomic=atomic or key in _ATOMIC_LISTS)
+            for key, value in desired.items()
+        )
+    if isinstance(desired, list):
+        return _covers_list(desired, observed, atomic)
+    return False
+
+
+def payload_changed(desired: Manifest, observed: Manifest) -> bool:
+    """Tell whether a part that Kubernetes refuses to update differs, so that only a new object helps."""
+    return any(desired[part] != observed.get(part) for part in _IMMUTABLE_PAYLOAD.get(desired["kind"], ()))
+
+
+def _covers_list(desired: list[Any], observed: Any, atomic: bool) -> bool:
+    if not isinstance(observed, list):
+        return not desired and observed is None
+    key = next((key for key in _LIST_KEYS if not atomic and _identifies(key, desired)), None)
+    if key is None:
+        pairs = zip(desired, observed, strict=False)
+        return len(desired) == len(observed) and all(covers(*pair, atomic=atomic) for pair in pairs)
+    found = {item.get(key): item for item in observed if isinstance(item, dict)}
+    return all(covers(item, found.get(item[key])) for item in desired)
+
+
+def _identifies(key: str, items: list[Any]) -> bool:
+    values = [item.get(key) for item in items if isinstance(item, dict)]
+    return (
+        len(values) == len(items) > 0
+        and all(value is not None for value in values)
+        and len(set(map(repr, values))) == len(values)
+    )

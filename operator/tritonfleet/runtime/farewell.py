@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
-from tritonfleet.plan.scale_report import keepsake
+from tritonfleet.plan.scaling_status import checkpoint
 from tritonfleet.runtime.execute import Executor
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ async def leave_memories(executor: Executor, store: Store, verdicts: Mapping[Key
     async def leave(key: Key, verdict: Verdict) -> None:
         async with turn:
             body = store.body(key)
-            status = keepsake(body, verdict) if body is not None else None
+            status = checkpoint(body, verdict) if body is not None else None
             if body is not None and status is not None:
                 await executor.write_status(key, body, status, guarded=True)
 

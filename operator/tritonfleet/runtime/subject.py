@@ -48,7 +48,7 @@ def subject_of(observed: Observed, known: Subject | None, now: datetime) -> Subj
         deployment = ModelDeployment.parse(observed.body)
         if not scaling.has_slo(deployment):
             return None
-        policy = scaling.policy_of(deployment, now)
+        policy = scaling.autoscaling_policy(deployment, now)
     except InvalidSpec:
         if same is None:
             raise

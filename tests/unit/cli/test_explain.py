@@ -19,8 +19,8 @@ from tritonfleet.cli.explain.view import plain
 from tritonfleet.cli.explain.watch import Course
 from tritonfleet.cli.screen import sparkline
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.scale_report import scale_report
-from tritonfleet.plan.scaling import limits_of, policy_of
+from tritonfleet.plan.scaling import autoscaling_policy, limits_of
+from tritonfleet.plan.scaling_status import scale_report
 from tritonfleet.plan.world import Manifest
 from tritonfleet.sim.arrivals import RateTrace
 from tritonfleet.sim.ours import Tritonfleet
@@ -52,7 +52,7 @@ class Operator:
     def __init__(self) -> None:
         self.body = yaml.safe_load(MANIFEST)
         self._deployment = ModelDeployment.parse(self.body)
-        self._ours = Tritonfleet(policy_of(self._deployment, NOW))
+        self._ours = Tritonfleet(autoscaling_policy(self._deployment, NOW))
 
     def desired(self, now: float, replicas: int, pods: Any, metrics: Any) -> int:
         wanted = self._ours.desired(now, replicas, pods, metrics)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tritonfleet.plan.diagnosis import diagnose, gpu_need, wakes_at
+from tritonfleet.plan.pods import diagnose, gpu_need, wakes_at
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool
 

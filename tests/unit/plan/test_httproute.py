@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.drift import covers
 from tritonfleet.plan.objects import (
     PLACES,
     assign_places,
@@ -20,6 +19,7 @@ from tritonfleet.plan.objects import (
     split_written,
 )
 from tritonfleet.plan.world import Defaults, Manifest
+from tritonfleet.plan.writes import covers
 
 OWNER = {"name": "demo", "namespace": "shop", "uid": "uid-1"}
 GATEWAY = TrafficGateway.model_validate({"parentRefs": [{"name": "public", "namespace": "edge"}]})

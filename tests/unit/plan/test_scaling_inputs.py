@@ -10,7 +10,7 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.plan.autoscale import Counters, Fit, Memory, PodSample, PodState, Policy, decide
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
-from tritonfleet.plan.scaling import has_slo, observation, policy_of, remembered
+from tritonfleet.plan.scaling import autoscaling_policy, has_slo, observation, remembered
 from tritonfleet.plan.world import ChildId, GpuPool
 from tritonfleet.triton import schema
 
@@ -39,7 +39,7 @@ def test_the_policy_is_the_spec_in_si_units():
         "instances": [{"kind": "GPU", "count": 2}],
         "server": {"gpu": {"count": 2}},
     }
-    assert policy_of(deployment(**spec), NOW) == Policy(
+    assert autoscaling_policy(deployment(**spec), NOW) == Policy(
         latency_target_seconds=0.05,
         percentile=95,
         throughput=20,
@@ -57,14 +57,14 @@ def test_the_policy_is_the_spec_in_si_units():
 
 
 def test_what_is_left_out_is_what_the_law_takes_by_default():
-    policy = policy_of(deployment(slo={"throughput": 5}, autoscaling={"maxReplicas": 3}), NOW)
+    policy = autoscaling_policy(deployment(slo={"throughput": 5}, autoscaling={"maxReplicas": 3}), NOW)
     assert policy == Policy(latency_target_seconds=None, throughput=5, min_replicas=1, max_replicas=3)
 
 
 @pytest.mark.parametrize("autoscaling", [None, {"mode": "External"}])
 def test_where_others_decide_both_limits_are_their_number(autoscaling):
     spec = {"slo": SLO, "replicas": 4} | ({"autoscaling": autoscaling} if autoscaling else {})
-    policy = policy_of(deployment(**spec), NOW)
+    policy = autoscaling_policy(deployment(**spec), NOW)
     assert (policy.min_replicas, policy.max_replicas) == (4, 4)
 
 
@@ -165,7 +165,7 @@ def test_at_rest_pods_may_be_taken_away_though_the_spec_asks_for_what_was_reject
 def test_a_canary_that_never_becomes_ready_keeps_nobody_from_growing(world):
     stable = in_rollout(world, Phase.PROVISIONING, replicas=1)
     world.pods = [pod("s", stable, ready="2026-01-01T12:01:02Z"), pod("c", "c" * 10)]
-    policy = policy_of(deployment(slo=SLO, autoscaling={"maxReplicas": 10, "capacityHint": 10}), NOW)
+    policy = autoscaling_policy(deployment(slo=SLO, autoscaling={"maxReplicas": 10, "capacityHint": 10}), NOW)
     memory, verdict = Memory(), None
     for tick in range(120):
         now = NOW.timestamp() + 3600 + 5 * tick
@@ -179,7 +179,7 @@ def test_a_canary_that_never_becomes_ready_keeps_nobody_from_growing(world):
 
 def test_the_demand_of_stable_and_canary_is_one(world):
     stable = in_rollout(world, Phase.ANALYZING)
-    memory, policy = Memory(), policy_of(deployment(**SCALED), NOW)
+    memory, policy = Memory(), autoscaling_policy(deployment(**SCALED), NOW)
     for tick in range(24):
         now = NOW.timestamp() + 3600 + 5 * tick
         samples = tuple(

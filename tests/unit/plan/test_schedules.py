@@ -7,7 +7,7 @@ import pytest
 
 from tritonfleet.api.autoscaling import Autoscaling
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.schedules import Limits, limits
+from tritonfleet.plan.scaling import Limits, limits_in_force
 
 BUSY = {"name": "busy", "from": "08:30", "to": "18:00", "minReplicas": 4}
 
@@ -18,7 +18,7 @@ def lowest(now, **schedule):
 
 def limits_at(now, *schedules):
     autoscaling = Autoscaling.model_validate({"minReplicas": 2, "maxReplicas": 10, "schedules": list(schedules)})
-    return limits(autoscaling, datetime.fromisoformat(now).astimezone(UTC))
+    return limits_in_force(autoscaling, datetime.fromisoformat(now).astimezone(UTC))
 
 
 def test_without_a_schedule_the_limits_are_those_of_the_spec():

@@ -10,7 +10,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import AutoscalingStatus, ModelDeploymentStatus
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import RIPPLE_WINDOWS, Capacity, Memory, Policy, Reading, capacity_of, demand_of
-from tritonfleet.plan.scaling import policy_of
+from tritonfleet.plan.scaling import autoscaling_policy
 
 SEARCH_STEPS: Final = 40
 
@@ -36,7 +36,7 @@ def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: dat
     if scaling is None or scaling.desired_replicas is None:
         return None
     try:
-        policy = policy_of(deployment, now)
+        policy = autoscaling_policy(deployment, now)
     except InvalidSpec:
         return None
     memory = Memory.restore(scaling.memory, now.timestamp())

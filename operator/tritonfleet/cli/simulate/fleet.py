@@ -9,7 +9,7 @@ from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
 from tritonfleet.plan.objects import Learned, shed_late
-from tritonfleet.plan.scaling import has_slo, policy_of
+from tritonfleet.plan.scaling import autoscaling_policy, has_slo
 from tritonfleet.sim.plant import Plant, Spread
 from tritonfleet.sim.server import ServerModel
 from tritonfleet.sim.slo import Slo
@@ -104,7 +104,7 @@ def _autoscaling(deployment: ModelDeployment) -> Autoscaling:
 def _policy(deployment: ModelDeployment, autoscaling: Autoscaling) -> Policy:
     """Return what is asked of the autoscaler outside of schedules."""
     try:
-        policy = policy_of(deployment, MONDAY)
+        policy = autoscaling_policy(deployment, MONDAY)
     except InvalidSpec as problem:
         # A duration that is none is named without its field, for the API server refuses it long before.
         raise InvalidSpec(f"spec.slo, spec.autoscaling or spec.batching: {problem}") from problem

@@ -10,7 +10,7 @@ from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.simulate.fleet import MONDAY, Fleet
 from tritonfleet.cli.simulate.outcome import OURS
 from tritonfleet.plan.autoscale import PodState
-from tritonfleet.plan.schedules import limits
+from tritonfleet.plan.scaling import limits_in_force
 from tritonfleet.sim.baselines.hpa import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
 from tritonfleet.sim.baselines.keda import ScaledObject
 from tritonfleet.sim.baselines.kpa import Decider, PodAutoscaler
@@ -47,7 +47,7 @@ class _Scheduled:
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
         """Return what the autoscaler decides."""
-        allowed = limits(self._autoscaling, MONDAY + timedelta(seconds=now))
+        allowed = limits_in_force(self._autoscaling, MONDAY + timedelta(seconds=now))
         self._ours.policy = replace(self._ours.policy, min_replicas=allowed.lowest, max_replicas=allowed.highest)
         wanted = self._ours.desired(now, replicas, pods, metrics)
         return max(allowed.lowest, min(allowed.highest, wanted))

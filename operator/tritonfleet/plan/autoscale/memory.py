@@ -1,7 +1,7 @@
 """What one decision leaves for the next, and the part of it that survives a restart.
 
 `autoscaler.decide()` takes a `Memory` and returns the next one; it never changes one in place. `Memory.document()` is
-what `plan/scale_report.py` writes to `status.autoscaling.memory`, and `Memory.restore()` reads it back after a
+what `plan/scaling_status.py` writes to `status.autoscaling.memory`, and `Memory.restore()` reads it back after a
 restart. A status may be old, damaged or edited: what cannot be read gives a fresh start, never an error.
 
 How much of it counts depends on its age: up to 30 s everything does, and nothing is removed for 10 s; up to 330 s the

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from tritonfleet.plan.diagnosis import Finding
+from tritonfleet.plan.pods import Finding
 from tritonfleet.plan.rollout.analysis.outcome import Why
 
 

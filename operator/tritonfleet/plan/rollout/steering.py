@@ -8,7 +8,6 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.rollout import Strategy
-from tritonfleet.plan.replicas import Size
 from tritonfleet.plan.revisions import KnownRevision, serving_hash
 from tritonfleet.plan.rollout.course import Course, course_of
 from tritonfleet.plan.rollout.document import restore
@@ -19,6 +18,7 @@ from tritonfleet.plan.rollout.requests import requests_of
 from tritonfleet.plan.rollout.split import split_of
 from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.rollout.tracks import track_of
+from tritonfleet.plan.scaling import Size
 from tritonfleet.plan.world import Manifest, Observed
 
 

@@ -5,10 +5,18 @@ from datetime import datetime, timedelta
 from statistics import median_low
 from typing import Any
 
-from tritonfleet.plan.diagnosis import diagnose
-from tritonfleet.plan.digests import image_digest, model_digest
 from tritonfleet.plan.objects import TRITON
-from tritonfleet.plan.pods import created_at, exists, has_ended, is_ready, ready_since, unready_since
+from tritonfleet.plan.pods import (
+    created_at,
+    diagnose,
+    exists,
+    has_ended,
+    image_digest,
+    is_ready,
+    model_digest,
+    ready_since,
+    unready_since,
+)
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rollout.facts import Track
 from tritonfleet.plan.world import GpuPool, Manifest

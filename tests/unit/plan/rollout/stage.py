@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.rollout import Rollout
-from tritonfleet.plan.diagnosis import Finding
+from tritonfleet.plan.pods import Finding
 from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
 from tritonfleet.plan.rollout.analysis.window import Window
 from tritonfleet.plan.rollout.evidence import Evidence

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.serving import assign_tracks, choose_serving, surplus_records
+from tritonfleet.plan.rolling_update import assign_roles, choose_serving, surplus_records
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LINGER = timedelta(seconds=40)
@@ -74,33 +74,33 @@ def test_the_move_never_takes_the_last_ready_pod(old: int, new: int, replicas: i
 
 def test_a_ready_revision_that_just_stopped_serving_lingers_and_then_expires() -> None:
     known = fleet(revision("old", ready=2), revision("new", number=2, ready=2))
-    first = assign_tracks("new", "new", frozenset({"new"}), known, {}, NOW, LINGER)
+    first = assign_roles("new", "new", frozenset({"new"}), known, {}, NOW, LINGER)
     assert (dict(first.retiring), first.in_use, first.next_expiry(LINGER)) == (
         {"old": NOW},
         {"old", "new"},
         NOW + LINGER,
     )
-    later = assign_tracks("new", "new", frozenset({"new"}), known, first.retiring, NOW + LINGER, LINGER)
+    later = assign_roles("new", "new", frozenset({"new"}), known, first.retiring, NOW + LINGER, LINGER)
     assert (dict(later.retiring), later.in_use, later.next_expiry(LINGER)) == ({}, {"new"}, None)
 
 
 def test_a_revision_that_never_became_ready_expires_at_once() -> None:
     known = fleet(revision("half", ready=0), revision("new", number=2, ready=1))
-    assert assign_tracks("new", "new", frozenset({"new"}), known, {}, NOW, LINGER).in_use == {"new"}
+    assert assign_roles("new", "new", frozenset({"new"}), known, {}, NOW, LINGER).in_use == {"new"}
 
 
 def test_the_serving_and_the_wanted_revision_never_expire() -> None:
     known = fleet(revision("old", ready=0), revision("new", number=2, ready=0))
-    tracks = assign_tracks(
+    roles = assign_roles(
         "new", "old", frozenset({"new", "old"}), known, {"old": NOW - 9 * LINGER, "new": NOW - 9 * LINGER}, NOW, LINGER
     )
-    assert (dict(tracks.retiring), tracks.in_use) == ({}, {"old", "new"})
+    assert (dict(roles.retiring), roles.in_use) == ({}, {"old", "new"})
 
 
 def test_a_time_in_the_future_does_not_keep_pods_for_ever() -> None:
     known = fleet(revision("old", ready=1), revision("new", number=2, ready=1))
-    tracks = assign_tracks("new", "new", frozenset({"new"}), known, {"old": NOW + timedelta(days=9)}, NOW, LINGER)
-    assert tracks.retiring["old"] == NOW
+    roles = assign_roles("new", "new", frozenset({"new"}), known, {"old": NOW + timedelta(days=9)}, NOW, LINGER)
+    assert roles.retiring["old"] == NOW
 
 
 def test_only_the_newest_spare_records_are_kept() -> None:

@@ -1,25 +1,31 @@
-"""`status.autoscaling`: written when a decision changes, or once a minute when numbers have moved noticeably.
+"""What the status says of scaling: `status.autoscaling`, `SLOMet`, `ScalingActive`, and other autoscalers.
 
-What is written is rounded and then kept until the next time, so that a fleet at rest costs no writes.
+`reconcile()` calls `scale_report()` with the autoscaler's last verdict, and `status.py` asks for the conditions.
+`status.autoscaling` is written when a decision changes, or once a minute when numbers have moved noticeably. What is
+written is rounded and then kept until the next time, so that a fleet at rest costs no writes: an observed rate of
+100/s that becomes 109/s is not written, and one that becomes 112/s is, at least 55 s after the last write. When the
+operator stops, `runtime` saves what the autoscaler has learned (`checkpoint()`).
+
+A HorizontalPodAutoscaler that writes what the operator writes is reported in `ScalingActive`, with what to do about it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from tritonfleet.api.conditions import Reason, shortened
+from tritonfleet.api import names
+from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, shortened
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, HISTORY_MAX
 from tritonfleet.plan.autoscale import ScaleReason, Verdict
-from tritonfleet.plan.scaling import has_slo
-from tritonfleet.plan.schedules import Limits
-from tritonfleet.plan.world import Event, Manifest
+from tritonfleet.plan.scaling import Limits, has_slo
+from tritonfleet.plan.world import Event, Manifest, Observed
 
 REFRESH: Final = timedelta(seconds=55)
 """Numbers alone are written no more often than this; less than a minute, at which new ones come."""
-KEEPSAKE: Final = timedelta(minutes=5)
+CHECKPOINT_INTERVAL: Final = timedelta(minutes=5)
 """While there is traffic, what was learned is written down at least so often: a new process starts from it."""
 NOTICEABLE: Final = 0.1
 """A number that has moved by less than a tenth is the same to a reader."""
@@ -38,6 +44,7 @@ _CALM: Final = frozenset(
 )
 """At the border between one number of replicas and the next, or between some traffic and none, these come and go."""
 _NUMBERS: Final = ("wantedReplicas", "observedRate", "capacityPerReplica", "forecast", "readySeconds")
+_BLIND = frozenset({ScaleReason.METRICS_STALE, ScaleReason.SERIES_MISSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ def scale_report(
     return ScaleReport(document, fresh=True, event=event if deployment.spec.scaled_by_us else None)
 
 
-def keepsake(body: Manifest, verdict: Verdict) -> Manifest | None:
+def checkpoint(body: Manifest, verdict: Verdict) -> Manifest | None:
     """Return the whole status with what is remembered by now, for the process that comes next; None if it has that."""
     status: Manifest = body.get("status") or {}
     before, memory = status.get("autoscaling") or {}, verdict.memory.document()
@@ -144,7 +151,11 @@ def _worth_writing(
     age = abs(now - datetime.fromisoformat(before["at"]))
     if age < REFRESH:
         return False
-    if age >= KEEPSAKE and document.get("observedRate") and before.get("memory") != verdict.memory.document():
+    if (
+        age >= CHECKPOINT_INTERVAL
+        and document.get("observedRate")
+        and before.get("memory") != verdict.memory.document()
+    ):
         return True
     return len(reasons) > 1 or _has_moved(before, document) or _slo_condition(status) != slo_state(verdict)
 
@@ -156,7 +167,10 @@ def _has_moved(before: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
         return True
     if abs(before.get("sloAttainment", 1.0) - document.get("sloAttainment", 1.0)) > _NOTICEABLE_SHARE:
         return True
-    return any(_differ(_number(before.get(name)), _number(document.get(name))) for name in FIELD_OF_PERCENTILE.values())
+    return any(
+        _differ(_milliseconds_of(before.get(name)), _milliseconds_of(document.get(name)))
+        for name in FIELD_OF_PERCENTILE.values()
+    )
 
 
 def _differ(before: float | None, after: float | None) -> bool:
@@ -165,7 +179,7 @@ def _differ(before: float | None, after: float | None) -> bool:
     return abs(after - before) > NOTICEABLE * max(abs(before), abs(after))
 
 
-def _number(latency: str | None) -> float | None:
+def _milliseconds_of(latency: str | None) -> float | None:
     try:
         return float(latency.removesuffix("ms")) if latency is not None else None
     except ValueError:
@@ -195,3 +209,111 @@ def _record(document: Manifest, before: Mapping[str, Any]) -> Event | None:
 def _age(seconds: float | None) -> str | None:
     value = significant(seconds, 2)
     return f"{value:.0f}s" if value is not None and 0 <= value < 1e6 else None
+
+
+def scale_conditions(deployment: ModelDeployment, observed: Observed, report: ScaleReport) -> Iterator[Condition]:
+    """Yield both, as far as there is something to say; what is left out keeps what it said."""
+    slo = _slo_met(deployment, observed, report)
+    if slo is not None:
+        yield slo
+    active = _scaling_active(deployment, observed, report.document)
+    if active is not None:
+        yield active
+
+
+def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleReport) -> Condition | None:
+    if deployment.spec.slo is None:
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.NO_SLO, "`slo` is not set")
+    if not has_slo(deployment):
+        cause = "suspended" if deployment.spec.suspended else "replicas is 0"
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, f"no pod runs: {cause}")
+    verdict = observed.scaling
+    if verdict is None or not report.fresh:
+        return None
+    reason = Reason(slo_state(verdict))
+    if verdict.attainment.met is None and reason is not Reason.SLO_INFEASIBLE:
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, reason, verdict.message)
+    met = bool(verdict.attainment.met)
+    return Condition(ConditionType.SLO_MET, ConditionStatus.of(met), reason, _against_target(deployment, verdict))
+
+
+def _against_target(deployment: ModelDeployment, verdict: Verdict) -> str:
+    slo, attainment = deployment.spec.slo, verdict.attainment
+    parts = []
+    if slo is not None and slo.latency is not None and attainment.percentile_seconds is not None:
+        measured = milliseconds(attainment.percentile_seconds)
+        parts.append(f"p{slo.latency.percentile:g} {measured}, target {slo.latency.target} ({attainment.source})")
+    if attainment.within is not None:
+        window = f"over {attainment.window_seconds:.0f} s"
+        parts.append(f"{100 * attainment.within:.4g} % of the requests within the target {window}")
+    if slo is not None and slo.throughput is not None and attainment.throughput is not None:
+        parts.append(f"ready replicas carry {significant(attainment.throughput):g}/s of {slo.throughput:g}/s")
+    if attainment.reason is ScaleReason.SLO_INFEASIBLE:
+        parts.append("one idle replica already misses it: make the model faster or the target longer")
+    return "; ".join(parts) or verdict.message
+
+
+def _scaling_active(deployment: ModelDeployment, observed: Observed, document: Manifest) -> Condition | None:
+    kind = ConditionType.SCALING_ACTIVE
+    foreign = foreign_scaler(deployment, observed)
+    if foreign is not None:
+        return Condition(kind, ConditionStatus.FALSE, Reason.FOREIGN_SCALER, foreign)
+    spec = deployment.spec
+    if spec.suspended:
+        return Condition(kind, ConditionStatus.FALSE, Reason.SUSPENDED, "no pod runs: suspended")
+    if not spec.scales_by_slo:
+        return _scaled_by_others(deployment, observed)
+    if document.get("reason") not in set(ScaleReason):
+        return None
+    reason = ScaleReason(document["reason"])
+    advice = " (advice only: `replicas` decides)" if not spec.scaled_by_us else ""
+    return Condition(kind, ConditionStatus.of(reason not in _BLIND), Reason(reason), document["message"] + advice)
+
+
+def _scaled_by_others(deployment: ModelDeployment, observed: Observed) -> Condition:
+    kind, count = ConditionType.SCALING_ACTIVE, deployment.spec.declared_replicas
+    other = external_scaler(observed)
+    if other is not None:
+        return Condition(kind, ConditionStatus.UNKNOWN, Reason.EXTERNAL_SCALER, f"{other} writes `replicas`")
+    if deployment.spec.autoscaling is not None:
+        message = "`replicas` is left to another scaler, and none is seen"
+        return Condition(kind, ConditionStatus.UNKNOWN, Reason.EXTERNAL_SCALER, message)
+    message = f"`autoscaling` is not set: `replicas` says {count}"
+    return Condition(kind, ConditionStatus.FALSE, Reason.NOT_AUTOSCALED, message)
+
+
+def foreign_scaler(deployment: ModelDeployment, observed: Observed) -> str | None:
+    """Say which HorizontalPodAutoscaler writes what is not its to write, and what to do; None if there is none.
+
+    Our Deployments are never theirs; the ModelDeployment itself is, unless the operator works out its replicas.
+    """
+    for scaler in observed.scalers:
+        target = scaler["spec"]["scaleTargetRef"]
+        if target["kind"] == "Deployment":
+            if any(child == ("Deployment", target["name"]) for child in observed.children):
+                return (
+                    f"{_named(scaler)} scales Deployment '{target['name']}', whose replicas the operator writes: "
+                    + ("delete it" if deployment.spec.scaled_by_us else _point_at(deployment))
+                )
+        elif deployment.spec.scaled_by_us:
+            return (
+                f"{_named(scaler)} scales this ModelDeployment, whose replicas follow its SLO: "
+                "delete it, or set `autoscaling.mode` to External"
+            )
+    return None
+
+
+def external_scaler(observed: Observed) -> str | None:
+    """Name the HorizontalPodAutoscaler that writes `replicas` of the ModelDeployment itself, if there is one."""
+    ours = (scaler for scaler in observed.scalers if scaler["spec"]["scaleTargetRef"]["kind"] == names.KIND)
+    return next((_named(scaler) for scaler in ours), None)
+
+
+def _point_at(deployment: ModelDeployment) -> str:
+    return f"point it at {names.KIND} '{deployment.metadata.name}' and set `autoscaling.mode` to External"
+
+
+def _named(scaler: Manifest) -> str:
+    metadata = scaler["metadata"]
+    made_by = next((f" of {each['kind']} '{each['name']}'" for each in metadata.get("ownerReferences") or ()), "")
+    return f"HorizontalPodAutoscaler '{metadata['name']}'{made_by}"

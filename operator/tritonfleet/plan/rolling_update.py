@@ -1,4 +1,15 @@
-"""Which revision requests go to, and when the ones they no longer go to may be taken away."""
+"""A change without rollout steps: it reaches all clients as soon as the new pods are ready.
+
+`reconcile()` calls `at_once()` where no rollout is steered by `plan/rollout`, to say how many pods each revision gets
+and which one serves, and `assign_roles()` in both cases, to say which revisions may be removed. With 3 replicas:
+
+    revision 1 serves, revision 2 has 2 ready pods   3 pods of each, revision 1 serves
+    revision 2 has 3 ready pods                      3 pods of revision 2, which serves; revision 1 lingers
+    `linger` later                                   revision 1 is removed, its record is kept
+
+If revision 1 has no ready pod, revision 2 serves as soon as it has one. `surplus_records()` finds the records beyond
+`rollout.revisionHistoryLimit`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +21,7 @@ from tritonfleet.plan.world import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Tracks:
+class RevisionRoles:
     """The part each revision plays after this decision."""
 
     target: str | None
@@ -65,7 +76,7 @@ def at_once(target: str | None, serving: str | None, known: Mapping[str, KnownRe
     )
 
 
-def assign_tracks(
+def assign_roles(
     target: str | None,
     serving: str | None,
     running: frozenset[str],
@@ -73,7 +84,7 @@ def assign_tracks(
     retired: Mapping[str, datetime],
     now: datetime,
     linger: timedelta,
-) -> Tracks:
+) -> RevisionRoles:
     """Find, among the revisions that are not wanted to run, those that still linger; the rest are of no more use.
 
     `retired` holds, by hash, when a revision stopped serving. A ready revision without such a time stops now: it served
@@ -87,7 +98,7 @@ def assign_tracks(
         since = min(retired.get(revision.hash, now), now)
         if revision.ready_replicas > 0 and now < since + linger:
             retiring[revision.hash] = since
-    return Tracks(target=target, serving=serving, running=running, retiring=retiring)
+    return RevisionRoles(target=target, serving=serving, running=running, retiring=retiring)
 
 
 def surplus_records(known: Mapping[str, KnownRevision], on_record: frozenset[str], limit: int) -> tuple[Manifest, ...]:
