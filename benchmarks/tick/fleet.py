@@ -9,7 +9,7 @@ from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Manifest, Observed
-from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime import Observer
 from tritonfleet.settings import from_environment
 
 NAMESPACE = "bench"

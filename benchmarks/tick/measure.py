@@ -17,10 +17,7 @@ from tritonfleet.adapters import pods
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
 from tritonfleet.adapters.store import Key
-from tritonfleet.runtime.autoscaling import Autoscaler
-from tritonfleet.runtime.gateway import Gateway
-from tritonfleet.runtime.telemetry import Telemetry
-from tritonfleet.runtime.workqueue import WorkQueue
+from tritonfleet.runtime import Autoscaler, Gateway, Telemetry, WorkQueue
 from tritonfleet.triton.metrics import ModelMetrics, model_metrics
 
 INTERVAL_SECONDS = 5.0

@@ -9,7 +9,7 @@ from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State
-from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime import Telemetry
 
 SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")
 FROM_THE_SCRAPE = {"namespace"}

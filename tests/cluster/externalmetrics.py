@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.world import World, eventually
-from tritonfleet.runtime.worker import utc_now
+from tritonfleet.runtime import utc_now
 
 GROUP = "external.metrics.k8s.io"
 METRIC = "queue-length"

@@ -15,9 +15,7 @@ from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Manifest
-from tritonfleet.runtime.app import Operator
-from tritonfleet.runtime.telemetry import Telemetry
-from tritonfleet.runtime.worker import Decide, utc_now
+from tritonfleet.runtime import Decide, Operator, Telemetry, utc_now
 from tritonfleet.settings import Settings, from_environment
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})

@@ -4,7 +4,7 @@ from tests.cluster.conftest import CRDS, http_route_definition, install_definiti
 from tests.cluster.harness import RunningOperator
 from tests.cluster.world import World, eventually
 from tritonfleet.adapters.cluster import Cluster, load_configuration
-from tritonfleet.runtime import listening
+from tritonfleet.runtime import watching
 
 
 async def test_an_operator_waits_for_the_definition_and_then_works(own_control_plane):
@@ -26,7 +26,7 @@ async def test_an_operator_waits_for_the_definition_and_then_works(own_control_p
 
 
 async def test_routes_are_kept_once_the_gateway_api_has_come(own_control_plane, monkeypatch):
-    monkeypatch.setattr(listening, "LATE_SECONDS", 0.5)
+    monkeypatch.setattr(watching, "LATE_SECONDS", 0.5)
     await install_definitions(own_control_plane.kubeconfig, *CRDS.glob("*.yaml"))
     operator = RunningOperator(own_control_plane.kubeconfig, "default", gateway_api=True, resync_seconds=5).start()
     client = Cluster(await load_configuration(own_control_plane.kubeconfig))

@@ -18,7 +18,7 @@ from tritonfleet.adapters.prometheus import Access, Prometheus, Series
 from tritonfleet.errors import Transient
 from tritonfleet.plan.rollout.confinement import confine
 from tritonfleet.plan.rollout.edge import edges
-from tritonfleet.runtime.worker import utc_now
+from tritonfleet.runtime import utc_now
 
 BOUNDS_MS = (1, 10, 50, 100)
 SHARES = (0.0, 0.5, 0.9, 1.0)

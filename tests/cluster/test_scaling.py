@@ -17,7 +17,7 @@ import pytest
 
 from tests.cluster.world import eventually
 from tritonfleet.plan.objects import PORTS
-from tritonfleet.runtime.worker import utc_now
+from tritonfleet.runtime import utc_now
 from tritonfleet.triton import metrics
 
 HASTE = 10.0

@@ -12,7 +12,7 @@ from tritonfleet.api import names
 from tritonfleet.api.resources import BY_KIND, CHILDREN
 from tritonfleet.errors import Transient
 from tritonfleet.plan.world import Manifest
-from tritonfleet.runtime.worker import utc_now
+from tritonfleet.runtime import utc_now
 
 SOON_SECONDS = 60.0
 """What a watch tells is acted on in a moment, on a machine however busy; the next sweep would be 300 s away."""

@@ -17,7 +17,7 @@ from tritonfleet.plan.rollout.verification.compare import mismatch
 from tritonfleet.plan.rollout.verification.contract import Contract, Port
 from tritonfleet.plan.rollout.verification.expectation import Exact, GoldenRequest, JsonPath
 from tritonfleet.plan.rollout.verification.tensor import INTEGERS, Tensor
-from tritonfleet.runtime.verification import Connect, verify
+from tritonfleet.runtime import Connect, verify
 
 HOST = "127.0.0.1"
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"

@@ -20,7 +20,7 @@ from tests.cluster.harness import RunningOperator
 from tests.e2e import sabotage
 from tests.e2e.scene import RATE, Scene
 from tritonfleet.errors import Conflict
-from tritonfleet.runtime.worker import utc_now
+from tritonfleet.runtime import utc_now
 
 pytestmark = pytest.mark.acceptance
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tritonfleet.api.conditions import ConditionType, Reason
-from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime import Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")

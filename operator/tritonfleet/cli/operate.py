@@ -7,9 +7,7 @@ import sys
 from tritonfleet import settings as operator_settings
 from tritonfleet.adapters.cluster import Cluster, load_configuration
 from tritonfleet.plan.reconcile import reconcile
-from tritonfleet.runtime import logs
-from tritonfleet.runtime.app import Operator
-from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime import Operator, Telemetry, configure_logging
 from tritonfleet.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,7 +20,7 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"tritonfleet: {error}\n")
         return 2
-    logs.configure(settings.log_level)
+    configure_logging(settings.log_level)
     try:
         asyncio.run(run(settings))
     except Exception as error:

@@ -1,6 +1,6 @@
 """One decision about one ModelDeployment, from what is observed to what must be written.
 
-`runtime/worker.py` calls `reconcile()` in each pass with everything it may look at (`Observed`) and the time, and
+`runtime/controller.py` calls `reconcile()` in each pass with everything it may look at (`Observed`) and the time, and
 carries out the `Plan`: applies, deletes, status, Events, and when to look again. A pass
 
 1. parses the spec; an object that cannot be read only gets a status that says so,

@@ -1,10 +1,19 @@
-"""The operator's life: wait to lead, read the world, listen and work, and leave nothing half done at the end."""
+"""One operator process, from start to orderly end.
+
+`Operator` puts the parts of this package together. It waits for the lease, fills the store from lists, then runs the
+watches, the workers, the autoscaler and the canary monitor at the same time, and ends when it is told to stop, when it
+loses the lease, or when one of those parts ends though none should. `cli/operate.py` starts it; tests start several.
+
+On an orderly stop it takes no new key, lets the workers finish theirs for 20 s, and then saves what the autoscaler has
+learned (its memory) to the status of each ModelDeployment for at most 5 s: a pod is given 30 s to end. A process that
+is killed loses at most what was learned since the status was last written.
+"""
 
 import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,30 +33,59 @@ from tritonfleet.api.resources import (
     SCALER,
     Resource,
 )
-from tritonfleet.errors import Refused
+from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.scaling_status import checkpoint
 from tritonfleet.plan.world import Manifest
-from tritonfleet.runtime import handlers
-from tritonfleet.runtime.autoscaling import Autoscaler
-from tritonfleet.runtime.execute import Executor
-from tritonfleet.runtime.farewell import leave_memories
-from tritonfleet.runtime.gateway import Gateway
-from tritonfleet.runtime.health import HealthServer, Vitals
-from tritonfleet.runtime.inquiry import Inquiry
-from tritonfleet.runtime.listening import Listener
-from tritonfleet.runtime.observe import Observer
-from tritonfleet.runtime.rollouts import Rollouts
-from tritonfleet.runtime.sweep import Sweeper
+from tritonfleet.runtime.autoscaler import Autoscaler
+from tritonfleet.runtime.canary_monitor import CanaryMonitor
+from tritonfleet.runtime.controller import Decide, Observer, Worker, utc_now
+from tritonfleet.runtime.executor import Executor
+from tritonfleet.runtime.health import HealthServer, HealthSnapshot
+from tritonfleet.runtime.latency_sources import Gateway
+from tritonfleet.runtime.probes import CanaryProber
 from tritonfleet.runtime.telemetry import Telemetry
-from tritonfleet.runtime.worker import Decide, Worker, utc_now
+from tritonfleet.runtime.watching import EventSink, Listener, Sweeper
 from tritonfleet.runtime.workqueue import WorkQueue
 from tritonfleet.settings import Settings
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_SECONDS = 5.0
+"""A pod is given 30 seconds to end, of which what is in hand may take 20; the rest is forgotten."""
+CHECKPOINTS_AT_ONCE = 32
+
 DRAIN_SECONDS = 20.0
 """How long keys that are being worked on may take to finish once we are told to stop; a pod is given 30."""
+
+
+async def save_checkpoints(executor: Executor, store: Store, verdicts: Mapping[Key, Verdict]) -> None:
+    """Write the memory of every verdict into its status, as far as time allows; what fails is only logged."""
+    turn = asyncio.Semaphore(CHECKPOINTS_AT_ONCE)
+
+    async def leave(key: Key, verdict: Verdict) -> None:
+        async with turn:
+            body = store.body(key)
+            status = checkpoint(body, verdict) if body is not None else None
+            if body is not None and status is not None:
+                await executor.write_status(key, body, status, guarded=True)
+
+    try:
+        async with asyncio.timeout(CHECKPOINT_SECONDS):
+            outcomes = await asyncio.gather(
+                *(leave(key, verdict) for key, verdict in verdicts.items()), return_exceptions=True
+            )
+    except TimeoutError:
+        log.warning(
+            "not everything that was learned could be written down", extra={"limit_seconds": CHECKPOINT_SECONDS}
+        )
+        return
+    for outcome in outcomes:
+        if isinstance(outcome, (Conflict, Refused, Transient)):
+            log.warning("what was learned could not be written down", extra={"error": str(outcome)})
+        elif isinstance(outcome, BaseException):
+            raise outcome
 
 
 class Operator:
@@ -96,7 +134,7 @@ class Operator:
             now=now,
         )
         self._stopping = asyncio.Event()
-        self.health = HealthServer(self._vitals, self._metrics)
+        self.health = HealthServer(self._health_snapshot, self._metrics)
 
     def stop(self) -> None:
         """Ask for an orderly end: no new key is begun, those begun are finished, the lease is released."""
@@ -135,9 +173,9 @@ class Operator:
             self.queue.add(key)
         workers = [asyncio.create_task(self._worker.run(), name=f"worker-{n}") for n in range(self._settings.workers)]
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
-        ear = handlers.Ear(self.store, self.queue, self._telemetry, self._sweeper.relisted)
+        sink = EventSink(self.store, self.queue, self._telemetry, self._sweeper.relisted)
         # Our way of stopping finishes what is in hand first, so the signals are taken back from kopf.
-        listener = Listener(self._cluster, ear, self._settings.namespaces, self._catch_signals)
+        listener = Listener(self._cluster, sink, self._settings.namespaces, self._catch_signals)
         listening = listener.begin(self._resources)
         scaling = self._scale()
         stopped = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -151,7 +189,7 @@ class Operator:
             log.info("stopping", extra={"keys_in_hand": self.queue.schedule.taken})
             self.queue.close()
             await asyncio.wait(workers, timeout=DRAIN_SECONDS)
-            await leave_memories(self._executor, self.store, self._telemetry.scaling.verdicts)
+            await save_checkpoints(self._executor, self.store, self._telemetry.scaling.verdicts)
         finally:
             self.queue.close()
             await _cancel(*workers, *scaling, sweeping, stopped, *listening)
@@ -174,7 +212,7 @@ class Operator:
         )
         tasks = [
             asyncio.create_task(autoscaler.run(), name="autoscaler"),
-            asyncio.create_task(self._rollouts().run(), name="rollouts"),
+            asyncio.create_task(self._canary_monitor().run(), name="rollouts"),
         ]
         if gateway is not None:
             tasks.append(asyncio.create_task(gateway.run(), name="gateway"))
@@ -188,14 +226,14 @@ class Operator:
         window_seconds = settings.prometheus_window_seconds
         return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
 
-    def _rollouts(self) -> Rollouts:
+    def _canary_monitor(self) -> CanaryMonitor:
         """Return what looks at canaries; its scrapes and queries wait for nobody else's."""
         settings = self._settings
-        return Rollouts(
+        return CanaryMonitor(
             self.store,
             self.queue,
             PodScraper(self._now, self._telemetry.scaling.scraped, concurrency=settings.scrape_concurrency),
-            Inquiry(self._cluster.get, self._prometheus(), custom_queries=settings.custom_queries),
+            CanaryProber(self._cluster.get, self._prometheus(), custom_queries=settings.custom_queries),
             self._telemetry.rollouts,
             self._evidence,
             interval_seconds=settings.tick_seconds,
@@ -229,10 +267,10 @@ class Operator:
             return None
         return listing.items if listing is not None else None
 
-    def _vitals(self) -> Vitals:
+    def _health_snapshot(self) -> HealthSnapshot:
         now = self.queue.now
         contact, swept = self._elector.last_contact, self._sweeper.last_swept
-        return Vitals(
+        return HealthSnapshot(
             leads=self._elector.leads,
             lease_age=now - contact if contact is not None else None,
             sweep_age=now - swept if swept is not None else None,

@@ -1,4 +1,8 @@
-"""What /healthz, /readyz and /metrics answer, and when the answer is no."""
+"""Answer /healthz, /readyz and /metrics.
+
+`sickness()` decides when this process should be restarted (something has not moved for minutes) and `unreadiness()`
+when it should get no traffic, both from a `HealthSnapshot` that `app.py` takes for each request.
+"""
 
 import socket
 from collections.abc import Callable
@@ -14,7 +18,7 @@ LEASE_STALE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class HealthSnapshot:
     """What the operator knows about itself; ages in seconds, None for never."""
 
     leads: bool
@@ -24,37 +28,37 @@ class Vitals:
     longest_taken: float
 
 
-def sickness(vitals: Vitals) -> str | None:
+def sickness(snapshot: HealthSnapshot) -> str | None:
     """Say why this process should be restarted, or None.
 
     That an HTTP answer comes at all shows that the event loop runs; a lost lease or a dead watch ends the process
     by itself.
     """
-    if vitals.longest_taken > STUCK_SECONDS:
-        return f"a reconcile has been running for {vitals.longest_taken:.0f} s"
-    if vitals.oldest_due > STUCK_SECONDS:
-        return f"a key has been due for {vitals.oldest_due:.0f} s: the queue does not move"
-    if vitals.leads and vitals.lease_age is not None and vitals.lease_age > LEASE_STALE_SECONDS:
-        return f"the lease was last renewed {vitals.lease_age:.0f} s ago: its loop does not run"
-    if vitals.leads and vitals.sweep_age is not None and vitals.sweep_age > SWEEP_STALE_SECONDS:
-        return f"the watches were last checked against a list {vitals.sweep_age:.0f} s ago"
+    if snapshot.longest_taken > STUCK_SECONDS:
+        return f"a reconcile has been running for {snapshot.longest_taken:.0f} s"
+    if snapshot.oldest_due > STUCK_SECONDS:
+        return f"a key has been due for {snapshot.oldest_due:.0f} s: the queue does not move"
+    if snapshot.leads and snapshot.lease_age is not None and snapshot.lease_age > LEASE_STALE_SECONDS:
+        return f"the lease was last renewed {snapshot.lease_age:.0f} s ago: its loop does not run"
+    if snapshot.leads and snapshot.sweep_age is not None and snapshot.sweep_age > SWEEP_STALE_SECONDS:
+        return f"the watches were last checked against a list {snapshot.sweep_age:.0f} s ago"
     return None
 
 
-def unreadiness(vitals: Vitals) -> str | None:
+def unreadiness(snapshot: HealthSnapshot) -> str | None:
     """Say why this process does not do its work, or could not take it over, or None."""
-    if vitals.lease_age is None or vitals.lease_age > LEASE_STALE_SECONDS:
+    if snapshot.lease_age is None or snapshot.lease_age > LEASE_STALE_SECONDS:
         return "the API server has not answered about the lease lately"
-    if vitals.leads and vitals.sweep_age is None:
+    if snapshot.leads and snapshot.sweep_age is None:
         return "the watches have not been checked against a list yet"
-    return sickness(vitals)
+    return sickness(snapshot)
 
 
 class HealthServer:
     """Serves the three paths on every address; port 0 takes any free one."""
 
-    def __init__(self, vitals: Callable[[], Vitals], metrics: Callable[[], bytes]) -> None:
-        self._vitals = vitals
+    def __init__(self, snapshot: Callable[[], HealthSnapshot], metrics: Callable[[], bytes]) -> None:
+        self._snapshot = snapshot
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
         self.port: int | None = None
@@ -77,10 +81,10 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return _verdict(sickness(self._vitals()))
+        return _verdict(sickness(self._snapshot()))
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _verdict(unreadiness(self._vitals()))
+        return _verdict(unreadiness(self._snapshot()))
 
     async def _exposition(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -1,17 +1,256 @@
-"""The operator's metrics, under controller-runtime's names where it has any, so that its dashboards work."""
+"""The operator's metrics and its log lines.
+
+`Telemetry` is the registry of one operator. Its metrics have controller-runtime's names where that has any, so that its
+dashboards work; docs/reference/metrics.md lists them all. `ScalingMetrics` and `RolloutMetrics` are the parts about
+verdicts and about rollouts: they become gauges only when they are scraped, so a tick costs nothing, and what is
+forgotten is gone. Log lines are JSON objects: a constant message, and everything variable in fields of their own.
+"""
 
 import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from tritonfleet.adapters.store import Key
-from tritonfleet.runtime.rollout_metrics import RolloutMetrics
-from tritonfleet.runtime.scaling_metrics import ScalingMetrics
+from tritonfleet.plan.autoscale import Verdict
+from tritonfleet.plan.rollout.analysis.window import Window
+from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.state import EPOCH, State
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+SCRAPE_BUCKETS_SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
+TICK_BUCKETS_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 10, 20)
+QUERY_BUCKETS_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
+
+Value = Callable[[Verdict], float | None]
+
+_GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
+    ("replicas_desired", "Replicas decided on, limits applied", lambda verdict: verdict.replicas),
+    ("replicas_wanted", "Replicas that the demand asks for, before any limit", lambda verdict: verdict.wanted),
+    ("arrivals_per_second", "Requests that arrive, over the slow window", lambda verdict: verdict.rate),
+    (
+        "replica_capacity_per_second",
+        "Requests that one replica can take within the SLO, as learned",
+        lambda verdict: verdict.capacity_per_replica,
+    ),
+    ("metrics_fresh", "1 if the decision rests on enough fresh metrics", lambda verdict: float(verdict.fresh)),
+    ("metrics_age_seconds", "Age of the oldest sample decided from", lambda verdict: verdict.metrics_age_seconds),
+    ("slo_met", "1 if the SLO is met, 0 if not", lambda verdict: verdict.attainment.met),
+    ("slo_attainment_ratio", "Requests within the target, of all", lambda verdict: verdict.attainment.within),
+)
+
+_LABELS: Final = ("namespace", "modeldeployment")
 
 CONTROLLER = "modeldeployment"
 LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 WRITE_VERBS = {"POST": "create", "PUT": "update", "PATCH": "apply", "DELETE": "delete"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One line per record: time, level, logger, msg, then the fields given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "msg": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def about(key: Key, **fields: object) -> dict[str, object]:
+    """Return the fields of a line about one ModelDeployment."""
+    return {"namespace": key.namespace, "modeldeployment": key.name, **fields}
+
+
+def configure_logging(level: str) -> None:
+    """Send every logger's lines to stderr as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # These tell every request and every watch event at INFO; their trouble comes at WARNING.
+    for name in ("kopf", "aiohttp.access", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Verdicts(Collector):
+    """Turns verdicts into gauges when somebody asks: a tick costs nothing, and what is forgotten is gone."""
+
+    def __init__(self, verdicts: dict[Key, Verdict]) -> None:
+        self._verdicts = verdicts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        verdicts = list(self._verdicts.items())
+        for name, text, value in _GAUGES:
+            yield _gauge(name, text, [(list(key), value(verdict)) for key, verdict in verdicts])
+        yield _gauge(
+            "latency_seconds",
+            "The percentile of latency that the SLO is about",
+            [([*key, each.attainment.source], each.attainment.percentile_seconds) for key, each in verdicts],
+            "source",
+        )
+        yield _gauge(
+            "slo_error_budget_burn",
+            "Error budget spent over the window, as a multiple of what the SLO allows for it",
+            [
+                row
+                for key, each in verdicts
+                for row in (([*key, "1h"], each.attainment.burn_1h), ([*key, "6h"], each.attainment.burn_6h))
+            ],
+            "window",
+        )
+
+
+def _gauge(name: str, text: str, rows: list[tuple[list[str], float | None]], *more: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"tritonfleet_{name}", text, labels=["namespace", "modeldeployment", *more])
+    for labels, value in rows:
+        if value is not None:
+            family.add_metric(labels, float(value))
+    return family
+
+
+class ScalingMetrics:
+    """Part of the operator's registry; every method is cheap enough for the hot path."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.verdicts: dict[Key, Verdict] = {}
+        """The newest of each ModelDeployment."""
+        registry.register(_Verdicts(self.verdicts))
+        self.tick_seconds = Histogram(
+            "tritonfleet_tick_seconds", "Time to ask every pod and decide for everybody",
+            buckets=TICK_BUCKETS_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.missed_ticks = Counter(
+            "tritonfleet_ticks_missed", "Ticks left out because the one before took too long", registry=registry
+        )
+        self.failures = Counter(
+            "tritonfleet_scaling_failures", "Errors that left a ModelDeployment without a decision", ["step"],
+            registry=registry,
+        )  # fmt: skip
+        self._scrapes = Counter(
+            "tritonfleet_pod_scrapes", "Pods asked for their metrics, by what came of it", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._scrape_seconds = Histogram(
+            "tritonfleet_pod_scrape_seconds", "Time until a pod had answered or failed",
+            buckets=SCRAPE_BUCKETS_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._queries = Counter(
+            "tritonfleet_prometheus_queries", "Queries to Prometheus", ["query", "outcome"], registry=registry
+        )
+        self._query_seconds = Histogram(
+            "tritonfleet_prometheus_query_seconds", "Time until Prometheus had answered or failed", ["query"],
+            buckets=QUERY_BUCKETS_SECONDS, registry=registry,
+        )  # fmt: skip
+
+    def scraped(self, outcome: str, seconds: float) -> None:
+        """Count a pod that was asked."""
+        self._scrapes.labels(outcome).inc()
+        self._scrape_seconds.observe(seconds)
+
+    def queried(self, query: str, outcome: str, seconds: float) -> None:
+        """Count a query to Prometheus."""
+        self._queries.labels(query, outcome).inc()
+        self._query_seconds.labels(query).observe(seconds)
+
+
+class _States(Collector):
+    """Turns states into gauges when somebody asks: what is forgotten is gone."""
+
+    def __init__(self, states: dict[Key, State], now: Callable[[], datetime]) -> None:
+        self._states = states
+        self._now = now
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        phase = GaugeMetricFamily(
+            "tritonfleet_rollout_phase", "1 for the phase that the rollout is in", labels=[*_LABELS, "phase"]
+        )
+        weight = GaugeMetricFamily(
+            "tritonfleet_rollout_weight", "Percent of the traffic that the canary gets", labels=_LABELS
+        )
+        age = GaugeMetricFamily(
+            "tritonfleet_rollout_last_look_age_seconds",
+            "Since the end of the last window that was judged in this step",
+            labels=_LABELS,
+        )
+        for key, state in list(self._states.items()):
+            phase.add_metric([*key, state.phase.value], 1.0)
+            weight.add_metric(key, float(state.applied_weight))
+            looked = state.analysis.get("lastEndSeconds")
+            if state.phase is Phase.ANALYZING and isinstance(looked, int | float):
+                age.add_metric(key, max(0.0, self._now().timestamp() - looked))
+        yield from (phase, weight, age)
+
+
+class RolloutMetrics:
+    """Part of the operator's registry; every method is cheap enough for the hot path."""
+
+    def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._states: dict[Key, State] = {}
+        self._counted: dict[Key, datetime] = {}
+        registry.register(_States(self._states, now))
+        self._transitions = Counter(
+            "tritonfleet_rollout_transitions", "Transitions of rollouts", ["source", "target", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self._rollbacks = Counter("tritonfleet_rollbacks", "Rollbacks by their cause", ["reason"], registry=registry)
+        self._windows = Counter(
+            "tritonfleet_rollout_windows", "Windows of counters taken, by what came of it", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._heartbeat = Gauge(
+            "tritonfleet_rollout_heartbeat_timestamp_seconds", "When all rollouts were last looked at",
+            registry=registry,
+        )  # fmt: skip
+        self.failures = Counter(
+            "tritonfleet_rollout_failures", "Errors that left rollouts without evidence", ["step"], registry=registry
+        )
+
+    def beat(self, now: datetime) -> None:
+        """Note that all rollouts have been looked at."""
+        self._heartbeat.set(now.timestamp())
+
+    def looked(self, window: Window) -> None:
+        """Count a window."""
+        outcome = "Unreachable" if window.unreachable else "Untimed" if window.untimed else "Read"
+        self._windows.labels(outcome).inc()
+
+    def saw(self, key: Key, state: State | None) -> None:
+        """Take in a state as it was written down, and count the transitions since the one before.
+
+        What a state tells when it is seen for the first time was counted by whoever wrote it down.
+        """
+        since = self._counted.get(key)
+        self._counted[key] = state.history[0].at if state is not None and state.history else since or EPOCH
+        if state is None:
+            self._states.pop(key, None)
+            return
+        self._states[key] = state
+        for passage in state.history:
+            if since is None or passage.at <= since:
+                break
+            self._transitions.labels(passage.source.value, passage.target.value, passage.reason).inc()
+            if passage.target is Phase.ROLLING_BACK:
+                self._rollbacks.labels(passage.reason).inc()
+
+    def forget(self, key: Key) -> None:
+        """Drop a ModelDeployment that is gone."""
+        self._states.pop(key, None)
+        self._counted.pop(key, None)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,9 @@
-"""Which key is worked on next: each at most once at a time, none forgotten, none able to hold up another."""
+"""Which key is worked on next: each at most once at a time, none forgotten, none able to hold up another.
+
+`Schedule` holds the rules and knows no clock; `WorkQueue` adds the clock and lets workers wait. Keys come from
+watching.py, autoscaler.py and canary_monitor.py; the workers in controller.py take them. A key that fails comes back
+after a delay that doubles from 1 s to at most 300 s, with jitter.
+"""
 
 import asyncio
 import heapq

@@ -9,7 +9,7 @@ from tests.sim.rollout.cluster import Cluster
 from tests.sim.rollout.watching import Watcher
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Observed, Plan
-from tritonfleet.runtime.execute import _BEFORE_PODS, _intent
+from tritonfleet.runtime import BEFORE_PODS, intent_of
 
 MAX_PASSES = 30
 """More at one moment would be a decision that never comes to rest."""
@@ -74,7 +74,7 @@ class Operator:
         api, now = self.cluster.api, self.cluster.now
         if plan.applies and plan.guarded:
             self._refuse_if_changed(observed)
-        for apply in sorted(plan.applies, key=lambda apply: apply.target.kind not in _BEFORE_PODS):
+        for apply in sorted(plan.applies, key=lambda apply: apply.target.kind not in BEFORE_PODS):
             yield lambda apply=apply: api.apply(apply.manifest, now, exists=apply.exists)
         if plan.deletes:
             self._refuse_if_changed(observed)
@@ -84,7 +84,7 @@ class Operator:
             yield lambda: self._write_status(plan, observed)
 
     def _refuse_if_changed(self, observed: Observed) -> None:
-        if _intent(self.cluster.api.body) != _intent(observed.body):
+        if intent_of(self.cluster.api.body) != intent_of(observed.body):
             raise Refusal("the ModelDeployment changed before anything was written")
 
     def _write_status(self, plan: Plan, observed: Observed) -> None:

@@ -18,10 +18,9 @@ from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.rollout.verification.contract import Contract, Port
 from tritonfleet.plan.rollout.verification.tensor import Tensor
-from tritonfleet.runtime.inquiry import Inquiry
-from tritonfleet.runtime.rollouts import Rollouts
-from tritonfleet.runtime.telemetry import Telemetry
-from tritonfleet.runtime.workqueue import WorkQueue
+from tritonfleet.runtime import Telemetry, WorkQueue
+from tritonfleet.runtime.canary_monitor import CanaryMonitor
+from tritonfleet.runtime.probes import CanaryProber
 from tritonfleet.triton import metrics
 
 __all__ = ["CANARY", "GOLDEN", "KEY", "STABLE", "START", "canaries", "sample"]
@@ -117,9 +116,9 @@ class World:
     def build(self, port, *, prometheus=True, custom_queries=False):
         self.scraper = PodScraper(lambda: self.now, self.telemetry.scaling.scraped, port=port)
         asked: Any = self.prometheus if prometheus else None
-        inquiry = Inquiry(self._get, asked, custom_queries=custom_queries, connect=self._connect)
-        self.rollouts = Rollouts(
-            self.store, self.queue, self.scraper, inquiry, self.telemetry.rollouts, self.evidence,
+        prober = CanaryProber(self._get, asked, custom_queries=custom_queries, connect=self._connect)
+        self.rollouts = CanaryMonitor(
+            self.store, self.queue, self.scraper, prober, self.telemetry.rollouts, self.evidence,
             interval_seconds=5.0, now=lambda: self.now,
         )  # fmt: skip
 

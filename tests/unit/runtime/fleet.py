@@ -11,11 +11,7 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Attainment, ScaleReason, Verdict
 from tritonfleet.plan.world import Defaults
-from tritonfleet.runtime import autoscaling
-from tritonfleet.runtime.autoscaling import Autoscaler
-from tritonfleet.runtime.observe import Observer
-from tritonfleet.runtime.telemetry import Telemetry
-from tritonfleet.runtime.workqueue import WorkQueue
+from tritonfleet.runtime import Autoscaler, Observer, Telemetry, WorkQueue, autoscaler
 from tritonfleet.triton import metrics
 
 DEFAULTS = Defaults("nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="operator:1")
@@ -148,7 +144,7 @@ class Fleet:
 async def fleet(monkeypatch, law=None, *, gateway=None, interval_seconds=5.0):
     found = Fleet(law or Law())
     found.gateway = gateway
-    monkeypatch.setattr(autoscaling, "decide", found.law)
+    monkeypatch.setattr(autoscaler, "decide", found.law)
     server = await asyncio.start_server(found.serve, "0.0.0.0", 0)
     found.build(server.sockets[0].getsockname()[1], interval_seconds)
     try:

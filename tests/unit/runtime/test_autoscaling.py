@@ -10,8 +10,7 @@ from tests.unit.runtime.fleet import KEY, OTHER, SPEC, exposed, fleet, page, sam
 from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
 from tritonfleet.plan.autoscale import History, LatencyReading, Memory, ScaleReason
-from tritonfleet.runtime import autoscaling
-from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime import Observer, autoscaler
 from tritonfleet.triton import metrics
 
 
@@ -59,7 +58,7 @@ async def test_after_a_minute_numbers_that_moved_are_shown_and_those_that_did_no
         world.deploy(OTHER, pods=1)
         await world.tick()
         await world.enqueued()
-        monkeypatch.setattr(autoscaling, "REFRESH_SECONDS", 0.0)
+        monkeypatch.setattr(autoscaler, "REFRESH_SECONDS", 0.0)
         await world.tick()
         assert await world.enqueued() == []
         world.law.rate = 2.0
@@ -172,7 +171,7 @@ class Told:
 
 
 async def test_the_past_is_news_once_to_whoever_has_no_memory_and_to_few_of_them_at_a_time(monkeypatch):
-    keys = [Key("shop", f"m{number}") for number in range(autoscaling.PASTS_AT_ONCE + 2)]
+    keys = [Key("shop", f"m{number}") for number in range(autoscaler.PASTS_AT_ONCE + 2)]
     async with fleet(monkeypatch, gateway=Told(0.0, {*keys, OTHER})) as world:
         for key in keys:
             world.deploy(key)
@@ -182,7 +181,7 @@ async def test_the_past_is_news_once_to_whoever_has_no_memory_and_to_few_of_them
             world.law.shown.clear()
             await world.tick()
             told.append(sum(observation.history is not None for _, _, observation, _ in world.law.shown))
-        assert told == [autoscaling.PASTS_AT_ONCE, 2, 0]
+        assert told == [autoscaler.PASTS_AT_ONCE, 2, 0]
         assert world.autoscaler._gateway.past == {OTHER}
 
 

@@ -10,8 +10,8 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.world import Apply, ChildId, Delete, Event
-from tritonfleet.runtime.execute import Executor, WriteRefused
-from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime import Telemetry
+from tritonfleet.runtime.executor import Executor, WriteRefused
 
 KEY = Key("shop", "demo")
 BODY: dict[str, Any] = {

@@ -9,8 +9,8 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.errors import Transient
 from tritonfleet.plan.autoscale import Memory
-from tritonfleet.runtime import farewell
-from tritonfleet.runtime.farewell import leave_memories
+from tritonfleet.runtime import app
+from tritonfleet.runtime.app import save_checkpoints
 
 LEARNED = replace(VERDICT, memory=Memory(clock=1_800_000_000.0))
 
@@ -32,7 +32,7 @@ class Scribe:
 
 
 async def leave(scribe: Any, store: Store, *keys: Key) -> None:
-    await leave_memories(scribe, store, dict.fromkeys(keys, LEARNED))
+    await save_checkpoints(scribe, store, dict.fromkeys(keys, LEARNED))
 
 
 def town(*names_of, status=None):
@@ -69,7 +69,7 @@ async def test_one_failure_costs_only_its_own_memory():
 
 
 async def test_an_api_server_that_hangs_does_not_hold_up_the_end(monkeypatch):
-    monkeypatch.setattr(farewell, "LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(app, "CHECKPOINT_SECONDS", 0.05)
     scribe = Scribe(slow_seconds=3600)
     await asyncio.wait_for(leave(scribe, town("demo", status=written_before()), Key("shop", "demo")), 60)
     assert scribe.written == {}

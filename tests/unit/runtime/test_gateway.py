@@ -13,8 +13,7 @@ from tritonfleet.adapters.store import Key
 from tritonfleet.errors import Transient
 from tritonfleet.plan.autoscale import Policy
 from tritonfleet.plan.histogram import Histogram
-from tritonfleet.runtime import gateway
-from tritonfleet.runtime.gateway import Gateway
+from tritonfleet.runtime import Gateway, latency_sources
 
 KEY = Key("shop", "demo")
 POLICY = Policy(latency_target_seconds=0.05)
@@ -86,7 +85,7 @@ async def test_a_route_without_requests_or_an_slo_without_a_target_has_no_readin
 
 
 async def test_the_past_is_asked_for_until_it_came_and_handed_over_once(monkeypatch):
-    monkeypatch.setattr(gateway, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(latency_sources, "QUERY_INTERVAL_SECONDS", 0.01)
     prometheus = Prometheus(Transient("down"), {})
     asker = asker_of(prometheus)
     await run_until(lambda: asker._past is not None, asker)
@@ -99,8 +98,8 @@ async def test_the_past_is_asked_for_until_it_came_and_handed_over_once(monkeypa
 
 
 async def test_the_past_of_those_without_an_slo_is_not_kept(monkeypatch):
-    monkeypatch.setattr(gateway, "INTERVAL_SECONDS", 0.001)
-    monkeypatch.setattr(gateway, "PAST_KEPT_SECONDS", 0.001)
+    monkeypatch.setattr(latency_sources, "QUERY_INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr(latency_sources, "PAST_KEPT_SECONDS", 0.001)
     prometheus = Prometheus({})
     asker = asker_of(prometheus)
     await run_until(lambda: prometheus.asked > 3, asker)
@@ -126,6 +125,6 @@ async def test_the_longer_nothing_comes_the_less_often_it_is_asked(monkeypatch):
 
 
 async def test_nothing_that_prometheus_answers_ends_the_operator(monkeypatch):
-    monkeypatch.setattr(gateway, "INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr(latency_sources, "QUERY_INTERVAL_SECONDS", 0.001)
     prometheus = Prometheus(RuntimeError("a bug"))
     await run_until(lambda: prometheus.asked > 3, asker_of(prometheus))

@@ -5,9 +5,9 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from tritonfleet.runtime.health import HealthServer, Vitals, sickness, unreadiness
+from tritonfleet.runtime.health import HealthServer, HealthSnapshot, sickness, unreadiness
 
-WELL = Vitals(leads=True, lease_age=1.0, sweep_age=10.0, oldest_due=0.0, longest_taken=0.1)
+WELL = HealthSnapshot(leads=True, lease_age=1.0, sweep_age=10.0, oldest_due=0.0, longest_taken=0.1)
 
 
 def test_a_leader_at_work_is_well_and_ready():

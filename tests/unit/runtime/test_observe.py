@@ -7,7 +7,7 @@ from tritonfleet.api import names
 from tritonfleet.plan.rollout.evidence import Evidence
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.world import GpuPool
-from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime import Observer
 
 
 def node(name, gpus, **labels):

@@ -6,7 +6,7 @@ import pytest
 
 from tritonfleet.adapters.pods import Answer
 from tritonfleet.plan.autoscale import PodSample, Policy
-from tritonfleet.runtime.responses import Responses
+from tritonfleet.runtime.latency_sources import Responses
 
 POLICY = Policy(latency_target_seconds=0.05)
 

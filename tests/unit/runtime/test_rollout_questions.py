@@ -202,7 +202,7 @@ async def test_before_traffic_every_ready_canary_is_asked_once():
 
 
 async def test_a_canary_that_cannot_be_reached_is_asked_again(monkeypatch):
-    monkeypatch.setattr("tritonfleet.runtime.rollouts.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("tritonfleet.runtime.canary_monitor.AGAIN_SECONDS", 0.0)
     async with canaries() as world:
         world.pod("s1", STABLE)
         canary = world.pod("c1", CANARY)
@@ -216,12 +216,12 @@ async def test_a_canary_that_cannot_be_reached_is_asked_again(monkeypatch):
 
 
 async def test_a_canary_that_never_answers_is_not_waited_for_for_ever(monkeypatch):
-    monkeypatch.setattr("tritonfleet.runtime.inquiry.VERIFY_SECONDS", 0.05)
+    monkeypatch.setattr("tritonfleet.runtime.probes.VERIFY_SECONDS", 0.05)
     async with canaries() as world:
         world.pod("s1", STABLE)
         world.pod("c1", CANARY)
         world.be(Phase.VERIFYING, weight=0, verified=False)
-        monkeypatch.setattr("tritonfleet.runtime.inquiry.verification.verify", lambda *_, **__: asyncio.sleep(60))
+        monkeypatch.setattr("tritonfleet.runtime.probes.verify", lambda *_, **__: asyncio.sleep(60))
         await world.tick()
         assert world.verification.outcome is Outcome.ERROR
         assert world.verification.checks[0].message == "the canary did not answer in time"
@@ -252,7 +252,7 @@ async def test_an_answer_that_comes_after_the_rollout_went_on_is_not_told(monkey
             await go_on.wait()
             return ()
 
-        monkeypatch.setattr("tritonfleet.runtime.inquiry.Inquiry.answers", slow)
+        monkeypatch.setattr("tritonfleet.runtime.probes.CanaryProber.answers", slow)
         while not entered.is_set():
             world.now = world.now.fromtimestamp(world.now.timestamp() + 5, world.now.tzinfo)
             await world.rollouts.tick()
@@ -307,7 +307,7 @@ async def test_queries_of_ones_own_need_the_administrators_leave():
 
 
 async def test_all_queries_together_are_given_up_in_time(monkeypatch):
-    monkeypatch.setattr("tritonfleet.runtime.inquiry.QUERIES_SECONDS", 0.05)
+    monkeypatch.setattr("tritonfleet.runtime.probes.QUERIES_SECONDS", 0.05)
     async with canaries(custom_queries=True) as world:
         world.pod("s1", STABLE)
         world.pod("c1", CANARY)
@@ -326,7 +326,7 @@ async def test_an_error_of_our_own_at_the_end_of_a_window_is_no_pass(monkeypatch
         world.pod("s1", STABLE)
         world.pod("c1", CANARY)
         world.be()
-        monkeypatch.setattr("tritonfleet.runtime.inquiry.Inquiry.answers", lambda *_: 1 / 0)
+        monkeypatch.setattr("tritonfleet.runtime.probes.CanaryProber.answers", lambda *_: 1 / 0)
         await world.until(30)
         assert world.window.unreachable == "the window could not be completed: ZeroDivisionError"
         assert sample(world, "tritonfleet_rollout_failures_total", step="window") == 1

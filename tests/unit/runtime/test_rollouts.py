@@ -318,7 +318,7 @@ async def test_a_clock_that_goes_back_begins_the_window_anew():
 async def test_a_status_that_cannot_be_read_costs_its_own_rollout_alone(monkeypatch):
     async with canaries() as world:
         await started(world)
-        monkeypatch.setattr("tritonfleet.runtime.rollouts.watch_of", lambda *_: 1 / 0)
+        monkeypatch.setattr("tritonfleet.runtime.canary_monitor.watch_of", lambda *_: 1 / 0)
         await world.tick()
         assert sample(world, "tritonfleet_rollout_failures_total", step="read") == 1
         assert world.evidence == {}

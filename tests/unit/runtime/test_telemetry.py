@@ -8,8 +8,8 @@ import pytest
 
 from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
-from tritonfleet.runtime.logs import JsonFormatter
-from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime import Telemetry
+from tritonfleet.runtime.telemetry import JsonFormatter
 
 KEY = Key("shop", "demo")
 

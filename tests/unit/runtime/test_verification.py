@@ -18,8 +18,8 @@ from tritonfleet.plan.rollout.verification.contract import Contract, Port
 from tritonfleet.plan.rollout.verification.expectation import Exact, GoldenRequest
 from tritonfleet.plan.rollout.verification.golden import Golden
 from tritonfleet.plan.rollout.verification.tensor import Tensor
-from tritonfleet.runtime import verification
-from tritonfleet.runtime.verification import probe, verify
+from tritonfleet.runtime import probes, verify
+from tritonfleet.runtime.probes import probe
 
 DIGITS = Contract((Port("X", "FP32", (-1, 64)),), (Port("label", "INT64", (1,)),), max_batch_size=16)
 SEVEN = Tensor("label", "INT64", (1,), (7,))
@@ -85,7 +85,7 @@ async def test_every_pod_answers_every_golden_request_before_it_gets_traffic() -
     assert found.outcome is Outcome.PASSED
     assert found.pods == 6
     assert pods.asked == Counter(dict.fromkeys(canary(6), 3))
-    assert pods.most_open == verification.AT_A_TIME
+    assert pods.most_open == probes.AT_A_TIME
     assert pods.open == 0
 
 
@@ -221,10 +221,10 @@ def test_the_client_is_loaded_when_the_first_pod_is_asked() -> None:
     program = """
 import asyncio, sys
 from tritonfleet.errors import Transient
-from tritonfleet.runtime import verification
+from tritonfleet.runtime import probes
 
 async def ask():
-    async with verification.connect("127.0.0.1", "digits") as server:
+    async with probes.connect("127.0.0.1", "digits") as server:
         await server.contract()
 
 before = "tritonclient" in sys.modules

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from tests.unit.runtime.fleet import KEY, OTHER, SPEC, fleet
-from tritonfleet.runtime import autoscaling
-from tritonfleet.runtime.observe import Observer
+from tritonfleet.runtime import Observer, autoscaler
 
 NOWHERE = {"name": "x", "timeZone": "Mars/Base", "from": "13:00", "to": "14:00", "minReplicas": 6}
 UNREADABLE = {
@@ -50,7 +49,7 @@ async def test_whoever_waits_for_a_count_of_gpus_holds_up_nobody_else(monkeypatc
         return await observe(observer, key)
 
     monkeypatch.setattr(Observer, "observe", hang)
-    monkeypatch.setattr(autoscaling, "LOOK_SECONDS", 1.5)
+    monkeypatch.setattr(autoscaler, "LOOK_SECONDS", 1.5)
     async with fleet(monkeypatch) as world:
         world.deploy(OTHER, pods=1)
         for number in (1, 2):

@@ -9,9 +9,8 @@ import pytest
 from tritonfleet.adapters.store import Key
 from tritonfleet.api import names
 from tritonfleet.plan.world import Apply, Defaults, Observed, Plan
-from tritonfleet.runtime.telemetry import Telemetry
-from tritonfleet.runtime.worker import Worker
-from tritonfleet.runtime.workqueue import WorkQueue
+from tritonfleet.runtime import Telemetry, WorkQueue
+from tritonfleet.runtime.controller import Worker
 
 KINDS = ("ControllerRevision", "ConfigMap", "Deployment", "Service", "PodDisruptionBudget")
 FOR_PODS = {"ControllerRevision", "ConfigMap", "Deployment"}

@@ -5,7 +5,8 @@ import asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tritonfleet.runtime.workqueue import BACKOFF_LIMIT_SECONDS, PATIENCE_SECONDS, Schedule, WorkQueue
+from tritonfleet.runtime import WorkQueue
+from tritonfleet.runtime.workqueue import BACKOFF_LIMIT_SECONDS, PATIENCE_SECONDS, Schedule
 
 KEYS = st.sampled_from("abcde")
 SECONDS = st.floats(0, 500)

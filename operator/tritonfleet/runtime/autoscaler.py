@@ -1,22 +1,29 @@
-"""The tick: every few seconds all pods are asked, and for every ModelDeployment with an SLO it is decided anew."""
+"""Run `plan.autoscale.decide()` for each ModelDeployment with an SLO, every few seconds.
+
+Each tick scrapes all pods at once, decides with what came in time, and keeps the verdict where the reconcile finds it.
+`ScalingTarget` is one ModelDeployment between two ticks: it is derived from its objects only when they change, and
+holds the memory that a decision leaves for the next. Latency comes from `latency_sources.py`. Nothing is written here;
+a key whose verdict says something new goes into the work queue.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from tritonfleet.adapters.pods import PodScraper
+from tritonfleet.adapters.pods import PodScraper, Target, target_of
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import Metrics, MetricsSource
+from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan import scaling
 from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, Policy, Verdict, decide
-from tritonfleet.runtime.gateway import Gateway
-from tritonfleet.runtime.logs import about
-from tritonfleet.runtime.observe import Observer
-from tritonfleet.runtime.scaling_metrics import ScalingMetrics
-from tritonfleet.runtime.subject import Subject, subject_of
+from tritonfleet.plan.world import Observed
+from tritonfleet.runtime.controller import Observer
+from tritonfleet.runtime.latency_sources import Gateway, Responses
+from tritonfleet.runtime.telemetry import ScalingMetrics, about
 from tritonfleet.runtime.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -27,7 +34,7 @@ LOOK_SECONDS = 1.0
 """Counting free GPUs takes long in a big cluster; whose objects have not been read by then is decided on as before."""
 REFRESH_SECONDS = 60.0
 """The status shows numbers that are at most this old, and is not written more often for their sake."""
-AT_ONCE = 20
+DECISIONS_AT_ONCE = 20
 """Decisions in a row before the event loop may turn to something else: a few milliseconds."""
 PASTS_AT_ONCE = 5
 """Of two weeks' rates, in one tick: to learn one takes about 40 ms, and a new process may have to learn a thousand."""
@@ -35,6 +42,64 @@ UNREAD = -1
 """No number that the store ever gives to a change."""
 LATENCY_FRESH_SECONDS = 60.0
 """A reading of the gateway that is older is passed over for Triton's own."""
+
+
+@dataclass(slots=True)
+class ScalingTarget:
+    """What is derived from its objects, anew only when they change, and what the autoscaler remembers of it."""
+
+    uid: str
+    deployment: ModelDeployment
+    policy: Policy
+    observation: Observation
+    """Without samples, latency and history."""
+    targets: tuple[Target, ...]
+    waits: bool
+    """Whether pods wait for a node: then the count of free GPUs changes though no object of ours does."""
+    memory: Memory
+    wants_past: bool
+    """Whether it has no memory of its own yet, so that the rates of past days are news to it."""
+    responses: Responses = field(default_factory=Responses)
+
+    def policy_at(self, now: datetime) -> Policy:
+        """Return the policy with the limits of this moment, the only part that time alone changes."""
+        allowed = scaling.limits_of(self.deployment, now)
+        if (allowed.lowest, allowed.highest) == (self.policy.min_replicas, self.policy.max_replicas):
+            return self.policy
+        return replace(self.policy, min_replicas=allowed.lowest, max_replicas=allowed.highest)
+
+
+def scaling_target_of(observed: Observed, known: ScalingTarget | None, now: datetime) -> ScalingTarget | None:
+    """Derive it, with the memory it had or else the one in its status; None if it has no SLO.
+
+    Raises InvalidSpec if it cannot be read and never could; later on what it asked for before stays in force.
+    """
+    uid = observed.body["metadata"]["uid"]
+    same = known if known is not None and known.uid == uid else None
+    try:
+        deployment = ModelDeployment.parse(observed.body)
+        if not scaling.has_slo(deployment):
+            return None
+        policy = scaling.autoscaling_policy(deployment, now)
+    except InvalidSpec:
+        if same is None:
+            raise
+        deployment, policy = same.deployment, same.policy
+    document = scaling.remembered(observed.body)
+    fresh = ScalingTarget(
+        uid=uid,
+        deployment=deployment,
+        policy=policy,
+        # The pods are always read again: with outdated ones the autoscaler would count half a fleet.
+        observation=scaling.observation(observed),
+        targets=tuple(target for pod in observed.pods if (target := target_of(pod, deployment.model_name)) is not None),
+        waits=observed.gpus is not None,
+        memory=same.memory if same is not None else Memory.restore(document, now.timestamp()),
+        wants_past=same.wants_past if same is not None else not document,
+    )
+    if same is not None:
+        fresh.responses = same.responses
+    return fresh
 
 
 class Autoscaler:
@@ -67,7 +132,7 @@ class Autoscaler:
         self._interval = interval_seconds
         self._now = now
         self._clock = asyncio.get_running_loop().time
-        self._subjects: dict[Key, Subject] = {}
+        self._subjects: dict[Key, ScalingTarget] = {}
         self._seen: dict[Key, int] = {}
         self._shown: dict[str, float] = {}
         self._pasts_left = 0
@@ -102,7 +167,7 @@ class Autoscaler:
         await self._scraper.scrape(targets, self._interval * PATIENCE)
         self._pasts_left = PASTS_AT_ONCE
         for number, key in enumerate(list(self._subjects)):
-            if number % AT_ONCE == 0:
+            if number % DECISIONS_AT_ONCE == 0:
                 await asyncio.sleep(0)
             self._decide(key)
 
@@ -134,7 +199,7 @@ class Autoscaler:
         if self._looks:
             await asyncio.wait(self._looks.values(), timeout=LOOK_SECONDS)
 
-    async def _look_at(self, key: Key, known: Subject | None) -> None:
+    async def _look_at(self, key: Key, known: ScalingTarget | None) -> None:
         self._seen[key] = self._store.changes(key)
         try:
             subject = await self._subject(key, known)
@@ -152,13 +217,13 @@ class Autoscaler:
         if subject is not None:
             self._subjects[key] = subject
 
-    async def _subject(self, key: Key, known: Subject | None) -> Subject | None:
+    async def _subject(self, key: Key, known: ScalingTarget | None) -> ScalingTarget | None:
         body = self._store.body(key)
         if body is None or "slo" not in body.get("spec", {}):
             # Most changes are of pods; where they concern nobody here, they need not be read.
             return None
         observed = await self._observer.observe(key)
-        return subject_of(observed, known, self._now()) if observed is not None else None
+        return scaling_target_of(observed, known, self._now()) if observed is not None else None
 
     def _decide(self, key: Key) -> None:
         subject = self._subjects.get(key)
@@ -178,7 +243,7 @@ class Autoscaler:
         self._metrics.verdicts[key] = verdict
         self._show(key, subject.uid, verdict)
 
-    def _observation(self, key: Key, subject: Subject, policy: Policy, now: datetime) -> Observation:
+    def _observation(self, key: Key, subject: ScalingTarget, policy: Policy, now: datetime) -> Observation:
         answers = [answer for target in subject.targets if (answer := self._scraper.answer(target.uid)) is not None]
         subject.responses.hear(answers)
         return replace(
@@ -188,7 +253,7 @@ class Autoscaler:
             history=self._history(key, subject),
         )
 
-    def _history(self, key: Key, subject: Subject) -> History | None:
+    def _history(self, key: Key, subject: ScalingTarget) -> History | None:
         if self._gateway is None or not subject.wants_past or self._pasts_left <= 0:
             return None
         history = self._gateway.history(key, subject.deployment.model_name)
@@ -197,7 +262,7 @@ class Autoscaler:
             self._pasts_left -= 1
         return history
 
-    def _latency(self, key: Key, subject: Subject, policy: Policy, now: datetime) -> LatencyReading | None:
+    def _latency(self, key: Key, subject: ScalingTarget, policy: Policy, now: datetime) -> LatencyReading | None:
         """Return the best reading there is: the gateway's includes the network and what was rejected."""
         wanted = (subject.deployment.spec.metrics or Metrics()).source
         if self._gateway is not None and wanted is not MetricsSource.TRITON:

@@ -1,14 +1,20 @@
-"""Looks at every rollout: scrapes both revisions' pods, closes windows, and lets the reconcile see the evidence."""
+"""Collect the evidence about each canary: windows of counters, and verifications.
+
+`CanaryMonitor` scrapes the pods of both revisions on each tick, begins and ends windows within half a second of when
+the rollout wants them, has `probes.py` verify a canary that waits for it, and keeps the result where the reconcile
+finds it. It judges nothing: `plan.rollout` does. `CanarySession` is one rollout between two ticks. `app.py` runs the
+monitor.
+"""
 
 import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from tritonfleet.adapters.pods import PodScraper, target_of
+from tritonfleet.adapters.pods import PodScraper, Target, target_of
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.resources import HTTP_ROUTE
@@ -21,17 +27,14 @@ from tritonfleet.plan.rollout.gateways import revision_of
 from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import Watch, watch_of
 from tritonfleet.plan.world import ChildId
-from tritonfleet.runtime.case import Case
-from tritonfleet.runtime.closing import Closing, Snapshot
-from tritonfleet.runtime.inquiry import Inquiry
-from tritonfleet.runtime.logs import about
-from tritonfleet.runtime.recording import Recording, of_rollout
-from tritonfleet.runtime.rollout_metrics import RolloutMetrics
+from tritonfleet.runtime.probes import CanaryProber
+from tritonfleet.runtime.telemetry import RolloutMetrics, about
+from tritonfleet.runtime.windows import Snapshot, WindowFinalizer, WindowRecorder, of_rollout
 from tritonfleet.runtime.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 0.6
+CANARY_PATIENCE: Final = 0.6
 """Of the interval between ticks that pods are waited for."""
 FRESH_TICKS: Final = 2.5
 """A pod that has not answered for so many ticks is missing."""
@@ -43,7 +46,47 @@ AGAIN_SECONDS: Final = 10.0
 """After which a canary that could not be asked everything is asked again."""
 
 
-class Rollouts:
+@dataclass(slots=True)
+class CanarySession:
+    """One rollout between two ticks."""
+
+    uid: str
+    watch: Watch
+    targets: tuple[Target, ...]
+    clusters: Mapping[str, str] | None
+    """What the gateway calls each revision; None where latencies are not looked for there."""
+    closing: WindowFinalizer
+    recording: WindowRecorder | None = None
+    before: asyncio.Task[Snapshot] | None = None
+    """What the gateway had counted when the recording began."""
+    completing: asyncio.Task[None] | None = None
+    verifying: asyncio.Task[None] | None = None
+    asked: frozenset[str] = frozenset()
+    """Pods that the last verification was made of."""
+    ask_at: float = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a window is to begin or to end at `now`, seconds since the epoch.
+
+        None ends while the one before it is still being completed.
+        """
+        if self.recording is None:
+            return now >= self.watch.opens_seconds
+        waits = self.completing is not None and not self.completing.done()
+        return not waits and now - self.recording.start_seconds >= self.watch.interval_seconds
+
+    def addresses(self, revision: str) -> tuple[str, ...]:
+        """Return where the ready pods of a revision are."""
+        return tuple(target.address for target in self.targets if target.revision == revision)
+
+    def cancel(self) -> None:
+        """End what is still being asked for it."""
+        for task in (self.completing, self.verifying):
+            if task is not None:
+                task.cancel()
+
+
+class CanaryMonitor:
     """Keeps evidence of each rollout in `evidence`, by UID, where the reconcile finds it."""
 
     def __init__(
@@ -51,7 +94,7 @@ class Rollouts:
         store: Store,
         queue: WorkQueue[Key],
         scraper: PodScraper,
-        inquiry: Inquiry,
+        prober: CanaryProber,
         metrics: RolloutMetrics,
         evidence: dict[str, Evidence],
         *,
@@ -61,13 +104,13 @@ class Rollouts:
         self._store = store
         self._queue = queue
         self._scraper = scraper
-        self._inquiry = inquiry
+        self._prober = prober
         self._metrics = metrics
         self._evidence = evidence
         self._interval = interval_seconds
         self._now = now
         self._clock = asyncio.get_running_loop().time
-        self._cases: dict[Key, Case] = {}
+        self._sessions: dict[Key, CanarySession] = {}
         self._seen: dict[Key, int] = {}
         self._moving: set[Key] = set()
 
@@ -83,23 +126,23 @@ class Rollouts:
                     await asyncio.sleep(min(left, GLANCE_SECONDS))
                     await self._succeeds(self.glance)
         finally:
-            for case in self._cases.values():
-                case.cancel()
-            self._inquiry.close()
+            for session in self._sessions.values():
+                session.cancel()
+            self._prober.close()
             await self._scraper.close()
 
     async def tick(self) -> None:
         """Ask the pods of every rollout, close the windows that are over, and verify whoever waits for it."""
         self._look()
-        self._scraper.keep(target for case in self._cases.values() for target in case.targets)
-        await self._attend(self._cases)
+        self._scraper.keep(target for session in self._sessions.values() for target in session.targets)
+        await self._attend(self._sessions)
 
     async def glance(self) -> None:
         """Do the same for those whose window is to begin or to end by now, and for those that have just come so far."""
         for key in tuple(self._moving):
             self._look_again(key)
         soon = self._now().timestamp() + GLANCE_SECONDS / 2
-        await self._attend([key for key, case in self._cases.items() if case.is_due(soon)])
+        await self._attend([key for key, session in self._sessions.items() if session.is_due(soon)])
 
     async def _succeeds(self, look: Callable[[], Awaitable[None]]) -> bool:
         try:
@@ -112,25 +155,25 @@ class Rollouts:
         return True
 
     async def _attend(self, keys: Collection[Key]) -> None:
-        targets = [target for key in keys for target in self._cases[key].targets]
+        targets = [target for key in keys for target in self._sessions[key].targets]
         if targets:
-            await self._scraper.scrape(targets, self._interval * PATIENCE)
+            await self._scraper.scrape(targets, self._interval * CANARY_PATIENCE)
         now = self._now().timestamp()
-        there = [(key, self._cases[key]) for key in keys if key in self._cases]
+        there = [(key, self._sessions[key]) for key in keys if key in self._sessions]
         over = [(key, each, window) for key, each in there if (window := self._hear(each, now))]
         after = self._snapshot(now)
-        for key, case, window in over:
-            task = self._complete(key, case, window, case.before, after)
-            case.completing = asyncio.create_task(task, name=f"window of {key}")
-        for case in self._cases.values():
-            if case.recording is not None and case.recording.start_seconds == now:
-                case.before = after
-        for key, case in self._cases.items():
-            self._verify(key, case)
+        for key, session, window in over:
+            task = self._complete(key, session, window, session.before, after)
+            session.completing = asyncio.create_task(task, name=f"window of {key}")
+        for session in self._sessions.values():
+            if session.recording is not None and session.recording.start_seconds == now:
+                session.before = after
+        for key, session in self._sessions.items():
+            self._verify(key, session)
 
     async def settled(self) -> None:
         """Wait until nothing is being asked any more."""
-        cases = self._cases.values()
+        cases = self._sessions.values()
         tasks = [task for each in cases for task in (each.before, each.completing, each.verifying) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -169,15 +212,15 @@ class Rollouts:
             self._drop(key)
             return
         uid = body["metadata"]["uid"]
-        case = self._cases.get(key)
-        if case is None or case.uid != uid or case.watch.segment != watch.segment:
-            case = self._begin(key, uid, watch)
+        session = self._sessions.get(key)
+        if session is None or session.uid != uid or session.watch.segment != watch.segment:
+            session = self._begin(key, uid, watch)
         pods = (target_of(pod, watch.model) for pod in self._store.pods(key))
-        case.targets = of_rollout(watch, (target for target in pods if target is not None))
-        case.clusters = self._clusters(key, watch)
-        case.watch = case.closing.watch = watch
-        if case.recording is not None and case.recording.start_seconds < watch.opens_seconds:
-            case.recording = None
+        session.targets = of_rollout(watch, (target for target in pods if target is not None))
+        session.clusters = self._clusters(key, watch)
+        session.watch = session.closing.watch = watch
+        if session.recording is not None and session.recording.start_seconds < watch.opens_seconds:
+            session.recording = None
 
     def _clusters(self, key: Key, watch: Watch) -> Mapping[str, str] | None:
         if not watch.by_gateway or watch.source is MetricsSource.TRITON:
@@ -185,7 +228,7 @@ class Rollouts:
         route = self._store.children(key).get(ChildId(HTTP_ROUTE.kind, key.name))
         return revision_of(route) if route is not None else None
 
-    def _begin(self, key: Key, uid: str, watch: Watch) -> Case:
+    def _begin(self, key: Key, uid: str, watch: Watch) -> CanarySession:
         """Begin a segment; what the canary said before traffic stays true in the next."""
         known = self._evidence.get(uid)
         self._drop(key)
@@ -194,82 +237,82 @@ class Rollouts:
             self._evidence[uid] = Evidence(
                 segment.canary, segment.attempt, segment.step, verification=known.verification
             )
-        case = self._cases[key] = Case(uid, watch, (), None, Closing(key, watch))
-        return case
+        session = self._sessions[key] = CanarySession(uid, watch, (), None, WindowFinalizer(key, watch))
+        return session
 
     def _drop(self, key: Key) -> None:
-        case = self._cases.pop(key, None)
-        if case is not None:
-            case.cancel()
-            self._evidence.pop(case.uid, None)
+        session = self._sessions.pop(key, None)
+        if session is not None:
+            session.cancel()
+            self._evidence.pop(session.uid, None)
 
-    def _hear(self, case: Case, now: float) -> Window | None:
+    def _hear(self, session: CanarySession, now: float) -> Window | None:
         """Let the recording hear the newest answers; return its window if that is over."""
-        recording = case.recording
+        recording = session.recording
         if recording is not None and now < recording.heard_seconds:
             # The clock went back: how long anything took is not known.
-            recording = case.recording = None
+            recording = session.recording = None
         if recording is None:
-            if case.is_due(now):
-                self._record(case, now)
+            if session.is_due(now):
+                self._record(session, now)
             return None
-        recording.hear(case.targets, self._scraper.answer, now)
+        recording.hear(session.targets, self._scraper.answer, now)
         # A little early is nearer than the next time would be.
-        if not case.is_due(now + GLANCE_SECONDS / 2):
+        if not session.is_due(now + GLANCE_SECONDS / 2):
             return None
         window = recording.window(now)
-        self._record(case, now)
+        self._record(session, now)
         return window
 
-    def _record(self, case: Case, now: float) -> None:
-        case.recording = Recording(case.watch, now, FRESH_TICKS * self._interval)
-        case.recording.hear(case.targets, self._scraper.answer, now)
+    def _record(self, session: CanarySession, now: float) -> None:
+        session.recording = WindowRecorder(session.watch, now, FRESH_TICKS * self._interval)
+        session.recording.hear(session.targets, self._scraper.answer, now)
 
     def _snapshot(self, now: float) -> asyncio.Task[Snapshot] | None:
         """Ask what gateways have counted by now, once for all windows that begin or end at this tick."""
         routes = [
             (key.namespace, key.name)
-            for key, case in self._cases.items()
-            if case.recording is not None and case.recording.start_seconds == now and case.clusters is not None
+            for key, session in self._sessions.items()
+            if session.recording is not None and session.recording.start_seconds == now and session.clusters is not None
         ]
-        if not routes or not self._inquiry.knows_gateways:
+        if not routes or not self._prober.knows_gateways:
             return None
-        return asyncio.create_task(self._inquiry.edges(routes, datetime.fromtimestamp(now, UTC)), name="gateways")
+        return asyncio.create_task(self._prober.edges(routes, datetime.fromtimestamp(now, UTC)), name="gateways")
 
     async def _complete(
         self,
         key: Key,
-        case: Case,
+        session: CanarySession,
         window: Window,
         before: asyncio.Task[Snapshot] | None,
         after: asyncio.Task[Snapshot] | None,
     ) -> None:
-        pods = case.addresses(case.watch.segment.canary)
+        pods = session.addresses(session.watch.segment.canary)
         try:
-            window = await case.closing.complete(self._inquiry, window, pods, case.clusters, before, after)
+            window = await session.closing.complete(self._prober, window, pods, session.clusters, before, after)
         except Exception as error:
             log.exception("a window could not be completed", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("window").inc()
             window = replace(window, unreachable=f"the window could not be completed: {type(error).__name__}")
         self._metrics.looked(window)
-        self._tell(key, case, window=window)
+        self._tell(key, session, window=window)
 
-    def _verify(self, key: Key, case: Case) -> None:
+    def _verify(self, key: Key, session: CanarySession) -> None:
         """Begin to ask the canary, unless the pods that are there have all been asked."""
-        there = frozenset(target.uid for target in case.targets if target.revision == case.watch.segment.canary)
-        busy = case.verifying is not None and not case.verifying.done()
-        if not case.watch.verifies or not there or busy:
+        there = frozenset(target.uid for target in session.targets if target.revision == session.watch.segment.canary)
+        busy = session.verifying is not None and not session.verifying.done()
+        if not session.watch.verifies or not there or busy:
             return
-        if there == case.asked and self._clock() < case.ask_at:
+        if there == session.asked and self._clock() < session.ask_at:
             return
-        case.asked, case.ask_at = there, math.inf
-        case.verifying = asyncio.create_task(self._ask(key, case), name=f"verification of {key}")
+        session.asked, session.ask_at = there, math.inf
+        session.verifying = asyncio.create_task(self._ask(key, session), name=f"verification of {key}")
 
-    async def _ask(self, key: Key, case: Case) -> None:
-        watch = case.watch
-        canary, stable = case.addresses(watch.segment.canary), case.addresses(watch.stable)
+    async def _ask(self, key: Key, session: CanarySession) -> None:
+        watch = session.watch
+        canary, stable = session.addresses(watch.segment.canary), session.addresses(watch.stable)
         try:
-            found = await self._inquiry.verify(key.namespace, watch, canary, next(iter(stable), None))
+            found = await self._prober.verify(key.namespace, watch, canary, next(iter(stable), None))
         except (TimeoutError, TritonfleetError) as error:
             found = _unverified(str(error) or "the canary did not answer in time")
         except Exception as error:
@@ -277,19 +320,24 @@ class Rollouts:
             self._metrics.failures.labels("verification").inc()
             found = _unverified(f"the canary could not be asked: {type(error).__name__}")
         if found.outcome is Outcome.ERROR:
-            case.ask_at = self._clock() + AGAIN_SECONDS
-        self._tell(key, case, verification=found)
+            session.ask_at = self._clock() + AGAIN_SECONDS
+        self._tell(key, session, verification=found)
 
     def _tell(
-        self, key: Key, case: Case, *, window: Window | None = None, verification: Verification | None = None
+        self,
+        key: Key,
+        session: CanarySession,
+        *,
+        window: Window | None = None,
+        verification: Verification | None = None,
     ) -> None:
         """Let the reconcile see what is new, unless the rollout has gone on meanwhile."""
         self._look_again(key)
-        if self._cases.get(key) is not case:
+        if self._sessions.get(key) is not session:
             return
-        segment = case.watch.segment
-        known = self._evidence.get(case.uid) or Evidence(segment.canary, segment.attempt, segment.step)
-        self._evidence[case.uid] = replace(
+        segment = session.watch.segment
+        known = self._evidence.get(session.uid) or Evidence(segment.canary, segment.attempt, segment.step)
+        self._evidence[session.uid] = replace(
             known, window=window or known.window, verification=verification or known.verification
         )
         self._queue.add(key)

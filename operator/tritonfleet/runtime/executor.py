@@ -1,4 +1,10 @@
-"""Carries out a plan: the writes, their order, and what the answers mean."""
+"""Carry out a plan: apply and delete children, write the status, post events.
+
+Decides the order of the writes (what pods need comes before them) and what the answers of the API server mean: a
+refusal becomes a `WriteRefused` that the status will show, a change in between becomes a Conflict and another decision.
+Each answer goes into the store, so that the next decision sees it before the watch reports it. Called by the workers in
+`controller.py`, and by `app.py` when it ends.
+"""
 
 import asyncio
 import uuid
@@ -13,13 +19,13 @@ from tritonfleet.errors import Conflict, Refused, Transient, TritonfleetError
 from tritonfleet.plan.world import Apply, ChildId, Delete, Event, Manifest, WriteFailure
 from tritonfleet.runtime.telemetry import Telemetry
 
-_BEFORE_PODS = frozenset({"ControllerRevision", "ConfigMap", "NetworkPolicy"})
+BEFORE_PODS = frozenset({"ControllerRevision", "ConfigMap", "NetworkPolicy"})
 """What records, configures or shields pods is there before they are."""
 
 
 def needed_by_pods(apply: Apply) -> bool:
     """Tell whether pods can only start once this child is there."""
-    return apply.target.kind == "Deployment" or apply.target.kind in _BEFORE_PODS
+    return apply.target.kind == "Deployment" or apply.target.kind in BEFORE_PODS
 
 
 class WriteRefused(TritonfleetError):
@@ -48,7 +54,7 @@ class Executor:
             await self._refuse_if_changed(key, guard, "written")
         waves: tuple[list[Apply], list[Apply]] = ([], [])
         for apply in applies:
-            waves[apply.target.kind not in _BEFORE_PODS].append(apply)
+            waves[apply.target.kind not in BEFORE_PODS].append(apply)
         for wave in waves:
             outcomes = await asyncio.gather(*(self._apply(key, each) for each in wave), return_exceptions=True)
             for outcome in outcomes:
@@ -99,7 +105,7 @@ class Executor:
 
     async def _refuse_if_changed(self, key: Key, body: Manifest, done: str) -> None:
         live = await self._cluster.get(names.KIND, *key)
-        if live is None or _intent(live) != _intent(body):
+        if live is None or intent_of(live) != intent_of(body):
             if live is not None:
                 self._store.put(live)
             raise Conflict(f"the ModelDeployment changed before anything was {done}")
@@ -141,7 +147,8 @@ def _controller_uid(manifest: Manifest) -> str | None:
     return next((str(each["uid"]) for each in references if each.get("controller")), None)
 
 
-def _intent(body: Manifest) -> tuple[object, ...]:
+def intent_of(body: Manifest) -> tuple[object, ...]:
+    """Return what a guarded write insists on: if any of it has changed, the decision is out of date."""
     metadata, rollout = body["metadata"], (body.get("status") or {}).get("rollout")
     return metadata["uid"], metadata["generation"], "deletionTimestamp" in metadata, rollout
 

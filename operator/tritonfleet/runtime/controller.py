@@ -1,18 +1,28 @@
-"""The reconcile of one key: observe, decide, write, and look again later."""
+"""The reconcile of one ModelDeployment: observe, decide, write, requeue.
+
+`Observer` collects everything that a decision may look at: the object, its children and pods from the store, the last
+verdict of the autoscaler, the evidence about its canary, and a count of GPUs if a pod waits for one. `Worker` takes a
+key from the queue, has `plan.reconcile` decide, has the executor write, and repeats until a decision asks for no write;
+then it writes the status and puts the key back for its next moment. `app.py` runs as many workers as are configured.
+"""
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from tritonfleet.adapters.store import Key
+from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
+from tritonfleet.adapters.store import Key, Store
 from tritonfleet.errors import Conflict, Refused, Transient
-from tritonfleet.plan.world import Apply, Delete, Manifest, Observed, Plan, WriteFailure
-from tritonfleet.runtime.execute import Executor, WriteRefused, needed_by_pods
-from tritonfleet.runtime.logs import about
-from tritonfleet.runtime.observe import Observer
-from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry
+from tritonfleet.plan.autoscale import Verdict
+from tritonfleet.plan.pods import unschedulable
+from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.room import pod_that_needs_room
+from tritonfleet.plan.world import Apply, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.runtime.executor import Executor, WriteRefused, needed_by_pods
+from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry, about
 from tritonfleet.runtime.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -24,6 +34,56 @@ MAX_ROUNDS = 5
 RECONCILE_TIMEOUT_SECONDS = 120.0
 REFUSED_RETRY_LIMIT_SECONDS = 60.0
 """Nothing tells us when a foreign object goes away or a quota grows, so we ask."""
+
+
+class Observer:
+    """Reads the store, counts GPUs for those who look for one, and asks what is known of scaling and of canaries."""
+
+    def __init__(
+        self,
+        store: Store,
+        census: GpuCensus,
+        defaults: Defaults,
+        verdict_on: Callable[[str], Verdict | None] = lambda _uid: None,
+        evidence_on: Callable[[str], Evidence | None] = lambda _uid: None,
+    ) -> None:
+        self._store = store
+        self._census = census
+        self._defaults = defaults
+        self._verdict_on = verdict_on
+        self._evidence_on = evidence_on
+
+    async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
+        """Return what is known now, or None if the ModelDeployment is gone or being deleted."""
+        seen = self._seen(key, failure)
+        if seen is None:
+            return None
+        waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpu_resource(pod) is not None), None)
+        seeking = pod_that_needs_room(seen.body, seen.children, self._defaults)
+        if waiting is None and seeking is None:
+            return seen
+        gpus, headroom = await self._pool(waiting), await self._pool(seeking)
+        # Counting takes long in a big cluster: what is decided from is read after it.
+        fresh = self._seen(key, failure)
+        return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
+
+    def _seen(self, key: Key, failure: WriteFailure | None) -> Observed | None:
+        body = self._store.body(key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return None
+        return Observed(
+            body=body,
+            children=self._store.children(key),
+            pods=self._store.pods(key),
+            defaults=self._defaults,
+            failure=failure,
+            scalers=self._store.scalers(key),
+            scaling=self._verdict_on(body["metadata"]["uid"]),
+            evidence=self._evidence_on(body["metadata"]["uid"]),
+        )
+
+    async def _pool(self, pod: Manifest | None) -> GpuPool | None:
+        return await self._census.pool_for(pod) if pod is not None else None
 
 
 def utc_now() -> datetime:

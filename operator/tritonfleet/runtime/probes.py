@@ -1,0 +1,282 @@
+"""Send requests to a canary's pods, and queries to Prometheus, on behalf of rollouts.
+
+`verify()` reads the contract of each canary pod and sends it all golden requests; `probe()` sends the golden requests
+once, spread over the pods. `CanaryProber` reads the golden file from its ConfigMap, confines a user's PromQL to the two
+revisions, and limits the time of everything: 30 s for the golden requests of a window, 30 s for its queries, 120 s for
+each verification. What the answers mean is decided in `plan.rollout`. Called by `canary_monitor.py` and `windows.py`.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Final, Protocol
+
+from tritonfleet.adapters.prometheus import Prometheus
+from tritonfleet.api.canary import ContractPolicy, PromQuery
+from tritonfleet.errors import InvalidSpec, Rejected, Transient, TritonfleetError
+from tritonfleet.plan.rollout.analysis.text import sentence
+from tritonfleet.plan.rollout.analysis.window import Answer as QueryAnswer
+from tritonfleet.plan.rollout.analysis.window import ProbeRun
+from tritonfleet.plan.rollout.confinement import confine
+from tritonfleet.plan.rollout.edge import Counters
+from tritonfleet.plan.rollout.evidence import Verification
+from tritonfleet.plan.rollout.verification import golden, judge
+from tritonfleet.plan.rollout.verification.compare import Answer, mismatch
+from tritonfleet.plan.rollout.verification.contract import Contract
+from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
+from tritonfleet.plan.rollout.verification.golden import Golden
+from tritonfleet.plan.rollout.verification.judge import Compared, Interview
+from tritonfleet.plan.rollout.watch import Watch
+from tritonfleet.plan.world import Manifest
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME: Final = 4
+"""Pods that are asked at the same time for one ModelDeployment: an answer may take megabytes."""
+
+PROBE_SECONDS: Final = 30.0
+"""For all golden requests of one window; what is not answered by then was not sent."""
+QUERIES_SECONDS: Final = 30.0
+"""For all of a user's queries in one window."""
+VERIFY_SECONDS: Final = 120.0
+"""For one verification; a pod that takes longer is asked again."""
+
+Route = tuple[str, str]
+"""Namespace and name of an HTTPRoute."""
+Get = Callable[[str, str | None, str], Awaitable[Manifest | None]]
+"""Reads one object, given kind, namespace and name."""
+
+
+class Server(Protocol):
+    """One pod's Triton. Both raise Transient when it cannot be reached, Rejected when it answers with an error."""
+
+    async def contract(self) -> Contract:
+        """Return what the model takes and gives."""
+
+    async def infer(self, request: GoldenRequest) -> Answer:
+        """Return the outputs that the request looks at."""
+
+
+Connect = Callable[[str, str], AbstractAsyncContextManager[Server]]
+"""Opens a connection, given a pod's IP address and the model's name."""
+
+
+@asynccontextmanager
+async def connect(address: str, model: str) -> AsyncIterator[Server]:
+    """Open a connection to a pod; the client is loaded by the first, since few operators ever need its 25 MiB."""
+    from tritonfleet.adapters import triton  # noqa: PLC0415
+
+    async with triton.connect(address, model) as server:
+        yield server
+
+
+async def verify(
+    canary: Sequence[str],
+    stable: str | None,
+    model: str,
+    golden: Golden | None,
+    policy: ContractPolicy,
+    *,
+    connect: Connect = connect,
+) -> Verification:
+    """Ask every ready pod of the canary, and one of stable, by their IP addresses; return what it comes to.
+
+    `stable` is None while none of its pods is ready, `golden` is None where no golden requests are asked for.
+    """
+    compared = await _compared(connect, stable, model, policy)
+    requests = golden.requests if golden is not None else ()
+    lanes = asyncio.Semaphore(AT_A_TIME)
+
+    async def interview(address: str) -> Interview:
+        async with lanes:
+            return await _interview(connect, address, model, requests, policy)
+
+    return judge.verification(
+        await asyncio.gather(*map(interview, canary)),
+        compared,
+        golden_requests=len(requests),
+        golden_problem=golden.problem if golden is not None else "",
+    )
+
+
+async def probe(pods: Sequence[str], model: str, golden: Golden, *, connect: Connect = connect) -> ProbeRun | None:
+    """Send the golden requests once, spread over the pods so that each gets at least one.
+
+    None when none can be sent: no pods, no readable file, or not one pod that can be reached.
+    """
+    if not pods or not golden.requests:
+        return None
+    turns = max(len(pods), len(golden.requests))
+    shares = [
+        [golden.requests[turn % len(golden.requests)] for turn in range(index, turns, len(pods))]
+        for index in range(len(pods))
+    ]
+    lanes = asyncio.Semaphore(AT_A_TIME)
+
+    async def ask(address: str, share: Sequence[GoldenRequest]) -> tuple[ProbeRun, bool]:
+        async with lanes:
+            return await _probe(connect, address, model, share)
+
+    runs = await asyncio.gather(*(ask(pod, share) for pod, share in zip(pods, shares, strict=True)))
+    if not any(reached for _, reached in runs):
+        return None
+    return ProbeRun(
+        right=sum(run.right for run, _ in runs),
+        wrong=sum(run.wrong for run, _ in runs),
+        first_wrong=next((run.first_wrong for run, _ in runs if run.first_wrong), ""),
+    )
+
+
+async def _compared(connect: Connect, stable: str | None, model: str, policy: ContractPolicy) -> Compared:
+    if policy is ContractPolicy.OFF:
+        return Compared(policy)
+    if stable is None:
+        return Compared(policy, problem="none of its pods is ready")
+    try:
+        async with connect(stable, model) as server:
+            return Compared(policy, await server.contract())
+    except (Rejected, Transient) as error:
+        return Compared(policy, problem=str(error))
+
+
+async def _interview(
+    connect: Connect, address: str, model: str, requests: Sequence[GoldenRequest], policy: ContractPolicy
+) -> Interview:
+    """Ask until the first wrong answer; a pod that cannot be reached once is not asked again."""
+    contract, wrong = None, ""
+    try:
+        async with connect(address, model) as server:
+            if policy is not ContractPolicy.OFF:
+                contract = await server.contract()
+            for request in requests:
+                wrong = await _wrong(server, request)
+                if wrong:
+                    break
+    except (Rejected, Transient) as error:
+        return Interview(contract, wrong, str(error))
+    return Interview(contract, wrong)
+
+
+async def _probe(connect: Connect, address: str, model: str, share: Sequence[GoldenRequest]) -> tuple[ProbeRun, bool]:
+    """Return what a pod's answers were like, and whether it could be reached at all."""
+    right, wrongs, reached = 0, [], False
+    try:
+        async with connect(address, model) as server:
+            for request in share:
+                wrong = await _wrong(server, request)
+                reached = True
+                right += not wrong
+                wrongs += [wrong] if wrong else []
+    except Transient as error:
+        wrongs += [str(error)]
+    return ProbeRun(right, len(share) - right, wrongs[0] if wrongs else ""), reached
+
+
+async def _wrong(server: Server, request: GoldenRequest) -> str:
+    """Return what is wrong with the answer to a request; empty if nothing."""
+    try:
+        problem = mismatch(request, await server.infer(request))
+    except Rejected as error:
+        problem = f"it was refused: {error}"
+    return f"'{request.name}': {problem}" if problem else ""
+
+
+class CanaryProber:
+    """Asks on behalf of rollouts; nothing here takes longer than a known time."""
+
+    def __init__(
+        self,
+        get: Get,
+        prometheus: Prometheus | None,
+        *,
+        custom_queries: bool,
+        connect: Connect = connect,
+    ) -> None:
+        self._get = get
+        self._prometheus = prometheus
+        self._custom_queries = custom_queries
+        self._connect = connect
+        self._one_query = asyncio.Lock()
+
+    @property
+    def knows_gateways(self) -> bool:
+        """Whether there is a Prometheus to ask."""
+        return self._prometheus is not None
+
+    def close(self) -> None:
+        """Ask Prometheus nothing more."""
+        if self._prometheus is not None:
+            self._prometheus.close()
+
+    async def edges(self, routes: Collection[Route], at: datetime) -> Mapping[Route, Counters] | str:
+        """Return what gateways had counted at a moment, or why that is not known."""
+        if self._prometheus is None:
+            return "no Prometheus is configured"
+        try:
+            return await self._prometheus.edges(routes, at)
+        except Transient as error:
+            return str(error)
+
+    async def verify(self, namespace: str, watch: Watch, canary: Sequence[str], stable: str | None) -> Verification:
+        """Ask the canary's pods, by their addresses, what has to be right before they get traffic.
+
+        Raises TimeoutError, Transient or Refused when that could not be done to the end.
+        """
+        async with asyncio.timeout(VERIFY_SECONDS):
+            asked = await self._golden(namespace, watch)
+            return await verify(canary, stable, watch.model, asked, watch.contract, connect=self._connect)
+
+    async def probe(self, namespace: str, watch: Watch, pods: Sequence[str]) -> ProbeRun | None:
+        """Send the golden requests once; None if none could be sent."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                asked = await self._golden(namespace, watch)
+                if asked is None:
+                    return None
+                return await probe(pods, watch.model, asked, connect=self._connect)
+        except (TimeoutError, TritonfleetError) as error:
+            log.warning("golden requests could not be sent", extra={"namespace": namespace, "error": str(error)})
+            return None
+
+    async def answers(self, namespace: str, watch: Watch, at: datetime) -> tuple[QueryAnswer, ...]:
+        """Ask every query of the user's, one after the other; each has an answer or says why not."""
+        answers: dict[str, QueryAnswer] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUERIES_SECONDS):
+                for query in watch.queries:
+                    answers[query.name] = await self._answer(namespace, watch, query, at)
+        late = f"Prometheus did not answer all queries within {QUERIES_SECONDS:.0f} s"
+        return tuple(answers.get(query.name) or QueryAnswer(query.name, error=late) for query in watch.queries)
+
+    async def _answer(self, namespace: str, watch: Watch, query: PromQuery, at: datetime) -> QueryAnswer:
+        if not self._custom_queries:
+            refused = "the operator does not allow queries of one's own (rollouts.customQueries)"
+            return QueryAnswer(query.name, error=refused)
+        if self._prometheus is None:
+            return QueryAnswer(query.name, error="the operator knows no Prometheus (prometheus.url)")
+        try:
+            mine = confine(query.query, namespace, watch.segment.canary)
+            other = confine(query.baseline, namespace, watch.stable) if query.baseline is not None else None
+            # A rollout may have many, and there may be many rollouts; the answers are awaited in the same order.
+            async with self._one_query:
+                values = await self._prometheus.values(mine, at)
+                baseline = await self._prometheus.values(other, at) if other is not None else ()
+        except (InvalidSpec, Transient) as error:
+            return QueryAnswer(query.name, error=sentence(str(error)))
+        return QueryAnswer(query.name, values, baseline)
+
+    async def _golden(self, namespace: str, watch: Watch) -> Golden | None:
+        """Read the golden file afresh: its owner may have mended it. Raises Transient or Refused."""
+        if watch.golden is None:
+            return None
+        name, key = watch.golden.config_map_name, watch.golden.key
+        found = await self._get("ConfigMap", namespace, name)
+        if found is None:
+            return Golden(problem=f"there is no ConfigMap '{name}'")
+        text = (found.get("data") or {}).get(key)
+        if not isinstance(text, str):
+            return Golden(problem=f"ConfigMap '{name}' has no key '{key}'")
+        return golden.read(text)

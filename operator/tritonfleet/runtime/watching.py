@@ -1,0 +1,287 @@
+"""What changes in the cluster reaches the store and the queue here, and nothing is decided.
+
+kopf lists and watches; of kopf no more is used than that. `EventSink` puts each event into the store and each key that
+it concerns into the work queue. `Listener` runs kopf, at once for the kinds that every cluster has, and for those of
+other projects (PodMonitor, HTTPRoute) as soon as the cluster has them. `Sweeper` compares the store with what the API
+server lists, because kopf reports nothing that was deleted while a watch was down: at the start, after each relist, and
+every ten minutes. `app.py` runs all three.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import kopf
+
+from tritonfleet.adapters.cluster import Cluster, Listing
+from tritonfleet.adapters.store import Key, ObjectId, Store
+from tritonfleet.api import names
+from tritonfleet.api.resources import HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, Resource
+from tritonfleet.errors import Refused, Transient
+from tritonfleet.plan.world import Manifest
+from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+COALESCE_SECONDS = 0.1
+"""A pod changes several times within moments of starting; one look after them all is enough."""
+
+MANAGED = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+
+LATE_SECONDS = 15.0
+"""How often a kind that the cluster does not have is looked for."""
+LATE: Final = frozenset({POD_MONITOR, HTTP_ROUTE})
+"""Kinds of others, which may come to the cluster later than the operator."""
+
+SWEEP_INTERVAL_SECONDS = 600.0
+SETTLE_SECONDS = 2.0
+"""Watches that have just listed again are given so long to deliver before the store is judged."""
+LAG_SECONDS = 5.0
+"""An object that is still missing so long after a list showed it was missed by its watch."""
+
+
+class EventSink:
+    """Takes in what the watches bring."""
+
+    def __init__(self, store: Store, queue: WorkQueue[Key], telemetry: Telemetry, relisted: Callable[[], None]) -> None:
+        self._store = store
+        self._queue = queue
+        self._telemetry = telemetry
+        self._relisted = relisted
+
+    def handle(self, event_type: str | None, body: Manifest) -> None:
+        """Take in one event; its type is None if the object comes from a list and not from a watch."""
+        keys = self._store.remove(body) if event_type == "DELETED" else self._store.put(body)
+        is_own = body["kind"] == names.KIND
+        for key in keys:
+            if is_own and event_type != "DELETED" and _unanswered(body):
+                self._telemetry.changed(key, body["metadata"]["generation"])
+            self._queue.add(key, 0.0 if is_own or event_type == "DELETED" else COALESCE_SECONDS)
+        if event_type is None:
+            self._relisted()
+
+
+def _unanswered(body: Manifest) -> bool:
+    return bool((body.get("status") or {}).get("observedGeneration") != body["metadata"]["generation"])
+
+
+def register(registry: kopf.OperatorRegistry, resources: Iterable[Resource], sink: EventSink) -> None:
+    """Have every event of these kinds go to the sink."""
+
+    # A plain function would be run in a thread.
+    async def on_event(event: Any, **_: Any) -> None:
+        sink.handle(event["type"], event["object"])
+
+    for resource in resources:
+        kopf.on.event(
+            group=resource.group, version=resource.version, plural=resource.plural, registry=registry, id="hear"
+        )(on_event)
+
+
+class NullStorage(kopf.DiffBaseStorage, kopf.ProgressStorage):
+    """Keeps nothing in annotations, and spares kopf a deep copy of every object of every event."""
+
+    def build(self, **_: Any) -> Any:
+        """There is nothing to compare with."""
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        """Nothing was ever stored."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """There is nothing to remove."""
+
+    def touch(self, **_: Any) -> None:
+        """Leave no trace."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """There is nothing of ours in it."""
+        return essence
+
+
+def configure_kopf(settings: kopf.OperatorSettings, resources: Iterable[Resource]) -> None:
+    """Restrict kopf to listing and watching: it writes nothing, and sees only what is labelled as ours."""
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.persistence.finalizer = f"{names.GROUP}/unused"
+    settings.persistence.diffbase_storage = settings.persistence.progress_storage = NullStorage()
+    settings.watching.chunk_size = 500
+    # kopf keeps a task, a queue and a context for every object for so long after its last event: megabytes per hundred.
+    settings.queueing.idle_timeout = 0.2
+    # kopf would kill the whole process ten minutes after it was told to stop.
+    settings.process.ultimate_exiting_timeout = None
+    for resource in resources:
+        if resource.labelled:
+            selector = (resource.group, resource.version, resource.plural)
+            settings.watching.label_selectors[selector] = MANAGED
+
+
+class Listener:
+    """Has every event of some kinds go to the sink."""
+
+    def __init__(
+        self, cluster: Cluster, sink: EventSink, namespaces: tuple[str, ...], began: Callable[[], None]
+    ) -> None:
+        """`began` is called whenever kopf has begun, and with that has taken the signals of the process for itself."""
+        self._cluster = cluster
+        self._sink = sink
+        self._namespaces = namespaces
+        self._began = began
+
+    def begin(self, resources: Sequence[Resource]) -> list[asyncio.Task[None]]:
+        """Return endless tasks; in one whose watch dies, that raises."""
+        there = [resource for resource in resources if resource not in LATE]
+        late = [resource for resource in resources if resource in LATE]
+        return [
+            asyncio.create_task(self._listen(there), name="kopf"),
+            *(asyncio.create_task(self._listen_late(resource), name=resource.plural) for resource in late),
+        ]
+
+    async def _listen_late(self, resource: Resource) -> None:
+        """Wait for the kind: kopf itself looks for kinds only when it starts."""
+        while await self._lacks(resource):
+            log.warning("waiting for a kind of others", extra={"kind": resource.kind})
+            await asyncio.sleep(LATE_SECONDS)
+        await self._listen([resource])
+
+    async def _lacks(self, resource: Resource) -> bool:
+        try:
+            return not await self._cluster.has(resource.kind)
+        except (Refused, Transient) as error:
+            log.warning("what kinds there are cannot be told", extra={"kind": resource.kind, "error": str(error)})
+            return True
+
+    async def _listen(self, resources: Sequence[Resource]) -> None:
+        registry = kopf.OperatorRegistry()
+        register(registry, resources, self._sink)
+        kopf.on.login(registry=registry)(self._login)
+        settings = kopf.OperatorSettings()
+        configure_kopf(settings, resources)
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+        )
+        self._began()
+        await kopf.run_tasks(tasks, ignored=others)
+
+    async def _login(self, **_: object) -> kopf.ConnectionInfo:
+        endpoint = await self._cluster.endpoint()
+        return kopf.ConnectionInfo(
+            server=endpoint.server,
+            ca_path=endpoint.ca_path,
+            certificate_path=endpoint.certificate_path,
+            private_key_path=endpoint.private_key_path,
+            token=endpoint.token,
+            insecure=endpoint.insecure,
+        )
+
+
+class Sweeper:
+    """Fills the store at the start, and repairs it after every relist and every ten minutes."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        queue: WorkQueue[Key],
+        telemetry: Telemetry,
+        resources: Iterable[Resource],
+        namespaces: Iterable[str] = (),
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._queue = queue
+        self._telemetry = telemetry
+        self._resources = tuple(resources)
+        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        self._relisted = asyncio.Event()
+        self.last_swept: float | None = None
+        """When the store was last found or made complete, on the event loop's clock, in seconds."""
+
+    def relisted(self) -> None:
+        """Note that a watch started over."""
+        self._relisted.set()
+
+    async def fill(self) -> None:
+        """Read everything there is, so that the first decision is not made from half of it.
+
+        Waits for the CustomResourceDefinition first: kopf would never look for it again.
+        """
+        while await self._list(MODEL_DEPLOYMENT, self._namespaces[0], metadata_only=True) is None:
+            log.warning("waiting for the CustomResourceDefinition of ModelDeployments")
+            await asyncio.sleep(SETTLE_SECONDS)
+        for resource in self._resources:
+            for namespace in self._namespaces:
+                listing = await self._list(resource, namespace)
+                for item in listing.items if listing is not None else ():
+                    self._store.put(item)
+
+    async def run(self) -> None:
+        """Sweep at once, after every relist, and every ten minutes."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._relisted.clear()
+            try:
+                await self.sweep()
+            except (Transient, Refused) as error:
+                log.warning("the sweep will be tried again", extra={"error": str(error)})
+                continue
+            self.last_swept = self._clock()
+            try:
+                async with asyncio.timeout(SWEEP_INTERVAL_SECONDS):
+                    await self._relisted.wait()
+            except TimeoutError:
+                log.debug("no watch has started over for a while, sweeping anyway")
+
+    async def sweep(self) -> None:
+        """Forget what no list shows any more, and fetch what the watches have missed."""
+        suspects: set[ObjectId] = set()
+        for resource in self._resources:
+            for namespace in self._namespaces:
+                suspects.update(await self._compare(resource, namespace))
+        if suspects:
+            await asyncio.sleep(LAG_SECONDS)
+        for resource in self._resources:
+            if any(suspect.kind == resource.kind for suspect in suspects):
+                for namespace in self._namespaces:
+                    still = await self._compare(resource, namespace)
+                    await self._fetch(suspects.intersection(still))
+
+    async def _compare(self, resource: Resource, namespace: str | None) -> list[ObjectId]:
+        """Drop what is gone; return what the list shows and the store lacks, or has too old."""
+        listing = await self._list(resource, namespace, metadata_only=True)
+        if listing is None:
+            return []
+        as_of = int(listing.resource_version)
+        missed, gone = self._store.outdated(resource.kind, namespace, listing.items, as_of)
+        for identity in gone:
+            log.info("an object vanished unseen", extra=identity._asdict())
+            self._enqueue(self._store.forget(identity))
+        return missed
+
+    async def _fetch(self, missed: Iterable[ObjectId]) -> None:
+        for identity in missed:
+            log.warning("a watch missed a change", extra=identity._asdict())
+            self._telemetry.watch_misses.labels(identity.kind).inc()
+            body = await self._cluster.get(*identity)
+            if body is not None:
+                self._enqueue(self._store.put(body))
+
+    async def _list(self, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Listing | None:
+        labels = MANAGED if resource.labelled else ""
+        return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=metadata_only)
+
+    def _enqueue(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._queue.add(key)
