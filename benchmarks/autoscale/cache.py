@@ -50,13 +50,12 @@ class Cache:
     @cached_property
     def _world(self) -> str:
         """Digest of the simulator, the rivals and the bench."""
-        simulator = [path for path in (PACKAGE / "sim").rglob("*.py") if path.name != "ours.py"]
-        return _digest([*simulator, *(HERE / name for name in PLAYED)])
+        return _digest([*(PACKAGE / "sim").rglob("*.py"), *(HERE / name for name in PLAYED)])
 
     @cached_property
     def _ours(self) -> str:
         """Digest of all that, and of the autoscaler."""
-        return self._world + _digest([PACKAGE / "sim" / "ours.py", *(PACKAGE / "plan" / "autoscale").rglob("*.py")])
+        return self._world + _digest((PACKAGE / "plan" / "autoscale").rglob("*.py"))
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -5,20 +5,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.autoscale.settings import Setting
-from tritonfleet.sim.baselines.behavior import Behavior, Percent, Rules
-from tritonfleet.sim.baselines.dynamo import Planner, Profile
-from tritonfleet.sim.baselines.hpa import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
-from tritonfleet.sim.baselines.keda import ScaledObject
-from tritonfleet.sim.baselines.kpa import Decider, PodAutoscaler
-from tritonfleet.sim.ours import Tritonfleet
-from tritonfleet.sim.scaler import Scaler
+from tritonfleet.sim import Scaler, Tritonfleet
+from tritonfleet.sim.baselines import (
+    Behavior,
+    Decider,
+    ExternalMetric,
+    HorizontalPodAutoscaler,
+    Percent,
+    Planner,
+    PodAutoscaler,
+    PodsMetric,
+    Profile,
+    ScaledObject,
+    ScalingRules,
+)
 
 Make = Callable[[Setting, float], Scaler]
 
 LOADS: Final = (1.1, 1.0, 0.9, 0.8, 0.7, 0.5)
 """Targets in requests per second, as shares of a replica's capacity by the model."""
 SOME_LOADS: Final = (1.0, 0.9, 0.8, 0.65)
-QUICK: Final = Behavior(down=Rules((Percent(100, 15.0),), stabilization_seconds=60.0))
+QUICK: Final = Behavior(down=ScalingRules((Percent(100, 15.0),), stabilization_seconds=60.0))
 """Behaviour of those who tuned more than the target: replicas go after a minute."""
 WINDOW_SECONDS: Final = 60.0
 """rate(...[1m]): four scrapes of 15 s, the shortest that survives a lost one."""

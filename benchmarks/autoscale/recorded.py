@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tritonfleet.sim.arrivals import Times, TimestampTrace
+from tritonfleet.sim import Times, TimestampTrace
 
 COARSE_SECONDS = 1.0
 """Times on a grid at least this coarse were rounded: their requests are spread over the step."""

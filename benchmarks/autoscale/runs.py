@@ -9,11 +9,7 @@ from multiprocessing import get_context
 
 from benchmarks.autoscale.contenders import FAMILIES, Contender
 from benchmarks.autoscale.scenes import Scene
-from tritonfleet.sim.arrivals import Trace
-from tritonfleet.sim.faults import Blackout, CounterReset, Fault, ForeignWrite, PodLoss
-from tritonfleet.sim.oracle import clairvoyant
-from tritonfleet.sim.result import Run
-from tritonfleet.sim.run import simulate
+from tritonfleet.sim import Blackout, CounterReset, Fault, ForeignWrite, PodLoss, Run, Trace, clairvoyant, simulate
 
 PROCESSES = 2
 CLAIRVOYANT = "clairvoyant"

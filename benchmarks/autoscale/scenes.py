@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.autoscale.contenders import Contender
 from benchmarks.autoscale.recorded import read, recordings
 from benchmarks.autoscale.settings import SETTINGS, Setting
-from tritonfleet.sim.arrivals import Trace
-from tritonfleet.sim.faults import Blackout, CounterReset, Fault, PodLoss, Slower, Unscraped
-from tritonfleet.sim.workloads import NAMES, workload
+from tritonfleet.sim import WORKLOAD_NAMES, Blackout, CounterReset, Fault, PodLoss, Slower, Trace, Unscraped, workload
 
 HOUR = 3600.0
 HOURS: Mapping[str, float] = {"daily": 3.0, "bursty": 3.0}
@@ -94,7 +92,7 @@ def scenes(directory: Path | None, hours: float = 0.0) -> list[Scene]:
     """Return every scene: recorded traces, generated ones, faults, and some of them with the faster model."""
     recorded = {} if directory is None else recordings(directory)
     found = [Scene(name, "slow", name, file) for name, file in recorded.items()]
-    found += [Scene(name, "slow", name, hours=hours, families=MOST) for name in NAMES if name != TOO_LONG]
+    found += [Scene(name, "slow", name, hours=hours, families=MOST) for name in WORKLOAD_NAMES if name != TOO_LONG]
     found += [
         Scene(f"{FAULTED}+{fault}", "slow", FAULTED, fault=fault, hours=hours or FAULT_HOURS, families=MOST)
         for fault in FAULTS

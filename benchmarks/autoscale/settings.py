@@ -5,10 +5,7 @@ from functools import cached_property
 from math import ceil, sqrt
 
 from tritonfleet.plan.autoscale import Policy
-from tritonfleet.sim.arrivals import Trace
-from tritonfleet.sim.plant import Plant, Spread
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim import Plant, ServerModel, Slo, Spread, Trace
 
 START_SECONDS = 300.0
 """Replicas at the start are those that the first five minutes need."""

@@ -13,7 +13,7 @@ from benchmarks.fidelity.comparison import Comparison, compare
 from benchmarks.fidelity.models import MAX_BATCH, ONNX, PLAIN, SLEEPERS
 from benchmarks.fidelity.server import running, take_priority
 from benchmarks.report import Bar, Row, Table, report
-from tritonfleet.sim.server import ServerModel
+from tritonfleet.sim import ServerModel
 
 NOTES = (Path(__file__).parent / "notes.md").read_text()
 CLOSE_PERCENT = 10.0

@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.fidelity.models import MAX_BATCH, Served
 from benchmarks.fidelity.replay import arrivals, back_to_back, replay
-from tritonfleet.sim.server import ServerModel
+from tritonfleet.sim import ServerModel
 
 LOAD = 0.45
 """Between the loads that are compared."""

@@ -8,12 +8,7 @@ from numpy.typing import NDArray
 
 from benchmarks.fidelity.models import MAX_BATCH, Served
 from benchmarks.fidelity.replay import Replay, arrivals, replay
-from tritonfleet.sim.arrivals import TimestampTrace
-from tritonfleet.sim.fixed import Fixed
-from tritonfleet.sim.plant import Plant
-from tritonfleet.sim.run import simulate
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim import Fixed, Plant, ServerModel, Slo, TimestampTrace, simulate
 
 ALONE = Plant(min_replicas=1, max_replicas=1)
 SEED = 1

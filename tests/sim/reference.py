@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import inf
 
-from tritonfleet.sim.state import Rules
+from tritonfleet.sim import EngineRules
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Batch:
 class Server:
     """One Triton; `queue`, `staged` and `running` hold numbers of requests, oldest first."""
 
-    rules: Rules
+    rules: EngineRules
     preferred: tuple[int, ...]
     instances: int
     times: list[float]
@@ -128,7 +128,7 @@ class Server:
 
 
 class Reference:
-    def __init__(self, rules: Rules, preferred: tuple[int, ...], instances: int, pods: int) -> None:
+    def __init__(self, rules: EngineRules, preferred: tuple[int, ...], instances: int, pods: int) -> None:
         self.rules = rules
         self.times: list[float] = []
         self.pods = [Server(rules, preferred, instances, self.times) for _ in range(pods)]

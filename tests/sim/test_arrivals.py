@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.sim.arrivals import RateTrace, TimestampTrace
+from tritonfleet.sim import RateTrace, TimestampTrace
 
 WAVY = RateTrace("wavy", 7.0, np.linspace(0.0, 30.0, 100), seed=1)
 

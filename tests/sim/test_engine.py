@@ -2,14 +2,18 @@ import numpy as np
 import pytest
 
 from tests.sim.reference import Reference
-from tritonfleet.sim.arrivals import RateTrace, TimestampTrace
-from tritonfleet.sim.fixed import Fixed
-from tritonfleet.sim.fleet import rules_of
-from tritonfleet.sim.plant import Plant, Routing
-from tritonfleet.sim.result import Run
-from tritonfleet.sim.run import simulate
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim import (
+    Fixed,
+    Plant,
+    RateTrace,
+    Routing,
+    Run,
+    ServerModel,
+    Slo,
+    TimestampTrace,
+    engine_rules,
+    simulate,
+)
 
 SLO = Slo(0.5)
 BUSY = RateTrace("busy", 10.0, np.array([20.0, 150.0, 60.0, 220.0, 5.0]), seed=7)
@@ -45,7 +49,7 @@ def alone(times: list[float], server: ServerModel, seconds: float = 60.0) -> Run
 def test_every_request_fares_as_in_a_plain_reimplementation(name, routing):
     server, pods = SERVERS[name], 3
     plant = Plant(min_replicas=pods, max_replicas=pods, routing=routing, client_timeout_seconds=2.0)
-    rules = rules_of(server, plant, SLO, seed=5)
+    rules = engine_rules(server, plant, SLO, seed=5)
     reference = Reference(rules, server.preferred_batch_sizes or (server.max_batch_size,), server.instances, pods)
 
     run = simulate(BUSY, Fixed(pods), server, plant, slo=SLO, seed=5, record=True)

@@ -1,14 +1,7 @@
 import numpy as np
 import pytest
 
-from tritonfleet.sim.arrivals import RateTrace
-from tritonfleet.sim.capacity import Capacity
-from tritonfleet.sim.fixed import Fixed
-from tritonfleet.sim.oracle import clairvoyant
-from tritonfleet.sim.plant import Plant, Routing, Spread
-from tritonfleet.sim.run import simulate
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim import Capacity, Fixed, Plant, RateTrace, Routing, ServerModel, Slo, Spread, clairvoyant, simulate
 
 SERVER = ServerModel(0.060, 0.015, max_batch_size=16, noise=0.05, queue_timeout_seconds=0.45)
 SLO = Slo(0.75)

@@ -5,26 +5,29 @@ import numpy as np
 import pytest
 
 from tritonfleet.plan.autoscale import PodState
-from tritonfleet.sim.arrivals import RateTrace
-from tritonfleet.sim.faults import (
+from tritonfleet.sim import (
     Blackout,
     CounterReset,
+    Fixed,
     ForeignWrite,
+    Metrics,
     NodesFull,
+    Plant,
     PodLoss,
     PrometheusDown,
+    RateTrace,
+    Routing,
+    Run,
+    Scheduled,
+    ServerModel,
     SilentPods,
+    Slo,
     Slower,
     SlowStart,
+    Spread,
     Unscraped,
+    simulate,
 )
-from tritonfleet.sim.fixed import Fixed, Scheduled
-from tritonfleet.sim.plant import Plant, Routing, Spread
-from tritonfleet.sim.result import Run
-from tritonfleet.sim.run import simulate
-from tritonfleet.sim.scaler import Metrics
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
 
 SLO = Slo(0.75)
 SERVER = ServerModel(0.060, 0.015, max_batch_size=16, noise=0.05, queue_timeout_seconds=0.45)

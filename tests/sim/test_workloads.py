@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tritonfleet.sim.workloads import NAMES, STEP_SECONDS, workload
+from tritonfleet.sim import STEP_SECONDS, WORKLOAD_NAMES, workload
 
 HOUR = 3600.0
 
@@ -12,7 +12,7 @@ def rates(name, hours, seed=0):
     return workload(name, 100.0, hours * HOUR, seed).rates
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WORKLOAD_NAMES)
 @settings(max_examples=15, deadline=None)
 @given(rate=st.floats(0.1, 1e4), seconds=st.floats(60, 2e5), seed=st.integers(0, 1000))
 def test_any_workload_has_the_rate_and_the_length_asked_for(name, rate, seconds, seed):
@@ -22,7 +22,7 @@ def test_any_workload_has_the_rate_and_the_length_asked_for(name, rate, seconds,
     assert seconds <= trace.duration_seconds <= seconds + STEP_SECONDS
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WORKLOAD_NAMES)
 def test_the_seed_decides_everything(name):
     assert np.array_equal(rates(name, 2, seed=7), rates(name, 2, seed=7))
     assert not np.array_equal(rates(name, 2, seed=7), rates(name, 2, seed=8))

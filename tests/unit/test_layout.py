@@ -21,6 +21,8 @@ MERGED = (
     f"{PACKAGE}/plan/objects",
     f"{PACKAGE}/fetch",
     f"{PACKAGE}/runtime",
+    f"{PACKAGE}/sim",
+    f"{PACKAGE}/sim/baselines",
 )
 """Packages that keep the rules of size and of names, without what lies below them. Add each as it is merged."""
 FACES = tuple(package for package in MERGED if package != f"{PACKAGE}/plan")

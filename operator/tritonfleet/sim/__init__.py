@@ -1,1 +1,70 @@
-"""A fleet of Triton servers on a clock of its own: replays arrivals against any scaler, ours or a rival."""
+"""A fleet of Triton servers on a clock of its own: replays arrivals against any scaler, ours or a rival.
+
+`simulate()` replays a trace (`RateTrace`, `TimestampTrace` or a `workload()`) against a `Scaler` on servers
+(`ServerModel`) in a cluster (`Plant`) with `Fault`s, and returns a `Run`; `clairvoyant()` returns the cheapest run
+found with the arrivals known beforehand. The command line's `simulate` and the benchmarks call it. It imports numpy
+and numba, which the operator's image lacks, so the operator never imports it.
+"""
+
+from tritonfleet.sim.cluster import engine_rules
+from tritonfleet.sim.oracle import SEARCH_STEPS, Capacity, clairvoyant
+from tritonfleet.sim.run import Run, simulate
+from tritonfleet.sim.scalers import Fixed, Metrics, Scaler, Scheduled, Tritonfleet
+from tritonfleet.sim.scenario import (
+    Blackout,
+    CounterReset,
+    Fault,
+    ForeignWrite,
+    NodesFull,
+    Plant,
+    PodLoss,
+    PrometheusDown,
+    Routing,
+    ServerModel,
+    SilentPods,
+    Slo,
+    Slower,
+    SlowStart,
+    Spread,
+    Unscraped,
+)
+from tritonfleet.sim.state import EngineRules
+from tritonfleet.sim.traffic import STEP_SECONDS, WORKLOAD_NAMES, RateTrace, Times, TimestampTrace, Trace, workload
+
+__all__ = [
+    "SEARCH_STEPS",
+    "STEP_SECONDS",
+    "WORKLOAD_NAMES",
+    "Blackout",
+    "Capacity",
+    "CounterReset",
+    "EngineRules",
+    "Fault",
+    "Fixed",
+    "ForeignWrite",
+    "Metrics",
+    "NodesFull",
+    "Plant",
+    "PodLoss",
+    "PrometheusDown",
+    "RateTrace",
+    "Routing",
+    "Run",
+    "Scaler",
+    "Scheduled",
+    "ServerModel",
+    "SilentPods",
+    "Slo",
+    "SlowStart",
+    "Slower",
+    "Spread",
+    "Times",
+    "TimestampTrace",
+    "Trace",
+    "Tritonfleet",
+    "Unscraped",
+    "clairvoyant",
+    "engine_rules",
+    "simulate",
+    "workload",
+]

@@ -1,21 +1,185 @@
-"""Pods: created, scheduled, ready, deleted, drained, gone. The Deployment's side of scaling."""
+"""The simulated pods: created, scheduled, ready, deleted, drained, gone, and the requests that they hold.
+
+`Cluster` is the Deployment's side of scaling: it keeps as many pods as are asked for, and puts what happens to them on
+the `Agenda`. `Fleet` is the servers' side: which slots take requests, carried through time by the compiled engine.
+`Gauge` records numbers of pods as means over minutes. `run.simulate()` drives all three.
+"""
 
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
+from math import ceil, inf
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritonfleet.plan.autoscale import PodState
-from tritonfleet.sim.fleet import Fleet
-from tritonfleet.sim.gauge import Gauge
-from tritonfleet.sim.plant import Plant
-from tritonfleet.sim.state import NONE
+from tritonfleet.sim import engine
+from tritonfleet.sim.scenario import Plant, Routing, ServerModel, Slo
+from tritonfleet.sim.state import (
+    BIN_WIDTH,
+    COUNTERS,
+    LOWEST_SECONDS,
+    NONE,
+    EngineRules,
+    Floats,
+    State,
+    empty,
+    reset_slot,
+    with_nodes,
+    with_slots,
+)
+from tritonfleet.sim.traffic import Trace
+
+
+class Gauge:
+    """A step function of time, 0 at first, over a run of `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._times = [0.0]
+        self._values = [0.0]
+
+    def set(self, now: float, value: float) -> None:
+        """Let it have a value from now on; times never go back."""
+        if value != self._values[-1]:
+            self._times.append(now)
+            self._values.append(value)
+
+    def minutes(self) -> NDArray[np.float64]:
+        """Return the mean of each minute; the last may be a short one."""
+        edges = np.minimum(60.0 * np.arange(ceil(self._seconds / 60) + 1), self._seconds)
+        return np.asarray(np.diff(self._integral(edges)) / np.diff(edges))
+
+    def total(self) -> float:
+        """Return the integral over the run, in value times seconds."""
+        return float(self._integral(np.array([self._seconds]))[0])
+
+    def _integral(self, until: NDArray[np.float64]) -> NDArray[np.float64]:
+        times = np.array([*self._times, max(self._seconds, self._times[-1])])
+        sums = np.concatenate(([0.0], np.cumsum(np.diff(times) * self._values)))
+        return np.asarray(np.interp(until, times, sums))
+
+
+NOISE_DRAWS = 1 << 16
+"""Factors drawn once and used in turn: enough that no pattern shows."""
+
+
+def engine_rules(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> EngineRules:
+    """Return what the engine must know; the noise has a mean of 1."""
+    preferred = server.preferred_batch_sizes or (server.max_batch_size,)
+    sizes = range(server.max_batch_size + 1)
+    normal = np.random.default_rng((seed, 1)).standard_normal(NOISE_DRAWS)
+    return EngineRules(
+        alpha=server.alpha_seconds,
+        beta=server.beta_seconds,
+        max_batch=server.max_batch_size,
+        delay=server.max_queue_delay_seconds,
+        max_queue=server.max_queue_size,
+        timeout=server.queue_timeout_seconds or inf,
+        patience=plant.client_timeout_seconds or inf,
+        overhead=server.overhead_seconds,
+        target=slo.latency_seconds,
+        least_outstanding=plant.routing is Routing.LEAST_OUTSTANDING,
+        prefetch=not (server.queue_timeout_seconds or server.max_queue_size),
+        preferred=np.array([size in preferred for size in sizes]),
+        next_preferred=np.array(
+            [min((one for one in preferred if one > size), default=min(preferred)) for size in sizes]
+        ),
+        max_preferred=max(preferred),
+        noise=np.exp(server.noise * normal - server.noise**2 / 2),
+        lowest_seconds=LOWEST_SECONDS,
+        bin_width=BIN_WIDTH,
+    )
+
+
+@dataclass
+class Fleet:
+    """Slots with pods in them; time only moves forward."""
+
+    rules: EngineRules
+    state: State
+    trace: Trace
+    chunk_seconds: float
+    """Arrivals are fetched for this long at once; results do not depend on it."""
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._free = list(range(len(self.state.held)))[::-1]
+        self._arrivals: Floats = np.empty(0)
+        self._fetched = 0.0
+
+    @classmethod
+    def of(
+        cls, rules: EngineRules, instances: int, trace: Trace, *, record: bool, chunk_seconds: float = 60.0
+    ) -> "Fleet":
+        """Return a fleet without pods at the start of a trace."""
+        requests = len(trace.arrivals(0.0, trace.duration_seconds)) if record else 0
+        state = empty(slots=16, instances=instances, seconds=ceil(trace.duration_seconds), requests=requests)
+        return cls(rules, state, trace, chunk_seconds)
+
+    def advance(self, until: float) -> None:
+        """Replay the trace up to `until` seconds."""
+        while self.now < until:
+            if self._fetched <= self.now:
+                self._fetched += self.chunk_seconds
+                self._arrivals = self.trace.arrivals(self.now, self._fetched)
+            end = min(until, self._fetched)
+            count = int(np.searchsorted(self._arrivals, end))
+            self.state = with_nodes(self.state, count)
+            engine.advance(self.rules, self.state, self._arrivals[:count], end)
+            self._arrivals = self._arrivals[count:]
+            self.now = end
+
+    def open(self, serial: int) -> int:
+        """Let a new pod take requests; return its slot."""
+        if not self._free:
+            before = len(self.state.held)
+            self.state = with_slots(self.state, before)
+            self._free = list(range(before, 2 * before))[::-1]
+        slot = self._free.pop()
+        state = self.state
+        reset_slot(state, slot, serial)
+        state.ready[state.totals["ready"][0]] = slot
+        state.totals["ready"] += 1
+        return slot
+
+    def close(self, slot: int) -> None:
+        """Send no more requests to a slot; it goes on with what it holds."""
+        state = self.state
+        kept = [one for one in state.ready[: state.totals["ready"][0]] if one != slot]
+        state.ready[: len(kept)] = kept
+        state.totals["ready"] = len(kept)
+
+    def remove(self, slot: int) -> None:
+        """Take a pod away with whatever it still holds."""
+        self.close(slot)
+        engine.drop_all(self.state, slot, self.now)
+        self._free.append(slot)
+
+    def slow_down(self, factor: float) -> None:
+        """Let executions that start from now on take `factor` times as long."""
+        self.state.totals["slowdown"] = factor
+
+    def reset_counters(self) -> None:
+        """Let every counter start again."""
+        for name in COUNTERS:
+            self.state.slots[name] = 0.0
+
+    def pending(self, slot: int) -> int:
+        """Return the requests of a slot that no execution has taken yet."""
+        return int(self.state.held[slot] - self.state.instances["size"][slot].sum())
+
+    def busy_seconds(self, slot: int) -> float:
+        """Return for how long the slot has had an execution under way."""
+        pod = self.state.slots[slot]
+        running = self.now - pod["busy_since"] if pod["running"] else 0.0
+        return float(pod["busy_seconds"] + running)
+
 
 REVISION = "simulated"
-LOOK_AGAIN_SECONDS = 1.0
+DRAIN_CHECK_SECONDS = 1.0
 """How often a terminating pod is asked whether it is empty."""
 
 
@@ -163,7 +327,7 @@ class Cluster:
 
     def _drain(self, pod: Pod, now: float, deadline: float) -> None:
         if self.fleet.state.held[pod.slot] and now < deadline:
-            self.agenda.at(now + LOOK_AGAIN_SECONDS, lambda at: self._drain(pod, at, deadline))
+            self.agenda.at(now + DRAIN_CHECK_SECONDS, lambda at: self._drain(pod, at, deadline))
         else:
             self._go(pod, now)
             self._schedule(now)

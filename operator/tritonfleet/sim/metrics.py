@@ -1,18 +1,104 @@
-"""What the simulated metrics systems know: scraped at intervals, late, with gaps, and faulty when told so."""
+"""What the simulated metrics systems know: scraped at intervals, late, with gaps, and faulty when told so.
+
+`SimulatedMetrics` answers what a scaler asks, from nothing but what was scraped before: the operator's own scrapes of
+each pod, and Prometheus' scrapes of pods and gateway with PromQL's `rate()` and `deriv()` (promql/functions.go).
+`Outage` says which of them fail at a moment, from the faults of the run.
+"""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 
 import numpy as np
 
 from tritonfleet.plan.autoscale import Counters, PodSample
 from tritonfleet.sim.cluster import REVISION, Cluster, Pod
-from tritonfleet.sim.latency import quantile_of_bins
-from tritonfleet.sim.outage import Outage
-from tritonfleet.sim.promql import Series, rate, slope
-from tritonfleet.sim.scaler import PerPod
-from tritonfleet.sim.state import COUNTERS, Floats, Ints
+from tritonfleet.sim.scalers import PerPod
+from tritonfleet.sim.scenario import Blackout, Fault, PrometheusDown, SilentPods, Unscraped
+from tritonfleet.sim.state import COUNTERS, Floats, Ints, quantile_of_bins
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Answers for one moment at a time, from the faults of a run."""
+
+    faults: tuple[Fault, ...]
+
+    def blackout(self, now: float) -> bool:
+        """Tell whether nothing can be measured."""
+        return any(isinstance(fault, Blackout) and _during(fault, now) for fault in self.faults)
+
+    def prometheus_down(self, now: float) -> bool:
+        """Tell whether Prometheus neither reads nor answers."""
+        return self.blackout(now) or any(
+            isinstance(fault, PrometheusDown) and _during(fault, now) for fault in self.faults
+        )
+
+    def answering(self, pods: Sequence[Pod], now: float) -> list[Pod]:
+        """Return the pods that answer a scrape; those that do not are spread evenly over young and old."""
+        share = max(
+            (fault.share for fault in self.faults if isinstance(fault, Unscraped) and _during(fault, now)), default=0.0
+        )
+        return [pod for index, pod in enumerate(pods) if floor((index + 1) * share) == floor(index * share)]
+
+    def silent(self, pods: Sequence[Pod], now: float) -> frozenset[int]:
+        """Return the serial numbers of pods whose counters all show zero."""
+        count = max(
+            (fault.pods for fault in self.faults if isinstance(fault, SilentPods) and _during(fault, now)), default=0
+        )
+        return frozenset(pod.serial for pod in pods[:count])
+
+
+def _during(fault: Blackout | PrometheusDown | Unscraped | SilentPods, now: float) -> bool:
+    return fault.start_seconds <= now < fault.end_seconds
+
+
+EXTRAPOLATION = 1.1
+"""A window's edge this many mean intervals away from the nearest point is taken to have no point by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points within the window (start, end], as (seconds, value), oldest first."""
+
+    start: float
+    end: float
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values alone."""
+        return tuple(value for _, value in self.points)
+
+
+def rate(series: Series, window_seconds: float) -> float | None:
+    """Return the increase per second of a counter, mended and drawn out to the window's edges; None below 2 points."""
+    if len(series.points) < 2:
+        return None
+    (first, start_value), (last, end_value) = series.points[0], series.points[-1]
+    increase = end_value - start_value
+    for (_, before), (_, after) in zip(series.points, series.points[1:], strict=False):
+        if after < before:
+            increase += before
+    covered = last - first
+    interval = covered / (len(series.points) - 1)
+    ahead, behind = first - series.start, series.end - last
+    ahead = ahead if ahead < EXTRAPOLATION * interval else interval / 2
+    behind = behind if behind < EXTRAPOLATION * interval else interval / 2
+    if increase > 0 and start_value >= 0:
+        ahead = min(ahead, covered * start_value / increase)
+    return increase * (covered + ahead + behind) / covered / window_seconds
+
+
+def slope(series: Series, _window_seconds: float) -> float | None:
+    """Return deriv(): the slope of a gauge by least squares, per second; None below 2 points."""
+    if len(series.points) < 2:
+        return None
+    times, values = np.array(series.points).T
+    centered = times - times.mean()
+    return float(centered @ values / (centered @ centered))
+
 
 KEPT_SECONDS = 900.0
 """How long the simulated Prometheus keeps what it read: longer than any scaler's window."""

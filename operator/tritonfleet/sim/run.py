@@ -1,22 +1,128 @@
-"""One run: a trace, a scaler, a server, a plant and what goes wrong."""
+"""One run: a trace, a scaler, a server, a plant and what goes wrong, and what it came to.
+
+`simulate()` replays the trace on an agenda of scrapes, decisions and faults, and returns a `Run`: requests, good
+answers, GPU-hours, changes of scale, and all of it minute by minute.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tritonfleet.sim.arrivals import Trace
-from tritonfleet.sim.cluster import Agenda, Cluster
-from tritonfleet.sim.faults import CounterReset, Fault, ForeignWrite, NodesFull, PodLoss, Slower, SlowStart
-from tritonfleet.sim.fleet import Fleet, rules_of
-from tritonfleet.sim.latency import quantile_of_bins
-from tritonfleet.sim.metrics import SimulatedMetrics
-from tritonfleet.sim.outage import Outage
-from tritonfleet.sim.plant import Plant
-from tritonfleet.sim.result import Change, Minutes, Requests, Run
-from tritonfleet.sim.scaler import Scaler
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim.cluster import Agenda, Cluster, Fleet, engine_rules
+from tritonfleet.sim.metrics import Outage, SimulatedMetrics
+from tritonfleet.sim.scalers import Scaler
+from tritonfleet.sim.scenario import (
+    CounterReset,
+    Fault,
+    ForeignWrite,
+    NodesFull,
+    Plant,
+    PodLoss,
+    ServerModel,
+    Slo,
+    Slower,
+    SlowStart,
+)
+from tritonfleet.sim.state import quantile_of_bins
+from tritonfleet.sim.traffic import Trace
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """One value per minute of the trace, each an array of shape (minutes,). Requests belong to the minute they came."""
+
+    arrivals: NDArray[np.int64]
+    good: NDArray[np.int64]
+    percentile_seconds: NDArray[np.float64]
+    """The SLO's percentile of the latency of answered requests; NaN where none was answered."""
+    wanted: NDArray[np.float64]
+    """Replicas asked for, averaged over the minute."""
+    ready: NDArray[np.float64]
+    """Replicas ready, averaged over the minute."""
+    billed: NDArray[np.float64]
+    """Replicas that hold their GPUs, averaged over the minute: starting, ready and terminating."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of the replicas asked for."""
+
+    at_seconds: float
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Every request of a small run, in order of arrival, shape (requests,)."""
+
+    arrival_seconds: NDArray[np.float64]
+    latency_seconds: NDArray[np.float64]
+    """NaN for requests that got no answer."""
+    pod: NDArray[np.int64]
+    """Which pod took it, by order of creation; -1 when none was ready."""
+    batch: NDArray[np.int64]
+    """Size of its batch; 0 for requests that were never executed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trace, one scaler, one seed."""
+
+    trace: str
+    scaler: str
+    seed: int
+    duration_seconds: float
+    latency_seconds: float
+    """The SLO's target."""
+    percentile: float
+    """The SLO's percentile, in percent."""
+    requests: int
+    good: int
+    """Requests answered successfully within the target."""
+    rejected: int
+    """Turned away: full queue, queue timeout, client timeout, or no pod ready."""
+    lost: int
+    """Held by a pod that died."""
+    executions: int
+    gpu_hours: float
+    """Starting, ready and terminating pods alike."""
+    changes: tuple[Change, ...]
+    minutes: Minutes
+    sample: Requests | None = None
+    """Given when the run was asked to record."""
+
+    @property
+    def attainment(self) -> float:
+        """Share of requests that were good, 0..1; 1 when there were none."""
+        return self.good / self.requests if self.requests else 1.0
+
+    @property
+    def scale_events(self) -> int:
+        """How often the replicas asked for changed."""
+        return len(self.changes)
+
+    @property
+    def direction_flips(self) -> int:
+        """How often an increase followed a decrease or the other way round."""
+        signs = [change.after > change.before for change in self.changes]
+        return sum(first != second for first, second in pairwise(signs))
+
+    @property
+    def minutes_over_slo(self) -> int:
+        """Minutes in which fewer than `percentile` percent of the requests were good."""
+        return int(np.sum(self.minutes.good < self.minutes.arrivals * self.percentile / 100))
+
+    def worst_minutes(self, count: int = 5) -> tuple[int, ...]:
+        """Return the minutes with the smallest share of good requests, worst first."""
+        share = self.minutes.good / np.maximum(self.minutes.arrivals, 1)
+        share[self.minutes.arrivals == 0] = 1.0
+        return tuple(int(minute) for minute in np.argsort(share, kind="stable")[:count])
+
 
 AFTERTIME_SECONDS = 15.0
 """How far to go at once, after the trace's end, until every request has its answer."""
@@ -39,14 +145,14 @@ def simulate(
     `record` keeps every request's latency: for small runs. What is held at the trace's end is still answered.
     """
     fleet = Fleet.of(
-        rules_of(server, plant, slo, seed), server.instances, trace, record=record, chunk_seconds=chunk_seconds
+        engine_rules(server, plant, slo, seed), server.instances, trace, record=record, chunk_seconds=chunk_seconds
     )
-    course = _Course(fleet, scaler, plant, tuple(faults), seed)
-    course.run()
-    return course.result(slo, seed)
+    simulation = _Simulation(fleet, scaler, plant, tuple(faults), seed)
+    simulation.run()
+    return simulation.result(slo, seed)
 
 
-class _Course:
+class _Simulation:
     """The run while it is under way."""
 
     def __init__(self, fleet: Fleet, scaler: Scaler, plant: Plant, faults: tuple[Fault, ...], seed: int) -> None:

@@ -1,7 +1,9 @@
 """The engine's memory: flat arrays, so that compiled code and Python share them without copies.
 
 Requests are nodes of a pool. A pod's queue and an instance's running batch are linked lists of such nodes, so a
-request is written once and never moved. Slots stand for pods that hold requests; they are used again.
+request is written once and never moved. Slots stand for pods that hold requests; they are used again. `EngineRules`
+does not change during a run, `State` does. Latencies are kept in bins, fine enough for a quantile within 1.3%, few
+enough for every minute of a week.
 """
 
 from typing import Any, NamedTuple
@@ -9,7 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tritonfleet.sim.latency import BINS
+BINS = 640
+LOWEST_SECONDS = 1e-4
+BIN_WIDTH = 0.025
+"""Latencies fall into bins each 2.5 % wide, from 0.1 ms to 15 minutes."""
+
+
+def quantile_of_bins(bins: NDArray[Any], share: float) -> float:
+    """Return the quantile of binned latencies in seconds, NaN for no latencies; a bin's middle stands for it."""
+    total = np.cumsum(bins)
+    if total[-1] == 0:
+        return float("nan")
+    index = int(np.searchsorted(total, share * total[-1]))
+    return LOWEST_SECONDS * float(np.exp((min(index, BINS - 1) + 0.5) * BIN_WIDTH))
+
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -69,7 +84,7 @@ TOTALS = np.dtype(
 )
 
 
-class Rules(NamedTuple):
+class EngineRules(NamedTuple):
     """What does not change during a run."""
 
     alpha: float

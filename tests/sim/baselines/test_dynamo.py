@@ -3,7 +3,7 @@
 import pytest
 
 from tritonfleet.plan.autoscale import Counters, PodSample
-from tritonfleet.sim.baselines.dynamo import EngineModel, KalmanPredictor, Planner, Profile
+from tritonfleet.sim.baselines import EngineModel, KalmanPredictor, Planner, Profile
 
 PROFILE = Profile(engine_rps=30.0, latency_seconds=0.75, max_batch_size=16, max_replicas=20)
 

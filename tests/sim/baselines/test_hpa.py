@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.sim.baselines.hpa import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
+from tritonfleet.sim.baselines import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
 
 
 def hpa(*metrics, least=2, most=6, **options):

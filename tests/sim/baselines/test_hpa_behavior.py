@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.sim.baselines.behavior import DEFAULT, Behavior, Governor, Percent, Pods, Rules, Select
+from tritonfleet.sim.baselines import DEFAULT_BEHAVIOR, Behavior, Governor, Percent, Pods, ScalingRules, Select
 
 NOW = 100_000.0
 DAY = 86400.0
@@ -11,7 +11,7 @@ DAY = 86400.0
 def rules(pods=None, percent=None, select=Select.MAX, window=0.0):
     policies: list[Pods | Percent] = [Pods(*pods)] if pods else []
     policies += [Percent(*percent)] if percent else []
-    return Rules(tuple(policies), select, window)
+    return ScalingRules(tuple(policies), select, window)
 
 
 def spread(changes, seconds):
@@ -43,7 +43,7 @@ def spread(changes, seconds):
 )
 def test_growth_keeps_to_the_upstream_table(upstream, current, wanted, bounds, policy, before, allowed):
     """TestScalingWithRules, "scaleUp"."""
-    behavior = Behavior(up=policy or DEFAULT.up)
+    behavior = Behavior(up=policy or DEFAULT_BEHAVIOR.up)
     governor = Governor(behavior, *bounds, changes=spread(before, 120) if before else [])
     assert governor.limit(NOW, current, wanted) == allowed
 
@@ -71,7 +71,7 @@ def test_growth_keeps_to_the_upstream_table(upstream, current, wanted, bounds, p
 )
 def test_shrinking_keeps_to_the_upstream_table(upstream, current, wanted, least, policy, before, allowed):
     """TestScalingWithRules, "scaleDown"."""
-    behavior = Behavior(down=policy or DEFAULT.down)
+    behavior = Behavior(down=policy or DEFAULT_BEHAVIOR.down)
     governor = Governor(behavior, least, 1000, changes=spread([-each for each in before], 120) if before else [])
     assert governor.limit(NOW, current, wanted) == allowed
 
@@ -107,15 +107,15 @@ def test_recommendations_of_the_window_hold_the_change_back_as_upstream_does(
 
 def test_the_replicas_of_the_first_look_count_as_a_recommendation():
     """TestScaleDownStabilizeInitialSize: nothing is taken away in the first five minutes."""
-    governor = Governor(DEFAULT, 1, 10)
-    assert governor.settle(0.0, 5, 3) == 5
-    assert governor.settle(299.0, 5, 3) == 5
-    assert governor.settle(300.0, 5, 3) == 3
+    governor = Governor(DEFAULT_BEHAVIOR, 1, 10)
+    assert governor.adjust(0.0, 5, 3) == 5
+    assert governor.adjust(299.0, 5, 3) == 5
+    assert governor.adjust(300.0, 5, 3) == 3
 
 
 def test_what_no_policy_can_see_any_more_is_forgotten():
-    governor = Governor(DEFAULT, 1, 10)
+    governor = Governor(DEFAULT_BEHAVIOR, 1, 10)
     for now in range(0, int(DAY), 15):
-        governor.settle(float(now), 5 + now % 2, 5 + (now + 1) % 2)
+        governor.adjust(float(now), 5 + now % 2, 5 + (now + 1) % 2)
     assert len(governor.recommendations) <= 300 / 15 + 1
     assert len(governor.changes) <= 2

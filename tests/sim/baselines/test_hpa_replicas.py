@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.sim.baselines.replicas import NoMetric, from_average, from_pods, from_value
+from tritonfleet.sim.baselines import NoMetric, replicas_from_average, replicas_from_pods, replicas_from_value
 
 
 def by_pod(*levels):
@@ -23,7 +23,7 @@ def by_pod(*levels):
     ],
 )
 def test_a_pods_metric_gives_the_replicas_of_the_upstream_table(pods, upstream, current, levels, target, wanted):
-    assert from_pods(current, target, by_pod(*levels), pods(current)) == wanted
+    assert replicas_from_pods(current, target, by_pod(*levels), pods(current)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -34,34 +34,34 @@ def test_a_pods_metric_gives_the_replicas_of_the_upstream_table(pods, upstream, 
     ],
 )
 def test_running_pods_that_are_not_ready_count_with_what_they_report(pods, upstream, ready, levels, wanted):
-    assert from_pods(3, 15, by_pod(*levels), pods(ready, starting=3 - ready)) == wanted
+    assert replicas_from_pods(3, 15, by_pod(*levels), pods(ready, starting=3 - ready)) == wanted
 
 
 def test_a_surge_pod_without_a_metric_never_turns_down_into_up(pods):
     """TestReplicaCalcDuringRollingUpdateWithMaxSurgeCM: two replicas, three pods."""
-    assert from_pods(2, 17, by_pod(10, 10), pods(3)) == 2
+    assert replicas_from_pods(2, 17, by_pod(10, 10), pods(3)) == 2
 
 
 def test_pods_that_no_node_took_do_not_count_when_fewer_are_wanted(pods):
     """TestReplicaCalcScaleDown, "scale down: exclude unscheduled pods"."""
-    assert from_pods(5, 0.5, by_pod(0.1), pods(1, unscheduled=4)) == 1
+    assert replicas_from_pods(5, 0.5, by_pod(0.1), pods(1, unscheduled=4)) == 1
 
 
 def test_pods_that_no_node_took_count_as_idle_when_more_are_wanted(pods):
-    assert from_pods(3, 10, by_pod(30), pods(1, unscheduled=2)) == 3
-    assert from_pods(3, 10, by_pod(45), pods(1, unscheduled=2)) == 5
+    assert replicas_from_pods(3, 10, by_pod(30), pods(1, unscheduled=2)) == 3
+    assert replicas_from_pods(3, 10, by_pod(45), pods(1, unscheduled=2)) == 5
 
 
 def test_starting_pods_without_a_metric_count_as_idle_when_more_are_wanted(pods):
-    assert from_pods(2, 10, by_pod(30), pods(1, starting=1)) == 3
+    assert replicas_from_pods(2, 10, by_pod(30), pods(1, starting=1)) == 3
 
 
 def test_without_a_metric_of_any_running_pod_there_is_no_proposal(pods):
     """TestReplicaCalcEmptyMetrics, and TestReplicaCalcDisjointResourcesMetrics for pods of the past."""
     with pytest.raises(NoMetric):
-        from_pods(4, 1.0, {}, pods(4))
+        replicas_from_pods(4, 1.0, {}, pods(4))
     with pytest.raises(NoMetric):
-        from_pods(1, 1.0, {"an-older-pod": 1.0}, pods(1))
+        replicas_from_pods(1, 1.0, {"an-older-pod": 1.0}, pods(1))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_without_a_metric_of_any_running_pod_there_is_no_proposal(pods):
     ],
 )
 def test_a_value_target_gives_the_replicas_of_the_upstream_table(upstream, current, value, target, ready, wanted):
-    assert from_value(current, value, target, ready) == wanted
+    assert replicas_from_value(current, value, target, ready) == wanted
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_a_value_target_gives_the_replicas_of_the_upstream_table(upstream, curre
     ],
 )
 def test_an_average_target_gives_the_replicas_of_the_upstream_table(upstream, existing, value, target, wanted):
-    assert from_average(existing, value, target) == wanted
+    assert replicas_from_average(existing, value, target) == wanted
 
 
 @pytest.mark.parametrize(
     ("upstream", "function", "arguments", "wanted"),
     [
-        ("TestReplicaCalcConfigurableToleranceCMObject", from_value, (3, 20.666, 20.0, 3), 4),
-        ("TestReplicaCalcConfigurableTolerancePerPodCMObject", from_average, (4, 20.208, 5.0), 5),
-        ("TestReplicaCalcConfigurableToleranceCMExternal", from_value, (3, 8.9, 8.8, 3), 4),
-        ("TestReplicaCalcConfigurableTolerancePerPodCMExternal", from_average, (3, 8.6, 2.8), 4),
+        ("TestReplicaCalcConfigurableToleranceCMObject", replicas_from_value, (3, 20.666, 20.0, 3), 4),
+        ("TestReplicaCalcConfigurableTolerancePerPodCMObject", replicas_from_average, (4, 20.208, 5.0), 5),
+        ("TestReplicaCalcConfigurableToleranceCMExternal", replicas_from_value, (3, 8.9, 8.8, 3), 4),
+        ("TestReplicaCalcConfigurableTolerancePerPodCMExternal", replicas_from_average, (3, 8.6, 2.8), 4),
     ],
 )
 def test_a_tolerance_of_one_percent_lets_small_changes_through(upstream, function, arguments, wanted):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tritonfleet.sim.baselines.keda import Fallback, FallbackBehavior, ScaledObject
+from tritonfleet.sim.baselines import Fallback, FallbackBehavior, ScaledObject
 
 
 def scaled_object(threshold=10.0, **options):

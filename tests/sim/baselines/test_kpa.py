@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.sim.baselines.kpa import Decider, PodAutoscaler
+from tritonfleet.sim.baselines import Decider, PodAutoscaler
 
 
 def autoscaler(target=10.0, up=10.0, down=10.0, **options):

@@ -22,12 +22,7 @@ from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.scaling import autoscaling_policy, limits_of
 from tritonfleet.plan.scaling_status import scale_report
 from tritonfleet.plan.world import Manifest
-from tritonfleet.sim.arrivals import RateTrace
-from tritonfleet.sim.ours import Tritonfleet
-from tritonfleet.sim.plant import Plant, Spread
-from tritonfleet.sim.run import simulate
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim import Plant, RateTrace, ServerModel, Slo, Spread, Tritonfleet, simulate
 
 MANIFEST = """
 apiVersion: tritonfleet.dev/v1alpha1

@@ -8,7 +8,7 @@ import pytest
 
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.simulate.recording import Recording, read_recording
-from tritonfleet.sim.arrivals import RateTrace, TimestampTrace
+from tritonfleet.sim import RateTrace, TimestampTrace
 
 
 def read(folder: Path, text: str, name: str = "shop.csv") -> Recording:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.cli.simulate.fleet import Fleet
-from tritonfleet.sim.result import Run
+from tritonfleet.sim import Run
 
 MINUTE_SECONDS = 60.0
 FEW_REQUESTS = 1000

@@ -9,12 +9,7 @@ from multiprocessing import get_context
 from tritonfleet.cli.simulate import roster
 from tritonfleet.cli.simulate.fleet import Fleet
 from tritonfleet.plan.autoscale import PodState
-from tritonfleet.sim.arrivals import Times, Trace
-from tritonfleet.sim.faults import Fault
-from tritonfleet.sim.oracle import SEARCH_STEPS, clairvoyant
-from tritonfleet.sim.result import Run
-from tritonfleet.sim.run import simulate
-from tritonfleet.sim.scaler import Metrics, Scaler
+from tritonfleet.sim import SEARCH_STEPS, Fault, Metrics, Run, Scaler, Times, Trace, clairvoyant, simulate
 
 LOOK_SECONDS = 0.5
 """How often a person is told how far it is."""

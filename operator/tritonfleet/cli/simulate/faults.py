@@ -9,8 +9,19 @@ from typing import Final
 
 from tritonfleet.cli import amounts
 from tritonfleet.cli.complaint import Complaint
-from tritonfleet.sim import faults
-from tritonfleet.sim.faults import Fault
+from tritonfleet.sim import (
+    Blackout,
+    CounterReset,
+    Fault,
+    ForeignWrite,
+    NodesFull,
+    PodLoss,
+    PrometheusDown,
+    SilentPods,
+    Slower,
+    SlowStart,
+    Unscraped,
+)
 
 _FORM: Final = re.compile(r"(?P<name>[a-z-]+)(:(?P<value>[^@]+))?@(?P<start>[^+]+)(\+(?P<length>.+))?")
 
@@ -30,41 +41,41 @@ class _Kind:
 
 
 _KINDS: Final = {
-    "blackout": _Kind("blackout@12h+20m", "no metrics at all", lambda start, end, _: faults.Blackout(start, end)),
+    "blackout": _Kind("blackout@12h+20m", "no metrics at all", lambda start, end, _: Blackout(start, end)),
     "prometheus-down": _Kind(
         "prometheus-down@12h+20m",
         "pods answer, Prometheus does not",
-        lambda start, end, _: faults.PrometheusDown(start, end),
+        lambda start, end, _: PrometheusDown(start, end),
     ),
-    "unscraped": _Kind("unscraped:0.5@12h+20m", "half the pods cannot be read", faults.Unscraped, 0.5),
+    "unscraped": _Kind("unscraped:0.5@12h+20m", "half the pods cannot be read", Unscraped, 0.5),
     "silent-pods": _Kind(
         "silent-pods:1@12h+1h",
         "one pod answers but counts nothing",
-        lambda start, end, value: faults.SilentPods(start, end, int(value)),
+        lambda start, end, value: SilentPods(start, end, int(value)),
         1,
     ),
     "counter-reset": _Kind(
-        "counter-reset@12h", "all counters start anew", lambda start, *_: faults.CounterReset(start), lasts=False
+        "counter-reset@12h", "all counters start anew", lambda start, *_: CounterReset(start), lasts=False
     ),
-    "slower": _Kind("slower:1.6@12h+6h", "batches take 1.6 times as long", faults.Slower, 1.6),
-    "slow-start": _Kind("slow-start:3@12h+1h", "pods take 3 times as long to be ready", faults.SlowStart, 3),
+    "slower": _Kind("slower:1.6@12h+6h", "batches take 1.6 times as long", Slower, 1.6),
+    "slow-start": _Kind("slow-start:3@12h+1h", "pods take 3 times as long to be ready", SlowStart, 3),
     "nodes-full": _Kind(
         "nodes-full:4@12h+1h",
         "there is room for 4 pods only",
-        lambda start, end, value: faults.NodesFull(start, end, int(value)),
+        lambda start, end, value: NodesFull(start, end, int(value)),
         1,
     ),
     "pod-loss": _Kind(
         "pod-loss:2@12h",
         "two ready pods die",
-        lambda start, _, value: faults.PodLoss(start, int(value)),
+        lambda start, _, value: PodLoss(start, int(value)),
         1,
         lasts=False,
     ),
     "foreign-write": _Kind(
         "foreign-write:1@12h",
         "somebody sets replicas to 1",
-        lambda start, _, value: faults.ForeignWrite(start, int(value)),
+        lambda start, _, value: ForeignWrite(start, int(value)),
         1,
         lasts=False,
     ),

@@ -10,9 +10,7 @@ from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
 from tritonfleet.plan.objects import Learned, shed_late
 from tritonfleet.plan.scaling import autoscaling_policy, has_slo
-from tritonfleet.sim.plant import Plant, Spread
-from tritonfleet.sim.server import ServerModel
-from tritonfleet.sim.slo import Slo
+from tritonfleet.sim import Plant, ServerModel, Slo, Spread
 from tritonfleet.triton.config import model_config
 from tritonfleet.triton.schema import ModelConfig
 from tritonfleet.triton.validation import problems, refuse_problems

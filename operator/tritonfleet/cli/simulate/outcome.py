@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tritonfleet.sim.result import Run
+from tritonfleet.sim import Run
 
 OURS: Final = "tritonfleet"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tritonfleet.cli.amounts import spoken
 from tritonfleet.cli.complaint import Complaint, read_bytes
 from tritonfleet.cli.simulate.columns import columns_of, number
-from tritonfleet.sim.arrivals import RateTrace, TimestampTrace
+from tritonfleet.sim import RateTrace, TimestampTrace
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 COARSEST_KEPT_SECONDS: Final = 0.05

@@ -11,11 +11,15 @@ from tritonfleet.cli.simulate.fleet import MONDAY, Fleet
 from tritonfleet.cli.simulate.outcome import OURS
 from tritonfleet.plan.autoscale import PodState
 from tritonfleet.plan.scaling import limits_in_force
-from tritonfleet.sim.baselines.hpa import ExternalMetric, HorizontalPodAutoscaler, PodsMetric
-from tritonfleet.sim.baselines.keda import ScaledObject
-from tritonfleet.sim.baselines.kpa import Decider, PodAutoscaler
-from tritonfleet.sim.ours import Tritonfleet
-from tritonfleet.sim.scaler import Metrics, Scaler
+from tritonfleet.sim import Metrics, Scaler, Tritonfleet
+from tritonfleet.sim.baselines import (
+    Decider,
+    ExternalMetric,
+    HorizontalPodAutoscaler,
+    PodAutoscaler,
+    PodsMetric,
+    ScaledObject,
+)
 
 WINDOW_SECONDS: Final = 60.0
 """Of the queries: `rate(...[1m])`."""

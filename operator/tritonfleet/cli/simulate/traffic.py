@@ -9,8 +9,7 @@ import numpy as np
 from tritonfleet.cli.amounts import per_second, spoken
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.simulate.recording import read_recording
-from tritonfleet.sim.arrivals import Times, Trace
-from tritonfleet.sim.workloads import NAMES, STEP_SECONDS, workload
+from tritonfleet.sim import STEP_SECONDS, WORKLOAD_NAMES, Times, Trace, workload
 
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
 LENGTHS: Final = {"daily": DAY_SECONDS, "bursty": DAY_SECONDS, "weekly": 7 * DAY_SECONDS}
@@ -45,7 +44,7 @@ class Part:
 
 def listing() -> str:
     """Return what can be named instead of a file, and for how long each lasts."""
-    return "\n".join(f"{name:<16}{spoken(LENGTHS.get(name, 4 * HOUR_SECONDS))}" for name in NAMES)
+    return "\n".join(f"{name:<16}{spoken(LENGTHS.get(name, 4 * HOUR_SECONDS))}" for name in WORKLOAD_NAMES)
 
 
 def mean_rate(trace: Trace) -> float:
@@ -69,10 +68,10 @@ def chosen(source: str, *, rate: float | None, duration_seconds: float | None, s
     Made traffic asks for three quarters of `capacity`, in requests per second, at its busiest minute, unless `rate`
     says otherwise. Raises Complaint.
     """
-    if source in NAMES:
+    if source in WORKLOAD_NAMES:
         return _made(source, rate, duration_seconds, seed, capacity)
     if not Path(source).exists() and source != "-":
-        raise Complaint(f"--trace: '{source}' is neither a file nor one of {', '.join(NAMES)}")
+        raise Complaint(f"--trace: '{source}' is neither a file nor one of {', '.join(WORKLOAD_NAMES)}")
     recording = read_recording(source, seed)
     trace: Trace = recording.trace
     notes = list(recording.notes)

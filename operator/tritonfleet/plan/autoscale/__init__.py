@@ -2,7 +2,7 @@
 
 It decides from the SLO and the limits in the spec (`Policy`), from the pods, their scraped counters and a latency
 histogram at one moment (`Observation`), and from what it learned before (`Memory`). Every five seconds
-`runtime/autoscaler.py` calls `decide()` for each ModelDeployment, and the simulator does through `sim/ours.py`; the
+`runtime/autoscaler.py` calls `decide()` for each ModelDeployment, and the simulator does through `sim/scalers.py`; the
 `Verdict` says how many replicas to ask for and why. `plan/scaling.py` applies it to the
 Deployment, `plan/scaling_status.py` writes it to the status, and `cli/explain` and `cli/simulate` ask its models about
 other rates. Nothing here knows a clock, does I/O, or draws random numbers: the same arguments give the same verdict.

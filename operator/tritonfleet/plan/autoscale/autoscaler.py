@@ -2,7 +2,7 @@
 
 `decide()` is a pure function of the policy, the memory of the last decision and one observation; it returns a
 `Verdict` and the next memory. The operator calls it every five seconds for each ModelDeployment
-(`runtime/autoscaler.py`), the simulator does the same (`sim/ours.py`), and what it returns becomes the status and
+(`runtime/autoscaler.py`), the simulator does the same (`sim/scalers.py`), and what it returns becomes the status and
 the size of the Deployment.
 
     N*   = ceil(demand / c), where c is what one replica carries within the SLO

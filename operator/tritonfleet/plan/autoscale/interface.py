@@ -1,7 +1,7 @@
 """What a caller hands the autoscaler, and the words it answers with.
 
 A caller describes the objective once (`Policy`, from the spec) and what it observed at each tick (`Observation`: the
-pods, the newest scrape of each, a latency histogram if there is one). `runtime/autoscaler.py` and `sim/ours.py` do
+pods, the newest scrape of each, a latency histogram if there is one). `runtime/autoscaler.py` and `sim/scalers.py` do
 so; `plan/scaling.py` builds both from Kubernetes objects. `ScaleReason` and `Attainment` are the vocabulary of the
 answer, a `Verdict`, which is defined beside `decide()`. Nothing here computes anything. All times are seconds, and
 moments are seconds since the epoch.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tritonfleet.plan.autoscale import Counters, PodSample, PodState
-from tritonfleet.sim.scaler import Metrics
+from tritonfleet.sim.scalers import Metrics
 
 LOAD_SECONDS: Final = 5.0
 """`load_adjustment_interval`."""

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tritonfleet.plan.autoscale import PodState
-from tritonfleet.sim.baselines.behavior import DEFAULT, Behavior
-from tritonfleet.sim.baselines.hpa import SYNC_SECONDS, ExternalMetric, HorizontalPodAutoscaler, Query
-from tritonfleet.sim.scaler import Metrics
+from tritonfleet.sim.baselines.hpa import (
+    DEFAULT_BEHAVIOR,
+    SYNC_SECONDS,
+    Behavior,
+    ExternalMetric,
+    HorizontalPodAutoscaler,
+    Query,
+)
+from tritonfleet.sim.scalers import Metrics
 
 
 class FallbackBehavior(StrEnum):
@@ -58,7 +64,7 @@ class ScaledObject:
         max_replicas: int,
         ignore_null_values: bool = True,
         fallback: Fallback | None = None,
-        behavior: Behavior = DEFAULT,
+        behavior: Behavior = DEFAULT_BEHAVIOR,
     ) -> None:
         self.name = name
         self._query = query

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from tritonfleet.plan.autoscale import PodState
-from tritonfleet.sim.scaler import Metrics
+from tritonfleet.sim.scalers import Metrics
 
 TICK_SECONDS = 2.0
 
