@@ -6,17 +6,20 @@ import numpy as np
 
 from benchmarks.analysis.draw import BOUNDS_SECONDS, HISTORY, Draw
 from benchmarks.analysis.fates import Fates
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.look import watch
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.analysis.policy import Policy
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.step import analyze
-from tritonfleet.plan.rollout.analysis.window import Window
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisPolicy,
+    Outcome,
+    PodCounts,
+    Progress,
+    RevisionCounts,
+    Window,
+    analyze,
+    record_stable,
+)
 
 NAME = "Tritonfleet"
-ERRORS = Policy(compare_latency=False)
-LATENCY = Policy()
+ERRORS = AnalysisPolicy(compare_latency=False)
+LATENCY = AnalysisPolicy()
 
 
 def decide(drawn: Draw) -> Fates:
@@ -31,7 +34,7 @@ def decide(drawn: Draw) -> Fates:
     )
 
 
-def _life(policy: Policy, drawn: Draw, run: int) -> tuple[Outcome, int]:
+def _life(policy: AnalysisPolicy, drawn: Draw, run: int) -> tuple[Outcome, int]:
     requests, errors = drawn.requests[run].tolist(), drawn.errors[run].tolist()
     buckets = drawn.buckets[run].tolist() if drawn.buckets is not None else None
     share = 1 / len(requests[0])
@@ -40,11 +43,11 @@ def _life(policy: Policy, drawn: Draw, run: int) -> tuple[Outcome, int]:
     outcome = Outcome.INCONCLUSIVE
     for index, (of, bad) in enumerate(zip(requests, errors, strict=True)):
         pods = _pods(of, bad, buckets[index] if buckets is not None else None)
-        stable = Revision(dict(zip(names, pods[1:], strict=True)))
+        stable = RevisionCounts(dict(zip(names, pods[1:], strict=True)))
         if index < HISTORY:
-            progress = watch(policy, progress, Window(float(index), stable=stable))
+            progress = record_stable(policy, progress, Window(float(index), stable=stable))
             continue
-        verdict = analyze(policy, progress, Window(float(index), Revision({"canary": pods[0]}), stable, share))
+        verdict = analyze(policy, progress, Window(float(index), RevisionCounts({"canary": pods[0]}), stable, share))
         progress, outcome = verdict.progress, verdict.outcome
         if outcome in {Outcome.FAILED, Outcome.PASSED} or verdict.needs_person:
             break

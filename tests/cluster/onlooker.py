@@ -5,10 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from tritonfleet.plan.reconcile import reconcile
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.analysis.window import Window
-from tritonfleet.plan.rollout.evidence import Evidence, Verification
+from tritonfleet.plan.rollout.analysis import Evidence, Outcome, PodCounts, RevisionCounts, Verification, Window
 from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import watch_of
 from tritonfleet.plan.world import Manifest, Observed, Plan
@@ -41,5 +38,5 @@ def _evidence(body: Manifest, now: datetime, *, good: bool) -> Evidence | None:
     return Evidence(segment.canary, segment.attempt, segment.step, window, verification)
 
 
-def _revision(pod: str, errors: int) -> Revision:
-    return Revision({pod: PodCounts(REQUESTS, errors, REQUESTS, {0.05: REQUESTS, 0.1: REQUESTS})})
+def _revision(pod: str, errors: int) -> RevisionCounts:
+    return RevisionCounts({pod: PodCounts(REQUESTS, errors, REQUESTS, {0.05: REQUESTS, 0.1: REQUESTS})})

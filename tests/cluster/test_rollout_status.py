@@ -11,8 +11,7 @@ from devcluster import gobuild
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, updated_conditions
 from tritonfleet.errors import Refused
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
-from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
 from tritonfleet.plan.rollout.document import document, restore
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.rollout_conditions import rollout_healthy

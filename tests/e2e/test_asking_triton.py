@@ -11,12 +11,18 @@ from benchmarks.fidelity import server
 from tritonfleet.adapters import triton
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.errors import Rejected
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.verification import golden
-from tritonfleet.plan.rollout.verification.compare import mismatch
-from tritonfleet.plan.rollout.verification.contract import Contract, Port
-from tritonfleet.plan.rollout.verification.expectation import Exact, GoldenRequest, JsonPath
-from tritonfleet.plan.rollout.verification.tensor import INTEGERS, Tensor
+from tritonfleet.plan.rollout.analysis import Outcome
+from tritonfleet.plan.rollout.verification import (
+    INTEGERS,
+    Contract,
+    Exact,
+    GoldenRequest,
+    JsonPath,
+    Port,
+    Tensor,
+    mismatch,
+    read_golden,
+)
 from tritonfleet.runtime import Connect, verify
 
 HOST = "127.0.0.1"
@@ -95,7 +101,7 @@ async def answer(connect: Connect, model: str, request: GoldenRequest) -> str:
 
 async def test_the_quickstart_passes_its_own_golden_requests_and_fits_itself(connect: Connect) -> None:
     manifest = yaml.safe_load((QUICKSTART / "golden.yaml").read_text())
-    asked = golden.read(manifest["data"]["golden.json"])
+    asked = read_golden(manifest["data"]["golden.json"])
 
     found = await verify([HOST], HOST, "digits", asked, ContractPolicy.ENFORCE, connect=connect)
 

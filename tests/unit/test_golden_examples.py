@@ -9,9 +9,7 @@ import onnxruntime
 import pytest
 import yaml
 
-from tritonfleet.plan.rollout.verification import golden
-from tritonfleet.plan.rollout.verification.compare import mismatch
-from tritonfleet.plan.rollout.verification.tensor import Tensor
+from tritonfleet.plan.rollout.verification import Tensor, mismatch, parse_golden, read_golden
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart"
@@ -24,7 +22,7 @@ MANIFESTS = {
 
 @pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=MANIFESTS)
 def test_a_golden_file_that_is_shown_can_be_used(manifest: str) -> None:
-    found = golden.read(yaml.safe_load(manifest)["data"]["golden.json"])
+    found = read_golden(yaml.safe_load(manifest)["data"]["golden.json"])
 
     assert found.problem == ""
 
@@ -34,7 +32,7 @@ def test_the_model_of_the_quickstart_answers_its_golden_requests(tmp_path: Path)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     manifest = yaml.safe_load((QUICKSTART / "golden.yaml").read_text())
 
-    for request in golden.parse(manifest["data"]["golden.json"]):
+    for request in parse_golden(manifest["data"]["golden.json"]):
         (given,) = request.inputs
         images = np.array(given.data, np.float32).reshape(given.shape)
         label, probabilities = session.run(["label", "probabilities"], {given.name: images})

@@ -16,10 +16,12 @@ SHORTEST, LONGEST = 60, 600
 """Lines of a module: shorter ones scatter one subject over many files, longer ones hold more than one."""
 PACKAGE = "operator/tritonfleet"
 MERGED = (
+    f"{PACKAGE}/fetch",
     f"{PACKAGE}/plan",
     f"{PACKAGE}/plan/autoscale",
     f"{PACKAGE}/plan/objects",
-    f"{PACKAGE}/fetch",
+    f"{PACKAGE}/plan/rollout/analysis",
+    f"{PACKAGE}/plan/rollout/verification",
     f"{PACKAGE}/runtime",
     f"{PACKAGE}/sim",
     f"{PACKAGE}/sim/baselines",

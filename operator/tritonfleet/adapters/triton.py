@@ -14,10 +14,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from tritonfleet.errors import Rejected, Transient
 from tritonfleet.plan.objects import PORTS
-from tritonfleet.plan.rollout.verification.compare import Answer
-from tritonfleet.plan.rollout.verification.contract import Contract, Port
-from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
-from tritonfleet.plan.rollout.verification.tensor import DATATYPES, Tensor
+from tritonfleet.plan.rollout.verification import DATATYPES, Answer, Contract, GoldenRequest, Port, Tensor
 
 CONTRACT_SECONDS: Final = 5.0
 INFER_SECONDS: Final = 30.0

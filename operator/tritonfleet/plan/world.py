@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.autoscale import Verdict
-from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.analysis import Evidence
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON data; treated as immutable once it is in one of these classes."""

@@ -35,7 +35,7 @@ from tritonfleet.api.resources import (
 )
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
-from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.analysis import Evidence
 from tritonfleet.plan.scaling_status import checkpoint
 from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime.autoscaler import Autoscaler

@@ -19,10 +19,7 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import TritonfleetError
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
-from tritonfleet.plan.rollout.analysis.text import sentence
-from tritonfleet.plan.rollout.analysis.window import Window
-from tritonfleet.plan.rollout.evidence import Evidence, Verification
+from tritonfleet.plan.rollout.analysis import CheckResult, Evidence, Outcome, Verification, Why, Window, shorten
 from tritonfleet.plan.rollout.gateways import revision_of
 from tritonfleet.plan.rollout.steering import written_state
 from tritonfleet.plan.rollout.watch import Watch, watch_of
@@ -344,5 +341,5 @@ class CanaryMonitor:
 
 
 def _unverified(why: str) -> Verification:
-    check = CheckResult("verification", Outcome.ERROR, Why.UNREACHABLE, sentence(why))
+    check = CheckResult("verification", Outcome.ERROR, Why.UNREACHABLE, shorten(why))
     return Verification(Outcome.ERROR, (check,), 0)

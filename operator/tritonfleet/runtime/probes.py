@@ -17,18 +17,20 @@ from typing import Final, Protocol
 from tritonfleet.adapters.prometheus import Prometheus
 from tritonfleet.api.canary import ContractPolicy, PromQuery
 from tritonfleet.errors import InvalidSpec, Rejected, Transient, TritonfleetError
-from tritonfleet.plan.rollout.analysis.text import sentence
-from tritonfleet.plan.rollout.analysis.window import Answer as QueryAnswer
-from tritonfleet.plan.rollout.analysis.window import ProbeRun
+from tritonfleet.plan.rollout.analysis import ProbeRun, QueryAnswer, Verification, shorten
 from tritonfleet.plan.rollout.confinement import confine
 from tritonfleet.plan.rollout.edge import Counters
-from tritonfleet.plan.rollout.evidence import Verification
-from tritonfleet.plan.rollout.verification import golden, judge
-from tritonfleet.plan.rollout.verification.compare import Answer, mismatch
-from tritonfleet.plan.rollout.verification.contract import Contract
-from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
-from tritonfleet.plan.rollout.verification.golden import Golden
-from tritonfleet.plan.rollout.verification.judge import Compared, Interview
+from tritonfleet.plan.rollout.verification import (
+    Answer,
+    Contract,
+    ContractBaseline,
+    Golden,
+    GoldenRequest,
+    PodAnswers,
+    evaluate_answers,
+    mismatch,
+    read_golden,
+)
 from tritonfleet.plan.rollout.watch import Watch
 from tritonfleet.plan.world import Manifest
 
@@ -90,11 +92,11 @@ async def verify(
     requests = golden.requests if golden is not None else ()
     lanes = asyncio.Semaphore(AT_A_TIME)
 
-    async def interview(address: str) -> Interview:
+    async def interview(address: str) -> PodAnswers:
         async with lanes:
             return await _interview(connect, address, model, requests, policy)
 
-    return judge.verification(
+    return evaluate_answers(
         await asyncio.gather(*map(interview, canary)),
         compared,
         golden_requests=len(requests),
@@ -130,21 +132,21 @@ async def probe(pods: Sequence[str], model: str, golden: Golden, *, connect: Con
     )
 
 
-async def _compared(connect: Connect, stable: str | None, model: str, policy: ContractPolicy) -> Compared:
+async def _compared(connect: Connect, stable: str | None, model: str, policy: ContractPolicy) -> ContractBaseline:
     if policy is ContractPolicy.OFF:
-        return Compared(policy)
+        return ContractBaseline(policy)
     if stable is None:
-        return Compared(policy, problem="none of its pods is ready")
+        return ContractBaseline(policy, problem="none of its pods is ready")
     try:
         async with connect(stable, model) as server:
-            return Compared(policy, await server.contract())
+            return ContractBaseline(policy, await server.contract())
     except (Rejected, Transient) as error:
-        return Compared(policy, problem=str(error))
+        return ContractBaseline(policy, problem=str(error))
 
 
 async def _interview(
     connect: Connect, address: str, model: str, requests: Sequence[GoldenRequest], policy: ContractPolicy
-) -> Interview:
+) -> PodAnswers:
     """Ask until the first wrong answer; a pod that cannot be reached once is not asked again."""
     contract, wrong = None, ""
     try:
@@ -156,8 +158,8 @@ async def _interview(
                 if wrong:
                     break
     except (Rejected, Transient) as error:
-        return Interview(contract, wrong, str(error))
-    return Interview(contract, wrong)
+        return PodAnswers(contract, wrong, str(error))
+    return PodAnswers(contract, wrong)
 
 
 async def _probe(connect: Connect, address: str, model: str, share: Sequence[GoldenRequest]) -> tuple[ProbeRun, bool]:
@@ -265,7 +267,7 @@ class CanaryProber:
                 values = await self._prometheus.values(mine, at)
                 baseline = await self._prometheus.values(other, at) if other is not None else ()
         except (InvalidSpec, Transient) as error:
-            return QueryAnswer(query.name, error=sentence(str(error)))
+            return QueryAnswer(query.name, error=shorten(str(error)))
         return QueryAnswer(query.name, values, baseline)
 
     async def _golden(self, namespace: str, watch: Watch) -> Golden | None:
@@ -279,4 +281,4 @@ class CanaryProber:
         text = (found.get("data") or {}).get(key)
         if not isinstance(text, str):
             return Golden(problem=f"ConfigMap '{name}' has no key '{key}'")
-        return golden.read(text)
+        return read_golden(text)

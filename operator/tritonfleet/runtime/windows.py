@@ -14,9 +14,14 @@ from datetime import UTC, datetime
 from tritonfleet.adapters.pods import Answer, Target
 from tritonfleet.adapters.store import Key
 from tritonfleet.api.metrics import MetricsSource
-from tritonfleet.plan.rollout.analysis.counts import Reading, Revision, count
-from tritonfleet.plan.rollout.analysis.text import sentence
-from tritonfleet.plan.rollout.analysis.window import Beat, Window
+from tritonfleet.plan.rollout.analysis import (
+    CounterReading,
+    RevisionCounts,
+    ScrapeInterval,
+    Window,
+    count_window,
+    shorten,
+)
 from tritonfleet.plan.rollout.edge import Counters, Edge, Tally, edges, told
 from tritonfleet.plan.rollout.watch import Watch
 from tritonfleet.runtime.probes import CanaryProber, Route
@@ -34,7 +39,7 @@ class _Page:
 
     at_seconds: float
     revision: str
-    reading: Reading
+    reading: CounterReading
     request_seconds: float
 
 
@@ -53,7 +58,7 @@ class WindowRecorder:
         self._last: dict[str, _Page] = {}
         self._heard: dict[str, float] = {}
         self._targets: tuple[Target, ...] = ()
-        self._beats: list[Beat] = []
+        self._beats: list[ScrapeInterval] = []
         self._shares: list[float] = []
 
     def hear(self, targets: Sequence[Target], answer_of: AnswerOf, now: float) -> None:
@@ -75,7 +80,7 @@ class WindowRecorder:
                 requests, seconds = gained[target.revision]
                 more, longer = self._take(container, page)
                 gained[target.revision] = (requests + more, seconds + longer)
-        self._beats.append(Beat(*gained[canary], *gained[stable]))
+        self._beats.append(ScrapeInterval(*gained[canary], *gained[stable]))
         if self._at_start is None:
             self._at_start = frozenset(map(_container, targets))
 
@@ -106,14 +111,14 @@ class WindowRecorder:
         seconds = page.request_seconds - before.request_seconds
         return (requests, seconds) if requests > 0 and seconds > 0 else (0, 0.0)
 
-    def _revision(self, revision: str, now: float) -> Revision:
+    def _revision(self, revision: str, now: float) -> RevisionCounts:
         there = {_container(target) for target in self._targets if target.revision == revision}
         counted = {
             container: page
             for container, page in self._last.items()
             if page.revision == revision and (container not in there or self._is_fresh(page.at_seconds, now))
         }
-        return count(
+        return count_window(
             {container: page.reading for container, page in self._first.items()},
             {container: page.reading for container, page in counted.items()},
             self.start_seconds,
@@ -154,7 +159,7 @@ def _page(answer: Answer) -> _Page | None:
     sample = answer.sample
     if sample.counters is None:
         return None
-    reading = Reading(
+    reading = CounterReading(
         sample.started_seconds,
         sample.counters.success,
         answer.failures,
@@ -200,7 +205,7 @@ class WindowFinalizer:
         """Return the window with the latencies that the gateway measured, and with what only it saw fail."""
         for said in (before, after):
             if isinstance(said, str):
-                return replace(window, untimed=sentence(said), beats=None)
+                return replace(window, untimed=shorten(said), beats=None)
         first, last = (said.get(self.key, {}) if not isinstance(said, str) else {} for said in (before, after))
         if self.watch.source is MetricsSource.AUTO and not first and not last:
             # Nobody scrapes the gateway: there is what the pods themselves say.
@@ -217,7 +222,7 @@ class WindowFinalizer:
             beats=None,
         )
 
-    def _told(self, revision: str, counted: Revision, found: Mapping[str, Edge]) -> Revision:
+    def _told(self, revision: str, counted: RevisionCounts, found: Mapping[str, Edge]) -> RevisionCounts:
         if revision not in found:
             return counted
         tally = self.tallies.get(revision, Tally())

@@ -13,7 +13,7 @@ from tests.sim.rollout.pool import Pod, Pool
 from tests.sim.rollout.traffic import Traffic
 from tests.sim.rollout.watching import Metrics
 from tritonfleet.api import names
-from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.analysis import Evidence
 from tritonfleet.plan.rollout.room import pod_that_needs_room
 from tritonfleet.plan.world import Defaults, GpuPool, Manifest, Observed
 

@@ -5,7 +5,7 @@ import pytest
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import EIGHT_GPUS, FOUR_GPUS, Scene, seconds_between, spec_of
 from tests.sim.rollout.watching import Metrics
-from tritonfleet.plan.rollout.analysis.window import Answer
+from tritonfleet.plan.rollout.analysis import QueryAnswer
 from tritonfleet.plan.rollout.phase import Phase
 
 END = (Phase.STABLE, Phase.ROLLED_BACK)
@@ -67,14 +67,14 @@ def test_a_canary_that_nobody_scrapes_is_told_from_metrics_that_are_away() -> No
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer("mine", (float("nan"),)),
-        Answer("mine", (float("inf"),)),
-        Answer("mine"),
-        Answer("mine", error="500 from the server"),
+        QueryAnswer("mine", (float("nan"),)),
+        QueryAnswer("mine", (float("inf"),)),
+        QueryAnswer("mine"),
+        QueryAnswer("mine", error="500 from the server"),
     ],
     ids=["NaN", "infinity", "nothing", "an error"],
 )
-def test_an_answer_that_says_nothing_is_no_pass(answer: Answer) -> None:
+def test_an_answer_that_says_nothing_is_no_pass(answer: QueryAnswer) -> None:
     scene = analyzing(spec_of(analysis={"queries": [{"name": "mine", "query": "up", "max": 1}]}))
     scene.cluster.metrics = Metrics(answers=(answer,))
     scene.run(120, 5)

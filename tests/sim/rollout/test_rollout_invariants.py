@@ -8,8 +8,7 @@ from tests.sim.rollout.chance import History
 from tests.sim.rollout.checkpoints import SPECS, checkpoints
 from tritonfleet.plan import reconcile
 from tritonfleet.plan.rollout import course, looking, machine, moment, sizes, steering, weights
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.analysis.step import analyze
+from tritonfleet.plan.rollout.analysis import Outcome, analyze
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
 

@@ -14,7 +14,7 @@ from tests.sim.rollout.pool import Pool
 from tests.sim.rollout.traffic import Traffic, readings
 from tests.sim.rollout.watching import Metrics, Watcher
 from tritonfleet.api import names
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
+from tritonfleet.plan.rollout.analysis import Outcome
 from tritonfleet.plan.rollout.document import document
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import State

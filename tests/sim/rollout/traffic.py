@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tests.sim.rollout.behavior import SLOW_SECONDS
 from tests.sim.rollout.gateway import Shares
 from tests.sim.rollout.pool import Pod, Pool
-from tritonfleet.plan.rollout.analysis.counts import Reading
+from tritonfleet.plan.rollout.analysis import CounterReading
 
 FAST_SECONDS = 0.1
 
@@ -46,13 +46,13 @@ class Traffic:
         pod.slow += (requests - errors) * behavior.slow
 
 
-def readings(pods: Iterable[Pod]) -> dict[str, Reading]:
+def readings(pods: Iterable[Pod]) -> dict[str, CounterReading]:
     """Return the counters of every pod whose container runs, by uid."""
     return {f"uid-{pod.name}": _reading(pod) for pod in pods if pod.started is not None}
 
 
-def _reading(pod: Pod) -> Reading:
+def _reading(pod: Pod) -> CounterReading:
     timed, slow = float(int(pod.successes)), float(int(pod.slow))
     buckets = {FAST_SECONDS: timed - slow, SLOW_SECONDS: timed - slow, float("inf"): timed}
     started = pod.started.timestamp() if pod.started is not None else 0.0
-    return Reading(started, timed, {"BACKEND": float(int(pod.errors))}, buckets)
+    return CounterReading(started, timed, {"BACKEND": float(int(pod.errors))}, buckets)

@@ -7,10 +7,18 @@ from tests.sim.rollout.pool import Pod, Pool
 from tests.sim.rollout.reading import state_of
 from tests.sim.rollout.traffic import readings
 from tritonfleet.api.canary import ContractPolicy
-from tritonfleet.plan.rollout.analysis.counts import Reading, count
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
-from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun, Window
-from tritonfleet.plan.rollout.evidence import Evidence, Verification
+from tritonfleet.plan.rollout.analysis import (
+    CheckResult,
+    CounterReading,
+    Evidence,
+    Outcome,
+    ProbeRun,
+    QueryAnswer,
+    Verification,
+    Why,
+    Window,
+    count_window,
+)
 from tritonfleet.plan.rollout.watch import Segment, Watch, watch_of
 from tritonfleet.plan.world import Manifest
 
@@ -30,7 +38,7 @@ class Metrics:
     """Whether no new window ever ends."""
     mute: bool = False
     """Whether no canary pod can be asked for its contract."""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[QueryAnswer, ...] = ()
     """What is said to custom queries."""
 
 
@@ -39,7 +47,7 @@ class Watcher:
     """Reads counters at both ends of every window, and asks canary pods before they get traffic."""
 
     evidence: Evidence | None = None
-    _began: tuple[Segment, float, dict[str, Reading]] | None = field(default=None)
+    _began: tuple[Segment, float, dict[str, CounterReading]] | None = field(default=None)
 
     def look(self, body: Manifest, pool: Pool, metrics: Metrics, now: datetime) -> Evidence | None:
         """Return the newest evidence there is."""
@@ -75,8 +83,8 @@ class Watcher:
             return Window(at, desired_share=share, unreachable=metrics.away, probe=probe, probe_expected=watch.probes)
         return Window(
             at,
-            count(before, read, start, frozenset(f"uid-{pod.name}" for pod in canary)),
-            count(before, read, start, frozenset(f"uid-{pod.name}" for pod in stable)),
+            count_window(before, read, start, frozenset(f"uid-{pod.name}" for pod in canary)),
+            count_window(before, read, start, frozenset(f"uid-{pod.name}" for pod in stable)),
             share,
             probe=probe,
             probe_expected=watch.probes,

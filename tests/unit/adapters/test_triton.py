@@ -14,9 +14,7 @@ from tritonclient.utils import triton_to_np_dtype
 
 from tritonfleet.adapters import triton
 from tritonfleet.errors import Rejected, Transient
-from tritonfleet.plan.rollout.verification.contract import Contract, Port
-from tritonfleet.plan.rollout.verification.expectation import Exact, GoldenRequest
-from tritonfleet.plan.rollout.verification.tensor import DATATYPES, INTEGERS, Tensor
+from tritonfleet.plan.rollout.verification import DATATYPES, INTEGERS, Contract, Exact, GoldenRequest, Port, Tensor
 
 FP32_X = Tensor("X", "FP32", (1, 2), (1.5, -2.0))
 

@@ -12,7 +12,7 @@ from tritonfleet.cli.rollout.document import document
 from tritonfleet.cli.rollout.outlook import waits_for, would_change
 from tritonfleet.cli.rollout.view import plain
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
+from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Why
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import Passage
 

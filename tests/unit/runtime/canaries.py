@@ -12,12 +12,11 @@ from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.errors import Rejected, Transient
 from tritonfleet.plan.objects import http_route
-from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis import Progress
 from tritonfleet.plan.rollout.document import document
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.state import Passage, State
-from tritonfleet.plan.rollout.verification.contract import Contract, Port
-from tritonfleet.plan.rollout.verification.tensor import Tensor
+from tritonfleet.plan.rollout.verification import Contract, Port, Tensor
 from tritonfleet.runtime import Telemetry, WorkQueue
 from tritonfleet.runtime.canary_monitor import CanaryMonitor
 from tritonfleet.runtime.probes import CanaryProber

@@ -7,10 +7,7 @@ import pytest
 
 from tests.unit.runtime.canaries import CANARY, GATEWAY, GOLDEN, KEY, PLAN, STABLE, START, canaries, sample
 from tritonfleet.errors import Refused, Rejected, Transient
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.policy import Policy
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.step import analyze
+from tritonfleet.plan.rollout.analysis import AnalysisPolicy, Outcome, Progress, Why, analyze
 from tritonfleet.plan.rollout.phase import Phase
 
 BY_GATEWAY = {"traffic": {"gateway": GATEWAY}}
@@ -75,7 +72,7 @@ async def test_what_the_gateway_saw_fail_and_no_pod_did_are_errors():
             stable.serve(100)
             await world.until(end)
             assert world.window.canary.refused == 40
-        verdict = analyze(Policy(hard_requests=20), Progress(), world.window)
+        verdict = analyze(AnalysisPolicy(hard_requests=20), Progress(), world.window)
         assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.HARD_LIMIT)
         assert canary.success == 0
 
@@ -107,7 +104,7 @@ async def test_while_prometheus_is_away_latencies_are_unknown_and_nothing_passes
     async with canaries() as world:
         stable, canary = await split(world)
         world.prometheus.problem = "Prometheus at http://p: connection refused"
-        progress, policy = Progress(), Policy(looks=1, min_requests=10, min_slow_requests=10)
+        progress, policy = Progress(), AnalysisPolicy(looks=1, min_requests=10, min_slow_requests=10)
         for end in (30, 50):
             stable.serve(100)
             canary.serve(100)
@@ -128,7 +125,7 @@ async def test_a_revision_without_series_at_the_gateway_is_an_error_and_not_a_fa
         stable.serve(100)
         canary.serve(100)
         await world.until(30)
-        (slow,) = (each for each in analyze(Policy(), Progress(), world.window).results if each.check == "slow")
+        (slow,) = (each for each in analyze(AnalysisPolicy(), Progress(), world.window).results if each.check == "slow")
         assert (slow.outcome, slow.why) == (Outcome.ERROR, Why.NO_SERIES)
 
 

@@ -12,12 +12,8 @@ import pytest
 
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.errors import Rejected, Transient
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.verification.compare import Answer
-from tritonfleet.plan.rollout.verification.contract import Contract, Port
-from tritonfleet.plan.rollout.verification.expectation import Exact, GoldenRequest
-from tritonfleet.plan.rollout.verification.golden import Golden
-from tritonfleet.plan.rollout.verification.tensor import Tensor
+from tritonfleet.plan.rollout.analysis import Outcome
+from tritonfleet.plan.rollout.verification import Answer, Contract, Exact, Golden, GoldenRequest, Port, Tensor
 from tritonfleet.runtime import probes, verify
 from tritonfleet.runtime.probes import probe
 

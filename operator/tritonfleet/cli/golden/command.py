@@ -11,10 +11,7 @@ from tritonfleet.adapters import triton
 from tritonfleet.cli.complaint import Complaint, complain, read_bytes
 from tritonfleet.cli.golden import recording
 from tritonfleet.errors import Rejected, TritonfleetError
-from tritonfleet.plan.rollout.verification import golden
-from tritonfleet.plan.rollout.verification.compare import Answer, mismatch
-from tritonfleet.plan.rollout.verification.entry import InvalidGolden
-from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
+from tritonfleet.plan.rollout.verification import Answer, GoldenRequest, InvalidGolden, mismatch, parse_golden
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _check(options: argparse.Namespace, text: str) -> int:
-    requests = golden.parse(text)
+    requests = parse_golden(text)
     wrong = 0
     address, port = await _address(options.server)
     async with triton.connect(address, options.model, port) as server:
@@ -51,7 +48,7 @@ async def _record(options: argparse.Namespace, text: str) -> int:
     async with triton.connect(address, options.model, port) as server:
         answered = [recording.recorded(entry, await _answer(server, request)) for entry, request in questions]
     document = "[\n" + ",\n".join(answered) + "\n]\n"
-    golden.parse(document)
+    parse_golden(document)
     sys.stdout.write(document)
     return 0
 

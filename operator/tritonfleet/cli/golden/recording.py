@@ -4,12 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tritonfleet.plan.rollout.verification import golden
-from tritonfleet.plan.rollout.verification.compare import Answer
-from tritonfleet.plan.rollout.verification.content import FIELDS
-from tritonfleet.plan.rollout.verification.entry import Entry
-from tritonfleet.plan.rollout.verification.expectation import GoldenRequest
-from tritonfleet.plan.rollout.verification.tensor import FLOATS, Tensor, Value
+from tritonfleet.plan.rollout.verification import (
+    FLOATS,
+    TENSOR_FIELDS,
+    TENSORS_MAX,
+    Answer,
+    Entry,
+    GoldenRequest,
+    Tensor,
+    Value,
+    golden_entries,
+    inputs_of,
+)
 
 _TELLS_APART: Final = 9
 """Significant digits that tell any two numbers of 32 bits apart."""
@@ -17,8 +23,8 @@ _TELLS_APART: Final = 9
 
 def questions(text: str) -> list[tuple[Entry, GoldenRequest]]:
     """Return what to ask: requests whose outputs may be absent, or lack their data. Raises InvalidGolden."""
-    entries = golden.entries(text, ("name", "inputs"), ("outputs",))
-    return [(entry, GoldenRequest(entry.name(), golden.inputs_of(entry), ())) for entry in entries]
+    entries = golden_entries(text, ("name", "inputs"), ("outputs",))
+    return [(entry, GoldenRequest(entry.name(), inputs_of(entry), ())) for entry in entries]
 
 
 def recorded(entry: Entry, answer: Answer) -> str:
@@ -43,7 +49,7 @@ def recorded(entry: Entry, answer: Answer) -> str:
 def _wanted(entry: Entry, answer: Answer) -> list[Mapping[str, Any]]:
     if "outputs" not in entry.fields:
         return [{"name": name} for name in answer]
-    named = entry.entries("outputs", golden.TENSORS_MAX, ("name",), (*FIELDS, "compare"))
+    named = entry.entries("outputs", TENSORS_MAX, ("name",), (*TENSOR_FIELDS, "compare"))
     return [{**output.fields, "name": output.name()} for output in named]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
 
 Labels = frozenset[tuple[str, str]]
 Counters = Mapping[Labels, float]
@@ -117,7 +117,7 @@ class Tally:
     """Those that no pod has counted, as far as windows have told of them."""
 
 
-def told(revision: Revision, edge: Edge, tally: Tally, *, alone: bool) -> tuple[Revision, Tally]:
+def told(revision: RevisionCounts, edge: Edge, tally: Tally, *, alone: bool) -> tuple[RevisionCounts, Tally]:
     """Return what a revision did in a window with what the gateway saw of it, and the tally after it."""
     seen = tally.seen + edge.bad(alone=alone)
     errors = tally.errors + sum(counts.errors for counts in revision.pods.values())

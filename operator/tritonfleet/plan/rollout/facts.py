@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
 from tritonfleet.plan.pods import Finding
-from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.analysis import Evidence
 from tritonfleet.plan.rollout.requests import Request
 from tritonfleet.plan.world import GpuPool
 

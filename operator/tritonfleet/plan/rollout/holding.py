@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
+from tritonfleet.plan.rollout.analysis import Outcome
 from tritonfleet.plan.rollout.capacity import room, uncounted
 from tritonfleet.plan.rollout.looking import Look, begun, failed, look_at
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment

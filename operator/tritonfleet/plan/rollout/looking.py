@@ -5,13 +5,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan.rollout.analysis.bake import bake
-from tritonfleet.plan.rollout.analysis.look import watch
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
-from tritonfleet.plan.rollout.analysis.step import analyze
-from tritonfleet.plan.rollout.analysis.verdict import Verdict
-from tritonfleet.plan.rollout.analysis.window import Window
-from tritonfleet.plan.rollout.analysis_policy import policy_of
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisVerdict,
+    Outcome,
+    Window,
+    analysis_policy,
+    analyze,
+    bake,
+    record_stable,
+)
 from tritonfleet.plan.rollout.back import roll_back
 from tritonfleet.plan.rollout.moment import Advance, Moment
 from tritonfleet.plan.rollout.reasons import of_why
@@ -26,7 +28,7 @@ SILENT_WINDOWS: Final = 3
 class Look:
     """What a window came to."""
 
-    verdict: Verdict
+    verdict: AnalysisVerdict
     changes: dict[str, Any]
     """Of the state."""
 
@@ -36,7 +38,7 @@ def look_at(moment: Moment) -> Look | None:
     state, window = moment.state, fresh_window(moment)
     if window is None or state.applied_weight == 0:
         return None
-    policy = policy_of(moment.plan.analysis, moment.facts.slo)
+    policy = analysis_policy(moment.plan.analysis, moment.facts.slo)
     if state.applied_weight >= EVERYTHING:
         verdict = bake(policy, moment.progress, window, state.step_entered_at.timestamp())
     else:
@@ -69,7 +71,7 @@ def watched(moment: Moment) -> dict[str, Any]:
     window = fresh_window(moment)
     if window is None or moment.state.applied_weight > 0:
         return {}
-    progress = watch(policy_of(moment.plan.analysis, moment.facts.slo), moment.progress, window)
+    progress = record_stable(analysis_policy(moment.plan.analysis, moment.facts.slo), moment.progress, window)
     return {"analysis": progress.document()}
 
 
@@ -91,7 +93,7 @@ def silence_from(moment: Moment) -> datetime | None:
     return moment.now if moment.now.timestamp() - heard > patience else None
 
 
-def _changes(moment: Moment, window: Window, verdict: Verdict) -> dict[str, Any]:
+def _changes(moment: Moment, window: Window, verdict: AnalysisVerdict) -> dict[str, Any]:
     total = window.canary.requests + window.stable.requests
     blind = verdict.outcome is Outcome.ERROR
     return {

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tritonfleet.api.canary import Canary
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis import Progress
 from tritonfleet.plan.rollout.facts import Facts, Track
 from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason

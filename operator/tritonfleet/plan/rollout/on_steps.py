@@ -4,8 +4,7 @@ from typing import Any
 
 from tritonfleet.api.canary import OnMetricsError
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.verdict import Verdict
+from tritonfleet.plan.rollout.analysis import AnalysisVerdict, Outcome, Why
 from tritonfleet.plan.rollout.back import roll_back
 from tritonfleet.plan.rollout.looking import Look, begun, failed, look_at, silence_from
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
@@ -126,5 +125,5 @@ def _blind(moment: Moment, changes: dict[str, Any]) -> Advance | None:
     return moment.hold(RolloutReason.METRICS_LOST, message, **changes)
 
 
-def _worst(verdict: Verdict) -> str:
+def _worst(verdict: AnalysisVerdict) -> str:
     return next(result.message for result in verdict.results if result.why is Why.SHARED_INCIDENT)

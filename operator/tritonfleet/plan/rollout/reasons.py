@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from tritonfleet.plan.pods import Finding
-from tritonfleet.plan.rollout.analysis.outcome import Why
+from tritonfleet.plan.rollout.analysis import Why
 
 
 class RolloutReason(StrEnum):

@@ -7,7 +7,7 @@ from typing import Final
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.rollout import Rollout
-from tritonfleet.plan.rollout.analysis.outcome import Outcome
+from tritonfleet.plan.rollout.analysis import Outcome
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.state import State

@@ -2,9 +2,8 @@
 
 from typing import Any, Final
 
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome
+from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification
 from tritonfleet.plan.rollout.back import roll_back
-from tritonfleet.plan.rollout.evidence import Verification
 from tritonfleet.plan.rollout.moment import LOOK_AGAIN_SECONDS, Advance, Moment
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.provisioning import shift, trouble

@@ -2,18 +2,14 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.policy import Policy
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.step import analyze
-from tritonfleet.plan.rollout.analysis.window import Window
+from tritonfleet.plan.rollout.analysis import AnalysisPolicy, PodCounts, Progress, RevisionCounts, Window, analyze
 
 
 class Rollout:
     """One step, looked at window by window."""
 
     def __init__(self, **policy):
-        self.policy = Policy(**{"compare_latency": False, **policy})
+        self.policy = AnalysisPolicy(**{"compare_latency": False, **policy})
         self.progress = Progress()
         self.verdicts = []
 
@@ -42,9 +38,9 @@ class Rollout:
 
 
 def revision(name, pods, counted, errors):
-    if isinstance(counted, Revision):
+    if isinstance(counted, RevisionCounts):
         return counted
-    return Revision({f"{name}{pod}": PodCounts(counted, errors) for pod in range(pods)})
+    return RevisionCounts({f"{name}{pod}": PodCounts(counted, errors) for pod in range(pods)})
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.plan.pods import Finding
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.window import Window
-from tritonfleet.plan.rollout.evidence import Evidence
+from tritonfleet.plan.rollout.analysis import Evidence, PodCounts, RevisionCounts, Window
 from tritonfleet.plan.rollout.facts import Facts, Split, Track
 from tritonfleet.plan.rollout.machine import advance
 from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
@@ -88,8 +86,8 @@ def window(end_seconds=30.0, errors=0, stable_errors=0, *, share=0.25, requests=
     due = round(requests * share)
     return Window(
         NOW.timestamp() + end_seconds,
-        Revision({"new": _counts(due, errors)}),
-        Revision({"old": _counts(requests - due, stable_errors)}) if due < requests else Revision(),
+        RevisionCounts({"new": _counts(due, errors)}),
+        RevisionCounts({"old": _counts(requests - due, stable_errors)}) if due < requests else RevisionCounts(),
         desired_share=share,
         **more,
     )

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.rollout_status import RolloutStatus
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
-from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
 from tritonfleet.plan.rollout.document import document, restore
 from tritonfleet.plan.rollout.phase import RUNNING, Phase
 from tritonfleet.plan.rollout.reasons import RolloutReason

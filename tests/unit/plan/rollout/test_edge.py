@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
+from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
 from tritonfleet.plan.rollout.edge import Edge, Tally, edges, told, unseen
 
 OURS = {"httproute/shop/m/rule/0/backend/0": "stable", "httproute/shop/m/rule/1/backend/0": "stable"}
@@ -71,7 +71,7 @@ def test_only_a_difference_that_no_delay_explains_is_made_something_of(seen, err
 
 
 def test_what_only_the_gateway_saw_is_told_once():
-    idle, tally, refused = Revision({"c": PodCounts(0, 0)}), Tally(), []
+    idle, tally, refused = RevisionCounts({"c": PodCounts(0, 0)}), Tally(), []
     for more in (6, 6, 0, 6):
         revision, tally = told(idle, Edge({}, failed=more), tally, alone=False)
         refused.append(revision.refused)
@@ -84,7 +84,7 @@ def test_what_only_the_gateway_saw_is_told_once():
 def test_never_more_failures_are_told_than_the_gateway_saw(windows):
     tally, refused = Tally(), 0
     for seen, errors in windows:
-        revision, tally = told(Revision({"c": PodCounts(errors, errors)}), Edge({}, seen), tally, alone=False)
+        revision, tally = told(RevisionCounts({"c": PodCounts(errors, errors)}), Edge({}, seen), tally, alone=False)
         assert revision.refused >= 0
         refused += revision.refused
 

@@ -26,9 +26,8 @@ from tests.unit.plan.rollout.stage import (
     settle,
     window,
 )
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
+from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification, Why
 from tritonfleet.plan.rollout.course import course_of
-from tritonfleet.plan.rollout.evidence import Verification
 from tritonfleet.plan.rollout.facts import Split, Track
 from tritonfleet.plan.rollout.moment import Moment
 from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, RUNNING, TRANSITIONS, Phase

@@ -8,8 +8,13 @@ from tests.unit.plan.rollout.stage import plan, policy, running
 from tritonfleet.api.canary import Analysis
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
-from tritonfleet.plan.rollout.analysis.policy import LatencyObjective, Margin, OnTooFewRequests, Policy
-from tritonfleet.plan.rollout.analysis_policy import policy_of
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisPolicy,
+    LatencyObjective,
+    Margin,
+    OnTooFewRequests,
+    analysis_policy,
+)
 from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.rollout.steps import canary_pods, is_last, pinned, plan_of, step_of, steps_of, straight
 
@@ -81,7 +86,7 @@ def test_a_canary_has_a_pod_and_leaves_one_to_stable(weight, replicas, surge, by
 
 
 def test_what_the_spec_leaves_out_is_what_has_measured_error_rates():
-    assert policy_of(Analysis(), None) == Policy()
+    assert analysis_policy(Analysis(), None) == AnalysisPolicy()
 
 
 def test_percent_of_the_spec_are_shares_of_the_analysis():
@@ -95,7 +100,7 @@ def test_percent_of_the_spec_are_shares_of_the_analysis():
             "minRequests": 10,
         }
     )
-    found = policy_of(analysis, slo)
+    found = analysis_policy(analysis, slo)
 
     assert (found.error_margin, found.error_limit) == (Margin(2, 0.01), 0.03)
     assert found.latency == LatencyObjective(0.05, 0.001)
@@ -109,7 +114,7 @@ def test_a_query_with_both_limits_is_held_to_both():
         {"name": "ratio", "query": "a", "baseline": "b", "maxRatio": 2},
     ]
     low, high, ratio = sorted(
-        policy_of(Analysis.model_validate({"queries": queries}), None).thresholds,
+        analysis_policy(Analysis.model_validate({"queries": queries}), None).thresholds,
         key=lambda threshold: (threshold.name, threshold.above_is_bad),
     )
 

@@ -7,8 +7,7 @@ import pytest
 from tests.unit.plan.rollout.stage import CRASHING, NEW, OLD, evidence, go, plan, running, seen, track
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.pods import Finding
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
-from tritonfleet.plan.rollout.evidence import Verification
+from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification, Why
 from tritonfleet.plan.rollout.phase import Phase
 
 FIRST = running(Phase.PROVISIONING, verified=False)

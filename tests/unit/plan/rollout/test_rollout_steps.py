@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.plan.rollout.stage import NEW, OLD, evidence, go, plan, running, seen, settle, window
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun
+from tritonfleet.plan.rollout.analysis import ProbeRun, Progress, QueryAnswer
 from tritonfleet.plan.rollout.course import course_of
 from tritonfleet.plan.rollout.facts import Split
 from tritonfleet.plan.rollout.phase import Phase
@@ -191,7 +190,7 @@ def test_a_query_that_is_not_answered_is_no_pass():
     asking = replace(LOOKING, plan=plan(25, analysis={"queries": queries}))
 
     assert looked(asking, window(10)).phase is Phase.ANALYZING
-    assert looked(asking, window(10, answers=(Answer("mine", (0.5,)),))).phase is Phase.PROVISIONING
+    assert looked(asking, window(10, answers=(QueryAnswer("mine", (0.5,)),))).phase is Phase.PROVISIONING
 
 
 def test_the_bake_lasts_its_time_and_then_the_canary_is_promoted():

@@ -1,5 +1,75 @@
-"""Is the canary worse than the revision beside it? Counts in, a verdict with numbers out.
+"""Whether the canary is worse than the revision beside it: counts in, a verdict with numbers out.
 
-What is tested, why, and with which measured error rates: docs/explanation/canary-analysis.md.
-`step.analyze` looks at one window during a step, `bake.bake` at one window after the last step.
+`plan/rollout` calls `analyze()` once per window while both revisions get traffic, `bake()` once per window after the
+last step, and `record_stable()` before the canary gets any. Each takes an `AnalysisPolicy` (from the spec, through
+`analysis_policy()`), the `Progress` that the status keeps, and a `Window` of counters that `runtime/rollouts.py`
+measured; each returns the next `Progress`. Nothing here knows a clock, does I/O, or draws random numbers.
+
+What is tested, why, and with which measured error rates: docs/explanation/canary-analysis.md. Import from here and not
+from the modules inside.
 """
+
+from tritonfleet.plan.rollout.analysis.checks import PROMQL_PREFIX
+from tritonfleet.plan.rollout.analysis.config import (
+    AnalysisPolicy,
+    LatencyObjective,
+    Margin,
+    OnTooFewRequests,
+    analysis_policy,
+)
+from tritonfleet.plan.rollout.analysis.evaluation import AnalysisVerdict, analyze, bake, record_stable
+from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis.results import (
+    CheckResult,
+    Evidence,
+    Numbers,
+    Outcome,
+    Verification,
+    Why,
+    percent,
+    probability,
+    shorten,
+    value_of,
+)
+from tritonfleet.plan.rollout.analysis.samples import (
+    CounterReading,
+    PodCounts,
+    ProbeRun,
+    QueryAnswer,
+    RevisionCounts,
+    ScrapeInterval,
+    Window,
+    count_window,
+)
+
+__all__ = [
+    "PROMQL_PREFIX",
+    "AnalysisPolicy",
+    "AnalysisVerdict",
+    "CheckResult",
+    "CounterReading",
+    "Evidence",
+    "LatencyObjective",
+    "Margin",
+    "Numbers",
+    "OnTooFewRequests",
+    "Outcome",
+    "PodCounts",
+    "ProbeRun",
+    "Progress",
+    "QueryAnswer",
+    "RevisionCounts",
+    "ScrapeInterval",
+    "Verification",
+    "Why",
+    "Window",
+    "analysis_policy",
+    "analyze",
+    "bake",
+    "count_window",
+    "percent",
+    "probability",
+    "record_stable",
+    "shorten",
+    "value_of",
+]

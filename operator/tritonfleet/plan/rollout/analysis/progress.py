@@ -1,13 +1,17 @@
-"""What one look at a step leaves for the next: constant in size, plain data, kept in the status."""
+"""What one window of a step leaves for the next: constant in size, plain data, kept in `status.rollout.analysis`.
+
+`evaluation` reads the `Progress` of the last window and returns the next one; `plan/rollout` stores its `document()` in
+the status, and restores it on the next pass. A window that is evaluated twice from the same progress gives the same
+verdict, so a crash before the status is written changes nothing.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tritonfleet.plan.rollout.analysis.arrival import Arrivals
-from tritonfleet.plan.rollout.analysis.pace import Pace
-from tritonfleet.plan.rollout.analysis.probe import Probes
-from tritonfleet.plan.rollout.analysis.share_check import Record
+from tritonfleet.plan.rollout.analysis.checks import Probes, TrafficShare
+from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency
+from tritonfleet.plan.rollout.analysis.proportions import ShareRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +21,16 @@ class Progress:
     looks: int = 0
     """Windows whose counters were read."""
     last_end_seconds: float | None = None
-    """End of the last window that was looked at or watched."""
-    errors: Record = field(default_factory=Record)
-    slow: Record = field(default_factory=Record)
+    """End of the last window that was evaluated or recorded."""
+    errors: ShareRecord = field(default_factory=ShareRecord)
+    slow: ShareRecord = field(default_factory=ShareRecord)
     slow_bound_seconds: float | None = None
-    objective: Record = field(default_factory=Record)
+    objective: ShareRecord = field(default_factory=ShareRecord)
     objective_bound_seconds: float | None = None
-    arrivals: Arrivals = field(default_factory=Arrivals)
+    arrivals: TrafficShare = field(default_factory=TrafficShare)
     probes: Probes = field(default_factory=Probes)
     query_streaks: Mapping[str, int] = field(default_factory=dict)
-    pace: Pace = field(default_factory=Pace)
+    pace: MeanLatency = field(default_factory=MeanLatency)
 
     def next_step(self) -> Self:
         """Return where the next step begins: how stable varies is remembered, the comparison starts anew."""
@@ -66,19 +70,19 @@ class Progress:
             return cls(
                 int(document["looks"]),
                 document["lastEndSeconds"],
-                Record.restore(document["errors"]),
-                Record.restore(document["slow"]),
+                ShareRecord.restore(document["errors"]),
+                ShareRecord.restore(document["slow"]),
                 document["slowBoundSeconds"],
-                Record.restore(document["objective"]),
+                ShareRecord.restore(document["objective"]),
                 document["objectiveBoundSeconds"],
-                Arrivals.restore(document["arrivals"]),
+                TrafficShare.restore(document["arrivals"]),
                 Probes.restore(document["probes"]),
                 {str(name): int(streak) for name, streak in document["queryStreaks"].items()},
-                Pace.restore(document["pace"]),
+                MeanLatency.restore(document["pace"]),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not the progress of an analysis: {error!r}") from error
 
 
-def _anew(record: Record) -> Record:
-    return Record(record.evidence.stable_only())
+def _anew(record: ShareRecord) -> ShareRecord:
+    return ShareRecord(record.evidence.stable_only())

@@ -1,23 +1,91 @@
-"""Is an answer the one that was expected? Every mismatch is told with numbers."""
+"""Whether an answer is the expected one: five ways to compare an output, and a message with numbers for a mismatch.
+
+`golden` reads a `GoldenRequest` with one `Expectation` per output; `runtime/verification.py` and `cli/golden` send it
+and pass the answer to `mismatch`, which returns an empty text or says what is wrong with the first wrong output.
+Example: under `Tolerance(absolute=1e-4, relative=1e-2)` an expected 2.0 may be off by 0.0201.
+
+`JsonPath` uses singular queries of JSONPath (RFC 9535, section 2.3.5.1), which find one value or none at a bounded
+cost.
+"""
 
 import heapq
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tritonfleet.plan.rollout.verification import jsonpath
-from tritonfleet.plan.rollout.verification.expectation import (
-    Cosine,
-    Exact,
-    Expectation,
-    GoldenRequest,
-    JsonPath,
-    Tolerance,
-    TopK,
-    output_of,
-)
-from tritonfleet.plan.rollout.verification.tensor import Tensor, Value, place, shape_text
+from tritonfleet.errors import TritonfleetError
+from tritonfleet.plan.rollout.verification.golden_json import Tensor, Value, place, shape_text
+
+ABSOLUTE_TOLERANCE = 1e-4
+RELATIVE_TOLERANCE = 1e-2
+"""What floating-point outputs may differ by where nothing is said: less than another GPU or a batch makes of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Every value is the expected one."""
+
+    expected: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """No value differs by more than `absolute + relative * |expected|`."""
+
+    expected: Tensor
+    absolute: float = ABSOLUTE_TOLERANCE
+    relative: float = RELATIVE_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """In every row, the entries that are expected to be the k highest are; a row runs along the last dimension."""
+
+    expected: Tensor
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cosine:
+    """Every row points where it is expected to: the cosine of the angle between them is at least `least`."""
+
+    expected: Tensor
+    least: float
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPath:
+    """Every value is JSON text that holds `equals` at `path`."""
+
+    output: str
+    path: str
+    equals: str | float | bool | None
+
+
+Expectation = Exact | Tolerance | TopK | Cosine | JsonPath
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRequest:
+    """A request and what is known of its answer."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    expected: tuple[Expectation, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the outputs that are compared, each once."""
+        return tuple(dict.fromkeys(output_of(each) for each in self.expected))
+
+
+def output_of(expectation: Expectation) -> str:
+    """Return the name of the output."""
+    return expectation.output if isinstance(expectation, JsonPath) else expectation.expected.name
+
 
 Answer = Mapping[str, Tensor]
 """Outputs by name."""
@@ -81,7 +149,7 @@ def _exact(expected: Tensor, output: Tensor) -> str:
 
 
 def _tolerance(tolerance: Tolerance, output: Tensor) -> str:
-    """The value that is furthest beyond its limit is told; NaN is beyond any."""
+    """Report the value that is furthest beyond its limit; NaN is beyond any."""
     wrong, worst, worst_beyond = 0, 0, -math.inf
     for index, (expected, got) in enumerate(zip(tolerance.expected.data, output.data, strict=True)):
         difference = abs(float(got) - float(expected))
@@ -145,7 +213,7 @@ def _json_path(wanted: JsonPath, output: Tensor) -> str:
             document = json.loads(str(text))
         except (ValueError, RecursionError):
             return f"{where} is not JSON: {shown(text)}"
-        found = jsonpath.find(document, wanted.path)
+        found = find_path(document, wanted.path)
         if not found:
             return f"{where} has nothing at {wanted.path}, expected {shown(wanted.equals)}"
         if not _same(found[0], wanted.equals):
@@ -183,3 +251,54 @@ def _places(found: frozenset[int]) -> str:
     shown_places = sorted(found)[:8]
     more = "…" if len(found) > len(shown_places) else ""
     return ", ".join(map(str, shown_places)) + more
+
+
+LONGEST_PATH: Final = 256
+_SEGMENT: Final = re.compile(
+    r"""\.(?P<name>[A-Za-z_\u0080-\U0010FFFF][A-Za-z0-9_\u0080-\U0010FFFF]*)"""
+    r"""|\[(?P<index>0|-?[1-9][0-9]{0,8})\]"""
+    r"""|\[(?:'(?P<single>[^'\\]*)'|"(?P<double>[^"\\]*)")\]"""
+)
+
+PathStep = str | int
+
+
+class InvalidPath(TritonfleetError):
+    """Not a path that is understood here."""
+
+
+def path_steps(path: str) -> tuple[PathStep, ...]:
+    """Return names and indexes from the root down; raises InvalidPath."""
+    if len(path) > LONGEST_PATH:
+        raise InvalidPath(f"must have at most {LONGEST_PATH} characters")
+    if not path.startswith("$"):
+        raise InvalidPath("must begin with $, such as $.choices[0].label")
+    return tuple(_path_steps(path))
+
+
+def _path_steps(path: str) -> Iterator[PathStep]:
+    position = 1
+    while position < len(path):
+        match = _SEGMENT.match(path, position)
+        if match is None:
+            raise InvalidPath(
+                f"{path[position:]!a} is not understood: names (.label or ['a name']) and indexes ([0], [-1]) are"
+            )
+        found = match.groupdict()
+        if found["index"] is not None:
+            yield int(found["index"])
+        else:
+            yield next(found[kind] for kind in ("name", "single", "double") if found[kind] is not None)
+        position = match.end()
+
+
+def find_path(document: Any, path: str) -> tuple[Any, ...]:
+    """Return the value at the path in a tuple, which is empty if there is none; raises InvalidPath."""
+    for step in path_steps(path):
+        if isinstance(step, str):
+            if not isinstance(document, dict) or step not in document:
+                return ()
+        elif not isinstance(document, list) or not -len(document) <= step < len(document):
+            return ()
+        document = document[step]
+    return (document,)

@@ -1,6 +1,8 @@
-"""The golden file: a JSON list of requests whose answers are known, as a ConfigMap of the user's holds it.
+"""The golden file: a JSON list of requests with known answers, from a user's ConfigMap.
 
-Nothing in it is trusted: its size, its depth and every value are bounded, and it names no file and no address.
+`runtime/inquiry.py` reads it with `read_golden`, which turns any fault into `Golden.problem`; `cli/golden` uses
+`parse_golden`, which raises `InvalidGolden`. Nothing in the file is trusted: its size, its depth and every value are
+bounded, and it names no file and no address.
 """
 
 import json
@@ -8,22 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from tritonfleet.plan.rollout.analysis.text import sentence
-from tritonfleet.plan.rollout.verification import content, jsonpath
-from tritonfleet.plan.rollout.verification.compare import highest, rows
-from tritonfleet.plan.rollout.verification.entry import Entry, InvalidGolden, shown
-from tritonfleet.plan.rollout.verification.expectation import (
-    ABSOLUTE,
-    RELATIVE,
+from tritonfleet.plan.rollout.analysis import shorten
+from tritonfleet.plan.rollout.verification.compare import (
+    ABSOLUTE_TOLERANCE,
+    RELATIVE_TOLERANCE,
     Cosine,
     Exact,
     Expectation,
     GoldenRequest,
+    InvalidPath,
     JsonPath,
     Tolerance,
     TopK,
+    highest,
+    path_steps,
+    rows,
 )
-from tritonfleet.plan.rollout.verification.tensor import FLOATS, Tensor
+from tritonfleet.plan.rollout.verification.golden_json import (
+    FLOATS,
+    TENSOR_FIELDS,
+    Entry,
+    InvalidGolden,
+    Tensor,
+    abridged,
+    tensor_of,
+)
 
 LARGEST_BYTES: Final = 1 << 20
 """As much as a ConfigMap holds."""
@@ -44,25 +55,25 @@ class Golden:
     """At most 256 characters; empty when the requests can be sent."""
 
 
-def read(text: str) -> Golden:
+def read_golden(text: str) -> Golden:
     """Return what a golden file holds; what is wrong with it becomes `problem`."""
     try:
-        return Golden(parse(text))
+        return Golden(parse_golden(text))
     except InvalidGolden as error:
-        return Golden(problem=sentence(str(error)))
+        return Golden(problem=shorten(str(error)))
 
 
-def parse(text: str) -> tuple[GoldenRequest, ...]:
+def parse_golden(text: str) -> tuple[GoldenRequest, ...]:
     """Return the requests of a golden file; raises InvalidGolden."""
     requests = []
-    for entry in entries(text, ("name", "inputs", "outputs")):
+    for entry in golden_entries(text, ("name", "inputs", "outputs")):
         outputs = entry.entries("outputs", TENSORS_MAX, ("name",), ("datatype", "shape", "data", "compare"))
         expected = tuple(_expectation(each) for each in outputs)
         requests.append(GoldenRequest(entry.name(), inputs_of(entry), expected))
     return tuple(requests)
 
 
-def entries(text: str, required: Sequence[str], optional: Sequence[str] = ()) -> list[Entry]:
+def golden_entries(text: str, required: Sequence[str], optional: Sequence[str] = ()) -> list[Entry]:
     """Return the requests of a golden file as they stand, each with a name of its own; raises InvalidGolden."""
     if len(text.encode("utf-8", "replace")) > LARGEST_BYTES:
         raise InvalidGolden(f"{_ROOT}: must have at most {LARGEST_BYTES:,} bytes")
@@ -72,7 +83,7 @@ def entries(text: str, required: Sequence[str], optional: Sequence[str] = ()) ->
         problem = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         raise InvalidGolden(f"{_ROOT}: must be JSON: {problem}") from error
     if not isinstance(document, list) or not 1 <= len(document) <= REQUESTS_MAX:
-        raise InvalidGolden(f"{_ROOT}: must be a list of 1 to {REQUESTS_MAX} requests, not {shown(document)}")
+        raise InvalidGolden(f"{_ROOT}: must be a list of 1 to {REQUESTS_MAX} requests, not {abridged(document)}")
     found: dict[str, Entry] = {}
     for index, each in enumerate(document):
         entry = Entry.of(each, f"{_ROOT}[{index}]", required, optional)
@@ -85,7 +96,7 @@ def entries(text: str, required: Sequence[str], optional: Sequence[str] = ()) ->
 
 def inputs_of(entry: Entry) -> tuple[Tensor, ...]:
     """Return what a request sends; raises InvalidGolden."""
-    inputs = tuple(content.tensor_of(each) for each in entry.entries("inputs", TENSORS_MAX, content.FIELDS))
+    inputs = tuple(tensor_of(each) for each in entry.entries("inputs", TENSORS_MAX, TENSOR_FIELDS))
     if len({tensor.name for tensor in inputs}) < len(inputs):
         entry.refuse("inputs", "must differ in their names")
     return inputs
@@ -111,18 +122,18 @@ def _expectation(entry: Entry) -> Expectation:
     tensor = _tensor(entry)
     if not tensor.numeric:
         entry.refuse("compare", f"{kind} is for numbers, and this output is {tensor.datatype}: use exact or jsonPath")
-    read, required, optional = _TERMS[kind]
-    return read(tensor, Entry.of(terms, where, required, optional))
+    parse_terms, required, optional = _TERMS[kind]
+    return parse_terms(tensor, Entry.of(terms, where, required, optional))
 
 
 def _tensor(entry: Entry) -> Tensor:
-    return content.tensor_of(Entry.of(entry.fields, entry.where, content.FIELDS, ("compare",)))
+    return tensor_of(Entry.of(entry.fields, entry.where, TENSOR_FIELDS, ("compare",)))
 
 
 def _tolerance(tensor: Tensor, terms: Entry) -> Tolerance:
     """What is not named is zero, so that either limit can stand alone; neither of them means the defaults."""
     given = terms.fields.keys()
-    absolute, relative = (0.0, 0.0) if given else (ABSOLUTE, RELATIVE)
+    absolute, relative = (0.0, 0.0) if given else (ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
     return Tolerance(tensor, terms.number("abs", 0, _LARGEST, absolute), terms.number("rel", 0, 1, relative))
 
 
@@ -157,11 +168,11 @@ def _json_path(output: Entry, terms: Any, where: str) -> JsonPath:
     wanted = Entry.of(terms, where, ("path", "equals"))
     path, equals = wanted.fields["path"], wanted.fields["equals"]
     if not isinstance(path, str):
-        wanted.refuse("path", f"must be text such as $.label, not {shown(path)}")
+        wanted.refuse("path", f"must be text such as $.label, not {abridged(path)}")
     try:
-        jsonpath.steps(path)
-    except jsonpath.InvalidPath as error:
+        path_steps(path)
+    except InvalidPath as error:
         wanted.refuse("path", str(error))
     if isinstance(equals, list | dict):
-        wanted.refuse("equals", f"must be text, a number, true, false or null, not {shown(equals)}")
+        wanted.refuse("equals", f"must be text, a number, true, false or null, not {abridged(equals)}")
     return JsonPath(output.name(), path, equals)

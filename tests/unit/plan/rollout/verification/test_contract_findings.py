@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.verification.contract import Contract, Finding, Port, findings
+from tritonfleet.plan.rollout.verification import Contract, Port
+from tritonfleet.plan.rollout.verification.verify import ContractFinding, contract_findings
 
 DIGITS = Contract(
     inputs=(Port("X", "FP32", (-1, 64)),),
@@ -161,7 +162,7 @@ COMPATIBLE = {
 
 @pytest.mark.parametrize(("stable", "canary", "texts"), BREAKING.values(), ids=BREAKING)
 def test_what_breaks_clients_is_named_with_both_values(stable: Contract, canary: Contract, texts: list[str]) -> None:
-    found = findings(stable, canary)
+    found = contract_findings(stable, canary)
 
     assert found[0].breaking
     assert [finding.text for finding in found][: len(texts)] == texts
@@ -169,7 +170,7 @@ def test_what_breaks_clients_is_named_with_both_values(stable: Contract, canary:
 
 @pytest.mark.parametrize(("stable", "canary", "texts"), COMPATIBLE.values(), ids=COMPATIBLE)
 def test_what_breaks_nobody_is_named_all_the_same(stable: Contract, canary: Contract, texts: list[str]) -> None:
-    assert findings(stable, canary) == tuple(Finding(text, breaking=False) for text in texts)
+    assert contract_findings(stable, canary) == tuple(ContractFinding(text, breaking=False) for text in texts)
 
 
 SIZES = st.sampled_from([-1, 1, 2, 3])
@@ -191,7 +192,7 @@ CONTRACTS = st.builds(
 
 @given(CONTRACTS)
 def test_a_contract_is_compatible_with_itself(contract: Contract) -> None:
-    assert findings(contract, contract) == ()
+    assert contract_findings(contract, contract) == ()
 
 
 def taken(contract: Contract, name: str, shape: tuple[int, ...], datatype: str) -> bool:
@@ -207,7 +208,7 @@ def taken(contract: Contract, name: str, shape: tuple[int, ...], datatype: str) 
 def test_a_request_that_stable_takes_is_taken_by_a_canary_without_breaking_findings(
     stable: Contract, canary: Contract, data: st.DataObject
 ) -> None:
-    if any(finding.breaking for finding in findings(stable, canary)):
+    if any(finding.breaking for finding in contract_findings(stable, canary)):
         return
     for port in stable.inputs:
         shape = tuple(data.draw(st.integers(1, 6)) if size == -1 else size for size in port.shape)

@@ -7,17 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.verification.compare import mismatch
-from tritonfleet.plan.rollout.verification.expectation import (
-    Cosine,
-    Exact,
-    Expectation,
-    GoldenRequest,
-    JsonPath,
-    Tolerance,
-    TopK,
-)
-from tritonfleet.plan.rollout.verification.tensor import Tensor
+from tritonfleet.plan.rollout.verification import Exact, GoldenRequest, JsonPath, Tensor, mismatch
+from tritonfleet.plan.rollout.verification.compare import Cosine, Expectation, Tolerance, TopK
 
 SCORES = Tensor("y", "FP32", (2, 3), (3.0, 2.0, 1.0, 1.0, 2.0, 3.0))
 LABELS = Tensor("y", "INT64", (2,), (7, 3))

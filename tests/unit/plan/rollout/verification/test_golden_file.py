@@ -5,11 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.verification import golden
-from tritonfleet.plan.rollout.verification.entry import InvalidGolden
-from tritonfleet.plan.rollout.verification.expectation import Cosine, Exact, GoldenRequest, JsonPath, Tolerance, TopK
-from tritonfleet.plan.rollout.verification.golden import Golden
-from tritonfleet.plan.rollout.verification.tensor import DATATYPES, Tensor
+from tritonfleet.plan.rollout.verification import (
+    DATATYPES,
+    Exact,
+    Golden,
+    GoldenRequest,
+    InvalidGolden,
+    JsonPath,
+    Tensor,
+    parse_golden,
+    read_golden,
+)
+from tritonfleet.plan.rollout.verification.compare import Cosine, Tolerance, TopK
 
 X = {"name": "X", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1]}
 LABEL = {"name": "label", "datatype": "INT64", "shape": [1], "data": [7]}
@@ -30,11 +37,11 @@ def with_input(**fields: Any) -> str:
 
 
 def expectation(**fields: Any) -> Any:
-    return golden.parse(with_output(**fields))[0].expected[0]
+    return parse_golden(with_output(**fields))[0].expected[0]
 
 
 def test_a_request_is_read_in_the_form_of_the_protocol() -> None:
-    assert golden.read(file_of(REQUEST)) == Golden(
+    assert read_golden(file_of(REQUEST)) == Golden(
         (
             GoldenRequest(
                 "a seven",
@@ -98,7 +105,7 @@ def test_a_place_in_a_text_is_asked_for_by_its_path() -> None:
 
 def test_one_output_may_be_asked_about_twice_and_is_fetched_once() -> None:
     paths = [{"name": "text", "compare": {"jsonPath": {"path": path, "equals": 1}}} for path in ("$.a", "$.b")]
-    (request,) = golden.parse(file_of(REQUEST | {"outputs": paths}))
+    (request,) = parse_golden(file_of(REQUEST | {"outputs": paths}))
 
     assert len(request.expected) == 2
     assert request.outputs == ("text",)
@@ -225,11 +232,11 @@ REFUSED = {
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_used_is_told_with_its_place(text: str, message: str) -> None:
     with pytest.raises(InvalidGolden) as refused:
-        golden.parse(text)
+        parse_golden(text)
 
     assert message in str(refused.value)
-    assert golden.read(text).requests == ()
-    assert 0 < len(golden.read(text).problem) <= 256
+    assert read_golden(text).requests == ()
+    assert 0 < len(read_golden(text).problem) <= 256
 
 
 JSON = st.recursive(
@@ -252,7 +259,7 @@ REQUESTS = st.lists(st.fixed_dictionaries({"name": st.text(max_size=3), "inputs"
 
 @given(JSON | REQUESTS)
 def test_no_file_however_odd_does_more_than_be_refused(document: Any) -> None:
-    found = golden.read(json.dumps(document))
+    found = read_golden(json.dumps(document))
 
     assert bool(found.requests) != bool(found.problem)
     assert len(found.problem) <= 256

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.verification.jsonpath import InvalidPath, find
+from tritonfleet.plan.rollout.verification.compare import InvalidPath, find_path
 
 DOCUMENT = {"choices": [{"label": "cat", "a name": 1}, {"label": None}], "größe": 2, "": 3}
 
@@ -27,7 +27,7 @@ DOCUMENT = {"choices": [{"label": "cat", "a name": 1}, {"label": None}], "größ
     ],
 )
 def test_a_path_leads_to_one_value_or_none(path: str, found: tuple) -> None:
-    assert find(DOCUMENT, path) == found
+    assert find_path(DOCUMENT, path) == found
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def test_a_path_leads_to_one_value_or_none(path: str, found: tuple) -> None:
 )
 def test_a_path_that_could_lead_to_several_values_is_refused(path: str) -> None:
     with pytest.raises(InvalidPath):
-        find(DOCUMENT, path)
+        find_path(DOCUMENT, path)
 
 
 def test_a_path_is_not_longer_than_needed() -> None:
     with pytest.raises(InvalidPath, match="at most 256 characters"):
-        find(DOCUMENT, "$" + ".a" * 200)
+        find_path(DOCUMENT, "$" + ".a" * 200)
 
 
 NAMES = st.text(st.characters(exclude_characters="\\'", exclude_categories=["Cs"]), max_size=8)
@@ -54,4 +54,4 @@ def test_what_was_put_at_a_path_is_found_there(steps: list[str | int], value: in
         document = {step: document} if isinstance(step, str) else [document] * 3
     path = "$" + "".join(f"['{step}']" if isinstance(step, str) else f"[{step}]" for step in steps)
 
-    assert find(json.loads(json.dumps(document)), path) == (value,)
+    assert find_path(json.loads(json.dumps(document)), path) == (value,)

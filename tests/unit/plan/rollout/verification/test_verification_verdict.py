@@ -5,23 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.canary import ContractPolicy
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Outcome, Why
-from tritonfleet.plan.rollout.evidence import Verification
-from tritonfleet.plan.rollout.verification import judge
-from tritonfleet.plan.rollout.verification.contract import Contract, Port
-from tritonfleet.plan.rollout.verification.judge import Compared, Interview
+from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification, Why
+from tritonfleet.plan.rollout.verification import Contract, ContractBaseline, PodAnswers, Port, evaluate_answers
 
 DIGITS = Contract((Port("X", "FP32", (-1, 64)),), (Port("label", "INT64", (-1,)),), max_batch_size=16)
 RENAMED = replace(DIGITS, inputs=(Port("image", "FP32", (-1, 64)),))
 RICHER = replace(DIGITS, outputs=(*DIGITS.outputs, Port("scores", "FP32", (-1, 10))))
-FITS, BREAKS = Interview(DIGITS), Interview(RENAMED)
-WRONG = Interview(DIGITS, wrong="'a seven': output 'label'[0]: expected 7, got 3 (1 of 1 values differ)")
-SILENT = Interview(unreachable="UNAVAILABLE: connection refused")
-ENFORCE, WARN, OFF = (Compared(policy, DIGITS) for policy in ContractPolicy)
+FITS, BREAKS = PodAnswers(DIGITS), PodAnswers(RENAMED)
+WRONG = PodAnswers(DIGITS, wrong="'a seven': output 'label'[0]: expected 7, got 3 (1 of 1 values differ)")
+SILENT = PodAnswers(unreachable="UNAVAILABLE: connection refused")
+ENFORCE, WARN, OFF = (ContractBaseline(policy, DIGITS) for policy in ContractPolicy)
 
 
-def verdict(*pods: Interview, compared: Compared = ENFORCE, golden: int = 3, problem: str = "") -> Verification:
-    return judge.verification(pods, compared, golden_requests=golden, golden_problem=problem)
+def verdict(
+    *pods: PodAnswers, compared: ContractBaseline = ENFORCE, golden: int = 3, problem: str = ""
+) -> Verification:
+    return evaluate_answers(pods, compared, golden_requests=golden, golden_problem=problem)
 
 
 def check(found: Verification, name: str) -> CheckResult:
@@ -68,7 +67,7 @@ def test_nothing_is_said_of_a_contract_that_nobody_asked_for() -> None:
 
 
 def test_what_is_new_and_harmless_is_mentioned() -> None:
-    found = verdict(Interview(RICHER))
+    found = verdict(PodAnswers(RICHER))
 
     assert found.outcome is Outcome.PASSED
     assert check(found, "contract").message == (
@@ -106,7 +105,7 @@ def test_a_wrong_answer_counts_whoever_else_is_silent() -> None:
 
 
 def test_without_a_pod_of_stable_the_contract_cannot_be_told() -> None:
-    found = verdict(FITS, compared=Compared(ContractPolicy.ENFORCE, problem="none of its pods is ready"))
+    found = verdict(FITS, compared=ContractBaseline(ContractPolicy.ENFORCE, problem="none of its pods is ready"))
 
     assert found.outcome is Outcome.ERROR
     assert check(found, "contract").message == "stable's contract is not known: none of its pods is ready"
@@ -128,25 +127,28 @@ def test_without_a_ready_pod_nothing_is_known() -> None:
 
 
 def test_when_nothing_is_asked_there_is_nothing_against_it() -> None:
-    assert verdict(Interview(), compared=OFF, golden=0) == Verification(Outcome.PASSED, (), 1)
+    assert verdict(PodAnswers(), compared=OFF, golden=0) == Verification(Outcome.PASSED, (), 1)
 
 
 INTERVIEWS = st.builds(
-    Interview,
+    PodAnswers,
     contract=st.sampled_from([None, DIGITS, RENAMED, RICHER]),
     wrong=st.sampled_from(["", "x" * 400]),
     unreachable=st.sampled_from(["", "y" * 400]),
 )
 COMPARED = st.builds(
-    Compared, policy=st.sampled_from(ContractPolicy), stable=st.sampled_from([None, DIGITS]), problem=st.just("z" * 400)
+    ContractBaseline,
+    policy=st.sampled_from(ContractPolicy),
+    stable=st.sampled_from([None, DIGITS]),
+    problem=st.just("z" * 400),
 )
 
 
 @given(st.lists(INTERVIEWS, max_size=5), COMPARED, st.integers(0, 3), st.sampled_from(["", "p" * 400]))
 def test_nothing_passes_with_a_wrong_answer_or_a_silent_pod(
-    pods: list[Interview], compared: Compared, golden: int, problem: str
+    pods: list[PodAnswers], compared: ContractBaseline, golden: int, problem: str
 ) -> None:
-    found = judge.verification(pods, compared, golden_requests=golden, golden_problem=problem)
+    found = evaluate_answers(pods, compared, golden_requests=golden, golden_problem=problem)
 
     assert all(0 < len(each.message) <= 256 for each in found.checks)
     if found.outcome is Outcome.PASSED and found.checks:

@@ -8,19 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.pace import Pace
-from tritonfleet.plan.rollout.analysis.policy import LatencyObjective
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.window import Beat
+from tritonfleet.plan.rollout.analysis import (
+    LatencyObjective,
+    Outcome,
+    PodCounts,
+    Progress,
+    RevisionCounts,
+    ScrapeInterval,
+    Why,
+)
+from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency
 
 
 def beats(factor, *, number=12, canary=40, stable=120, usual=0.010, noise=0.15, seed=0):
     """So many intervals in which the canary takes `factor` times as long, each mean off by `noise`."""
     draw = random.Random(seed)
     return tuple(
-        Beat(
+        ScrapeInterval(
             canary,
             canary * usual * factor * draw.lognormvariate(0, noise),
             stable,
@@ -32,8 +36,8 @@ def beats(factor, *, number=12, canary=40, stable=120, usual=0.010, noise=0.15, 
 
 def look(step, factor, seed, *, canary=480, stable=480, **kwargs):
     both = {
-        "canary": Revision({"c": PodCounts(canary, 0)}),
-        "stable": Revision(dict.fromkeys("xyz", PodCounts(stable, 0))),
+        "canary": RevisionCounts({"c": PodCounts(canary, 0)}),
+        "stable": RevisionCounts(dict.fromkeys("xyz", PodCounts(stable, 0))),
     }
     return step.look(**both, beats=beats(factor, seed=seed, **kwargs))
 
@@ -134,7 +138,7 @@ def test_the_test_is_students_on_the_logarithms_where_moments_are_unlike():
     draw = random.Random(7)
     drawn = [draw.gauss(0.2, 0.05) for _ in range(500)]
     # So many that the usual likeness of neighbors no longer counts.
-    pace = Pace().add(Beat(100, 100 * math.exp(log), 100, 100.0) for log in drawn)
+    pace = MeanLatency().add(ScrapeInterval(100, 100 * math.exp(log), 100, 100.0) for log in drawn)
 
     t = (mean(drawn) - 0.197) / (stdev(drawn) / math.sqrt(len(drawn)))
     expected = 1 - NormalDist().cdf(t)
@@ -148,7 +152,10 @@ def test_moments_that_follow_their_neighbors_prove_less():
     alone = [draw.gauss(0.25, 0.1) for _ in range(48)]
     in_fours = sorted(alone, key=lambda log: log > 0.25)
 
-    one, other = (Pace().add(Beat(100, 100 * math.exp(log), 100, 100.0) for log in logs) for logs in (alone, in_fours))
+    one, other = (
+        MeanLatency().add(ScrapeInterval(100, 100 * math.exp(log), 100, 100.0) for log in logs)
+        for logs in (alone, in_fours)
+    )
 
     assert one.canary_mean == pytest.approx(other.canary_mean)
     assert other.p_ratio(1.2) > 5 * one.p_ratio(1.2)
@@ -159,23 +166,25 @@ def test_what_slows_both_down_at_once_is_no_noise():
     beats = []
     for _ in range(24):
         shared = draw.lognormvariate(0, 1)
-        beats.append(Beat(100, 1.5 * shared * draw.lognormvariate(0, 0.05), 300, 3 * shared))
+        beats.append(ScrapeInterval(100, 1.5 * shared * draw.lognormvariate(0, 0.05), 300, 3 * shared))
 
-    assert Pace().add(beats).p_ratio(1.2) < 1e-6
+    assert MeanLatency().add(beats).p_ratio(1.2) < 1e-6
 
 
 def test_moments_with_few_requests_are_joined():
-    few = [Beat(2, 0.02, 100, 1.0)] * 12
+    few = [ScrapeInterval(2, 0.02, 100, 1.0)] * 12
 
-    pace = Pace().add(few)
+    pace = MeanLatency().add(few)
 
     assert (pace.beats, pace.canary, pace.stable) == (2, 20, 1000)
     assert pace.canary_mean == pytest.approx(0.01)
 
 
-@given(st.lists(st.builds(Beat, st.integers(0, 999), st.floats(0, 10), st.integers(0, 999), st.floats(0, 10))))
+@given(
+    st.lists(st.builds(ScrapeInterval, st.integers(0, 999), st.floats(0, 10), st.integers(0, 999), st.floats(0, 10)))
+)
 def test_whatever_is_counted_a_p_value_is_one(beats):
-    pace = Pace().add(beats)
+    pace = MeanLatency().add(beats)
 
     assert 0 <= pace.p_ratio(1.0) <= 1
     assert pace.p_ratio(1.5) >= pace.p_ratio(1.0) - 1e-9
@@ -186,4 +195,4 @@ def test_what_is_kept_survives_the_status(rollout):
     look(step, 1.5, 1)
 
     assert Progress.restore(step.progress.document()) == step.progress
-    assert step.progress.next_step().pace == Pace()
+    assert step.progress.next_step().pace == MeanLatency()

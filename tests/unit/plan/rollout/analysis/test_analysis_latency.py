@@ -2,10 +2,8 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis import slow
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.policy import LatencyObjective
+from tritonfleet.plan.rollout.analysis import LatencyObjective, Outcome, PodCounts, RevisionCounts, Why
+from tritonfleet.plan.rollout.analysis.proportions import bound_nearest_p99
 
 
 def timed(requests, above_quarter, above_half=0):
@@ -14,7 +12,7 @@ def timed(requests, above_quarter, above_half=0):
 
 
 def pods(name, number, *counts):
-    return Revision({f"{name}{pod}": timed(*counts) for pod in range(number)})
+    return RevisionCounts({f"{name}{pod}": timed(*counts) for pod in range(number)})
 
 
 def test_a_canary_with_more_slow_requests_fails_at_the_second_look(rollout):
@@ -91,7 +89,7 @@ def test_an_objective_above_every_bound_cannot_be_asked(rollout):
     ],
 )
 def test_the_bound_is_the_one_nearest_stables_p99(within, bound):
-    assert slow.bound_nearest_p99([PodCounts(1000, 0, 1000, within)]) == bound
+    assert bound_nearest_p99([PodCounts(1000, 0, 1000, within)]) == bound
 
 
 def test_the_bound_stays_for_the_step(rollout):

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis.comparison import compare
-from tritonfleet.plan.rollout.analysis.dispersion import Spread
-from tritonfleet.plan.rollout.analysis.evidence import Evidence
-from tritonfleet.plan.rollout.analysis.policy import Margin
+from tritonfleet.plan.rollout.analysis import Margin
+from tritonfleet.plan.rollout.analysis.proportions import compare
+from tritonfleet.plan.rollout.analysis.stats import DispersionStats, ShareEvidence
 
 CELLS = st.lists(st.integers(0, 300).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))), max_size=8)
 
@@ -24,11 +23,11 @@ def binomial_cells(chance, cells=400, size=200, correlation=0.0, seed=7):
 
 
 def test_independent_failures_have_no_design_effect():
-    assert Spread().add(binomial_cells(0.05)).design_effect == pytest.approx(1, abs=0.1)
+    assert DispersionStats().add(binomial_cells(0.05)).design_effect == pytest.approx(1, abs=0.1)
 
 
 def test_clustered_failures_have_the_design_effect_of_their_correlation():
-    spread = Spread().add(binomial_cells(0.05, correlation=0.02))
+    spread = DispersionStats().add(binomial_cells(0.05, correlation=0.02))
 
     assert spread.design_effect == pytest.approx(1 + 199 * 0.02, rel=0.2)
     assert spread.correlation == pytest.approx(0.02, rel=0.25)
@@ -36,7 +35,7 @@ def test_clustered_failures_have_the_design_effect_of_their_correlation():
 
 @given(CELLS, CELLS)
 def test_sums_may_be_built_piece_by_piece(first, second):
-    at_once, in_pieces = Spread().add(first + second), Spread().add(first).add(second)
+    at_once, in_pieces = DispersionStats().add(first + second), DispersionStats().add(first).add(second)
 
     assert at_once.squares == pytest.approx(in_pieces.squares)
     assert (at_once.cells, at_once.events, at_once.trials) == (in_pieces.cells, in_pieces.events, in_pieces.trials)
@@ -44,11 +43,11 @@ def test_sums_may_be_built_piece_by_piece(first, second):
 
 @given(CELLS)
 def test_a_design_effect_never_makes_data_stronger(cells):
-    assert Spread().add(cells).design_effect >= 1
+    assert DispersionStats().add(cells).design_effect >= 1
 
 
 def test_the_same_counts_prove_less_where_stable_is_restless():
-    calm, restless = Evidence(), Evidence()
+    calm, restless = ShareEvidence(), ShareEvidence()
     for window in range(10):
         calm = calm.add([(3, 200)], [(1, 200)] * 9)
         restless = restless.add([(3, 200)], [(9 if pod == window % 9 else 0, 200) for pod in range(9)])
@@ -60,18 +59,18 @@ def test_the_same_counts_prove_less_where_stable_is_restless():
 
 def test_what_was_watched_before_the_canary_had_traffic_tempers_the_first_look():
     cells = [(9 if pod == 4 else 0, 200) for pod in range(9)]
-    watched = Evidence()
+    watched = ShareEvidence()
     for _ in range(10):
-        watched = watched.watch(cells)
+        watched = watched.add_stable(cells)
     first = [(8, 200)], [(1, 200)] * 9
 
     assert watched.canary.requests == watched.stable.requests == 0
     margin = Margin(1.5, 0.002)
-    assert compare(watched.add(*first), margin).p_ratio(1) > 5 * compare(Evidence().add(*first), margin).p_ratio(1)
+    assert compare(watched.add(*first), margin).p_ratio(1) > 5 * compare(ShareEvidence().add(*first), margin).p_ratio(1)
 
 
 def test_variation_of_whole_windows_counts_too():
-    evidence = Evidence()
+    evidence = ShareEvidence()
     for window in range(10):
         evidence = evidence.add([(1, 200)], [(4 * (window % 2), 200)] * 9)
 
@@ -82,6 +81,6 @@ def test_variation_of_whole_windows_counts_too():
 
 @given(CELLS, CELLS)
 def test_evidence_survives_the_status(canary, stable):
-    evidence = Evidence().add(canary, stable).watch(stable)
+    evidence = ShareEvidence().add(canary, stable).add_stable(stable)
 
-    assert Evidence.restore(evidence.document()) == evidence
+    assert ShareEvidence.restore(evidence.document()) == evidence

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis.text import MOST_CHARACTERS, percent, probability, seconds_of, sentence, share_of
+from tritonfleet.plan.rollout.analysis import percent, probability, shorten
+from tritonfleet.plan.rollout.analysis.results import MOST_CHARACTERS, seconds_of, share_of
 
 
 @pytest.mark.parametrize(
@@ -27,5 +28,5 @@ def test_latencies_are_milliseconds_until_they_are_long():
 
 
 def test_a_long_sentence_is_cut():
-    assert len(sentence("x" * 1000)) == MOST_CHARACTERS
-    assert sentence("short") == "short"
+    assert len(shorten("x" * 1000)) == MOST_CHARACTERS
+    assert shorten("short") == "short"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis.tails import incomplete_beta, most_with_none, upper_tail
+from tritonfleet.plan.rollout.analysis.stats import incomplete_beta, most_with_none, upper_tail
 
 
 def test_the_tail_gives_the_confidence_limits_published_for_mendels_peas():

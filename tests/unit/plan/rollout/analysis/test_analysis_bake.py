@@ -2,20 +2,26 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis.bake import bake
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.policy import LatencyObjective, Policy
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.window import ProbeRun, Window
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisPolicy,
+    LatencyObjective,
+    Outcome,
+    PodCounts,
+    ProbeRun,
+    Progress,
+    RevisionCounts,
+    Why,
+    Window,
+    bake,
+)
 
 
 def baked(windows=12, policy=None, requests=600, errors=0, above=0, **given):
     progress, verdict = Progress(), None
     counts = PodCounts(requests, errors, requests, {0.25: requests - above})
     for number in range(1, windows + 1):
-        window = Window(60.0 * number, **{"canary": Revision({"c": counts}), "desired_share": 1.0, **given})
-        verdict = bake(policy or Policy(), progress, window, started_seconds=0.0)
+        window = Window(60.0 * number, **{"canary": RevisionCounts({"c": counts}), "desired_share": 1.0, **given})
+        verdict = bake(policy or AnalysisPolicy(), progress, window, started_seconds=0.0)
         progress = verdict.progress
         if verdict.outcome in {Outcome.FAILED, Outcome.PASSED}:
             break
@@ -35,15 +41,15 @@ def test_without_an_objective_there_is_no_limit_and_no_probability_to_show():
 
 
 def test_errors_below_the_objective_do_not_hold_it():
-    assert baked(errors=3, policy=Policy(error_limit=0.01)).outcome is Outcome.PASSED
+    assert baked(errors=3, policy=AnalysisPolicy(error_limit=0.01)).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
         ({"errors": 150}, Why.HARD_LIMIT),
-        ({"errors": 30, "policy": Policy(error_limit=0.01)}, Why.BEYOND_LIMIT),
-        ({"above": 30, "policy": Policy(latency=LatencyObjective(0.25, 0.01))}, Why.BEYOND_LIMIT),
+        ({"errors": 30, "policy": AnalysisPolicy(error_limit=0.01)}, Why.BEYOND_LIMIT),
+        ({"above": 30, "policy": AnalysisPolicy(latency=LatencyObjective(0.25, 0.01))}, Why.BEYOND_LIMIT),
         ({"probe_expected": True, "probe": ProbeRun(wrong=1)}, Why.PROBE_FAILED),
     ],
 )
@@ -66,6 +72,6 @@ def test_too_few_requests_do_not_hold_it():
 
 
 def test_a_window_that_was_seen_is_not_counted_again():
-    first = bake(Policy(), Progress(), Window(60.0, Revision({"c": PodCounts(9, 0)})), 0.0)
+    first = bake(AnalysisPolicy(), Progress(), Window(60.0, RevisionCounts({"c": PodCounts(9, 0)})), 0.0)
 
-    assert bake(Policy(), first.progress, Window(60.0), 0.0).why is Why.ALREADY_SEEN
+    assert bake(AnalysisPolicy(), first.progress, Window(60.0), 0.0).why is Why.ALREADY_SEEN

@@ -1,7 +1,17 @@
-"""How much worse is too much, how sure is sure, and how long to look."""
+"""The settings of the analysis: the margins, the significance levels, and the number of windows.
+
+`analysis_policy()` builds the `AnalysisPolicy` of one rollout from `spec.rollout`'s analysis, as the rollout started
+with it, and from the objectives in `spec.slo`. The planner calls it; every check reads the result. What the API states
+in percent is a share of 0..1 here.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from tritonfleet.api.canary import Analysis, ErrorMargin, PromQuery, SlowMargin
+from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.slo import Slo
 
 
 class OnTooFewRequests(StrEnum):
@@ -53,11 +63,11 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class AnalysisPolicy:
     """One rollout's analysis. The defaults are those whose error rates `make bench-analysis` measures."""
 
     looks: int = 10
-    """Windows that a step looks at before it may pass."""
+    """Windows that a step needs before it may pass."""
     max_looks: int = 30
     """Windows after which a person has to decide."""
     confirmations: int = 2
@@ -89,3 +99,46 @@ class Policy:
     """Golden requests answered right without which `PassOnProbe` does not pass."""
     thresholds: tuple[Threshold, ...] = ()
     bake_seconds: float = 600.0
+
+
+SLOW_REQUESTS_FACTOR: Final = 2
+"""A share of 1 % needs more requests than one of failures, where most shares are 0."""
+
+
+def analysis_policy(analysis: Analysis, slo: Slo | None) -> AnalysisPolicy:
+    """Return the policy of one rollout."""
+    thresholds = tuple(threshold for query in analysis.queries for threshold in _thresholds(query))
+    return AnalysisPolicy(
+        looks=analysis.looks,
+        max_looks=analysis.max_looks,
+        confirmations=analysis.confirmations,
+        error_margin=_margin(analysis.errors),
+        error_limit=analysis.max_errors / 100 if analysis.max_errors is not None else None,
+        slow_margin=_margin(analysis.slow),
+        latency=_latency(slo),
+        min_requests=analysis.min_requests,
+        min_slow_requests=SLOW_REQUESTS_FACTOR * analysis.min_requests,
+        on_too_few=OnTooFewRequests(analysis.on_too_few_requests.value),
+        thresholds=thresholds,
+        bake_seconds=duration_seconds(analysis.bake),
+    )
+
+
+def _margin(margin: ErrorMargin | SlowMargin) -> Margin:
+    return Margin(margin.ratio, margin.difference / 100)
+
+
+def _latency(slo: Slo | None) -> LatencyObjective | None:
+    if slo is None or slo.latency is None:
+        return None
+    return LatencyObjective(duration_seconds(slo.latency.target), round(1 - slo.latency.percentile / 100, 6))
+
+
+def _thresholds(query: PromQuery) -> tuple[Threshold, ...]:
+    """Return the limits of a query: what is above `max` or `maxRatio` is bad, and what is below `min`."""
+    found: tuple[Threshold, ...] = ()
+    if query.max is not None or query.max_ratio is not None:
+        found = (Threshold(query.name, above_is_bad=True, limit=query.max, max_ratio=query.max_ratio),)
+    if query.min is not None:
+        found = (*found, Threshold(query.name, above_is_bad=False, limit=query.min))
+    return found

@@ -4,11 +4,17 @@ import math
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.policy import Policy, Threshold
-from tritonfleet.plan.rollout.analysis.promql import judge
-from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisPolicy,
+    Outcome,
+    PodCounts,
+    ProbeRun,
+    QueryAnswer,
+    RevisionCounts,
+    Why,
+)
+from tritonfleet.plan.rollout.analysis.checks import evaluate_query
+from tritonfleet.plan.rollout.analysis.config import Threshold
 
 WRONG = ProbeRun(right=1, wrong=2, first_wrong="output `label`: 3 is not 7")
 RIGHT = ProbeRun(right=3)
@@ -40,7 +46,7 @@ def test_traffic_that_does_not_arrive_as_desired_is_no_proof(rollout):
 
 def test_shares_are_not_judged_while_pods_are_missing(rollout):
     step = rollout()
-    step.look(canary=Revision({"c": PodCounts(10, 0)}, missing=("d",)))
+    step.look(canary=RevisionCounts({"c": PodCounts(10, 0)}, missing=("d",)))
 
     assert step.result("arrival").why is Why.PODS_MISSING
 
@@ -91,7 +97,7 @@ P95 = Threshold("queue", limit=100.0, max_ratio=1.5)
     ],
 )
 def test_the_worst_series_is_held_against_the_stricter_limit(threshold, values, baseline, limit, outcome):
-    result, _ = judge(Policy(), threshold, 1, Answer(threshold.name, values, baseline))
+    result, _ = evaluate_query(AnalysisPolicy(), threshold, 1, QueryAnswer(threshold.name, values, baseline))
 
     assert (result.outcome, result.numbers.limit) == (outcome, pytest.approx(limit))
 
@@ -100,23 +106,23 @@ def test_the_worst_series_is_held_against_the_stricter_limit(threshold, values, 
     ("answer", "outcome"),
     [
         (None, Outcome.ERROR),
-        (Answer("queue", error="HTTP 500"), Outcome.ERROR),
-        (Answer("queue"), Outcome.INCONCLUSIVE),
-        (Answer("queue", (math.nan,), (1.0,)), Outcome.INCONCLUSIVE),
-        (Answer("queue", (math.inf,), (1.0,)), Outcome.INCONCLUSIVE),
-        (Answer("queue", (500.0,), ()), Outcome.INCONCLUSIVE),
-        (Answer("queue", (500.0,), (math.nan,)), Outcome.INCONCLUSIVE),
+        (QueryAnswer("queue", error="HTTP 500"), Outcome.ERROR),
+        (QueryAnswer("queue"), Outcome.INCONCLUSIVE),
+        (QueryAnswer("queue", (math.nan,), (1.0,)), Outcome.INCONCLUSIVE),
+        (QueryAnswer("queue", (math.inf,), (1.0,)), Outcome.INCONCLUSIVE),
+        (QueryAnswer("queue", (500.0,), ()), Outcome.INCONCLUSIVE),
+        (QueryAnswer("queue", (500.0,), (math.nan,)), Outcome.INCONCLUSIVE),
     ],
 )
 def test_no_number_is_neither_good_nor_bad(answer, outcome):
-    result, streak = judge(Policy(), P95, 1, answer)
+    result, streak = evaluate_query(AnalysisPolicy(), P95, 1, answer)
 
     assert (result.outcome, streak) == (outcome, 1)
 
 
 def test_a_query_must_be_beyond_its_limit_in_two_looks_running(rollout):
     step = rollout(thresholds=(Threshold("queue", limit=10.0),))
-    bad, good = (Answer("queue", (11.0,)),), (Answer("queue", (9.0,)),)
+    bad, good = (QueryAnswer("queue", (11.0,)),), (QueryAnswer("queue", (9.0,)),)
     verdicts = [step.look(answers=answers) for answers in (bad, good, bad, bad)]
 
     assert [verdict.why for verdict in verdicts] == [Why.CONFIRMING, Why.LOOKING, Why.CONFIRMING, Why.BEYOND_LIMIT]

@@ -1,17 +1,20 @@
-"""Exact counts of one window, pod by pod, from raw counters read at its two ends.
+"""What one window of traffic is made of, and how its counts follow from raw counters.
 
-Never `increase()`: that extrapolates, and it loses what a new pod counted before it was first read.
+`runtime/recording.py` reads every pod's counters at both ends of a window; `count_window()` turns the two readings into
+exact counts. It never uses PromQL's `increase()`, which extrapolates, and which loses what a new pod counted before its
+first scrape. Example: a pod that counted 100 successes at the start and 40 at the end has restarted; the window has 40.
+`Window` bundles the counts with probe runs and query answers; it is all that one evaluation sees.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-CLIENT_ACTS = frozenset({"CANCELED"})
+CLIENT_FAILURES = frozenset({"CANCELED"})
 """Reasons of failure that say nothing about the server."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CounterReading:
     """One pod's counters at one moment, all since its container started."""
 
     started_seconds: float
@@ -41,7 +44,7 @@ class PodCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class RevisionCounts:
     """What one revision's pods did in one window."""
 
     pods: Mapping[str, PodCounts] = field(default_factory=dict)
@@ -63,9 +66,12 @@ class Revision:
         return self.edges or self.pods
 
 
-def count(
-    before: Mapping[str, Reading], after: Mapping[str, Reading], window_start_seconds: float, expected: frozenset[str]
-) -> Revision:
+def count_window(
+    before: Mapping[str, CounterReading],
+    after: Mapping[str, CounterReading],
+    window_start_seconds: float,
+    expected: frozenset[str],
+) -> RevisionCounts:
     """Return what the `expected` pods did between two rounds of readings, each by the pod's uid.
 
     A counter that started again (another start, or a smaller value) counts from zero, and so does a pod that started
@@ -77,16 +83,16 @@ def count(
         if first is None and last.started_seconds < window_start_seconds:
             continue
         pods[uid] = _counts(first, last)
-    return Revision(pods, tuple(sorted(expected - pods.keys())))
+    return RevisionCounts(pods, tuple(sorted(expected - pods.keys())))
 
 
-def _counts(first: Reading | None, last: Reading) -> PodCounts:
+def _counts(first: CounterReading | None, last: CounterReading) -> PodCounts:
     if first is None or _restarted(first, last):
-        first = Reading(last.started_seconds, success=0)
+        first = CounterReading(last.started_seconds, success=0)
     errors = sum(
         round(value - first.failures.get(reason, 0))
         for reason, value in last.failures.items()
-        if reason not in CLIENT_ACTS
+        if reason not in CLIENT_FAILURES
     )
     within = {
         bound: round(value - first.buckets.get(bound, 0))
@@ -97,8 +103,67 @@ def _counts(first: Reading | None, last: Reading) -> PodCounts:
     return PodCounts(round(last.success - first.success) + errors, errors, timed, within)
 
 
-def _restarted(first: Reading, last: Reading) -> bool:
+def _restarted(first: CounterReading, last: CounterReading) -> bool:
     fell = any(last.failures.get(reason, 0) < value for reason, value in first.failures.items()) or any(
         last.buckets.get(bound, 0) < value for bound, value in first.buckets.items()
     )
     return first.started_seconds != last.started_seconds or last.success < first.success or fell
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeInterval:
+    """What both revisions did between two scrapes."""
+
+    canary: int = 0
+    """Requests that succeeded."""
+    canary_seconds: float = 0.0
+    """What they took, added up."""
+    stable: int = 0
+    stable_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRun:
+    """Golden requests sent to the canary within one window."""
+
+    right: int = 0
+    wrong: int = 0
+    """Answered wrong, or not at all."""
+    first_wrong: str = ""
+    """What was wrong with the first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """What the metrics source said to one custom query."""
+
+    name: str
+    values: tuple[float, ...] = ()
+    """One for each series of the canary."""
+    baseline: tuple[float, ...] = ()
+    """The same for stable, where a baseline query is given."""
+    error: str = ""
+    """Why there is no answer; empty when there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of a step. Windows do not overlap, and each is known by its end."""
+
+    end_seconds: float
+    """Since the epoch."""
+    canary: RevisionCounts = field(default_factory=RevisionCounts)
+    stable: RevisionCounts = field(default_factory=RevisionCounts)
+    desired_share: float = 0.0
+    """Of all requests, that the route sends to the canary; 0..1."""
+    unreachable: str = ""
+    """Why no counters could be read; empty when they could."""
+    untimed: str = ""
+    """Why latencies, which are measured elsewhere, could not be read; empty when they could."""
+    beats: tuple[ScrapeInterval, ...] | None = None
+    """What was counted from one scrape to the next, where nothing keeps a histogram; None where something does."""
+    probe: ProbeRun | None = None
+    """None when no golden requests are configured or none could be sent."""
+    probe_expected: bool = False
+    """Whether golden requests are configured."""
+    answers: tuple[QueryAnswer, ...] = ()

@@ -6,16 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Revision
-from tritonfleet.plan.rollout.analysis.look import watch
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
-from tritonfleet.plan.rollout.analysis.policy import LatencyObjective, OnTooFewRequests, Policy, Threshold
-from tritonfleet.plan.rollout.analysis.progress import Progress
-from tritonfleet.plan.rollout.analysis.step import analyze
-from tritonfleet.plan.rollout.analysis.text import MOST_CHARACTERS
-from tritonfleet.plan.rollout.analysis.window import Answer, ProbeRun, Window
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisPolicy,
+    LatencyObjective,
+    OnTooFewRequests,
+    Outcome,
+    PodCounts,
+    ProbeRun,
+    Progress,
+    QueryAnswer,
+    RevisionCounts,
+    Why,
+    Window,
+    analyze,
+    record_stable,
+)
+from tritonfleet.plan.rollout.analysis.config import Threshold
+from tritonfleet.plan.rollout.analysis.results import MOST_CHARACTERS
 
-POLICY = Policy(latency=LatencyObjective(0.25, 0.01), thresholds=(Threshold("queue", limit=1.0),))
+POLICY = AnalysisPolicy(latency=LatencyObjective(0.25, 0.01), thresholds=(Threshold("queue", limit=1.0),))
 BOUNDS = (0.1, 0.25, 0.5)
 
 
@@ -26,7 +35,7 @@ def pod_counts(draw):
     return PodCounts(requests, draw(st.integers(0, requests)), requests, dict(zip(BOUNDS, within, strict=True)))
 
 
-REVISIONS = st.builds(Revision, st.dictionaries(st.sampled_from("abc"), pod_counts(), min_size=1))
+REVISIONS = st.builds(RevisionCounts, st.dictionaries(st.sampled_from("abc"), pod_counts(), min_size=1))
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 WINDOWS = st.lists(
     st.builds(
@@ -37,12 +46,17 @@ WINDOWS = st.lists(
         desired_share=st.floats(0.01, 0.99),
         probe=st.none() | st.builds(ProbeRun, st.integers(0, 5), st.integers(0, 5), st.text(max_size=400)),
         probe_expected=st.booleans(),
-        answers=st.just(()) | st.tuples(st.builds(Answer, st.just("queue"), st.lists(NUMBERS, max_size=3).map(tuple))),
+        answers=st.just(())
+        | st.tuples(st.builds(QueryAnswer, st.just("queue"), st.lists(NUMBERS, max_size=3).map(tuple))),
     ),
     max_size=4,
 )
 
-GAPS = {"unreachable": "connection refused", "canary": Revision(missing=("a",)), "stable": Revision(missing=("b",))}
+GAPS = {
+    "unreachable": "connection refused",
+    "canary": RevisionCounts(missing=("a",)),
+    "stable": RevisionCounts(missing=("b",)),
+}
 
 
 def run(windows, policy=POLICY, progress=None):
@@ -91,7 +105,7 @@ def test_missing_data_never_fails_and_never_passes(windows, what):
 @settings(max_examples=30)
 @given(WINDOWS, st.data())
 def test_more_errors_of_the_canary_never_turn_a_failure_into_a_pass(windows, data):
-    policy = Policy(compare_latency=False, looks=3, min_requests=100, error_limit=0.05)
+    policy = AnalysisPolicy(compare_latency=False, looks=3, min_requests=100, error_limit=0.05)
     counted = [at(window, 0.0, probe_expected=False) for window in windows]
     worse = [at(window, 0.0, canary=with_more_errors(window.canary, data)) for window in counted]
 
@@ -102,7 +116,7 @@ def test_more_errors_of_the_canary_never_turn_a_failure_into_a_pass(windows, dat
 
 
 def with_more_errors(revision, data):
-    return Revision(
+    return RevisionCounts(
         {
             name: PodCounts(counts.requests, data.draw(st.integers(counts.errors, counts.requests)))
             for name, counts in revision.pods.items()
@@ -123,7 +137,7 @@ def test_what_goes_into_the_status_is_bounded(windows):
 @settings(max_examples=30)
 @given(WINDOWS)
 def test_a_pass_needs_every_check_to_pass(windows):
-    for verdict in run(windows, Policy(compare_latency=False, looks=1, min_requests=20)):
+    for verdict in run(windows, AnalysisPolicy(compare_latency=False, looks=1, min_requests=20)):
         outcomes = {result.outcome for result in verdict.results}
         assert (verdict.outcome is Outcome.PASSED) == (outcomes == {Outcome.PASSED})
         assert (verdict.outcome is Outcome.FAILED) == (Outcome.FAILED in outcomes)
@@ -148,7 +162,7 @@ def test_an_outage_of_the_metrics_is_no_look_and_forgets_nothing(rollout):
 
 
 def test_a_revision_without_series_is_told_from_an_outage(rollout):
-    verdict = rollout().look(canary=Revision(missing=("a", "b")))
+    verdict = rollout().look(canary=RevisionCounts(missing=("a", "b")))
 
     assert (verdict.why, verdict.message) == (
         Why.NO_SERIES,
@@ -174,13 +188,13 @@ def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
 
 def test_watching_stable_counts_no_look(rollout):
     step = rollout(compare_latency=True, latency=LatencyObjective(0.25, 0.01))
-    stable = Revision({"s": PodCounts(100, 1, 100, {0.1: 50, 0.25: 99, 0.5: 100})})
-    progress = watch(step.policy, Progress(), Window(60.0, stable=stable))
+    stable = RevisionCounts({"s": PodCounts(100, 1, 100, {0.1: 50, 0.25: 99, 0.5: 100})})
+    progress = record_stable(step.policy, Progress(), Window(60.0, stable=stable))
 
     assert progress.errors.evidence.by_pod.cells == progress.slow.evidence.by_pod.cells == 1
     assert (progress.looks, progress.slow_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
     for ignored in (Window(60.0, stable=stable), Window(120.0, stable=stable, unreachable="down"), Window(120.0)):
-        assert watch(step.policy, progress, ignored) == progress
+        assert record_stable(step.policy, progress, ignored) == progress
 
 
 @pytest.mark.parametrize("document", [{}, {"looks": 1}, {"looks": None}, {**Progress().document(), "errors": []}])
@@ -234,7 +248,7 @@ def test_what_golden_requests_prove_is_said(rollout):
 
 def test_too_little_traffic_does_not_excuse_another_doubt(rollout):
     step = rollout(max_looks=10, on_too_few=OnTooFewRequests.ON_PROBE, thresholds=(Threshold("queue", limit=1.0),))
-    answers = (Answer("queue"),)
+    answers = (QueryAnswer("queue"),)
     verdict = step.looks(10, probe=ProbeRun(right=30), answers=answers, **LOW)
 
     assert (verdict.outcome, verdict.needs_person) == (Outcome.INCONCLUSIVE, True)

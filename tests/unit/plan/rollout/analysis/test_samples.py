@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis.counts import PodCounts, Reading, count
+from tritonfleet.plan.rollout.analysis import CounterReading, PodCounts, count_window
 
 INF = float("inf")
 POD = frozenset({"a"})
 
 
 def reading(success, started=0.0, buckets=None, **failures):
-    return Reading(started, success, failures, buckets or {})
+    return CounterReading(started, success, failures, buckets or {})
 
 
 def counted(before, after, start=100.0):
-    return count(before, after, start, POD).pods.get("a")
+    return count_window(before, after, start, POD).pods.get("a")
 
 
 def test_a_window_is_what_was_added_between_its_ends():
@@ -54,19 +54,19 @@ def test_the_first_requests_of_a_new_pod_are_not_lost():
 
 
 def test_an_old_pod_that_was_not_read_before_is_missing_and_not_idle():
-    window = count({}, {"a": reading(12, started=20.0)}, 100.0, POD)
+    window = count_window({}, {"a": reading(12, started=20.0)}, 100.0, POD)
 
     assert (window.pods, window.missing) == ({}, ("a",))
 
 
 def test_a_pod_that_does_not_answer_is_missing():
-    window = count({"a": reading(1)}, {}, 100.0, POD)
+    window = count_window({"a": reading(1)}, {}, 100.0, POD)
 
     assert (window.pods, window.missing, window.requests) == ({}, ("a",), 0)
 
 
 def test_pods_of_nobody_are_not_counted():
-    assert count({}, {"b": reading(5, started=200.0)}, 100.0, POD).pods == {}
+    assert count_window({}, {"b": reading(5, started=200.0)}, 100.0, POD).pods == {}
 
 
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=8))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis.outcome import Outcome, Why
+from tritonfleet.plan.rollout.analysis import Outcome, Why
 
 
 def test_a_canary_like_stable_passes_when_the_planned_looks_are_over(rollout):

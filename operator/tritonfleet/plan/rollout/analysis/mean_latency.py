@@ -1,9 +1,10 @@
-"""Are the canary's requests slower on average? Asked where nobody keeps a histogram of latencies.
+"""Whether the canary's requests are slower on average; used where there is no latency histogram.
 
-Triton always counts requests and the time that they took, so there is a mean for every time between two scrapes. The
-means of the same moment are compared, so that what slows both revisions down cancels out: Student's t-test on the
-logarithms of their ratios. Neighboring moments are alike, which the test is told by counting them as fewer. A mean
-moves less than a tail, hence a narrower margin.
+Triton always counts requests and the time they took, so there is a mean for every interval between two scrapes. The
+means of the same interval are compared, so that what slows both revisions down cancels out: Student's t-test on the
+logarithms of their ratios. Neighboring intervals are correlated, so they count as fewer: 60 intervals with a
+correlation of 0.2 are worth 60 * 0.8 / 1.2 = 40. A mean moves less than a tail, hence a narrower margin than the one
+in `proportions`. `evaluation` calls `evaluate_mean_latency` in place of the share of slow requests.
 """
 
 import math
@@ -11,30 +12,37 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tritonfleet.plan.rollout.analysis.outcome import CheckResult, Numbers, Outcome, Why
-from tritonfleet.plan.rollout.analysis.policy import Policy
-from tritonfleet.plan.rollout.analysis.tails import incomplete_beta
-from tritonfleet.plan.rollout.analysis.text import probability, seconds_of, sentence
-from tritonfleet.plan.rollout.analysis.window import Beat
+from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy
+from tritonfleet.plan.rollout.analysis.results import (
+    CheckResult,
+    Numbers,
+    Outcome,
+    Why,
+    probability,
+    seconds_of,
+    shorten,
+)
+from tritonfleet.plan.rollout.analysis.samples import ScrapeInterval
+from tritonfleet.plan.rollout.analysis.stats import incomplete_beta
 
 RATIO = 1.2
 """Of the canary's mean to stable's, above which it counts as slower."""
 DIFFERENCE_SECONDS = 0.0001
-"""By which it must be slower as well: below a tenth of a millisecond nobody waits for the model."""
+"""By which it must be slower as well: a tenth of a millisecond is noise."""
 SHORTEST_SECONDS = 1e-9
 """Less is no time that anything took."""
-ENOUGH_REQUESTS = 10
+MIN_REQUESTS = 10
 """Of either revision for one comparison: the logarithm of a mean of fewer is not the mean's logarithm."""
-ENOUGH_BEATS = 10
-"""Comparisons without which nothing is judged good or bad."""
-USUAL_LIKENESS = 0.2
-"""Correlation of neighboring moments that is expected before there are many, with the weight of so many:"""
-PRIOR_BEATS = 10.0
+MIN_INTERVALS = 10
+"""Intervals that a verdict needs."""
+PRIOR_CORRELATION = 0.2
+"""Prior correlation of neighboring intervals; it weighs as much as `PRIOR_INTERVALS` of them."""
+PRIOR_INTERVALS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Sums over moments: enough for both means, for the mean of the log ratios, and for how sure that is."""
+class MeanLatency:
+    """Sums over intervals: enough for both means, for the mean of the log ratios, and for how sure that is."""
 
     canary: int = 0
     canary_seconds: float = 0.0
@@ -54,12 +62,12 @@ class Pace:
         return asdict(self)
 
     @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "Pace":
+    def restore(cls, document: Mapping[str, Any]) -> "MeanLatency":
         """Return what `document()` wrote; TypeError for anything else."""
         return cls(**document)
 
-    def add(self, beats: Iterable[Beat]) -> "Pace":
-        """Return the sums with more moments."""
+    def add(self, beats: Iterable[ScrapeInterval]) -> "MeanLatency":
+        """Return the sums with more intervals."""
         pace = self
         for beat in _filled(beats):
             log = math.log(beat.canary_seconds / beat.canary * beat.stable / beat.stable_seconds)
@@ -94,8 +102,8 @@ class Pace:
         return self.beats > 0 and self.logs / self.beats > math.log(RATIO) and difference > DIFFERENCE_SECONDS
 
     def p_ratio(self, ratio: float) -> float:
-        """Return the p-value against "the canary takes at most `ratio` times as long"; 1 with fewer than 3 moments."""
-        if self.beats < ENOUGH_BEATS:
+        """Return the p-value against "at most `ratio` times as long"; 1 with fewer than `MIN_INTERVALS` intervals."""
+        if self.beats < MIN_INTERVALS:
             return 1.0
         mean = self.logs / self.beats
         variance = max(0.0, self.squares - self.beats * mean * mean) / (self.beats - 1)
@@ -109,19 +117,21 @@ class Pace:
         return tail if t > 0 else 1 - tail
 
     def _worth(self, mean: float, variance: float) -> float:
-        """Return how many independent moments these are worth."""
+        """Return how many independent intervals these are worth."""
         pairs = self.beats - 1
         products = self.neighbors - 2 * mean * self.logs + (self.beats + 1) * mean * mean
-        # A series that is short looks less alike than it is, by about (1 + 3 r) / n.
+        # A short series looks less correlated than it is, by about (1 + 3 r) / n.
         seen = min(1.0, max(0.0, products / (pairs * variance)))
         seen = min(1.0, seen + (1 + 3 * seen) / self.beats)
-        likeness = (PRIOR_BEATS * USUAL_LIKENESS + pairs * seen) / (PRIOR_BEATS + pairs)
+        likeness = (PRIOR_INTERVALS * PRIOR_CORRELATION + pairs * seen) / (PRIOR_INTERVALS + pairs)
         return self.beats * (1 - likeness) / (1 + likeness)
 
 
-def judge(check: str, policy: Policy, pace: Pace, beats: tuple[Beat, ...], look: int) -> tuple[CheckResult, Pace]:
+def evaluate_mean_latency(
+    check: str, policy: AnalysisPolicy, pace: MeanLatency, beats: tuple[ScrapeInterval, ...], look: int
+) -> tuple[CheckResult, MeanLatency]:
     """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
-    window = Pace().add(beats)
+    window = MeanLatency().add(beats)
     kept = pace.add(beats)
     if window.beats:
         kept = replace(kept, streak=pace.streak + 1 if window.is_slower else 0)
@@ -131,7 +141,7 @@ def judge(check: str, policy: Policy, pace: Pace, beats: tuple[Beat, ...], look:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif kept.beats < ENOUGH_BEATS or min(kept.canary, kept.stable) < policy.min_slow_requests:
+    elif kept.beats < MIN_INTERVALS or min(kept.canary, kept.stable) < policy.min_slow_requests:
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif kept.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT
@@ -140,23 +150,23 @@ def judge(check: str, policy: Policy, pace: Pace, beats: tuple[Beat, ...], look:
     return _result(check, kept, outcome, why), kept
 
 
-def _filled(beats: Iterable[Beat]) -> Iterator[Beat]:
-    """Join moments that follow each other until each has enough requests of both revisions; the rest is left out."""
-    whole = Beat()
+def _filled(beats: Iterable[ScrapeInterval]) -> Iterator[ScrapeInterval]:
+    """Join consecutive intervals until each has enough requests of both revisions; the rest is left out."""
+    whole = ScrapeInterval()
     for beat in beats:
-        whole = Beat(
+        whole = ScrapeInterval(
             whole.canary + beat.canary,
             whole.canary_seconds + beat.canary_seconds,
             whole.stable + beat.stable,
             whole.stable_seconds + beat.stable_seconds,
         )
-        enough = min(whole.canary, whole.stable) >= ENOUGH_REQUESTS
+        enough = min(whole.canary, whole.stable) >= MIN_REQUESTS
         if enough and min(whole.canary_seconds, whole.stable_seconds) > SHORTEST_SECONDS:
             yield whole
-            whole = Beat()
+            whole = ScrapeInterval()
 
 
-def _result(check: str, kept: Pace, outcome: Outcome, why: Why) -> CheckResult:
+def _result(check: str, kept: MeanLatency, outcome: Outcome, why: Why) -> CheckResult:
     p = kept.p_ratio(1.0)
     limit = max(RATIO * kept.stable_mean, kept.stable_mean + DIFFERENCE_SECONDS)
     text = (
@@ -164,4 +174,4 @@ def _result(check: str, kept: Pace, outcome: Outcome, why: Why) -> CheckResult:
         f"stable {seconds_of(kept.stable_mean)} ({kept.stable:,}), limit {seconds_of(limit)}, {probability(p)}"
     )
     numbers = Numbers(kept.canary_mean, kept.canary, kept.stable_mean, kept.stable, limit, p)
-    return CheckResult(check, outcome, why, sentence(text), numbers)
+    return CheckResult(check, outcome, why, shorten(text), numbers)

@@ -1,10 +1,18 @@
-"""What a check or a whole look says, and why."""
+"""What checks and evaluations return, how their numbers are formatted, and the evidence for a rollout.
+
+Every check of `analysis` and `verification` returns a `CheckResult`: an `Outcome`, a reason (`Why`), a message and the
+numbers behind it. The formatting functions keep messages within `MOST_CHARACTERS`, the length a status may hold.
+`Evidence` is what `runtime/rollouts.py` hands to the planner: the newest window and the verification of one step of
+one attempt.
+"""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from pydantic.alias_generators import to_camel
+
+from tritonfleet.plan.rollout.analysis.samples import Window
 
 
 class Outcome(StrEnum):
@@ -81,3 +89,62 @@ class CheckResult:
             "message": self.message,
             **numbers,
         }
+
+
+MOST_CHARACTERS = 256
+
+
+def shorten(text: str) -> str:
+    """Return `text`, cut to what a status may hold."""
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+
+
+def percent(share: float) -> str:
+    """Return a share of 0..1 in percent, with two significant digits below 10 %."""
+    value = 100 * share
+    if value and abs(value) < 0.01:
+        return "<0.01 %"
+    return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
+
+
+def share_of(bad: int, requests: int) -> str:
+    """Return a share with what it is made of: `5.0 % (20 of 400)`."""
+    return f"{percent(bad / requests)} ({bad:,} of {requests:,})" if requests else "no requests"
+
+
+def probability(p: float) -> str:
+    """Return a p-value; below 1e-9 its exact size means nothing."""
+    return "p<1e-9" if p < 1e-9 else f"p={p:.2g}"
+
+
+def value_of(value: float) -> str:
+    """Return a value of unknown unit."""
+    return f"{value:.4g}"
+
+
+def seconds_of(seconds: float) -> str:
+    """Return a latency in milliseconds below ten seconds."""
+    return f"{1000 * seconds:.4g} ms" if seconds < 10 else f"{seconds:.4g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The contract and the golden requests, checked on every ready canary pod before it gets traffic."""
+
+    outcome: Outcome
+    """The worst of the checks; `ERROR` while a pod could not be reached."""
+    checks: tuple[CheckResult, ...]
+    pods: int
+    """Canary pods that answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What there is for one step of one attempt; the machine passes over that of another."""
+
+    canary: str
+    attempt: int
+    step: int
+    window: Window | None = None
+    """The newest that is over."""
+    verification: Verification | None = None

@@ -1,0 +1,341 @@
+"""The evaluation of one window: every check in order, and the verdict on the step.
+
+`plan/rollout` calls `analyze` for a window in which both revisions got traffic, and `bake` for a window after the last
+step, when the new revision has all the traffic and the old one still stands by. There is no stable in the same window
+then, and comparing with an earlier hour would blame the canary for the time of day; so `bake` checks only what needs no
+comparison: the hard limit, the objectives, golden requests, and custom queries. `record_stable` learns from a window
+before the canary gets traffic how much stable varies by itself.
+
+Every result is a pure function of the kept `Progress` and of one window's counters: evaluating the same window again
+gives the same verdict, so a crash before the status is written changes nothing. `evaluate_window` runs the checks in
+the order in which they are shown; the worst outcome decides.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tritonfleet.plan.rollout.analysis.checks import (
+    TRAFFIC_SHARE,
+    Probes,
+    TrafficShare,
+    evaluate_probe,
+    evaluate_query,
+    evaluate_traffic_share,
+    probe_proof,
+)
+from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy, OnTooFewRequests
+from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency, evaluate_mean_latency
+from tritonfleet.plan.rollout.analysis.progress import Progress
+from tritonfleet.plan.rollout.analysis.proportions import (
+    ERRORS,
+    LATENCY_OBJECTIVE,
+    SLOW,
+    ShareRecord,
+    bound_at_least,
+    bound_nearest_p99,
+    error_cells,
+    errors_rule,
+    evaluate_share,
+    failed_requests,
+    is_overloaded,
+    latency_cells,
+    latency_gap,
+    latency_rule,
+    slow_requests,
+)
+from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten
+from tritonfleet.plan.rollout.analysis.samples import ScrapeInterval, Window
+from tritonfleet.plan.rollout.analysis.stats import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisVerdict:
+    """The outcome of one window for the step."""
+
+    outcome: Outcome
+    """`PASSED`: the step is over. `FAILED`: roll back. Else: stay at the step."""
+    why: Why
+    message: str
+    """A sentence with numbers, at most 256 characters."""
+    results: tuple[CheckResult, ...]
+    progress: Progress
+    """Pass it to the evaluation of the next window."""
+    needs_person: bool = False
+    """Whether more windows will not settle it."""
+    unproven: bool = False
+    """Whether it passed on golden requests alone, for want of traffic."""
+
+
+def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> AnalysisVerdict:
+    """Return the verdict after one more window in which both revisions got traffic.
+
+    Fail: any check fails. Else Error: any check has no data. Else Inconclusive, until the planned windows are over and
+    every check passes. A window that does not come after the last one is not counted and changes nothing.
+
+    Raises:
+        ValueError: The desired share leaves one of the revisions without traffic.
+    """
+    if not 0 < window.desired_share < 1:
+        raise ValueError(f"desired_share must be between 0 and 1, not {window.desired_share}: use bake() at 1")
+    seen = _already_seen(progress, window)
+    if seen is not None:
+        return seen
+    results, progress = evaluate_window(policy, progress, window, alone=False)
+    worst = _deciding(results)
+    verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
+    if worst.outcome in (Outcome.FAILED, Outcome.ERROR):
+        return verdict
+    if progress.looks < policy.looks and worst.why is not Why.CONFIRMING:
+        ahead = shorten(f"look {progress.looks} of {policy.looks}; {_text_of(worst)}")
+        return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.LOOKING, message=ahead)
+    if worst.outcome is Outcome.INCONCLUSIVE and progress.looks >= policy.max_looks:
+        return _on_too_few_requests(policy, replace(verdict, needs_person=True))
+    return verdict
+
+
+def _already_seen(progress: Progress, window: Window) -> AnalysisVerdict | None:
+    """Return the verdict on a window that is not after the last one; None when it is."""
+    last = progress.last_end_seconds
+    if last is None or window.end_seconds > last:
+        return None
+    text = "the window was looked at before"
+    return AnalysisVerdict(Outcome.INCONCLUSIVE, Why.ALREADY_SEEN, text, (), progress)
+
+
+def _deciding(results: tuple[CheckResult, ...]) -> CheckResult:
+    """Return the result that decides: the first of the worst outcome, one that is being confirmed before others."""
+    order = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED)
+    return min(results, key=lambda result: (order.index(result.outcome), result.why is not Why.CONFIRMING))
+
+
+def _text_of(result: CheckResult) -> str:
+    """Return a result as one sentence that names its check."""
+    return shorten(f"{result.check} {result.why}: {result.message}")
+
+
+def bake(policy: AnalysisPolicy, progress: Progress, window: Window, started_seconds: float) -> AnalysisVerdict:
+    """Return the verdict after one more window since the canary got everything, at `started_seconds`.
+
+    Too few requests do not hold it: they are all there is. It passes when the bake time is over and nothing else is
+    open; no answer from the metrics is no pass.
+    """
+    seen = _already_seen(progress, window)
+    if seen is not None:
+        return seen
+    results, progress = evaluate_window(policy, progress, window, alone=True)
+    open_results = tuple(result for result in results if result.why is not Why.TOO_FEW_REQUESTS)
+    worst = _deciding(open_results or results)
+    verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
+    if open_results and worst.outcome is not Outcome.PASSED:
+        return verdict
+    left = started_seconds + policy.bake_seconds - window.end_seconds
+    if left > 0:
+        text = shorten(f"{left:.0f} s of the bake time left; {_text_of(worst)}")
+        return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.BAKING, message=text)
+    return replace(verdict, outcome=Outcome.PASSED, why=Why.NOT_WORSE)
+
+
+def _on_too_few_requests(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> AnalysisVerdict:
+    """Return what the policy makes of an inconclusive verdict, if too few requests are all that is wrong."""
+    open_whys = {result.why for result in verdict.results if result.outcome is not Outcome.PASSED}
+    if open_whys != {Why.TOO_FEW_REQUESTS}:
+        return verdict
+    if policy.on_too_few is OnTooFewRequests.ROLLBACK:
+        return replace(verdict, outcome=Outcome.FAILED, needs_person=False)
+    if policy.on_too_few is OnTooFewRequests.ON_PROBE:
+        return _on_probe(policy, verdict)
+    return verdict
+
+
+def _on_probe(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> AnalysisVerdict:
+    probes = verdict.progress.probes
+    if probes.wrong or probes.right < policy.min_probes:
+        text = shorten(f"{probe_proof(probes)}; {policy.min_probes} right and none wrong are needed")
+        return replace(verdict, message=text)
+    text = shorten(f"passed without enough requests: {probe_proof(probes)}; nothing else is proven")
+    return replace(verdict, outcome=Outcome.PASSED, why=Why.UNPROVEN, message=text, needs_person=False, unproven=True)
+
+
+def evaluate_window(
+    policy: AnalysisPolicy, progress: Progress, window: Window, *, alone: bool
+) -> tuple[tuple[CheckResult, ...], Progress]:
+    """Return what every check says of `window`, and the progress after it.
+
+    A window without counters is not counted: the checks on counters return `Error` and keep what they had. `alone`
+    runs only the checks that need no stable beside the canary.
+    """
+    at = _WindowChecks(policy, progress, window, alone)
+    results: list[CheckResult] = []
+    error, errors_record = at.errors()
+    results.append(error)
+    slow_bound, objective_bound = _bounds(policy, progress, window)
+    slow_record, objective_record, arrivals = progress.slow, progress.objective, progress.arrivals
+    means = progress.pace
+    if policy.compare_latency and not alone:
+        if window.beats is not None and slow_bound is None:
+            result, means = at.means(window.beats)
+        else:
+            result, slow_record = at.latency(SLOW, slow_record, slow_bound)
+        results.append(result)
+    # An objective is about single requests: means say nothing of it.
+    if policy.latency is not None and (window.beats is None or objective_bound is not None):
+        result, objective_record = at.latency(LATENCY_OBJECTIVE, objective_record, objective_bound)
+        results.append(result)
+    if not alone:
+        result, arrivals = at.arrival()
+        results.append(result)
+    asked, probes, streaks = _asked(policy, progress, window)
+    after = Progress(
+        at.number,
+        window.end_seconds,
+        errors_record,
+        slow_record,
+        slow_bound,
+        objective_record,
+        objective_bound,
+        arrivals,
+        probes,
+        streaks,
+        means,
+    )
+    return (*results, *asked), after
+
+
+def _asked(
+    policy: AnalysisPolicy, progress: Progress, window: Window
+) -> tuple[list[CheckResult], Probes, Mapping[str, int]]:
+    """Return what golden requests and custom queries say."""
+    results, probes, streaks = [], progress.probes, dict(progress.query_streaks)
+    if window.probe_expected:
+        result, probes = evaluate_probe(policy, probes, window.probe)
+        results.append(result)
+    answers = {answer.name: answer for answer in window.answers}
+    for threshold in policy.thresholds:
+        key = threshold.key
+        result, streaks[key] = evaluate_query(policy, threshold, streaks.get(key, 0), answers.get(threshold.name))
+        results.append(result)
+    return results, probes, streaks
+
+
+def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) -> Progress:
+    """Return the progress after a window before the canary gets traffic: how stable varies by itself.
+
+    A window that does not come after the last one changes nothing.
+    """
+    is_old = progress.last_end_seconds is not None and window.end_seconds <= progress.last_end_seconds
+    if is_old or window.unreachable or not window.stable.pods:
+        return progress
+    slow_bound, objective_bound = _bounds(policy, progress, window)
+    return Progress(
+        progress.looks,
+        window.end_seconds,
+        _recorded(progress.errors, failed_requests(window.stable)),
+        _recorded(progress.slow, _stable_cells(window, slow_bound)),
+        slow_bound,
+        _recorded(progress.objective, _stable_cells(window, objective_bound)),
+        objective_bound,
+        progress.arrivals,
+        progress.probes,
+        progress.query_streaks,
+        progress.pace,
+    )
+
+
+_SLOWER = frozenset({Why.WORSE, Why.CONFIRMING, Why.SUSPECT, Why.BEYOND_LIMIT})
+
+
+@dataclass(frozen=True, slots=True)
+class _WindowChecks:
+    """The checks on counters, at one window."""
+
+    policy: AnalysisPolicy
+    progress: Progress
+    window: Window
+    alone: bool
+
+    @property
+    def gap(self) -> tuple[Why, str] | None:
+        """Return why nothing was counted; None when it was."""
+        window = self.window
+        if window.unreachable:
+            return Why.UNREACHABLE, shorten(window.unreachable)
+        if not window.canary.pods:
+            return Why.NO_SERIES, f"no series of any canary pod, {len(window.canary.missing)} expected"
+        if not window.stable.pods and not self.alone:
+            return Why.NO_SERIES, f"no series of any stable pod, {len(window.stable.missing)} expected"
+        return None
+
+    @property
+    def number(self) -> int:
+        """Return the number of this window in the step, or that of the last one if it is not counted."""
+        return self.progress.looks + (self.gap is None)
+
+    def errors(self) -> tuple[CheckResult, ShareRecord]:
+        """Ask for the share of errors."""
+        rule = errors_rule(self.policy, alone=self.alone)
+        record = self.progress.errors
+        if self.gap is not None:
+            return CheckResult(ERRORS, Outcome.ERROR, *self.gap), record
+        return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
+
+    def latency(self, check: str, record: ShareRecord, bound_seconds: float | None) -> tuple[CheckResult, ShareRecord]:
+        """Ask for the share of requests above a bound."""
+        if self.gap is not None:
+            return CheckResult(check, Outcome.ERROR, *self.gap), record
+        unmeasured = latency_gap(self.window, bound_seconds, alone=self.alone)
+        if bound_seconds is None and not self.window.untimed and self._is_idle:
+            text = "no requests, so none was timed"
+            return CheckResult(check, Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text), record
+        if unmeasured or bound_seconds is None:
+            why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
+            return CheckResult(check, Outcome.ERROR, why, shorten(unmeasured)), record
+        rule = latency_rule(self.policy, check, bound_seconds, alone=self.alone)
+        cells = latency_cells(self.window, bound_seconds)
+        result, kept = evaluate_share(rule, self.policy, record, cells, self.number)
+        return self._by_load(result), kept
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether neither revision got requests, so that missing latencies mean nothing."""
+        return self.window.canary.requests + self.window.stable.requests == 0
+
+    def means(self, beats: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
+        """Ask for the mean time of a request, in the place of a share."""
+        kept = self.progress.pace
+        if self.gap is not None:
+            return CheckResult(SLOW, Outcome.ERROR, *self.gap), kept
+        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, beats, self.number)
+        return self._by_load(result), kept
+
+    def _by_load(self, result: CheckResult) -> CheckResult:
+        """Return what a result is worth: to be slower under much more load proves nothing, to keep up does."""
+        if self.alone or result.why not in _SLOWER or not is_overloaded(self.window, self.policy):
+            return result
+        times = f"{self.policy.load_tolerance:g}"
+        text = shorten(f"a canary pod has more than {times} times the requests of one of stable; {result.message}")
+        return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
+
+    def arrival(self) -> tuple[CheckResult, TrafficShare]:
+        """Ask for the share of traffic."""
+        if self.gap is not None:
+            return CheckResult(TRAFFIC_SHARE, Outcome.ERROR, *self.gap), self.progress.arrivals
+        return evaluate_traffic_share(self.policy, self.progress.arrivals, self.window)
+
+
+def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
+    return ShareRecord(record.evidence.add_stable(stable), record.streak) if stable else record
+
+
+def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:
+    return slow_requests(window.stable, bound_seconds) if bound_seconds is not None else ()
+
+
+def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
+    """Return the histogram's bounds for `slow` and for the objective: the first that fit, for the whole step."""
+    compared, objective = progress.slow_bound_seconds, progress.objective_bound_seconds
+    pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
+    if compared is None and policy.compare_latency:
+        compared = bound_nearest_p99(pods)
+    if objective is None and policy.latency is not None:
+        objective = bound_at_least(policy.latency, pods)
+    return compared, objective

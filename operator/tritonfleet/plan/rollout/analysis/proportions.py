@@ -1,0 +1,303 @@
+"""Whether the canary's share of bad requests, failed or slow, is too large.
+
+`evaluate_share` is the one test behind `errors`, `slow` and `slo`. There are three ways to fail:
+
+1. the hard limit: at once, unless stable suffers alike;
+2. clearly worse: significant against the margin's ratio itself, or against a fixed limit that stable keeps;
+3. worse after all the planned windows: beyond the margin, and significant against "not worse at all".
+
+For the last two everything that the step has seen must be significant, and each of the last `confirmations` windows
+must show the same by itself: a sum remembers one burst forever, and would confirm it forever. What is beyond the margin
+but not significant is suspect: it does not pass, and more windows are evaluated.
+
+`compare` tests two shares: given the bad requests of both revisions together, those of the canary are binomial
+(Przyborowski and Wilenski, Biometrika 31, 1940). With a true ratio `r` of the shares, each of them belongs to the
+canary with chance `r n_c / (r n_c + n_s)`. Example: 500 requests each and `r` = 1.5 give 0.6, so that 9 of 10 bad
+requests at the canary have p = 0.046. The tail is exact for small counts, needs no estimate of the share itself, and
+is blind to what hits both revisions alike.
+
+Latency is compared as the share of requests above a bound of the histogram, which is a count: a percentile read from
+buckets is interpolated between two bounds and has no exact test. The bound is chosen once, from stable's p99, and kept
+for the whole step. `evaluation` calls all of this.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy, LatencyObjective, Margin
+from tritonfleet.plan.rollout.analysis.results import (
+    CheckResult,
+    Numbers,
+    Outcome,
+    Why,
+    percent,
+    probability,
+    seconds_of,
+    share_of,
+    shorten,
+)
+from tritonfleet.plan.rollout.analysis.samples import PodCounts, RevisionCounts, Window
+from tritonfleet.plan.rollout.analysis.stats import Cell, RequestCounts, ShareEvidence, upper_tail
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The canary against stable, or against a fixed limit, on everything a step has seen."""
+
+    evidence: ShareEvidence
+    margin: Margin
+    canary_effect: float
+    """By how much the canary's counts overstate what they prove; at least 1."""
+    stable_effect: float
+
+    @property
+    def limit(self) -> float:
+        """Return the share up to which the canary is not worse than stable."""
+        return self.margin.limit(self.evidence.stable.share)
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the canary's observed share is worse than stable's by more than the margin."""
+        return is_beyond(self.evidence.canary, self.evidence.stable, self.margin)
+
+    def p_ratio(self, ratio: float) -> float:
+        """Return the p-value against "the canary's share is at most `ratio` times stable's"; 1 without data."""
+        canary, stable = self.evidence.canary, self.evidence.stable
+        if not canary.requests or not stable.requests:
+            return 1.0
+        bad, trials = canary.bad / self.canary_effect, ratio * canary.requests / self.canary_effect
+        others, other_trials = stable.bad / self.stable_effect, stable.requests / self.stable_effect
+        return upper_tail(bad, bad + others, trials / (trials + other_trials))
+
+    def p_limit(self, share: float) -> float:
+        """Return the p-value against "the canary's share is at most `share`"; 1 without data."""
+        canary = self.evidence.canary
+        if not canary.requests:
+            return 1.0
+        return upper_tail(canary.bad / self.canary_effect, canary.requests / self.canary_effect, share)
+
+
+def compare(evidence: ShareEvidence, margin: Margin) -> Comparison:
+    """Return the comparison of everything a step has seen."""
+    return Comparison(evidence, margin, *evidence.design_effects())
+
+
+def is_beyond(canary: RequestCounts, stable: RequestCounts, margin: Margin) -> bool:
+    """Tell whether the canary's observed share is worse than stable's by more than the margin."""
+    return canary.requests > 0 and canary.share > margin.limit(stable.share)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRecord:
+    """What one check keeps from window to window."""
+
+    evidence: ShareEvidence = field(default_factory=ShareEvidence)
+    streak: int = 0
+    """Windows running, up to the last, in which the canary was too bad by itself."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the record as plain data of constant size."""
+        return {"evidence": self.evidence.document(), "streak": self.streak}
+
+    @classmethod
+    def restore(cls, document: Mapping[str, Any]) -> "ShareRecord":
+        """Return the record that `document()` wrote; KeyError or TypeError for anything else."""
+        return cls(ShareEvidence.restore(document["evidence"]), int(document["streak"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRule:
+    """The limits for one kind of bad request."""
+
+    check: str
+    bad: str
+    """What a bad request is called: `errors`, `above 250 ms`."""
+    margin: Margin
+    min_requests: int
+    limit: float | None = None
+    """Share that the canary may not exceed, whatever stable does."""
+    hard_share: float | None = None
+    alone: bool = False
+    """Whether there is no stable to compare with: only the limits apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCells:
+    """Bad requests and requests of every pod in one window."""
+
+    canary: tuple[Cell, ...]
+    stable: tuple[Cell, ...]
+
+
+def evaluate_share(
+    rule: ShareRule, policy: AnalysisPolicy, record: ShareRecord, window: WindowCells, look: int
+) -> tuple[CheckResult, ShareRecord]:
+    """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
+    evidence = record.evidence.add(window.canary, window.stable)
+    now = compare(evidence, rule.margin)
+    canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
+    if _hits_hard_limit(rule, policy, canary, stable) or _hits_hard_limit(
+        rule, policy, evidence.canary, evidence.stable
+    ):
+        return _share_result(rule, now, Outcome.FAILED, Why.HARD_LIMIT), ShareRecord(evidence, record.streak)
+    streak = record.streak
+    if canary.requests:
+        streak = streak + 1 if _is_bad(rule, canary, stable) else 0
+    why = _significant(rule, policy, now, look)
+    if why is not None and canary.requests and streak >= policy.confirmations:
+        return _share_result(rule, now, Outcome.FAILED, why), ShareRecord(evidence, streak)
+    outcome, reason = _short_of_failing(rule, now, why)
+    return _share_result(rule, now, outcome, reason), ShareRecord(evidence, streak)
+
+
+def _hits_hard_limit(rule: ShareRule, policy: AnalysisPolicy, canary: RequestCounts, stable: RequestCounts) -> bool:
+    if rule.hard_share is None or canary.requests < policy.hard_requests or canary.share < rule.hard_share:
+        return False
+    return rule.alone or not stable.requests or canary.share > rule.margin.limit(stable.share)
+
+
+def _significant(rule: ShareRule, policy: AnalysisPolicy, now: Comparison, look: int) -> Why | None:
+    canary, stable = now.evidence.canary, now.evidence.stable
+    alpha = policy.alpha / policy.looks
+    if not rule.alone and stable.requests and now.is_beyond:
+        late = look >= policy.looks and now.p_ratio(1.0) < policy.late_alpha
+        if late or now.p_ratio(rule.margin.ratio) < alpha:
+            return Why.WORSE
+    stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
+    if rule.limit is not None and canary.share > rule.limit and stable_keeps and now.p_limit(rule.limit) < alpha:
+        return Why.BEYOND_LIMIT
+    return None
+
+
+def _is_bad(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bool:
+    """Tell whether one window by itself shows a canary that is too bad."""
+    if not rule.alone and stable.requests and is_beyond(canary, stable, rule.margin):
+        return True
+    return rule.limit is not None and canary.share > rule.limit
+
+
+def _short_of_failing(rule: ShareRule, now: Comparison, why: Why | None) -> tuple[Outcome, Why]:
+    canary, stable = now.evidence.canary, now.evidence.stable
+    over_limit = rule.limit is not None and canary.share > rule.limit
+    if why is not None:
+        return Outcome.INCONCLUSIVE, Why.CONFIRMING
+    if over_limit and not rule.alone and stable.share > (rule.limit or 0):
+        return Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT
+    if canary.requests < rule.min_requests or (not rule.alone and stable.requests < rule.min_requests):
+        return Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
+    if over_limit or (not rule.alone and now.is_beyond):
+        return Outcome.INCONCLUSIVE, Why.SUSPECT
+    return Outcome.PASSED, Why.NOT_WORSE
+
+
+def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) -> CheckResult:
+    canary, stable = now.evidence.canary, now.evidence.stable
+    absolute = rule.alone or why is Why.BEYOND_LIMIT
+    limit = rule.hard_share if why is Why.HARD_LIMIT else rule.limit if absolute else now.limit
+    p = None
+    if not absolute:
+        p = now.p_ratio(1.0)
+    elif limit is not None:
+        p = now.p_limit(limit)
+    parts = [f"{rule.bad}: canary {share_of(canary.bad, canary.requests)}"]
+    if not rule.alone:
+        parts.append(f"stable {share_of(stable.bad, stable.requests)}")
+    if limit is not None:
+        parts.append(f"limit {percent(limit)}")
+    if p is not None:
+        parts.append(probability(p))
+    numbers = Numbers(canary.share, canary.requests, stable.share, stable.requests, limit, p)
+    return CheckResult(rule.check, outcome, why, shorten(", ".join(parts)), numbers)
+
+
+ERRORS = "errors"
+
+
+def errors_rule(policy: AnalysisPolicy, *, alone: bool) -> ShareRule:
+    """Return the limits for the share of errors."""
+    return ShareRule(
+        ERRORS, ERRORS, policy.error_margin, policy.min_requests, policy.error_limit, policy.hard_share, alone=alone
+    )
+
+
+def error_cells(window: Window) -> WindowCells:
+    """Return errors and requests of each pod."""
+    return WindowCells(failed_requests(window.canary), failed_requests(window.stable))
+
+
+def failed_requests(revision: RevisionCounts) -> tuple[Cell, ...]:
+    """Return errors and requests of each pod of one revision, and those that reached no pod."""
+    refused = ((revision.refused, revision.refused),) if revision.refused else ()
+    return (*((counts.errors, counts.requests) for counts in revision.pods.values()), *refused)
+
+
+SLOW = "slow"
+LATENCY_OBJECTIVE = "slo"
+NO_HISTOGRAM = "no latency histogram, or none with a bound that fits"
+TAIL = 0.01
+"""The share above a p99."""
+
+
+def bound_nearest_p99(stable: Iterable[PodCounts]) -> float | None:
+    """Return the histogram's bound nearest to stable's p99, in seconds; None when nothing was timed.
+
+    The p99 is placed by a straight line within its bucket, as Prometheus does. Above the last bound it is that bound.
+    """
+    pods = [pod for pod in stable if pod.timed and pod.within]
+    total = sum(pod.timed for pod in pods)
+    bounds = sorted(set.intersection(*(set(pod.within) for pod in pods))) if pods else []
+    below, low = 0, 0.0
+    for bound in bounds:
+        within = sum(pod.within[bound] for pod in pods)
+        if within >= (1 - TAIL) * total:
+            p99 = low + (bound - low) * ((1 - TAIL) * total - below) / max(1, within - below)
+            return min(bounds, key=lambda candidate: (abs(candidate - p99), candidate))
+        below, low = within, bound
+    return bounds[-1] if bounds else None
+
+
+def bound_at_least(objective: LatencyObjective, stable: Iterable[PodCounts]) -> float | None:
+    """Return the smallest bound not below the objective: what is above it is surely too slow. None: there is none."""
+    bounds = {bound for pod in stable for bound in pod.within if bound >= objective.seconds}
+    return min(bounds, default=None)
+
+
+def latency_rule(policy: AnalysisPolicy, check: str, bound_seconds: float, *, alone: bool) -> ShareRule:
+    """Return the limits for the share above the bound: `slow` compares, `slo` also keeps the objective."""
+    allowed = policy.latency.share if check == LATENCY_OBJECTIVE and policy.latency is not None else None
+    bad = f"above {seconds_of(bound_seconds)}"
+    return ShareRule(check, bad, policy.slow_margin, policy.min_slow_requests, allowed, alone=alone)
+
+
+def latency_cells(window: Window, bound_seconds: float) -> WindowCells:
+    """Return slow and timed requests by each who timed them."""
+    return WindowCells(slow_requests(window.canary, bound_seconds), slow_requests(window.stable, bound_seconds))
+
+
+def is_overloaded(window: Window, policy: AnalysisPolicy) -> bool:
+    """Tell whether the canary's pods carried so much more than stable's that being slower proves nothing.
+
+    Carrying less is no excuse: a pod with little to do is faster, so one that is slower all the same is worse.
+    """
+    canary, stable = (revision.requests / max(1, len(revision.pods)) for revision in (window.canary, window.stable))
+    return canary > policy.load_tolerance * stable
+
+
+def slow_requests(revision: RevisionCounts, bound_seconds: float) -> tuple[Cell, ...]:
+    """Return slow and timed requests by each who timed those of one revision."""
+    return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in revision.timings.values())
+
+
+def latency_gap(window: Window, bound_seconds: float | None, *, alone: bool) -> str:
+    """Return why requests above the bound cannot be counted in this window; empty if they can."""
+    if window.untimed:
+        return window.untimed
+    timed = [counts for revision in (window.canary, window.stable) for counts in revision.timings.values()]
+    if bound_seconds is None or any(counts.timed and bound_seconds not in counts.within for counts in timed):
+        return NO_HISTOGRAM
+    for name, revision in (("canary", window.canary), ("stable", window.stable)):
+        served = revision.requests > revision.refused and not (alone and revision is window.stable)
+        if served and not any(counts.timed for counts in revision.timings.values()):
+            return f"no latency of the {name} was measured, though it got {revision.requests:,} requests"
+    return ""
