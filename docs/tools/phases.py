@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
+from tritonfleet.plan.rollout import TRANSITIONS, Phase
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "rollouts.md"

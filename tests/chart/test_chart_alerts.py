@@ -7,8 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import Phase, State
 from tritonfleet.runtime import Telemetry
 
 SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")

@@ -5,9 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from tritonfleet.plan.reconcile import reconcile
+from tritonfleet.plan.rollout import measurement_of, written_state
 from tritonfleet.plan.rollout.analysis import Evidence, Outcome, PodCounts, RevisionCounts, Verification, Window
-from tritonfleet.plan.rollout.steering import written_state
-from tritonfleet.plan.rollout.watch import watch_of
 from tritonfleet.plan.world import Manifest, Observed, Plan
 
 REQUESTS = 4000
@@ -26,7 +25,7 @@ def sees(*, good: bool) -> Callable[[Observed, datetime], Plan]:
 
 def _evidence(body: Manifest, now: datetime, *, good: bool) -> Evidence | None:
     state = written_state(body)
-    watch = watch_of(body, state) if state is not None else None
+    watch = measurement_of(body, state) if state is not None else None
     if watch is None:
         return None
     segment = watch.segment

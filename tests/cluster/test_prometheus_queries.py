@@ -16,8 +16,7 @@ from tests.cluster.world import eventually
 from tests.ports import free_port
 from tritonfleet.adapters.prometheus import Access, Prometheus, Series
 from tritonfleet.errors import Transient
-from tritonfleet.plan.rollout.confinement import confine
-from tritonfleet.plan.rollout.edge import edges
+from tritonfleet.plan.rollout import confine, count_gateway
 from tritonfleet.runtime import utc_now
 
 BOUNDS_MS = (1, 10, 50, 100)
@@ -189,7 +188,7 @@ async def test_raw_counters_at_two_moments_give_the_requests_in_between(client):
     end = utc_now()
     before, after = [(await client.edges([route], at))[route] for at in (start, end)]
     names = {f"httproute/shop/canary/rule/1/backend/{place}": str(place) for place in (0, 1)}
-    found = edges(before, after, names)
+    found = count_gateway(before, after, names)
     seconds = (end - start).total_seconds()
     for place, share in (("0", 0.9), ("1", 0.1)):
         (timed,) = found[place].timed.values()

@@ -16,9 +16,7 @@ from tritonfleet.api import names
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.cli.main import main
 from tritonfleet.errors import Conflict
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.requests import Verb, requests_of
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import Phase, State, Verb, requests_of
 from tritonfleet.plan.world import Manifest
 
 MODELS = {"apiGroups": ["tritonfleet.dev"], "resources": ["modeldeployments"]}

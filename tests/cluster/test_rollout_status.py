@@ -11,11 +11,16 @@ from devcluster import gobuild
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, updated_conditions
 from tritonfleet.errors import Refused
+from tritonfleet.plan.rollout import (
+    Phase,
+    Rejection,
+    State,
+    TransitionRecord,
+    restore_state,
+    rollout_document,
+    rollout_healthy,
+)
 from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
-from tritonfleet.plan.rollout.document import document, restore
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.rollout_conditions import rollout_healthy
-from tritonfleet.plan.rollout.state import Passage, Rejection, State
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 STABLE, CANARY, OLDER = "1a2b3c4d5e", "0123456789", "00000000aa"
@@ -53,7 +58,7 @@ FULL = State(
     override=OLDER,
     override_of=CANARY,
     consumed=("retry=again-1",),
-    history=(Passage(NOW, Phase.ANALYZING, Phase.HELD, "Inconclusive", "looked 30 times"),),
+    history=(TransitionRecord(NOW, Phase.ANALYZING, Phase.HELD, "Inconclusive", "looked 30 times"),),
 )
 
 
@@ -66,7 +71,7 @@ def kubectl(control_plane, *arguments):
 async def written(world, name, state, **more):
     """Write a status as the operator does, and return it as the API server gives it back."""
     body = await world.get(name)
-    status = {"observedGeneration": 1, "rollout": document(state, name, 3), **more}
+    status = {"observedGeneration": 1, "rollout": rollout_document(state, name, 3), **more}
     await world.cluster.apply_status(
         {
             "apiVersion": names.API_VERSION,
@@ -83,7 +88,7 @@ async def written(world, name, state, **more):
 async def test_a_rollout_comes_back_from_the_api_server_exactly_as_it_was(world):
     await world.create("shop")
 
-    assert restore((await written(world, "shop", FULL))["rollout"]) == FULL
+    assert restore_state((await written(world, "shop", FULL))["rollout"]) == FULL
 
 
 async def test_what_is_over_leaves_nothing_behind(world):
@@ -91,7 +96,7 @@ async def test_what_is_over_leaves_nothing_behind(world):
     await written(world, "shop", FULL)
     after = State(phase=Phase.STABLE, entered_at=NOW, stable=CANARY, reason="Promoted", attempt=3)
 
-    assert restore((await written(world, "shop", after))["rollout"]) == after
+    assert restore_state((await written(world, "shop", after))["rollout"]) == after
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,7 @@ async def test_what_is_over_leaves_nothing_behind(world):
 )
 async def test_what_could_never_be_is_refused(world, wrong, says):
     await world.create("shop")
-    rollout = {key: value for key, value in {**document(FULL, "shop", 3), **wrong}.items() if value is not None}
+    rollout = {key: value for key, value in {**rollout_document(FULL, "shop", 3), **wrong}.items() if value is not None}
 
     with pytest.raises(Refused, match=says):
         await world.patch(names.KIND, "shop", {"status": {"rollout": rollout}}, "/status")

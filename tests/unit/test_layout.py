@@ -20,6 +20,7 @@ MERGED = (
     f"{PACKAGE}/plan",
     f"{PACKAGE}/plan/autoscale",
     f"{PACKAGE}/plan/objects",
+    f"{PACKAGE}/plan/rollout",
     f"{PACKAGE}/plan/rollout/analysis",
     f"{PACKAGE}/plan/rollout/verification",
     f"{PACKAGE}/runtime",
@@ -85,7 +86,10 @@ def public_names(module: Path) -> Iterator[str]:
             defined = [node.name]
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             defined = [
-                each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+                each.id
+                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+                for each in ast.walk(target)
+                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
             ]
         else:
             defined = []

@@ -6,8 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout import RUNNING, TRANSITIONS, Phase, RolloutReason
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "rollouts.md").read_text()

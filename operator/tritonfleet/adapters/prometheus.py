@@ -20,7 +20,14 @@ from urllib3.util.retry import Retry
 
 from tritonfleet.errors import Transient
 from tritonfleet.plan.histogram import Histogram, histogram
-from tritonfleet.plan.rollout.edge import BUCKETS, CLUSTER, GRPC, STATUSES, Counters, Labels
+from tritonfleet.plan.rollout import (
+    GATEWAY_BUCKETS,
+    GATEWAY_CLUSTER,
+    GATEWAY_GRPC,
+    GATEWAY_STATUSES,
+    GatewayCounters,
+    GatewayLabels,
+)
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 10.0
@@ -104,16 +111,19 @@ class Prometheus:
         )
         return await self._ask("gateway", lambda client: _traffic(client.custom_query(query)))
 
-    async def edges(self, routes: Collection[tuple[str, str]], at: datetime) -> Mapping[tuple[str, str], Counters]:
+    async def edges(
+        self, routes: Collection[tuple[str, str]], at: datetime
+    ) -> Mapping[tuple[str, str], GatewayCounters]:
         """Return the raw counters of each backend of the HTTPRoutes, given by namespace and name, as they were `at`.
 
         One query, however many routes. A route that Envoy does not know, or that nobody scrapes, has none.
         """
         some = "|".join(f"{namespace}/{name}" for namespace, name in sorted(routes))
         names = f"({some})" if len(routes) <= ROUTES_NAMED else ".+"
-        query = f'{{__name__=~"{BUCKETS}|{STATUSES}|{GRPC.pattern}",{CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
+        series = f"{GATEWAY_BUCKETS}|{GATEWAY_STATUSES}|{GATEWAY_GRPC.pattern}"
+        query = f'{{__name__=~"{series}",{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
 
-        def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], Counters]:
+        def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], GatewayCounters]:
             return _edges(client.custom_query(query, params={"time": at.timestamp()}), frozenset(routes))
 
         return await self._ask("edges", ask)
@@ -214,11 +224,11 @@ def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:
     }
 
 
-def _edges(rows: list[Row], routes: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Counters]:
-    found: dict[tuple[str, str], dict[Labels, float]] = defaultdict(dict)
+def _edges(rows: list[Row], routes: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], GatewayCounters]:
+    found: dict[tuple[str, str], dict[GatewayLabels, float]] = defaultdict(dict)
     for row in rows:
         labels = row["metric"]
-        _, namespace, name, *_ = (*str(labels.get(CLUSTER, "")).split("/"), "", "")
+        _, namespace, name, *_ = (*str(labels.get(GATEWAY_CLUSTER, "")).split("/"), "", "")
         value = _number(row["value"][1])
         if value is not None and (namespace, name) in routes:
             found[namespace, name][frozenset(labels.items())] = value

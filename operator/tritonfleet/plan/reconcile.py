@@ -34,10 +34,16 @@ from tritonfleet.plan.objects import (
 from tritonfleet.plan.pods import Finding, diagnose, wakes_at
 from tritonfleet.plan.revisions import KnownRevision, known_revisions, next_number, retired_at, serving_hash
 from tritonfleet.plan.rolling_update import RevisionRoles, assign_roles, at_once
-from tritonfleet.plan.rollout.course import Course
-from tritonfleet.plan.rollout.machine import Advance, advance, noticed
-from tritonfleet.plan.rollout.requests import resolve
-from tritonfleet.plan.rollout.steering import Steering, is_steered, steer
+from tritonfleet.plan.rollout import (
+    DesiredRollout,
+    RolloutPlan,
+    StepResult,
+    advance,
+    is_planned,
+    plan_rollout,
+    record_conflicts,
+    resolve_revision,
+)
 from tritonfleet.plan.scaling import Size, learned, size_of
 from tritonfleet.plan.scaling_status import scale_report
 from tritonfleet.plan.status import Assessment, status_and_events, unreadable_status
@@ -73,7 +79,7 @@ class _Decision:
     problem: InvalidSpec | None
     linger: timedelta
     size: Size
-    steering: Steering | None
+    steering: RolloutPlan | None
     """None where a change reaches clients all at once."""
 
 
@@ -85,9 +91,9 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
     if size.problem is not None:
         wanted, problem = None, size.problem
     target = wanted.hash if wanted is not None else None
-    if is_steered(deployment, observed.body):
-        steering = steer(deployment, observed, known, target, size, now)
-        course = steering.course
+    if is_planned(deployment, observed.body):
+        steering = plan_rollout(deployment, observed, known, target, size.replicas, now)
+        course = steering.desired
     else:
         steering, course = None, at_once(target, serves, known, size.replicas)
     retired = {name.removeprefix(f"{deployment.metadata.name}-"): at for name, at in retired_at(observed.body).items()}
@@ -105,7 +111,7 @@ def _desired(
     deployment: ModelDeployment,
     wanted: Revision | None,
     known: dict[str, KnownRevision],
-    course: Course,
+    course: DesiredRollout,
     observed: Observed,
 ) -> Iterator[Manifest]:
     for revision_hash, replicas in course.sizes.items():
@@ -152,7 +158,7 @@ def _wanted_revision(
 def _older_revision(deployment: ModelDeployment, known: dict[str, KnownRevision]) -> Revision:
     word = deployment.spec.rollback.to_revision if deployment.spec.rollback is not None else ""
     kept = {revision.number: revision.record for revision in known.values() if revision.record is not None}
-    found = known.get(resolve(word, {revision.hash: revision.number for revision in known.values()}) or "")
+    found = known.get(resolve_revision(word, {revision.hash: revision.number for revision in known.values()}) or "")
     if found is None or found.record is None:
         numbers = ", ".join(str(number) for number in sorted(kept)) or "none"
         raise InvalidSpec(f"spec.rollback.toRevision: there is no revision '{word}'; kept are {numbers}")
@@ -197,15 +203,15 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
     )
 
 
-def _move(decision: _Decision, now: datetime, *, asked: bool) -> Advance | None:
+def _move(decision: _Decision, now: datetime, *, asked: bool) -> StepResult | None:
     """Let the rollout go one step on, once the cluster has been asked for what its state says."""
     if decision.steering is None:
         return None
-    state, facts = decision.steering.state, decision.steering.facts
-    return advance(state, facts, now) if asked else Advance(noticed(state, facts, now))
+    state, inputs = decision.steering.state, decision.steering.inputs
+    return advance(state, inputs, now) if asked else StepResult(record_conflicts(state, inputs, now))
 
 
-def _is_news(decision: _Decision, moved: Advance | None) -> bool:
+def _is_news(decision: _Decision, moved: StepResult | None) -> bool:
     return moved is not None and decision.steering is not None and moved.state != decision.steering.state
 
 
@@ -219,7 +225,7 @@ def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | No
     return diagnose(target, observed.gpus, now) if target is not None else None
 
 
-def _requeue_after(decision: _Decision, moved: Advance | None, now: datetime) -> float | None:
+def _requeue_after(decision: _Decision, moved: StepResult | None, now: datetime) -> float | None:
     if _is_news(decision, moved):
         return AT_ONCE_SECONDS
     moments = [decision.roles.next_expiry(decision.linger)]

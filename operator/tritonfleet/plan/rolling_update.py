@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.rollout.course import Course
+from tritonfleet.plan.rollout import DesiredRollout
 from tritonfleet.plan.world import Manifest
 
 
@@ -67,11 +67,13 @@ def choose_serving(
     return target if candidate.carries(replicas) or better_than_nothing else serving
 
 
-def at_once(target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int) -> Course:
+def at_once(
+    target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int
+) -> DesiredRollout:
     """Return the course of a change that reaches all clients as soon as the new pods are ready."""
     serves = choose_serving(target, serving, known, replicas)
     roles = dict.fromkeys(revision for revision in (target, serves) if revision is not None)
-    return Course(
+    return DesiredRollout(
         sizes=dict.fromkeys(roles, replicas), split={serves: 100} if serves is not None else {}, stable=serves or ""
     )
 

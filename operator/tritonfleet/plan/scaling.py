@@ -25,7 +25,7 @@ from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observat
 from tritonfleet.plan.objects import UNLEARNED, Learned
 from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.revisions import KnownRevision, known_revisions, serving_hash
-from tritonfleet.plan.rollout.phase import RUNNING
+from tritonfleet.plan.rollout import RUNNING
 from tritonfleet.plan.world import Manifest, Observed
 from tritonfleet.triton.config import model_config
 from tritonfleet.triton.parallelism import executions_side_by_side, largest_batch

@@ -20,11 +20,15 @@ from tritonfleet.plan.objects import PORTS
 from tritonfleet.plan.pods import Finding, gpu_need, image_digest, model_digest
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
-from tritonfleet.plan.rollout.document import document
-from tritonfleet.plan.rollout.phase import RUNNING
-from tritonfleet.plan.rollout.rollout_conditions import ROLLOUT_REASONS, progress_conditions, rollout_healthy
-from tritonfleet.plan.rollout.state import State
-from tritonfleet.plan.rollout.steps import steps_of
+from tritonfleet.plan.rollout import (
+    ROLLOUT_REASONS,
+    RUNNING,
+    State,
+    progress_conditions,
+    rollout_document,
+    rollout_healthy,
+    steps_of,
+)
 from tritonfleet.plan.scaling_status import ScaleReport, scale_conditions
 from tritonfleet.plan.world import Event, GpuPool, Manifest, Observed, WriteFailure
 from tritonfleet.triton import images
@@ -105,7 +109,7 @@ def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple
     if facts.report.document:
         status["autoscaling"] = facts.report.document
     if facts.rollout is not None:
-        status["rollout"] = document(facts.rollout, metadata.name, len(steps_of(facts.rollout)))
+        status["rollout"] = rollout_document(facts.rollout, metadata.name, len(steps_of(facts.rollout)))
     if facts.roles.serving is not None:
         selector = names.serving_selector(metadata.name, facts.roles.serving)
         status["selector"] = ",".join(f"{label}={value}" for label, value in sorted(selector.items()))

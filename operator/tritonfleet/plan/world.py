@@ -7,11 +7,14 @@ Everything in `plan` speaks of Kubernetes objects as `Manifest`. Of the rest of 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.autoscale import Verdict
-from tritonfleet.plan.rollout.analysis import Evidence
+
+if TYPE_CHECKING:
+    # At run time it would close a circle: a rollout is decided from what this module defines.
+    from tritonfleet.plan.rollout.analysis import Evidence
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON data; treated as immutable once it is in one of these classes."""
@@ -73,7 +76,7 @@ class Observed:
     """HorizontalPodAutoscalers that reach for the ModelDeployment or for a Deployment of such a name."""
     scaling: Verdict | None = None
     """What the autoscaler said last; None until it has spoken in this process."""
-    evidence: Evidence | None = None
+    evidence: "Evidence | None" = None
     """What has been seen of a canary; None until something has."""
     headroom: GpuPool | None = None
     """The nodes that a canary's pods may run on, counted while a rollout looks for room."""

@@ -19,10 +19,8 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import TritonfleetError
+from tritonfleet.plan.rollout import MeasurementSpec, measurement_of, revisions_by_cluster, written_state
 from tritonfleet.plan.rollout.analysis import CheckResult, Evidence, Outcome, Verification, Why, Window, shorten
-from tritonfleet.plan.rollout.gateways import revision_of
-from tritonfleet.plan.rollout.steering import written_state
-from tritonfleet.plan.rollout.watch import Watch, watch_of
 from tritonfleet.plan.world import ChildId
 from tritonfleet.runtime.probes import CanaryProber
 from tritonfleet.runtime.telemetry import RolloutMetrics, about
@@ -48,7 +46,7 @@ class CanarySession:
     """One rollout between two ticks."""
 
     uid: str
-    watch: Watch
+    watch: MeasurementSpec
     targets: tuple[Target, ...]
     clusters: Mapping[str, str] | None
     """What the gateway calls each revision; None where latencies are not looked for there."""
@@ -204,7 +202,7 @@ class CanaryMonitor:
             self._moving.add(key)
         else:
             self._moving.discard(key)
-        watch = watch_of(body, state) if body is not None and state is not None else None
+        watch = measurement_of(body, state) if body is not None and state is not None else None
         if body is None or watch is None:
             self._drop(key)
             return
@@ -219,13 +217,13 @@ class CanaryMonitor:
         if session.recording is not None and session.recording.start_seconds < watch.opens_seconds:
             session.recording = None
 
-    def _clusters(self, key: Key, watch: Watch) -> Mapping[str, str] | None:
+    def _clusters(self, key: Key, watch: MeasurementSpec) -> Mapping[str, str] | None:
         if not watch.by_gateway or watch.source is MetricsSource.TRITON:
             return None
         route = self._store.children(key).get(ChildId(HTTP_ROUTE.kind, key.name))
-        return revision_of(route) if route is not None else None
+        return revisions_by_cluster(route) if route is not None else None
 
-    def _begin(self, key: Key, uid: str, watch: Watch) -> CanarySession:
+    def _begin(self, key: Key, uid: str, watch: MeasurementSpec) -> CanarySession:
         """Begin a segment; what the canary said before traffic stays true in the next."""
         known = self._evidence.get(uid)
         self._drop(key)

@@ -18,8 +18,8 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.pods import unschedulable
+from tritonfleet.plan.rollout import pod_that_needs_room
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.rollout.room import pod_that_needs_room
 from tritonfleet.plan.world import Apply, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.runtime.executor import Executor, WriteRefused, needed_by_pods
 from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry, about

@@ -17,9 +17,8 @@ from typing import Final, Protocol
 from tritonfleet.adapters.prometheus import Prometheus
 from tritonfleet.api.canary import ContractPolicy, PromQuery
 from tritonfleet.errors import InvalidSpec, Rejected, Transient, TritonfleetError
+from tritonfleet.plan.rollout import GatewayCounters, MeasurementSpec, confine
 from tritonfleet.plan.rollout.analysis import ProbeRun, QueryAnswer, Verification, shorten
-from tritonfleet.plan.rollout.confinement import confine
-from tritonfleet.plan.rollout.edge import Counters
 from tritonfleet.plan.rollout.verification import (
     Answer,
     Contract,
@@ -31,7 +30,6 @@ from tritonfleet.plan.rollout.verification import (
     mismatch,
     read_golden,
 )
-from tritonfleet.plan.rollout.watch import Watch
 from tritonfleet.plan.world import Manifest
 
 log = logging.getLogger(__name__)
@@ -213,7 +211,7 @@ class CanaryProber:
         if self._prometheus is not None:
             self._prometheus.close()
 
-    async def edges(self, routes: Collection[Route], at: datetime) -> Mapping[Route, Counters] | str:
+    async def edges(self, routes: Collection[Route], at: datetime) -> Mapping[Route, GatewayCounters] | str:
         """Return what gateways had counted at a moment, or why that is not known."""
         if self._prometheus is None:
             return "no Prometheus is configured"
@@ -222,7 +220,9 @@ class CanaryProber:
         except Transient as error:
             return str(error)
 
-    async def verify(self, namespace: str, watch: Watch, canary: Sequence[str], stable: str | None) -> Verification:
+    async def verify(
+        self, namespace: str, watch: MeasurementSpec, canary: Sequence[str], stable: str | None
+    ) -> Verification:
         """Ask the canary's pods, by their addresses, what has to be right before they get traffic.
 
         Raises TimeoutError, Transient or Refused when that could not be done to the end.
@@ -231,7 +231,7 @@ class CanaryProber:
             asked = await self._golden(namespace, watch)
             return await verify(canary, stable, watch.model, asked, watch.contract, connect=self._connect)
 
-    async def probe(self, namespace: str, watch: Watch, pods: Sequence[str]) -> ProbeRun | None:
+    async def probe(self, namespace: str, watch: MeasurementSpec, pods: Sequence[str]) -> ProbeRun | None:
         """Send the golden requests once; None if none could be sent."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
@@ -243,7 +243,7 @@ class CanaryProber:
             log.warning("golden requests could not be sent", extra={"namespace": namespace, "error": str(error)})
             return None
 
-    async def answers(self, namespace: str, watch: Watch, at: datetime) -> tuple[QueryAnswer, ...]:
+    async def answers(self, namespace: str, watch: MeasurementSpec, at: datetime) -> tuple[QueryAnswer, ...]:
         """Ask every query of the user's, one after the other; each has an answer or says why not."""
         answers: dict[str, QueryAnswer] = {}
         with contextlib.suppress(TimeoutError):
@@ -253,7 +253,7 @@ class CanaryProber:
         late = f"Prometheus did not answer all queries within {QUERIES_SECONDS:.0f} s"
         return tuple(answers.get(query.name) or QueryAnswer(query.name, error=late) for query in watch.queries)
 
-    async def _answer(self, namespace: str, watch: Watch, query: PromQuery, at: datetime) -> QueryAnswer:
+    async def _answer(self, namespace: str, watch: MeasurementSpec, query: PromQuery, at: datetime) -> QueryAnswer:
         if not self._custom_queries:
             refused = "the operator does not allow queries of one's own (rollouts.customQueries)"
             return QueryAnswer(query.name, error=refused)
@@ -270,7 +270,7 @@ class CanaryProber:
             return QueryAnswer(query.name, error=shorten(str(error)))
         return QueryAnswer(query.name, values, baseline)
 
-    async def _golden(self, namespace: str, watch: Watch) -> Golden | None:
+    async def _golden(self, namespace: str, watch: MeasurementSpec) -> Golden | None:
         """Read the golden file afresh: its owner may have mended it. Raises Transient or Refused."""
         if watch.golden is None:
             return None

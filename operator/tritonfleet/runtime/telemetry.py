@@ -21,9 +21,8 @@ from prometheus_client.registry import Collector
 
 from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale import Verdict
+from tritonfleet.plan.rollout import EPOCH, Phase, State
 from tritonfleet.plan.rollout.analysis import Window
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import EPOCH, State
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -14,6 +14,14 @@ from datetime import UTC, datetime
 from tritonfleet.adapters.pods import Answer, Target
 from tritonfleet.adapters.store import Key
 from tritonfleet.api.metrics import MetricsSource
+from tritonfleet.plan.rollout import (
+    GatewayCounters,
+    GatewayCounts,
+    GatewayFailures,
+    MeasurementSpec,
+    count_gateway,
+    merge_gateway_counts,
+)
 from tritonfleet.plan.rollout.analysis import (
     CounterReading,
     RevisionCounts,
@@ -22,14 +30,12 @@ from tritonfleet.plan.rollout.analysis import (
     count_window,
     shorten,
 )
-from tritonfleet.plan.rollout.edge import Counters, Edge, Tally, edges, told
-from tritonfleet.plan.rollout.watch import Watch
 from tritonfleet.runtime.probes import CanaryProber, Route
 
 AnswerOf = Callable[[str], Answer | None]
 """Returns the newest answer of a pod, given its uid."""
 
-Snapshot = Mapping[Route, Counters] | str
+Snapshot = Mapping[Route, GatewayCounters] | str
 """What gateways had counted at one moment, or why that is not known."""
 
 
@@ -49,7 +55,7 @@ class WindowRecorder:
     A container is known by its pod and its start, so what one counted before it broke is not lost with it.
     """
 
-    def __init__(self, watch: Watch, start_seconds: float, fresh_seconds: float) -> None:
+    def __init__(self, watch: MeasurementSpec, start_seconds: float, fresh_seconds: float) -> None:
         self.watch = watch
         self.start_seconds = self.heard_seconds = start_seconds
         self._fresh_seconds = fresh_seconds
@@ -146,7 +152,7 @@ class WindowRecorder:
         return sum(target.revision == revision for target in self._targets)
 
 
-def of_rollout(watch: Watch, targets: Iterable[Target]) -> tuple[Target, ...]:
+def of_rollout(watch: MeasurementSpec, targets: Iterable[Target]) -> tuple[Target, ...]:
     """Return the pods of the two revisions."""
     return tuple(target for target in targets if target.revision in (watch.segment.canary, watch.stable))
 
@@ -173,8 +179,8 @@ class WindowFinalizer:
     """Completes the windows of one segment, one after the other."""
 
     key: Key
-    watch: Watch
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    watch: MeasurementSpec
+    tallies: dict[str, GatewayFailures] = field(default_factory=dict)
     """By revision."""
 
     async def complete(
@@ -214,7 +220,7 @@ class WindowFinalizer:
             moment = "end" if first else "start"
             text = f"Prometheus had no series of HTTPRoute '{self.key}' at the window's {moment}"
             return replace(window, untimed=text, beats=None)
-        found = edges(first, last, clusters)
+        found = count_gateway(first, last, clusters)
         return replace(
             window,
             canary=self._told(self.watch.segment.canary, window.canary, found),
@@ -222,9 +228,9 @@ class WindowFinalizer:
             beats=None,
         )
 
-    def _told(self, revision: str, counted: RevisionCounts, found: Mapping[str, Edge]) -> RevisionCounts:
+    def _told(self, revision: str, counted: RevisionCounts, found: Mapping[str, GatewayCounts]) -> RevisionCounts:
         if revision not in found:
             return counted
-        tally = self.tallies.get(revision, Tally())
-        counted, self.tallies[revision] = told(counted, found[revision], tally, alone=self.watch.alone)
+        tally = self.tallies.get(revision, GatewayFailures())
+        counted, self.tallies[revision] = merge_gateway_counts(counted, found[revision], tally, alone=self.watch.alone)
         return counted

@@ -11,7 +11,7 @@ from tests.sim.rollout.pool import Pod
 from tests.sim.rollout.scene import model
 from tests.sim.rollout.watching import Metrics
 from tritonfleet.api import names
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.world import ChildId, Manifest
 
 FRESH = "10"

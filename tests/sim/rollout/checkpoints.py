@@ -6,8 +6,7 @@ from functools import cache
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import Scene, spec_of
 from tests.sim.rollout.watching import Metrics
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Passage
+from tritonfleet.plan.rollout import Phase, TransitionRecord
 from tritonfleet.plan.world import Manifest
 
 BEHAVIORS = {
@@ -65,7 +64,7 @@ def checkpoints(number: int) -> tuple[Scene, ...]:
     return tuple(found)
 
 
-def beginnings(number: int) -> Iterator[Passage]:
+def beginnings(number: int) -> Iterator[TransitionRecord]:
     """Yield every transition that leads to the checkpoints of one of `SPECS`."""
     for scene in checkpoints(number):
         yield from scene.state.history

@@ -13,8 +13,8 @@ from tests.sim.rollout.pool import Pod, Pool
 from tests.sim.rollout.traffic import Traffic
 from tests.sim.rollout.watching import Metrics
 from tritonfleet.api import names
+from tritonfleet.plan.rollout import pod_that_needs_room
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.rollout.room import pod_that_needs_room
 from tritonfleet.plan.world import Defaults, GpuPool, Manifest, Observed
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

@@ -12,8 +12,7 @@ from tests.sim.rollout.gateway import FRONT, ROUTE, Shares, by_service, route_ba
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
 from tritonfleet.plan.objects import SPLIT_RULES, split_written
-from tritonfleet.plan.rollout.phase import RUNNING, TRANSITIONS, Phase
-from tritonfleet.plan.rollout.state import Passage, State
+from tritonfleet.plan.rollout import RUNNING, TRANSITIONS, Phase, State, TransitionRecord
 from tritonfleet.plan.world import Manifest, Observed
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
@@ -43,7 +42,7 @@ class Invariants:
     """Compares every write with the moment before it."""
 
     cluster: Cluster
-    passages: list[Passage] = field(default_factory=list)
+    passages: list[TransitionRecord] = field(default_factory=list)
     _last: Moment | None = None
     _divisions: list[Manifest] = field(default_factory=list)
     """How the operator has divided the traffic, newest last: what others do to it is not its doing."""
@@ -69,7 +68,7 @@ class Invariants:
             if target.kind == "Deployment"
         }
 
-    def wrote(self, observed: Observed) -> list[Passage]:
+    def wrote(self, observed: Observed) -> list[TransitionRecord]:
         """Judge one write; return the transitions that it wrote down, of which there is one at most."""
         before, after = self._last or self._moment(), self._moment()
         self._last = after
@@ -175,7 +174,7 @@ class Invariants:
         taken = sum(max(size, len(self.cluster.pool.of(each))) for each, size in after.asked.items())
         assert not grown or taken <= allowed, f"{after.asked} asked with {taken} pods at once, {allowed} allowed"
 
-    def _status_is_sound(self, old: State | None, new: State | None, observed: Observed) -> list[Passage]:
+    def _status_is_sound(self, old: State | None, new: State | None, observed: Observed) -> list[TransitionRecord]:
         assert new is not None, "the status of a rollout went away"
         if old is None:
             return list(new.history[:1])

@@ -1,7 +1,6 @@
 """The state of a rollout as the operator reads it back; each document is read once."""
 
-from tritonfleet.plan.rollout.document import restore
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import State, restore_state
 from tritonfleet.plan.world import Manifest
 
 KEPT_MAX = 1000
@@ -18,5 +17,5 @@ def state_of(body: Manifest) -> State | None:
     if found is None or found[0] is not document:
         if len(_kept) >= KEPT_MAX:
             _kept.clear()
-        found = _kept[id(document)] = (document, restore(document))
+        found = _kept[id(document)] = (document, restore_state(document))
     return found[1]

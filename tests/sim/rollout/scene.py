@@ -14,8 +14,7 @@ from tests.sim.rollout.invariants import Invariants
 from tests.sim.rollout.pool import Pool
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Passage, State
+from tritonfleet.plan.rollout import Phase, State, TransitionRecord
 
 FOUR_GPUS = {"node-a": 1, "node-b": 1, "node-c": 1, "node-d": 1}
 EIGHT_GPUS = {"node-a": 2, "node-b": 2, "node-c": 2, "node-d": 2}
@@ -189,7 +188,7 @@ class Scene:
         )
         return str(record["data"]["spec"]["model"]["uri"]).rpartition("/")[2] if record is not None else revision
 
-    def passages(self) -> list[Passage]:
+    def passages(self) -> list[TransitionRecord]:
         """Return every transition so far, the oldest first."""
         return self.invariants.passages
 
@@ -240,7 +239,7 @@ class Scene:
             self.say(who, what)
 
 
-def seconds_between(passages: list[Passage], first: Phase, last: Phase) -> float:
+def seconds_between(passages: list[TransitionRecord], first: Phase, last: Phase) -> float:
     """Return the time from entering one phase first to entering another first after that."""
     began: datetime | None = None
     for passage in passages:

@@ -8,7 +8,7 @@ import pytest
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.gateway import ROUTE, route_weights
 from tests.sim.rollout.scene import Scene, model, spec_of
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.world import ChildId, Defaults, Manifest
 
 APPROVAL = spec_of(steps=({"weight": 25, "pause": {}},))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.sim.rollout.scene import Scene, spec_of
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 
 FAST = {"looks": 1, "bake": "10s"}
 

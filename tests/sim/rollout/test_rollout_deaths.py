@@ -8,7 +8,7 @@ from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.gateway import ROUTE, route_weights
 from tests.sim.rollout.scene import FOUR_GPUS, Scene, spec_of
 from tritonfleet.api import names
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 
 ENDS = (Phase.STABLE, Phase.ROLLED_BACK)
 TICK_SECONDS = 5.0

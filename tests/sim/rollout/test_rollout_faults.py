@@ -5,8 +5,8 @@ import pytest
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import EIGHT_GPUS, FOUR_GPUS, Scene, seconds_between, spec_of
 from tests.sim.rollout.watching import Metrics
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import QueryAnswer
-from tritonfleet.plan.rollout.phase import Phase
 
 END = (Phase.STABLE, Phase.ROLLED_BACK)
 LONG_BAKE = {"looks": 3, "bake": "60s"}

@@ -18,7 +18,7 @@ from devcluster.progress import Progress
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import FOUR_GPUS, Scene, spec_of
 from tests.sim.rollout.watching import Metrics
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.world import Manifest
 
 ARGOCD = yaml.safe_load((Path(__file__).parents[3] / "integrations/argocd/argocd-cm.yaml").read_text())["data"]

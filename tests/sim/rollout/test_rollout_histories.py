@@ -9,7 +9,7 @@ import pytest
 from tests.sim.rollout.chance import FRESH, History
 from tests.sim.rollout.checkpoints import SPECS, beginnings
 from tests.sim.rollout.invariants import EDGES
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 
 HISTORIES = 10_000
 """Before a release; `make test` plays the first AT_A_TIME, which take nearly every transition already."""

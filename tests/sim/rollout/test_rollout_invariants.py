@@ -7,43 +7,43 @@ import pytest
 from tests.sim.rollout.chance import History
 from tests.sim.rollout.checkpoints import SPECS, checkpoints
 from tritonfleet.plan import reconcile
-from tritonfleet.plan.rollout import course, looking, machine, moment, sizes, steering, weights
+from tritonfleet.plan.rollout import Phase, RolloutReason, canary, context, planner, sizing
 from tritonfleet.plan.rollout.analysis import Outcome, analyze
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
 
 HISTORIES = 600
 TURNS = 8
 
 
 def shifts_without_counting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(weights, "carries", lambda *_: True)
+    patch.setattr(sizing, "can_serve", lambda *_: True)
 
 
 def asks_for_one_pod_more(patch: pytest.MonkeyPatch) -> None:
-    right = sizes.sizes
+    right = sizing.revision_sizes
     patch.setattr(
-        course, "sizes", lambda state, facts: {revision: size + 1 for revision, size in right(state, facts).items()}
+        planner,
+        "revision_sizes",
+        lambda state, inputs: {revision: size + 1 for revision, size in right(state, inputs).items()},
     )
 
 
 def takes_stable_away_at_once(patch: pytest.MonkeyPatch) -> None:
-    right = sizes.sizes
+    right = sizing.revision_sizes
 
-    def wrong(state, facts):
-        found = dict(right(state, facts))
+    def wrong(state, inputs):
+        found = dict(right(state, inputs))
         return found | {state.stable: 0} if state.phase is Phase.ANALYZING else found
 
-    patch.setattr(course, "sizes", wrong)
+    patch.setattr(planner, "revision_sizes", wrong)
 
 
 def loses_one_percent(patch: pytest.MonkeyPatch) -> None:
-    right = course._split
-    patch.setattr(course, "_split", lambda *of: {to: share - (share == 25) for to, share in right(*of).items()})
+    right = planner._split
+    patch.setattr(planner, "_split", lambda *of: {to: share - (share == 25) for to, share in right(*of).items()})
 
 
 def passes_everything(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(looking, "analyze", lambda *of: replace(analyze(*of), outcome=Outcome.PASSED))
+    patch.setattr(canary, "analyze", lambda *of: replace(analyze(*of), outcome=Outcome.PASSED))
 
 
 def rolls_back_when_it_sees_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -51,50 +51,50 @@ def rolls_back_when_it_sees_nothing(patch: pytest.MonkeyPatch) -> None:
         verdict = analyze(*of)
         return replace(verdict, outcome=Outcome.FAILED) if verdict.outcome is Outcome.ERROR else verdict
 
-    patch.setattr(looking, "analyze", wrong)
-    patch.setattr(looking, "of_why", lambda _why: RolloutReason.WORSE)
+    patch.setattr(canary, "analyze", wrong)
+    patch.setattr(canary, "of_why", lambda _why: RolloutReason.WORSE)
 
 
 def changes_stable_when_the_canary_gets_traffic(patch: pytest.MonkeyPatch) -> None:
-    right = moment.Moment.go
+    right = context.RolloutContext.go
 
     def wrong(self, target, *of, **changes):
         if target is Phase.ANALYZING:
             changes["stable"] = self.state.canary
         return right(self, target, *of, **changes)
 
-    patch.setattr(moment.Moment, "go", wrong)
+    patch.setattr(context.RolloutContext, "go", wrong)
 
 
 def takes_two_steps_at_once(patch: pytest.MonkeyPatch) -> None:
-    right = machine.advance
+    right = planner.advance
 
-    def wrong(state, facts, now):
-        first = right(state, facts, now)
-        return right(first.state, facts, now) if first.state.phase is Phase.VERIFYING else first
+    def wrong(state, inputs, now):
+        first = right(state, inputs, now)
+        return right(first.state, inputs, now) if first.state.phase is Phase.VERIFYING else first
 
     patch.setattr(reconcile, "advance", wrong)
 
 
 def holds_without_a_word(patch: pytest.MonkeyPatch) -> None:
-    right = moment.Moment.go
+    right = context.RolloutContext.go
 
     def wrong(self, target, *of, **changes):
         found = right(self, target, *of, **changes)
         return replace(found, state=replace(found.state, message="")) if target is Phase.HELD else found
 
-    patch.setattr(moment.Moment, "go", wrong)
+    patch.setattr(context.RolloutContext, "go", wrong)
 
 
 def writes_the_time_into_the_status(patch: pytest.MonkeyPatch) -> None:
-    right = steering.steer
+    right = planner.plan_rollout
     turns = iter(range(10**9))
 
     def wrong(*of):
         found = right(*of)
         return replace(found, state=replace(found.state, message=f"pass {next(turns)}"))
 
-    patch.setattr(reconcile, "steer", wrong)
+    patch.setattr(reconcile, "plan_rollout", wrong)
 
 
 SABOTAGE = {

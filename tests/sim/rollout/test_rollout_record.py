@@ -2,7 +2,7 @@
 
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import Scene
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 
 
 def outcomes(scene: Scene) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import EIGHT_GPUS, FOUR_GPUS, Scene, spec_of
 from tests.sim.rollout.watching import Metrics
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 
 GOLDEN = Path(__file__).parent / "golden"
 END = (Phase.STABLE, Phase.ROLLED_BACK)

@@ -7,7 +7,7 @@ import pytest
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import FOUR_GPUS, Scene, model, spec_of
 from tritonfleet.plan.reconcile import reconcile
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.world import ChildId
 
 FAST = {"looks": 1, "bake": "10s"}

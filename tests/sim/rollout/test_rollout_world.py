@@ -14,10 +14,8 @@ from tests.sim.rollout.pool import Pool
 from tests.sim.rollout.traffic import Traffic, readings
 from tests.sim.rollout.watching import Metrics, Watcher
 from tritonfleet.api import names
+from tritonfleet.plan.rollout import Phase, State, rollout_document
 from tritonfleet.plan.rollout.analysis import Outcome
-from tritonfleet.plan.rollout.document import document
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import State
 from tritonfleet.plan.world import ChildId, Manifest
 
 OLD, NEW = "a" * 10, "b" * 10
@@ -212,7 +210,7 @@ def watched(cluster: Cluster, **said: Any) -> Manifest:
     given: dict[str, Any] = {"phase": Phase.ANALYZING, "reason": "Looking", "stable": OLD, "canary": NEW, "plan": plan}
     given |= {"applied_weight": 50, **said}
     spec = {"traffic": {"gateway": {"parentRefs": [{"name": "gw"}]}}}
-    return {**body_of(spec), "status": {"rollout": document(State(**given), "m", steps=2)}}
+    return {**body_of(spec), "status": {"rollout": rollout_document(State(**given), "m", steps=2)}}
 
 
 def look(cluster: Cluster, watcher: Watcher, body: Manifest, seconds: float = 10) -> Any:

@@ -7,6 +7,7 @@ from tests.sim.rollout.pool import Pod, Pool
 from tests.sim.rollout.reading import state_of
 from tests.sim.rollout.traffic import readings
 from tritonfleet.api.canary import ContractPolicy
+from tritonfleet.plan.rollout import MeasurementKey, MeasurementSpec, measurement_of
 from tritonfleet.plan.rollout.analysis import (
     CheckResult,
     CounterReading,
@@ -19,7 +20,6 @@ from tritonfleet.plan.rollout.analysis import (
     Window,
     count_window,
 )
-from tritonfleet.plan.rollout.watch import Segment, Watch, watch_of
 from tritonfleet.plan.world import Manifest
 
 GOLDEN_REQUESTS = 10
@@ -47,12 +47,12 @@ class Watcher:
     """Reads counters at both ends of every window, and asks canary pods before they get traffic."""
 
     evidence: Evidence | None = None
-    _began: tuple[Segment, float, dict[str, CounterReading]] | None = field(default=None)
+    _began: tuple[MeasurementKey, float, dict[str, CounterReading]] | None = field(default=None)
 
     def look(self, body: Manifest, pool: Pool, metrics: Metrics, now: datetime) -> Evidence | None:
         """Return the newest evidence there is."""
         state = state_of(body)
-        watch = watch_of(body, state) if state is not None else None
+        watch = measurement_of(body, state) if state is not None else None
         if watch is None:
             self._began = None
             return self.evidence
@@ -66,7 +66,7 @@ class Watcher:
         self.evidence = seen
         return seen
 
-    def _window(self, watch: Watch, pool: Pool, metrics: Metrics, now: datetime) -> Window | None:
+    def _window(self, watch: MeasurementSpec, pool: Pool, metrics: Metrics, now: datetime) -> Window | None:
         segment, at = watch.segment, now.timestamp()
         read = readings(pod for pod in pool.pods if not (metrics.blind_to_canary and pod.revision == segment.canary))
         if self._began is None or self._began[0] != segment or at < self._began[1]:
@@ -99,7 +99,7 @@ def _probes(pods: list[Pod]) -> ProbeRun | None:
     return ProbeRun(0, GOLDEN_REQUESTS, "class 3, should be 7") if wrong else ProbeRun(GOLDEN_REQUESTS)
 
 
-def _verified(watch: Watch, pods: list[Pod], stable: list[Pod]) -> Verification | None:
+def _verified(watch: MeasurementSpec, pods: list[Pod], stable: list[Pod]) -> Verification | None:
     if not pods:
         return None
     if watch.contract is not ContractPolicy.OFF and not stable:

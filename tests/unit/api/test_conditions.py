@@ -13,7 +13,7 @@ from tritonfleet.api.conditions import (
     updated_conditions,
 )
 from tritonfleet.plan.autoscale import ScaleReason
-from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout import RolloutReason
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 READY = Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, "2 of 2 replicas serve revision 1")

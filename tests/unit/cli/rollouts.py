@@ -6,10 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tritonfleet.cli.rollout.account import Account
-from tritonfleet.plan.rollout.document import document
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Rejection, State
-from tritonfleet.plan.rollout.steps import steps_of
+from tritonfleet.plan.rollout import Phase, Rejection, State, rollout_document, steps_of
 from tritonfleet.plan.world import Manifest
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -53,7 +50,7 @@ def body(state: State | None, *, wanted: str = CANARY, **spec: Any) -> Manifest:
         "revisions": revisions,
     }
     if state is not None:
-        status["rollout"] = document(state, "shop", len(steps_of(state)))
+        status["rollout"] = rollout_document(state, "shop", len(steps_of(state)))
     return {
         "apiVersion": "tritonfleet.dev/v1alpha1",
         "kind": "ModelDeployment",

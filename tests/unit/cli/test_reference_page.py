@@ -9,7 +9,7 @@ import pytest
 from tritonfleet.cli.explain import options as explain
 from tritonfleet.cli.rollout import options as rollout
 from tritonfleet.cli.simulate import options as simulate
-from tritonfleet.plan.rollout.requests import Verb
+from tritonfleet.plan.rollout import Verb
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text()
 

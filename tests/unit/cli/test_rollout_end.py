@@ -17,8 +17,7 @@ from tritonfleet.cli.rollout.view import plain
 from tritonfleet.cli.rollout.wait import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
 from tritonfleet.errors import Transient
 from tritonfleet.plan.objects import build_revision, controller_revision
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import Phase, State
 from tritonfleet.plan.world import Defaults, Manifest
 
 SERVES = account(IDLE, wanted=STABLE)

@@ -9,9 +9,7 @@ from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE,
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout.permission import permitted, refusal
 from tritonfleet.cli.rollout.request import asked
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.requests import Request, Verb, parse
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import Phase, Request, State, Verb, parse_request
 
 ROLLED_BACK = State(Phase.ROLLED_BACK, NOW, "Worse", stable=STABLE, rejected=REJECTED)
 
@@ -22,7 +20,7 @@ def test_whatever_may_be_asked_is_what_the_operator_reads(phase: Phase) -> None:
 
     for verb in permitted(found):
         request = asked(found, verb, None, "system:serviceaccount:prod:ann smith\n")
-        read = parse(verb, request.value, "shop", request.annotation)
+        read = parse_request(verb, request.value, "shop", request.annotation)
         served = STABLE if phase is Phase.PROMOTING else BEFORE
         meant = {Verb.ROLLBACK_TO: served, Verb.RETRY: f"shop-{CANARY}"}.get(verb, CANARY)
         step = 2 if verb is Verb.APPROVE else None

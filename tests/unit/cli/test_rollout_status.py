@@ -12,9 +12,8 @@ from tritonfleet.cli.rollout.document import document
 from tritonfleet.cli.rollout.outlook import waits_for, would_change
 from tritonfleet.cli.rollout.view import plain
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.rollout import Phase, TransitionRecord
 from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Why
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Passage
 
 RESULTS = (
     CheckResult("errors", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(0.004, 1234, 0.0035, 11002, 0.006, 0.31)),
@@ -68,7 +67,7 @@ def test_before_any_window_the_verification_is_shown() -> None:
 
 
 def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
-    passage = Passage(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
+    passage = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
     said = plain(account(under_way(Phase.ROLLED_BACK, canary="", rejected=REJECTED, history=(passage,))))
 
     assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2 min ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]

@@ -9,7 +9,7 @@ from tests.unit.plan.verdicts import VERDICT
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.plan.autoscale import Counters, Fit, Memory, PodSample, PodState, Policy, decide
-from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout import RUNNING, Phase
 from tritonfleet.plan.scaling import autoscaling_policy, has_slo, observation, remembered
 from tritonfleet.plan.world import ChildId, GpuPool
 from tritonfleet.triton import schema

@@ -12,10 +12,8 @@ from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.errors import Rejected, Transient
 from tritonfleet.plan.objects import http_route
+from tritonfleet.plan.rollout import Phase, State, TransitionRecord, rollout_document
 from tritonfleet.plan.rollout.analysis import Progress
-from tritonfleet.plan.rollout.document import document
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Passage, State
 from tritonfleet.plan.rollout.verification import Contract, Port, Tensor
 from tritonfleet.runtime import Telemetry, WorkQueue
 from tritonfleet.runtime.canary_monitor import CanaryMonitor
@@ -166,12 +164,12 @@ class World:
                 "step": step, "step_entered_at": START, "weight": weight, "applied_weight": weight, "plan": plan,
                 "analysis": progress, "mode": "Surge", "surge": 1, "replicas": 3, "canary_replicas": 1,
                 "verified": True, "reason": "Looking",
-                "history": (Passage(START, Phase.SHIFTING, phase, "WeightInForce", ""),),
+                "history": (TransitionRecord(START, Phase.SHIFTING, phase, "WeightInForce", ""),),
                 **state,
             }
         )  # fmt: skip
         spec = {"model": {"uri": "s3://m/1", "backend": "onnxruntime"}, **dict(spec)}
-        return self.put(names.KIND, KEY.name, spec=spec, status={"rollout": document(found, KEY.name, 3)})
+        return self.put(names.KIND, KEY.name, spec=spec, status={"rollout": rollout_document(found, KEY.name, 3)})
 
     def route(self):
         gateway = TrafficGateway.model_validate(GATEWAY)

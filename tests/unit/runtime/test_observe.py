@@ -4,8 +4,8 @@ from tests.unit.runtime.canaries import CANARY, KEY, canaries
 from tests.unit.runtime.fleet import DEFAULTS, nobody_asks
 from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.api import names
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.rollout.phase import Phase
 from tritonfleet.plan.world import GpuPool
 from tritonfleet.runtime import Observer
 

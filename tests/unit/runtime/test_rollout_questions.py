@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.runtime.canaries import CANARY, GATEWAY, GOLDEN, KEY, PLAN, STABLE, START, canaries, sample
 from tritonfleet.errors import Refused, Rejected, Transient
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import AnalysisPolicy, Outcome, Progress, Why, analyze
-from tritonfleet.plan.rollout.phase import Phase
 
 BY_GATEWAY = {"traffic": {"gateway": GATEWAY}}
 WITH_GOLDEN = {**PLAN, "verification": {"golden": {"configMapName": "golden"}}}

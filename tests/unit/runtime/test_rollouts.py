@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.unit.runtime.canaries import CANARY, KEY, STABLE, START, canaries, sample
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Passage
+from tritonfleet.plan.rollout import Phase, TransitionRecord
 
 
 def counts(revision):
@@ -58,7 +57,7 @@ async def test_windows_follow_each_other_without_a_gap():
 async def test_the_warm_up_counts_from_when_the_weight_was_in_force():
     async with canaries() as world:
         await started(world)
-        shifted = Passage(START + timedelta(seconds=15), Phase.SHIFTING, Phase.ANALYZING, "WeightInForce", "")
+        shifted = TransitionRecord(START + timedelta(seconds=15), Phase.SHIFTING, Phase.ANALYZING, "WeightInForce", "")
         world.be(entered_at=shifted.at, history=(shifted,))
         await world.until(40)
         assert not world.looked
@@ -318,7 +317,7 @@ async def test_a_clock_that_goes_back_begins_the_window_anew():
 async def test_a_status_that_cannot_be_read_costs_its_own_rollout_alone(monkeypatch):
     async with canaries() as world:
         await started(world)
-        monkeypatch.setattr("tritonfleet.runtime.canary_monitor.watch_of", lambda *_: 1 / 0)
+        monkeypatch.setattr("tritonfleet.runtime.canary_monitor.measurement_of", lambda *_: 1 / 0)
         await world.tick()
         assert sample(world, "tritonfleet_rollout_failures_total", step="read") == 1
         assert world.evidence == {}
@@ -328,8 +327,10 @@ async def test_transitions_are_counted_once_and_not_those_of_the_process_before(
     async with canaries() as world:
         await started(world)
         await world.tick()
-        passage = Passage(START + timedelta(seconds=40), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "5 %")
-        world.be(Phase.ROLLING_BACK, history=(passage, Passage(START, Phase.SHIFTING, Phase.ANALYZING, "x", "")))
+        passage = TransitionRecord(START + timedelta(seconds=40), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "5 %")
+        world.be(
+            Phase.ROLLING_BACK, history=(passage, TransitionRecord(START, Phase.SHIFTING, Phase.ANALYZING, "x", ""))
+        )
         for _ in range(3):
             await world.tick()
         labels = {"source": "Analyzing", "target": "RollingBack", "reason": "Worse"}

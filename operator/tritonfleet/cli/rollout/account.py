@@ -14,11 +14,7 @@ from tritonfleet.api.rollout_status import Rejected, RolloutStatus, Weights
 from tritonfleet.api.status import ConditionEntry, ModelDeploymentStatus, RevisionStatus
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.pods import exists, has_ended, is_ready
-from tritonfleet.plan.rollout.document import restore
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.requests import requests_of, resolve
-from tritonfleet.plan.rollout.state import State
-from tritonfleet.plan.rollout.steps import plan_of
+from tritonfleet.plan.rollout import Phase, State, plan_of, requests_of, resolve_revision, restore_state
 from tritonfleet.plan.world import Manifest
 
 
@@ -52,7 +48,7 @@ class Account:
             status = ModelDeploymentStatus.model_validate(body.get("status") or {})
         except ValidationError as error:
             raise InvalidSpec(f"its status was written by another version of the operator: {error}") from error
-        state = restore(body["status"]["rollout"]) if status.rollout is not None else None
+        state = restore_state(body["status"]["rollout"]) if status.rollout is not None else None
         if state is None and status.rollout is not None:
             raise InvalidSpec("its status.rollout was written by another version of the operator")
         return cls(body, deployment, status, _counted(pods) if pods is not None else None, now, state)
@@ -124,7 +120,7 @@ class Account:
     def revision(self, word: str | None) -> RevisionStatus | None:
         """Return the revision that a name, hash or number means; None if there is none."""
         entries = {entry.name.rpartition("-")[2]: entry for entry in self.status.revisions}
-        found = resolve(word, {known: entry.number for known, entry in entries.items()}) if word else None
+        found = resolve_revision(word, {known: entry.number for known, entry in entries.items()}) if word else None
         return entries[found] if found is not None else None
 
     def called(self, name: str | None) -> str:

@@ -24,7 +24,7 @@ from tritonfleet.cli.rollout.view import plain
 from tritonfleet.cli.rollout.wait import wait
 from tritonfleet.cli.screen import follow
 from tritonfleet.errors import Conflict, Refused
-from tritonfleet.plan.rollout.requests import Verb
+from tritonfleet.plan.rollout import Verb
 
 _ATTEMPTS: Final = 5
 """The operator writes the status meanwhile: what is asked is judged anew for each version of the object."""

@@ -8,7 +8,7 @@ import yaml
 from tritonfleet.api import names
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.plan.objects import revision_from
-from tritonfleet.plan.rollout.requests import resolve
+from tritonfleet.plan.rollout import resolve_revision
 from tritonfleet.plan.world import Manifest
 
 _OWN_NAME = "REVISION"
@@ -18,7 +18,7 @@ def found(records: Iterable[Manifest], word: str) -> Manifest:
     """Return the ControllerRevision that a name, hash or number means; raises Complaint if there is none."""
     by_hash = {record["metadata"]["labels"][names.REVISION_LABEL]: record for record in records}
     numbers = {revision: int(record["revision"]) for revision, record in by_hash.items()}
-    chosen = resolve(word, numbers)
+    chosen = resolve_revision(word, numbers)
     if chosen is None:
         kept = ", ".join(str(number) for number in sorted(numbers.values())) or "none"
         raise Complaint(f"there is no revision '{word}'; kept are {kept}")

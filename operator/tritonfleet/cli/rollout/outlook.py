@@ -9,9 +9,7 @@ from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.cli.amounts import spoken
 from tritonfleet.cli.rollout.account import Account
-from tritonfleet.plan.rollout.holding import ENDS_WHEN
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.steps import is_last, step_of
+from tritonfleet.plan.rollout import ENDS_WHEN, Phase, is_last, step_of
 
 _AFTER_WAITING: Final = {
     OnTimeout.HOLD: "it is held for a person",

@@ -2,11 +2,8 @@
 
 from tritonfleet.api.status import Outcome
 from tritonfleet.cli.rollout.account import Account
-from tritonfleet.plan.rollout.asking import refusal as refused
-from tritonfleet.plan.rollout.facts import Facts, Track
-from tritonfleet.plan.rollout.moment import Moment
-from tritonfleet.plan.rollout.phase import BEFORE_RETURN, Phase
-from tritonfleet.plan.rollout.requests import Request, Verb
+from tritonfleet.plan.rollout import BEFORE_RETURN, Phase, Request, RevisionPods, RolloutContext, RolloutInputs, Verb
+from tritonfleet.plan.rollout import refusal as refused
 
 
 def command_of(verb: Verb) -> str:
@@ -34,7 +31,7 @@ def refusal(account: Account, verb: Verb, revision: str | None = None) -> str | 
     if verb is Verb.ROLLBACK_TO and means is None:
         hint = f"{serves}; abort takes the canary back" if phase in BEFORE_RETURN else serves
         return f"it is {phase}, {hint}; name an older revision to go back to"
-    why = refused(Moment(account.state, _facts(account), account.now), _request(account, verb, means))
+    why = refused(RolloutContext(account.state, _inputs(account), account.now), _request(account, verb, means))
     if why is None:
         return None
     why = why.replace(Verb.ROLLBACK_TO, command_of(Verb.ROLLBACK_TO))
@@ -61,14 +58,14 @@ def _request(account: Account, verb: Verb, revision: str | None) -> Request:
     return Request(verb, _hash(revision), step)
 
 
-def _facts(account: Account) -> Facts:
+def _inputs(account: Account) -> RolloutInputs:
     """Return what there is to see from here of what a request is judged by: which revisions exist."""
     spec = account.deployment.spec
-    return Facts(
+    return RolloutInputs(
         target=_hash(account.wanted),
         replicas=account.state.replicas if account.state is not None else 0,
         policy=spec.rollout,
-        tracks={_hash(entry.name): Track(number=entry.number) for entry in account.status.revisions},
+        revisions={_hash(entry.name): RevisionPods(number=entry.number) for entry in account.status.revisions},
         by_gateway=spec.traffic.gateway is not None,
     )
 

@@ -6,9 +6,7 @@ from tritonfleet.api import names
 from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.permission import refusal, undone_to
-from tritonfleet.plan.rollout.phase import BEFORE_RETURN
-from tritonfleet.plan.rollout.requests import Verb
-from tritonfleet.plan.rollout.steps import is_last
+from tritonfleet.plan.rollout import BEFORE_RETURN, Verb, is_last
 
 _PERSON_MAX = 128
 

@@ -10,9 +10,9 @@ from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.outlook import waits_for, would_change
 from tritonfleet.cli.rollout.permission import command_of, permitted
 from tritonfleet.cli.table import rows
+from tritonfleet.plan.rollout import RUNNING, Phase
 from tritonfleet.plan.rollout.analysis import PROMQL_PREFIX as PROMQL
 from tritonfleet.plan.rollout.analysis import Outcome, percent, probability, value_of
-from tritonfleet.plan.rollout.phase import RUNNING, Phase
 
 _LABEL_WIDTH: Final = 14
 _PASSAGES_SHOWN: Final = 6

@@ -11,7 +11,7 @@ from tritonfleet.cli.complaint import Complaint
 from tritonfleet.cli.rollout.account import Account
 from tritonfleet.cli.rollout.outlook import waits_for
 from tritonfleet.errors import Transient
-from tritonfleet.plan.rollout.phase import RUNNING, Phase
+from tritonfleet.plan.rollout import RUNNING, Phase
 
 PROMOTED, ROLLED_BACK, TOO_LATE = 0, 3, 4
 _RETRIED_SECONDS: Final = 5.0

@@ -1,1 +1,120 @@
-"""How one revision takes over from another: decisions only, no I/O."""
+"""Rollouts: how one revision of a ModelDeployment takes over from another, step by step.
+
+`plan/reconcile.py` calls it on every pass. `plan_rollout()` restores the `State` from `status.rollout`, gathers
+`RolloutInputs` from the observed cluster, and returns the pods and the traffic that the state asks for
+(`DesiredRollout`). Once the cluster has been asked for that, `advance()` returns the next `State`: at most one
+transition. `runtime/rollouts.py` measures what `measurement_of()` asks for and hands it back as `Evidence`;
+`plan/status.py` and `plan/assessment.py` write the state and its conditions; `cli/rollout` reads them back.
+Nothing here knows a clock, does I/O, or draws random numbers.
+
+The phases and the rules are in docs/explanation/rollouts.md. `analysis` decides whether a canary is worse than stable,
+`verification` whether it answers as expected before it gets traffic; both are imported by their own names. Import
+everything else from here and not from the modules inside.
+"""
+
+from tritonfleet.plan.rollout.commands import parse_request, refusal, requests_of, resolve_revision
+from tritonfleet.plan.rollout.context import RolloutContext, StepResult
+from tritonfleet.plan.rollout.holds import ENDS_WHEN
+from tritonfleet.plan.rollout.inputs import Request, RevisionPods, RolloutInputs, Verb, pod_that_needs_room
+from tritonfleet.plan.rollout.measurement import (
+    GATEWAY_BUCKETS,
+    GATEWAY_CLUSTER,
+    GATEWAY_GRPC,
+    GATEWAY_STATUSES,
+    GatewayCounters,
+    GatewayCounts,
+    GatewayFailures,
+    GatewayLabels,
+    MeasurementKey,
+    MeasurementSpec,
+    count_gateway,
+    measurement_of,
+    merge_gateway_counts,
+    revisions_by_cluster,
+)
+from tritonfleet.plan.rollout.planner import (
+    DesiredRollout,
+    RolloutPlan,
+    advance,
+    desired_rollout,
+    is_planned,
+    plan_rollout,
+    record_conflicts,
+    written_state,
+)
+from tritonfleet.plan.rollout.promql import confine
+from tritonfleet.plan.rollout.sizing import is_last, plan_of, step_of, steps_of
+from tritonfleet.plan.rollout.state import (
+    BEFORE_RETURN,
+    EPOCH,
+    RUNNING,
+    TRANSITIONS,
+    Phase,
+    Rejection,
+    RolloutReason,
+    State,
+    TransitionRecord,
+)
+from tritonfleet.plan.rollout.status import (
+    ROLLOUT_REASONS,
+    progress_conditions,
+    restore_state,
+    rollout_document,
+    rollout_healthy,
+)
+
+__all__ = [
+    "BEFORE_RETURN",
+    "ENDS_WHEN",
+    "EPOCH",
+    "GATEWAY_BUCKETS",
+    "GATEWAY_CLUSTER",
+    "GATEWAY_GRPC",
+    "GATEWAY_STATUSES",
+    "ROLLOUT_REASONS",
+    "RUNNING",
+    "TRANSITIONS",
+    "DesiredRollout",
+    "GatewayCounters",
+    "GatewayCounts",
+    "GatewayFailures",
+    "GatewayLabels",
+    "MeasurementKey",
+    "MeasurementSpec",
+    "Phase",
+    "Rejection",
+    "Request",
+    "RevisionPods",
+    "RolloutContext",
+    "RolloutInputs",
+    "RolloutPlan",
+    "RolloutReason",
+    "State",
+    "StepResult",
+    "TransitionRecord",
+    "Verb",
+    "advance",
+    "confine",
+    "count_gateway",
+    "desired_rollout",
+    "is_last",
+    "is_planned",
+    "measurement_of",
+    "merge_gateway_counts",
+    "parse_request",
+    "plan_of",
+    "plan_rollout",
+    "pod_that_needs_room",
+    "progress_conditions",
+    "record_conflicts",
+    "refusal",
+    "requests_of",
+    "resolve_revision",
+    "restore_state",
+    "revisions_by_cluster",
+    "rollout_document",
+    "rollout_healthy",
+    "step_of",
+    "steps_of",
+    "written_state",
+]

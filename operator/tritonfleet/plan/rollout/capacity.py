@@ -1,18 +1,29 @@
-"""Where a canary's pods come from: the capacity mode, chosen once from the GPUs that are free now."""
+"""Where a canary's pods come from: Admitting and WaitingForCapacity, and the choice of the capacity mode.
+
+The mode is chosen once, from the plan and the GPUs that are free now. `Surge` adds pods beyond `replicas`, `InPlace`
+lets stable's pods make room one at a time, `Recreate` stops all of them first; `Auto` is Surge where a pod fits and
+InPlace where none does. Example: 4 replicas with 1 GPU each, at most 2 pods of surge, and 3 free GPUs come to Surge
+with 2 extra pods; with no free GPU, Auto comes to InPlace, which keeps 3 of the 4 pods ready.
+"""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
-from tritonfleet.api.canary import Capacity, CapacityMode
+from tritonfleet.api.canary import Capacity, CapacityMode, OnTimeout
 from tritonfleet.api.rollout import Strategy
-from tritonfleet.plan.rollout.facts import Facts
-from tritonfleet.plan.rollout.moment import Moment
+from tritonfleet.plan.rollout.canary import trouble
+from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, pods_take
+from tritonfleet.plan.rollout.inputs import RolloutInputs
+from tritonfleet.plan.rollout.rollback import roll_back
+from tritonfleet.plan.rollout.sizing import steps_of, without_contract_check
+from tritonfleet.plan.rollout.state import Phase, RolloutReason
 
 GPUS: Final = "GPUs"
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class CapacityChoice:
     """What the mode came to."""
 
     mode: CapacityMode
@@ -21,75 +32,130 @@ class Room:
     message: str
 
 
-def uncounted(facts: Facts) -> bool:
+def uncounted(inputs: RolloutInputs) -> bool:
     """Tell whether the free GPUs matter and nobody has counted them."""
-    return facts.gpus_per_pod > 0 and facts.headroom is None
+    return inputs.gpus_per_pod > 0 and inputs.headroom is None
 
 
-def fitting(facts: Facts, most: int) -> int:
+def fitting(inputs: RolloutInputs, most: int) -> int:
     """Return how many more pods fit now, `most` at most: the nodes' free GPUs are all that is known to be short."""
-    if facts.gpus_per_pod == 0 or facts.headroom is None:
+    if inputs.gpus_per_pod == 0 or inputs.headroom is None:
         return most
-    if facts.headroom.largest_free_on_one_node < facts.gpus_per_pod:
+    if inputs.headroom.largest_free_on_one_node < inputs.gpus_per_pod:
         return 0
-    return min(most, facts.headroom.free // facts.gpus_per_pod)
+    return min(most, inputs.headroom.free // inputs.gpus_per_pod)
 
 
-def room(moment: Moment) -> Room | None:
+def choose_capacity(context: RolloutContext) -> CapacityChoice | None:
     """Return the mode that the pinned plan and the free GPUs allow; None if there is no room."""
-    capacity, replicas = moment.plan.capacity, moment.state.replicas
-    if CapacityMode.RECREATE in (capacity.mode, _by_strategy(moment)):
+    capacity, replicas = context.plan.capacity, context.state.replicas
+    if CapacityMode.RECREATE in (capacity.mode, _by_strategy(context)):
         said = (
-            f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(moment, 1)}; "
+            f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(context, 1)}; "
             "the contract is not compared, since none of them is left to ask"
         )
-        return Room(CapacityMode.RECREATE, 0, said)
+        return CapacityChoice(CapacityMode.RECREATE, 0, said)
     if capacity.mode is CapacityMode.IN_PLACE and replicas > 1:
-        return Room(CapacityMode.IN_PLACE, 0, _in_place(moment))
-    surge = fitting(moment.facts, min(capacity.max_surge or replicas, replicas))
+        return CapacityChoice(CapacityMode.IN_PLACE, 0, _in_place(context))
+    surge = fitting(context.inputs, min(capacity.max_surge or replicas, replicas))
     if surge > 0:
-        said = f"{surge} pods beyond {replicas}{_free(moment.facts)}{pods_take(moment, 1)}"
-        return Room(CapacityMode.SURGE, surge, said)
+        said = f"{surge} pods beyond {replicas}{_free(context.inputs)}{pods_take(context, 1)}"
+        return CapacityChoice(CapacityMode.SURGE, surge, said)
     if capacity.mode is CapacityMode.AUTO and replicas > 1:
-        return Room(CapacityMode.IN_PLACE, 0, f"{_in_place(moment)}{_free(moment.facts)}")
+        return CapacityChoice(CapacityMode.IN_PLACE, 0, f"{_in_place(context)}{_free(context.inputs)}")
     return None
 
 
-def pods_take(moment: Moment, turns: int) -> str:
-    """Say how long pods take that start in so many turns, by what stable's have taken; nothing while none is ready."""
-    took = moment.stable.ready_seconds
-    if took is None:
-        return ""
-    total = f", {turns} one after the other {turns * took:.0f} s" if turns > 1 else ""
-    return f"; a pod takes about {took:.0f} s to be ready{total}"
-
-
-def shortage(moment: Moment) -> str:
+def shortage(context: RolloutContext) -> str:
     """Say in numbers what there is no room for."""
-    facts, capacity = moment.facts, moment.plan.capacity
-    resource = facts.headroom.resource if facts.headroom is not None else GPUS
+    inputs, capacity = context.inputs, context.plan.capacity
+    resource = inputs.headroom.resource if inputs.headroom is not None else GPUS
     return (
-        f"a canary pod needs {facts.gpus_per_pod} {resource}{_free(facts)}; waiting up to {capacity.wait_timeout}"
-        + ("; with 1 replica no pod of stable can make room" if _would_empty(capacity, moment.state.replicas) else "")
+        f"a canary pod needs {inputs.gpus_per_pod} {resource}{_free(inputs)}; waiting up to {capacity.wait_timeout}"
+        + ("; with 1 replica no pod of stable can make room" if _would_empty(capacity, context.state.replicas) else "")
     )
 
 
-def _by_strategy(moment: Moment) -> CapacityMode | None:
-    return CapacityMode.RECREATE if moment.facts.policy.strategy is Strategy.RECREATE else None
+def _by_strategy(context: RolloutContext) -> CapacityMode | None:
+    return CapacityMode.RECREATE if context.inputs.policy.strategy is Strategy.RECREATE else None
 
 
 def _would_empty(capacity: Capacity, replicas: int) -> bool:
     return replicas == 1 and capacity.mode in (CapacityMode.AUTO, CapacityMode.IN_PLACE)
 
 
-def _in_place(moment: Moment) -> str:
-    replicas = moment.state.replicas
+def _in_place(context: RolloutContext) -> str:
+    replicas = context.state.replicas
     makes_room = f"stable's pods make room one at a time, {replicas - 1} of {replicas} stay ready"
-    return f"{makes_room}{pods_take(moment, replicas)}"
+    return f"{makes_room}{pods_take(context, replicas)}"
 
 
-def _free(facts: Facts) -> str:
-    pool = facts.headroom
-    if facts.gpus_per_pod == 0 or pool is None:
+def _free(inputs: RolloutInputs) -> str:
+    pool = inputs.headroom
+    if inputs.gpus_per_pod == 0 or pool is None:
         return ""
     return f", {pool.free} free on {pool.matching_nodes} matching nodes, {pool.largest_free_on_one_node} at most on one"
+
+
+COUNTING: Final = timedelta(seconds=30)
+"""How long to wait for somebody to count free GPUs before a rollout begins without."""
+
+
+def admitting(context: RolloutContext) -> StepResult:
+    """Choose the capacity mode once nothing is left of what was before."""
+    left = context.seconds_left(context.state.entered_at, context.plan.capacity.wait_timeout)
+    ending = _ending(context)
+    # A Service that leads to all pods would lead to these again.
+    serving = any(context.inputs.revisions[each].ready for each in ending if each != context.state.stable)
+    if ending and (left > 0 or serving):
+        message = f"waiting until pods of {', '.join(context.name(each) for each in ending)} are gone"
+        return context.say(RolloutReason.PODS_ENDING, message, wait_seconds=REQUEUE_SECONDS)
+    if uncounted(context.inputs) and context.now - context.state.entered_at < COUNTING:
+        message = f"a pod needs {context.inputs.gpus_per_pod} GPUs: counting the free ones"
+        return context.say(RolloutReason.COUNTING_GPUS, message, wait_seconds=REQUEUE_SECONDS)
+    found = choose_capacity(context)
+    if found is None:
+        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.NO_CAPACITY, shortage(context))
+    return _admitted(context, found, RolloutReason.ADMITTED)
+
+
+def waiting(context: RolloutContext) -> StepResult:
+    """Wait for room: before the mode is chosen by the count of free GPUs, after that by what the scheduler says."""
+    state = context.state
+    if not state.mode:
+        found = choose_capacity(context)
+        if found is not None:
+            return _admitted(context, found, RolloutReason.CAPACITY_FOUND)
+    elif not context.canary.lacks_room:
+        message = f"the pods of {context.name(state.canary)} have a node"
+        return trouble(context) or context.provision(RolloutReason.CAPACITY_FOUND, message)
+    left = context.seconds_left(state.entered_at, context.plan.capacity.wait_timeout)
+    return context.stay(wait_seconds=min(left, REQUEUE_SECONDS)) if left > 0 else _timed_out(context)
+
+
+def _timed_out(context: RolloutContext) -> StepResult:
+    state, capacity = context.state, context.plan.capacity
+    message = f"no room within {capacity.wait_timeout}: {state.message}"
+    if capacity.on_timeout is OnTimeout.FAIL:
+        return roll_back(context, RolloutReason.NO_CAPACITY, message, rejecting=True)
+    if capacity.on_timeout is OnTimeout.IN_PLACE and state.mode in ("", CapacityMode.SURGE) and state.replicas > 1:
+        fallen = {"mode": CapacityMode.IN_PLACE.value, "surge": 0}
+        return context.provision(RolloutReason.FELL_BACK_IN_PLACE, f"{message}; stable's pods make room", **fallen)
+    return context.hold(RolloutReason.NO_CAPACITY, message)
+
+
+def _ending(context: RolloutContext) -> list[str]:
+    """Return the revisions with pods that are on their way out: what they hold is not free yet."""
+    current = (context.state.stable, context.state.canary)
+    return [
+        revision
+        for revision, track in sorted(context.inputs.revisions.items())
+        if track.existing > (track.asked if revision in current else 0)
+    ]
+
+
+def _admitted(context: RolloutContext, found: CapacityChoice, reason: RolloutReason) -> StepResult:
+    state = context.state
+    message = f"attempt {state.attempt}, {len(steps_of(state))} steps, {found.mode}: {found.message}"
+    plan = without_contract_check(state.plan) if found.mode is CapacityMode.RECREATE else state.plan
+    return context.provision(reason, message, mode=found.mode.value, surge=found.surge, plan=plan)

@@ -1,11 +1,296 @@
-"""All that a rollout has to remember: what `status.rollout` holds, and nothing beside it."""
+"""The phases of a rollout, the transitions between them, the reasons for them, and the state that is kept.
+
+`TRANSITIONS` is the one table of what may follow what: `context.go` enforces it, and docs/explanation/rollouts.md is
+drawn from it. `State` is all that a rollout remembers between two passes; `status.py` writes it to `status.rollout` and
+reads it back. `RolloutReason` lists every word that `status.rollout.reason`, an Event or a rejection can hold.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.pods import Finding
+from tritonfleet.plan.rollout.analysis import Why
+
+
+class Phase(StrEnum):
+    """Where a rollout is; each word is part of the API."""
+
+    INITIALIZING = "Initializing"
+    """No revision has served yet; the first one is being started at full size."""
+    STABLE = "Stable"
+    """The wanted revision serves alone."""
+    ADMITTING = "Admitting"
+    """Another revision is wanted: it is recorded, and its plan and capacity mode are fixed."""
+    PROVISIONING = "Provisioning"
+    """The canary's pods of the step are being started, without traffic or with that of the step before."""
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    """There is no room for the canary's pods; stable is untouched."""
+    VERIFYING = "Verifying"
+    """The canary is asked for its contract and for golden requests, before any user sees it."""
+    SHIFTING = "Shifting"
+    """The weight of the step is being written and is not yet seen to be in force."""
+    ANALYZING = "Analyzing"
+    """The canary is compared with stable at the weight of the step; at 100 % it is only watched."""
+    AWAITING_APPROVAL = "AwaitingApproval"
+    """The step asks for a person, or for a time, before the next one."""
+    HELD = "Held"
+    """Nothing goes on until a person, or the cause, lets it; safety rules still run."""
+    PROMOTING = "Promoting"
+    """The canary carries everything and becomes stable: the point of no return."""
+    ROLLING_BACK = "RollingBack"
+    """Traffic returns to stable as fast as its capacity allows, then the canary goes away."""
+    ROLLED_BACK = "RolledBack"
+    """Stable serves alone; the spec still asks for the rejected revision."""
+    STABLE_LOST = "StableLost"
+    """Stable cannot carry its share and the canary can: nothing moves to a revision that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One allowed change of the phase."""
+
+    source: Phase
+    target: Phase
+    when: str
+    """The condition, as the diagram and the docs show it."""
+
+
+_BEFORE_RETURN: Final = (
+    Phase.ADMITTING,
+    Phase.PROVISIONING,
+    Phase.WAITING_FOR_CAPACITY,
+    Phase.VERIFYING,
+    Phase.SHIFTING,
+    Phase.ANALYZING,
+    Phase.AWAITING_APPROVAL,
+    Phase.HELD,
+    Phase.STABLE_LOST,
+)
+
+BEFORE_RETURN: Final = frozenset(_BEFORE_RETURN)
+"""Phases of a rollout before its point of no return."""
+
+HOLDABLE: Final = tuple(
+    phase for phase in _BEFORE_RETURN if phase not in (Phase.ADMITTING, Phase.HELD, Phase.STABLE_LOST)
+)
+"""Phases that can be held, and gone on with."""
+
+RUNNING: Final = frozenset({*_BEFORE_RETURN, Phase.PROMOTING, Phase.ROLLING_BACK})
+"""Phases in which a rollout is under way: stable does not shrink by the autoscaler's wish."""
+
+_ON_THE_WAY: Final = (
+    Phase.VERIFYING,
+    Phase.SHIFTING,
+    Phase.ANALYZING,
+    Phase.AWAITING_APPROVAL,
+    Phase.HELD,
+    Phase.STABLE_LOST,
+)
+
+
+def _edges(*edges: tuple[tuple[Phase, ...], tuple[Phase, ...], str]) -> tuple[Transition, ...]:
+    """Return every pair of a source and a target once; of several conditions both are told."""
+    found: dict[tuple[Phase, Phase], str] = {}
+    for sources, targets, when in edges:
+        for pair in ((source, target) for source in sources for target in targets):
+            found[pair] = f"{found[pair]}; or {when}" if pair in found else when
+    return tuple(Transition(source, target, when) for (source, target), when in found.items())
+
+
+TRANSITIONS: Final = _edges(
+    ((Phase.INITIALIZING,), (Phase.STABLE,), "all pods are ready"),
+    ((Phase.STABLE,), (Phase.ADMITTING,), "another revision is wanted and not rejected"),
+    ((Phase.STABLE,), (Phase.ROLLED_BACK,), "a rejected revision is wanted"),
+    ((Phase.STABLE,), (Phase.PROMOTING,), "the retained revision is wanted back, or the promoted one breaks"),
+    ((Phase.ROLLED_BACK,), (Phase.STABLE,), "the spec asks for stable again"),
+    ((Phase.ROLLED_BACK,), (Phase.ADMITTING,), "a revision that is not rejected is wanted, or a retry"),
+    ((Phase.ADMITTING,), (Phase.PROVISIONING,), "the plan is fixed and there is room"),
+    ((Phase.ADMITTING, Phase.PROVISIONING), (Phase.WAITING_FOR_CAPACITY,), "there is no room"),
+    ((Phase.WAITING_FOR_CAPACITY,), (Phase.PROVISIONING,), "there is room, or the mode falls back to InPlace"),
+    ((Phase.PROVISIONING,), (Phase.VERIFYING,), "the first pods are ready"),
+    ((Phase.PROVISIONING,), (Phase.SHIFTING,), "both revisions carry more of the step's weight"),
+    ((Phase.VERIFYING,), (Phase.SHIFTING,), "contract and golden requests pass"),
+    ((Phase.VERIFYING,), (Phase.PROVISIONING,), "verified, and pods were lost meanwhile"),
+    ((Phase.SHIFTING,), (Phase.ANALYZING,), "the step's weight is in force"),
+    ((Phase.SHIFTING,), (Phase.PROVISIONING,), "a part of the step's weight is in force, and makes room"),
+    ((Phase.SHIFTING,), (Phase.PROMOTING, Phase.AWAITING_APPROVAL), "all traffic is moved and no bake time is asked"),
+    ((Phase.ANALYZING,), (Phase.AWAITING_APPROVAL,), "the step passed and asks for a pause"),
+    ((Phase.ANALYZING,), (Phase.PROVISIONING,), "the step passed and another follows"),
+    ((Phase.ANALYZING,), (Phase.PROMOTING,), "the last step passed"),
+    ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROVISIONING,), "approved, and another step follows"),
+    ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROMOTING,), "approved after the last step"),
+    (_ON_THE_WAY, (Phase.PROVISIONING,), "a person promotes now"),
+    (HOLDABLE, (Phase.HELD,), "paused, or a person has to decide"),
+    ((Phase.HELD,), HOLDABLE, "resumed"),
+    (
+        (*(phase for phase in HOLDABLE if phase is not Phase.VERIFYING), Phase.HELD),
+        (Phase.STABLE_LOST,),
+        "stable cannot carry its share",
+    ),
+    ((Phase.STABLE_LOST,), (Phase.PROVISIONING, Phase.HELD), "stable is back"),
+    ((Phase.PROMOTING,), (Phase.STABLE,), "clients reach the new stable"),
+    ((Phase.PROMOTING,), (Phase.ROLLED_BACK,), "clients reach the retained revision, and the other one is rejected"),
+    ((*_BEFORE_RETURN, Phase.PROMOTING), (Phase.ROLLING_BACK,), "failed, aborted or superseded"),
+    ((Phase.ROLLING_BACK,), (Phase.ROLLED_BACK,), "stable has all traffic and the revision is rejected"),
+    ((Phase.ROLLING_BACK,), (Phase.STABLE,), "stable has all traffic and nothing is rejected"),
+)
+"""Every transition there is; `RolloutContext.go` refuses any other."""
+
+
+class RolloutReason(StrEnum):
+    """One word for programs; the message beside it has the numbers. Each word is part of the API."""
+
+    STARTING = "Starting"
+    """The first revision's pods are being started."""
+    SERVES = "Serves"
+    """The wanted revision serves alone."""
+    NO_REPLICAS = "NoReplicas"
+    """Another revision is wanted, but no pod is to run; it is rolled out once there are replicas."""
+    NEW_REVISION = "NewRevision"
+    """The spec asks for another revision."""
+    OLDER_REVISION = "OlderRevision"
+    """An older revision is asked for by name, by `spec.rollback` or by a request: no steps, but it is verified."""
+    RETAINED_REVISION = "RetainedRevision"
+    """The revision before is wanted back, and its pods still stand by."""
+    PROMOTED_BROKE = "PromotedBroke"
+    """The promoted revision broke while the one before still stood by."""
+    REVERTED = "Reverted"
+    """The spec asks for stable again; nothing is rejected."""
+    SUPERSEDED = "Superseded"
+    """A third revision is wanted in the midst of a rollout; the canary goes first, and is not rejected."""
+    REJECTED = "Rejected"
+    """The spec asks for a revision that was rejected: only another revision or a retry starts a rollout."""
+    PODS_ENDING = "PodsEnding"
+    """Pods of an earlier rollout are not gone yet."""
+    COUNTING_GPUS = "CountingGPUs"
+    """Free GPUs are being counted before the capacity mode is chosen."""
+    ADMITTED = "Admitted"
+    """Plan and capacity mode are fixed."""
+    NO_CAPACITY = "NoCapacity"
+    """There is no room for the canary's pods."""
+    FELL_BACK_IN_PLACE = "FellBackInPlace"
+    """There was no room in time, so stable's pods make it, one at a time."""
+    CAPACITY_FOUND = "CapacityFound"
+    """There is room now."""
+    CANARY_READY = "CanaryReady"
+    """The canary's pods are ready to be asked."""
+    VERIFIED = "Verified"
+    """Contract and golden requests pass, or nothing was to be asked."""
+    CONTRACT_BROKEN = "ContractBroken"
+    """Inputs, outputs, batching or decoupling do not fit stable's clients."""
+    GOLDEN_FAILED = "GoldenFailed"
+    """A golden request was answered wrong before any user's was sent."""
+    VERIFICATION_UNANSWERED = "VerificationUnanswered"
+    """The canary could not be asked in time."""
+    ROLLBACK_UNSAFE = "RollbackUnsafe"
+    """The revision's image or model is not the one that it was first started with: a person has to consent."""
+    CAPACITY_READY = "CapacityReady"
+    """Both revisions' ready pods carry the next weight."""
+    WEIGHT_IN_FORCE = "WeightInForce"
+    """The gateway or the Service divides the traffic as asked."""
+    ROUTE_REFUSED = "RouteRefused"
+    """The gateway does not accept the route."""
+    ROUTE_UNSETTLED = "RouteUnsettled"
+    """The gateway has said nothing of the route in time."""
+    ROUTE_CONFLICT = "RouteConflict"
+    """Somebody else keeps changing the weights; they are not fought over."""
+    ANALYSIS_PASSED = "AnalysisPassed"
+    """The canary is no worse than stable at this weight."""
+    UNPROVEN = "Unproven"
+    """The step passed on golden requests alone, for want of traffic."""
+    LOOKING = "Looking"
+    """The analysis goes on."""
+    WORSE = "Worse"
+    """The canary is clearly worse than stable."""
+    BEYOND_LIMIT = "BeyondLimit"
+    """The canary is beyond an objective or a query's limit, whatever stable does."""
+    HARD_LIMIT = "HardLimit"
+    """So many of the canary's requests fail that nothing else needs to be asked."""
+    REJECTS_EVERYTHING = "RejectsEverything"
+    """Next to none of the canary's share of requests is served, and golden requests fail."""
+    PROBE_FAILED = "ProbeFailed"
+    """Golden requests are answered wrong while users are served."""
+    TOO_FEW_REQUESTS = "TooFewRequests"
+    """There was too little traffic to tell."""
+    SHARED_INCIDENT = "SharedIncident"
+    """Both revisions are beyond the objective: not the canary's doing, and no time to promote."""
+    INCONCLUSIVE = "Inconclusive"
+    """Longer looking will not settle it."""
+    METRICS_LOST = "MetricsLost"
+    """The sources of metrics have not answered for as long as they may."""
+    PAUSE_BETWEEN_STEPS = "PauseBetweenSteps"
+    """The step passed; the plan asks for a person or for a time before the next one."""
+    PAUSE_OVER = "PauseOver"
+    """The time between two steps is over."""
+    APPROVED = "Approved"
+    """A person let the step go on."""
+    PROMOTE_REQUESTED = "PromoteRequested"
+    """A person asked for 100 % now."""
+    ABORTED = "Aborted"
+    """A person took the canary back."""
+    PAUSED = "Paused"
+    """A person paused the rollout; a person resumes it."""
+    PAUSED_BY_SPEC = "PausedBySpec"
+    """`spec.rollout.paused` is set."""
+    SUSPENDED = "Suspended"
+    """The ModelDeployment is suspended."""
+    RESUMED = "Resumed"
+    """What held the rollout is over."""
+    OVERRIDDEN = "Overridden"
+    """A person asked for an older revision in the place of the spec's."""
+    OVERRIDE_ENDED = "OverrideEnded"
+    """The spec asks for something else than when it was overridden."""
+    RETRY_REQUESTED = "RetryRequested"
+    """A person asked for the rejected revision to be tried again."""
+    REQUEST_REFUSED = "RequestRefused"
+    """A request came too late, or names what is not there."""
+    CANARY_UNSTEADY = "CanaryUnsteady"
+    """A pod of the canary that was ready restarted, ran out of memory or stopped being ready."""
+    CANARY_LOST = "CanaryLost"
+    """The canary gets traffic and has no ready pod."""
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    """The canary was not ready in time, and nothing more specific is known."""
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """The canary's image cannot be pulled."""
+    CONTAINER_NOT_CREATED = "ContainerNotCreated"
+    """A container of the canary cannot be started."""
+    CRASH_LOOPING = "CrashLooping"
+    """A container of the canary ends again and again."""
+    FETCH_FAILED = "FetchFailed"
+    """The canary's model cannot be fetched."""
+    MODEL_LOAD_FAILED = "ModelLoadFailed"
+    """Triton does not load the canary's model."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """A container of the canary used more memory than it may."""
+    PODS_FORBIDDEN = "PodsForbidden"
+    """The API server does not let the canary's pods be created."""
+    STABLE_PODS_REMAIN = "StablePodsRemain"
+    """Pods of stable that were to make room are still ending."""
+    STABLE_NOT_READY = "StableNotReady"
+    """Stable's ready pods do not carry its share of the next weight."""
+    STABLE_LOST = "StableLost"
+    """Stable cannot carry its share, and the canary gets traffic."""
+    STABLE_BACK = "StableBack"
+    """Stable carries its share again."""
+    PROMOTED = "Promoted"
+    """The canary has become stable."""
+
+
+def of_finding(finding: Finding | None) -> RolloutReason:
+    """Return the word for what keeps a canary from being ready; the deadline's if it has none of its own."""
+    words = {reason.value: reason for reason in RolloutReason}
+    fallback = RolloutReason.PROGRESS_DEADLINE_EXCEEDED
+    return words.get(finding.reason.value, fallback) if finding is not None else fallback
+
+
+def of_why(why: Why) -> RolloutReason:
+    """Return the word for what the analysis found."""
+    words = {reason.value: reason for reason in RolloutReason}
+    return words.get(why.value, RolloutReason.INCONCLUSIVE)
+
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -22,7 +307,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class TransitionRecord:
     """One transition that was taken."""
 
     at: datetime
@@ -102,7 +387,7 @@ class State:
     """The spec's revision at that moment: another one ends the override."""
     consumed: tuple[str, ...] = ()
     """Requests that were carried out or refused, newest last."""
-    history: tuple[Passage, ...] = ()
+    history: tuple[TransitionRecord, ...] = ()
     """The newest transitions, newest first."""
 
     @property

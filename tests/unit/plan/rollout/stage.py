@@ -1,4 +1,4 @@
-"""States and facts of a rollout in few words, and a tiny pool of pods in which one can be played to its end."""
+"""States and inputs of a rollout in few words, and a tiny pool of pods in which one can be played to its end."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -6,13 +6,10 @@ from datetime import UTC, datetime, timedelta
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.plan.pods import Finding
+from tritonfleet.plan.rollout import TRANSITIONS, Phase, RevisionPods, RolloutInputs, State, advance
 from tritonfleet.plan.rollout.analysis import Evidence, PodCounts, RevisionCounts, Window
-from tritonfleet.plan.rollout.facts import Facts, Split, Track
-from tritonfleet.plan.rollout.machine import advance
-from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
-from tritonfleet.plan.rollout.sizes import sizes
-from tritonfleet.plan.rollout.state import State
-from tritonfleet.plan.rollout.weights import floor_of
+from tritonfleet.plan.rollout.inputs import ObservedSplit
+from tritonfleet.plan.rollout.sizing import min_ready, revision_sizes
 from tritonfleet.plan.world import GpuPool
 
 OLD, NEW, THIRD = "a" * 10, "b" * 10, "c" * 10
@@ -61,19 +58,19 @@ WITH_TRAFFIC = (Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.STAB
 
 def track(ready, revision=NEW, **more):
     """Return a revision's pods: as many exist and are asked for as are ready, unless said otherwise."""
-    return Track(**{"number": NUMBERS[revision], "existing": ready, "ready": ready, "asked": ready, **more})
+    return RevisionPods(**{"number": NUMBERS[revision], "existing": ready, "ready": ready, "asked": ready, **more})
 
 
 def seen(old=4, new=1, third=None, **more):
     """Return what is seen while NEW is wanted; a count stands for so many ready pods."""
     given = {OLD: old, NEW: new, THIRD: third}
-    tracks = {
-        revision: one if isinstance(one, Track) else track(one, revision)
+    revisions = {
+        revision: one if isinstance(one, RevisionPods) else track(one, revision)
         for revision, one in given.items()
         if one is not None
     }
     default = {"target": NEW, "replicas": 4, "policy": policy(25, 50), "by_gateway": True}
-    return Facts(**{**default, "tracks": tracks, **more})
+    return RolloutInputs(**{**default, "revisions": revisions, **more})
 
 
 def gpus(free, on_one=None):
@@ -102,11 +99,11 @@ def evidence(state, **what):
     return Evidence(state.canary, state.attempt, state.step, **what)
 
 
-def go(state, facts, after=0.0):
+def go(state, inputs, after=0.0):
     """Take one step `after` so many seconds, and check what holds for every one."""
     now = NOW + timedelta(seconds=after)
-    found = advance(state, facts, now)
-    assert found == advance(state, facts, now)
+    found = advance(state, inputs, now)
+    assert found == advance(state, inputs, now)
     taken = [passage for passage in found.state.history if passage not in state.history]
     assert len(taken) == (found.state.phase is not state.phase), (state.history, found.state.history)
     assert found.state.phase is state.phase or (state.phase, found.state.phase) in EDGES
@@ -115,10 +112,10 @@ def go(state, facts, after=0.0):
     return found
 
 
-def settle(state, facts, after=0.0):
+def settle(state, inputs, after=0.0):
     """Take steps at one moment until nothing changes, and return the state."""
     for _ in range(12):
-        found = go(state, facts, after).state
+        found = go(state, inputs, after).state
         if found is state:
             return found
         state = found
@@ -137,7 +134,7 @@ class Pool:
     """Room for `room` pods; a pod is ready after `START` ticks and gone `END` ticks after it is told to end."""
 
     state: State
-    facts: Facts
+    inputs: RolloutInputs
     room: int
     pods: list[Pod] = field(default_factory=list)
     ticks: int = 0
@@ -148,14 +145,14 @@ class Pool:
         return [pod for pod in self.pods if pod.revision == revision and pod.ending is None and pod.age >= self.START]
 
     def seen(self):
-        tracks = {}
+        revisions = {}
         for revision, number in NUMBERS.items():
             own = [pod for pod in self.pods if pod.revision == revision]
             asked = sum(pod.ending is None for pod in own)
-            tracks[revision] = Track(number, len(own), len(self.ready(revision)), asked)
-        split = Split(self.state.weight, settled=True)
+            revisions[revision] = RevisionPods(number, len(own), len(self.ready(revision)), asked)
+        split = ObservedSplit(self.state.weight, settled=True)
         look = window(self.ticks * 10.0, share=self.state.applied_weight / 100, requests=100_000)
-        return replace(self.facts, tracks=tracks, split=split, evidence=evidence(self.state, window=look))
+        return replace(self.inputs, revisions=revisions, split=split, evidence=evidence(self.state, window=look))
 
     def tick(self):
         """Let ten seconds pass; the rollout first writes down what it wants, then pods are asked for."""
@@ -176,7 +173,7 @@ class Pool:
         """Ask for pods until the rollout asks for no others, and check what no rollout may do to users."""
         state = self.state
         for _ in range(20):
-            asked = sizes(state, self.seen())
+            asked = revision_sizes(state, self.seen())
             changed = False
             for revision in NUMBERS:
                 changed = self._scale(revision, asked.get(revision, 0)) or changed
@@ -184,7 +181,7 @@ class Pool:
                 break
         if state.mode and state.canary:
             assert len(self.pods) <= state.replicas + state.surge, (state.phase, asked, self.pods)
-            assert len(self.ready(state.stable)) + len(self.ready(state.canary)) >= floor_of(state), (state, asked)
+            assert len(self.ready(state.stable)) + len(self.ready(state.canary)) >= min_ready(state), (state, asked)
 
     def _scale(self, revision, size):
         own = sorted((pod for pod in self.pods if pod.revision == revision and pod.ending is None), key=lambda p: p.age)

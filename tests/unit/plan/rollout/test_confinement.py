@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.rollout.confinement import confine
+from tritonfleet.plan.rollout import confine
 
 REVISION = "0123456789"
 MINE = f'namespace="shop",revision="{REVISION}"'

@@ -9,11 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.rollout_status import RolloutStatus
+from tritonfleet.plan.rollout import (
+    RUNNING,
+    Phase,
+    Rejection,
+    RolloutReason,
+    State,
+    TransitionRecord,
+    restore_state,
+    rollout_document,
+)
 from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
-from tritonfleet.plan.rollout.document import document, restore
-from tritonfleet.plan.rollout.phase import RUNNING, Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.state import Passage, Rejection, State
 
 OWNER = "shop-recommender"
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -58,7 +64,7 @@ checks = st.builds(
 )
 
 passages = st.builds(
-    Passage, moments, st.sampled_from(Phase), st.sampled_from(Phase), st.one_of(st.just(""), words), sentences
+    TransitionRecord, moments, st.sampled_from(Phase), st.sampled_from(Phase), st.one_of(st.just(""), words), sentences
 )
 
 
@@ -105,7 +111,7 @@ def states(draw):
             consumed=st.lists(st.text(min_size=1, max_size=20), max_size=3).map(tuple),
             history=st.lists(
                 st.builds(
-                    Passage,
+                    TransitionRecord,
                     moments,
                     st.sampled_from(Phase),
                     st.sampled_from(Phase),
@@ -120,23 +126,23 @@ def states(draw):
 
 @given(states())
 def test_what_is_written_down_is_read_back_exactly(state):
-    written = json.loads(json.dumps(document(state, OWNER, 3), allow_nan=False))
+    written = json.loads(json.dumps(rollout_document(state, OWNER, 3), allow_nan=False))
 
-    assert restore(written) == state
+    assert restore_state(written) == state
 
 
 @given(states())
 def test_what_was_read_back_is_written_down_the_same(state):
-    written = document(state, OWNER, 3)
+    written = rollout_document(state, OWNER, 3)
 
-    restored = restore(written)
+    restored = restore_state(written)
 
     assert restored is not None
-    assert document(restored, OWNER, 3) == written
+    assert rollout_document(restored, OWNER, 3) == written
 
 
 def test_nothing_that_a_rollout_remembers_is_left_out():
-    passage = Passage(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
+    passage = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
     check = CheckResult("golden", Outcome.PASSED, Why.NOT_WORSE, "2 of 2 pods").document()
     full = replace(
         MIDWAY,
@@ -160,15 +166,15 @@ def test_nothing_that_a_rollout_remembers_is_left_out():
     )
 
     assert [field.name for field in fields(State) if getattr(full, field.name) == getattr(State(), field.name)] == []
-    assert restore(document(full, OWNER, 3)) == full
+    assert restore_state(rollout_document(full, OWNER, 3)) == full
 
 
 def test_a_fresh_start_is_written_down_and_read_back():
-    assert restore(document(State(), OWNER, 1)) == State()
+    assert restore_state(rollout_document(State(), OWNER, 1)) == State()
 
 
 def test_people_read_names_of_revisions_and_count_steps_from_one():
-    written = document(MIDWAY, OWNER, 3)
+    written = rollout_document(MIDWAY, OWNER, 3)
 
     assert (written["stable"], written["canary"]) == (f"{OWNER}-{STABLE}", f"{OWNER}-{CANARY}")
     assert (written["step"], written["steps"]) == (2, 3)
@@ -178,7 +184,7 @@ def test_people_read_names_of_revisions_and_count_steps_from_one():
 
 
 def test_what_grows_is_cut_to_what_the_api_server_takes():
-    passage = Passage(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
+    passage = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
     check = CheckResult(
         "errors", Outcome.FAILED, Why.WORSE, "m" * 3000, Numbers(canary=float("inf"), limit=float("nan"))
     )
@@ -192,8 +198,8 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
         reverts=tuple(NOW + timedelta(seconds=n) for n in range(30)),
     )
 
-    written = document(grown, OWNER, 3)
-    restored = restore(json.loads(json.dumps(written, allow_nan=False)))
+    written = rollout_document(grown, OWNER, 3)
+    restored = restore_state(json.loads(json.dumps(written, allow_nan=False)))
 
     RolloutStatus.model_validate(written)
     assert len(json.dumps(written)) < 32 * 1024
@@ -202,7 +208,7 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
     assert [one.revision for one in restored.rejected] == [f"{n:010x}" for n in range(4, 9)]
     assert restored.consumed == tuple(f"abort={n}" for n in range(10, 30))
     assert restored.reverts[-1] == grown.reverts[-1]
-    assert document(restored, OWNER, 3) == written
+    assert rollout_document(restored, OWNER, 3) == written
 
 
 @pytest.mark.parametrize(
@@ -236,14 +242,16 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
     ids=str,
 )
 def test_what_cannot_be_gone_on_from_is_no_state(change):
-    written = {key: value for key, value in {**document(MIDWAY, OWNER, 3), **change}.items() if value is not None}
+    written = {
+        key: value for key, value in {**rollout_document(MIDWAY, OWNER, 3), **change}.items() if value is not None
+    }
 
-    assert restore(written) is None
+    assert restore_state(written) is None
 
 
 @pytest.mark.parametrize("nonsense", [None, "", [], {}, 7, {"phase": "Stable"}], ids=str)
 def test_what_is_no_document_is_no_state(nonsense):
-    assert restore(nonsense) is None
+    assert restore_state(nonsense) is None
 
 
 json_values = st.recursive(
@@ -255,6 +263,6 @@ json_values = st.recursive(
 
 @given(st.sampled_from(sorted(RolloutStatus.model_json_schema()["properties"])), json_values)
 def test_whatever_a_person_writes_into_a_field_is_never_an_error(field, value):
-    restored = restore({**document(MIDWAY, OWNER, 3), field: value})
+    restored = restore_state({**rollout_document(MIDWAY, OWNER, 3), field: value})
 
     assert restored is None or isinstance(restored, State)

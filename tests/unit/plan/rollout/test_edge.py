@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tritonfleet.plan.rollout import GatewayCounts, GatewayFailures, count_gateway, merge_gateway_counts
 from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
-from tritonfleet.plan.rollout.edge import Edge, Tally, edges, told, unseen
+from tritonfleet.plan.rollout.measurement import unseen
 
 OURS = {"httproute/shop/m/rule/0/backend/0": "stable", "httproute/shop/m/rule/1/backend/0": "stable"}
 OURS |= {"httproute/shop/m/rule/0/backend/1": "canary", "httproute/shop/m/rule/1/backend/1": "canary"}
@@ -31,7 +32,7 @@ def test_http_and_grpc_of_one_revision_are_added_up_and_instances_kept_apart():
     after = {bucket(0, 1, "+Inf"): 15, bucket(1, 1, "+Inf"): 120, bucket(1, 1, "250"): 108}
     after[bucket(1, 1, "+Inf", pod="e2")] = 3
 
-    found = edges(before, after, OURS)["canary"]
+    found = count_gateway(before, after, OURS)["canary"]
 
     assert found.timed == {"pod=e1": PodCounts(30, 0, 30, {0.25: 18}), "pod=e2": PodCounts(3, 0, 3, {})}
 
@@ -39,17 +40,17 @@ def test_http_and_grpc_of_one_revision_are_added_up_and_instances_kept_apart():
 def test_a_counter_that_fell_counts_from_zero():
     before, after = {bucket(1, 1, "+Inf"): 1000}, {bucket(1, 1, "+Inf"): 7}
 
-    assert edges(before, after, OURS)["canary"].timed["pod=e1"].timed == 7
+    assert count_gateway(before, after, OURS)["canary"].timed["pod=e1"].timed == 7
 
 
 def test_nothing_is_said_of_a_route_that_was_not_read_at_the_start():
-    assert edges({}, {bucket(1, 1, "+Inf"): 1000}, OURS) == {}
+    assert count_gateway({}, {bucket(1, 1, "+Inf"): 1000}, OURS) == {}
 
 
 def test_clusters_of_others_do_not_count():
     other = bucket(3, 0, "+Inf")
 
-    assert edges({other: 1}, {other: 9}, OURS) == {}
+    assert count_gateway({other: 1}, {other: 9}, OURS) == {}
 
 
 def test_failures_are_sorted_by_whom_they_blame():
@@ -57,7 +58,7 @@ def test_failures_are_sorted_by_whom_they_blame():
     after = {series(f"envoy_cluster_grpc_ModelInfer_{code}", 0, 1): 1 for code in grpc}
     after |= {status(1, 1, "5"): 10, status(1, 1, "4"): 20, status(1, 1, "2"): 500, bucket(1, 1, "+Inf"): 530}
 
-    found = edges(dict.fromkeys(after, 0), after, OURS)["canary"]
+    found = count_gateway(dict.fromkeys(after, 0), after, OURS)["canary"]
 
     assert (found.failed, found.refused) == (12, 22)
     assert (found.bad(alone=False), found.bad(alone=True)) == (34, 12)
@@ -71,9 +72,9 @@ def test_only_a_difference_that_no_delay_explains_is_made_something_of(seen, err
 
 
 def test_what_only_the_gateway_saw_is_told_once():
-    idle, tally, refused = RevisionCounts({"c": PodCounts(0, 0)}), Tally(), []
+    idle, tally, refused = RevisionCounts({"c": PodCounts(0, 0)}), GatewayFailures(), []
     for more in (6, 6, 0, 6):
-        revision, tally = told(idle, Edge({}, failed=more), tally, alone=False)
+        revision, tally = merge_gateway_counts(idle, GatewayCounts({}, failed=more), tally, alone=False)
         refused.append(revision.refused)
 
     assert refused == [0, 12, 0, 6]
@@ -82,9 +83,11 @@ def test_what_only_the_gateway_saw_is_told_once():
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=20))
 def test_never_more_failures_are_told_than_the_gateway_saw(windows):
-    tally, refused = Tally(), 0
+    tally, refused = GatewayFailures(), 0
     for seen, errors in windows:
-        revision, tally = told(RevisionCounts({"c": PodCounts(errors, errors)}), Edge({}, seen), tally, alone=False)
+        revision, tally = merge_gateway_counts(
+            RevisionCounts({"c": PodCounts(errors, errors)}), GatewayCounts({}, seen), tally, alone=False
+        )
         assert revision.refused >= 0
         refused += revision.refused
 
@@ -94,7 +97,7 @@ def test_never_more_failures_are_told_than_the_gateway_saw(windows):
 @given(st.dictionaries(st.sampled_from(["5", "10", "25", "+Inf"]), st.integers(0, 10**6)), st.integers(0, 10**6))
 def test_counts_are_never_negative(buckets, start):
     after = {bucket(1, 1, bound): value for bound, value in buckets.items()}
-    for edge in edges({bucket(1, 1, "+Inf"): start}, after, OURS).values():
+    for edge in count_gateway({bucket(1, 1, "+Inf"): start}, after, OURS).values():
         for counts in edge.timed.values():
             assert counts.timed >= 0
             assert all(count >= 0 and bound < math.inf for bound, count in counts.within.items())

@@ -2,7 +2,7 @@
 
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.plan.objects import http_route
-from tritonfleet.plan.rollout.gateways import revision_of
+from tritonfleet.plan.rollout import revisions_by_cluster
 from tritonfleet.plan.world import Manifest
 
 A, B = ("aaaaaaaaaa", "bbbbbbbbbb")
@@ -16,7 +16,7 @@ def route(*controllers: str) -> Manifest:
 
 
 def test_envoy_gateway_names_a_revision_by_its_place_in_the_rules_that_divide_the_traffic() -> None:
-    assert revision_of(route(ENVOY_GATEWAY)) == {
+    assert revisions_by_cluster(route(ENVOY_GATEWAY)) == {
         f"httproute/shop/demo/rule/{rule}/backend/{place}": revision
         for rule in (0, 1)
         for place, revision in enumerate((A, B))
@@ -24,10 +24,10 @@ def test_envoy_gateway_names_a_revision_by_its_place_in_the_rules_that_divide_th
 
 
 def test_two_gateways_of_one_kind_count_alike() -> None:
-    assert revision_of(route(ENVOY_GATEWAY, ENVOY_GATEWAY)) == revision_of(route(ENVOY_GATEWAY))
+    assert revisions_by_cluster(route(ENVOY_GATEWAY, ENVOY_GATEWAY)) == revisions_by_cluster(route(ENVOY_GATEWAY))
 
 
 def test_of_other_gateways_of_none_and_of_a_mixture_no_series_are_known() -> None:
-    assert revision_of(route("istio.io/gateway-controller")) is None
-    assert revision_of(route()) is None
-    assert revision_of(route(ENVOY_GATEWAY, "istio.io/gateway-controller")) is None
+    assert revisions_by_cluster(route("istio.io/gateway-controller")) is None
+    assert revisions_by_cluster(route()) is None
+    assert revisions_by_cluster(route(ENVOY_GATEWAY, "istio.io/gateway-controller")) is None

@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import CONSUMED_MAX
-from tritonfleet.plan.rollout.asking import answer
-from tritonfleet.plan.rollout.facts import Facts, Track
-from tritonfleet.plan.rollout.moment import Moment
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.requests import Request, Verb, parse, requests_of, resolve
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import (
+    Phase,
+    Request,
+    RevisionPods,
+    RolloutContext,
+    RolloutInputs,
+    State,
+    Verb,
+    parse_request,
+    requests_of,
+    resolve_revision,
+)
+from tritonfleet.plan.rollout.commands import answer_request
 
 HASH = "1a2b3c4d5e"
 OTHER = "0123456789"
@@ -140,12 +147,12 @@ def test_of_the_same_time_the_safer_comes_first() -> None:
     [(HASH, HASH), (f"shop-{HASH}", HASH), ("2", OTHER), (OTHER, OTHER), ("3", None), ("ffffffffff", None), ("", None)],
 )
 def test_a_word_means_a_revision_that_exists(word: str, found: str | None) -> None:
-    assert resolve(word, {HASH: 1, OTHER: 2}) == found
+    assert resolve_revision(word, {HASH: 1, OTHER: 2}) == found
 
 
 @given(st.sampled_from(Verb), st.text(max_size=700))
 def test_whatever_is_written_its_traces_are_short_and_printable(verb: Verb, value: str) -> None:
-    request = parse(verb, value, "shop", f"annotation tritonfleet.dev/{verb}")
+    request = parse_request(verb, value, "shop", f"annotation tritonfleet.dev/{verb}")
 
     for trace, most in ((request.id, 128), (request.problem, 256), (request.by, 128)):
         assert len(trace) <= most
@@ -162,20 +169,22 @@ def test_what_is_written_by_the_rules_is_read_as_it_was_meant(
     verb: Verb, owner: str, revision: str, step: int, person: str
 ) -> None:
     what = f"{owner}-{revision}" + (f":{step}" if verb is Verb.APPROVE else "")
-    request = parse(verb, f"{what} at={AT}" + (f" by={person}" if person else ""), owner, "rollout")
+    request = parse_request(verb, f"{what} at={AT}" + (f" by={person}" if person else ""), owner, "rollout")
 
     meant = what if verb is Verb.RETRY else revision
     assert request == Request(verb, meant, step if verb is Verb.APPROVE else None, person, AT)
 
 
 def answered(policy: Rollout, consumed: tuple[str, ...], **annotations: str) -> tuple[str, ...]:
-    """Let the machine answer all that is asked, one request at a time, and return what it remembers."""
+    """Let the rollout answer all that is asked, one request at a time, and return what it remembers."""
     state = State(Phase.STABLE, stable=HASH, consumed=consumed)
-    facts = Facts(HASH, 1, policy, {HASH: Track(number=1)}, requests=requests_of(body(**annotations), policy))
-    for _ in facts.requests:
-        done = answer(Moment(state, facts, NOW))
+    inputs = RolloutInputs(
+        HASH, 1, policy, {HASH: RevisionPods(number=1)}, requests=requests_of(body(**annotations), policy)
+    )
+    for _ in inputs.requests:
+        done = answer_request(RolloutContext(state, inputs, NOW))
         state = done.state if done is not None else state
-    assert answer(Moment(state, facts, NOW)) is None
+    assert answer_request(RolloutContext(state, inputs, NOW)) is None
     return state.consumed
 
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.plan.rollout.stage import CRASHING, NEW, NO_GPU, OLD, THIRD, go, gpus, plan, running, seen, track
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.steps import plan_of
+from tritonfleet.plan.rollout import Phase, plan_of
 
 FRESH = {"mode": "", "surge": 0, "canary_replicas": 0, "verified": False}
 
@@ -54,9 +53,9 @@ def test_a_recreate_compares_no_contract_for_it_leaves_no_pod_of_stable_to_ask()
     ],
 )
 def test_how_long_it_will_take_is_told_from_how_long_it_took(mode, said):
-    facts = with_gpus(8, old=track(4, OLD, ready_seconds=90.0))
+    inputs = with_gpus(8, old=track(4, OLD, ready_seconds=90.0))
 
-    assert go(admitting(mode), facts).state.message.endswith(said)
+    assert go(admitting(mode), inputs).state.message.endswith(said)
 
 
 def test_no_more_pods_are_added_than_the_spec_allows():
@@ -68,9 +67,9 @@ def test_pods_without_gpus_are_always_added():
 
 
 def test_free_gpus_that_are_scattered_are_no_room():
-    facts = seen(new=0, gpus_per_pod=2, headroom=gpus(4, on_one=1))
+    inputs = seen(new=0, gpus_per_pod=2, headroom=gpus(4, on_one=1))
 
-    assert go(admitting(), facts).state.mode == "InPlace"
+    assert go(admitting(), inputs).state.mode == "InPlace"
 
 
 @pytest.mark.parametrize("mode", ["Auto", "Surge", "InPlace"])
@@ -82,12 +81,12 @@ def test_one_replica_without_a_free_gpu_waits_and_says_for_how_many(mode):
 
 
 def test_gpus_that_nobody_has_counted_yet_are_waited_for_but_not_for_ever():
-    facts = seen(new=0, gpus_per_pod=1)
-    state = go(admitting(), facts).state
+    inputs = seen(new=0, gpus_per_pod=1)
+    state = go(admitting(), inputs).state
     assert (state.phase, state.reason) == (Phase.ADMITTING, "CountingGPUs")
-    assert go(state, facts, after=5).state is state
+    assert go(state, inputs, after=5).state is state
 
-    assert go(state, facts, after=30).state.phase is Phase.PROVISIONING
+    assert go(state, inputs, after=30).state.phase is Phase.PROVISIONING
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,24 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.plan.rollout.stage import NEW, NOW, OLD, THIRD, go, gpus, plan, policy, running, seen, track
-from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, Phase
-from tritonfleet.plan.rollout.requests import Request, Verb
-from tritonfleet.plan.rollout.state import Rejection, State
+from tritonfleet.plan.rollout import BEFORE_RETURN, Phase, Rejection, Request, State, Verb
+from tritonfleet.plan.rollout.state import HOLDABLE
 
 AT = "2026-01-01T12:00:00Z"
 SERVES = State(phase=Phase.STABLE, entered_at=NOW, stable=OLD, replicas=4, reason="Serves", message="it serves")
 AWAITING = running(Phase.AWAITING_APPROVAL)
 
 
-def asked(verb, revision=NEW, step=None, **facts):
-    return seen(requests=(Request(verb, revision, step, by="ann", at=AT),), **facts)
+def asked(verb, revision=NEW, step=None, **inputs):
+    return seen(requests=(Request(verb, revision, step, by="ann", at=AT),), **inputs)
 
 
-def refused(state, facts):
-    found = go(state, facts)
+def refused(state, inputs):
+    found = go(state, inputs)
     assert found.state == replace(state, consumed=found.state.consumed)
     assert len(found.state.consumed) == 1
     assert (found.events[0].type, found.events[0].reason) == ("Warning", "RequestRefused")
-    assert "RequestRefused" not in [event.reason for event in go(found.state, facts).events]
+    assert "RequestRefused" not in [event.reason for event in go(found.state, inputs).events]
     return found.events[0].message
 
 
@@ -150,9 +149,9 @@ def test_promote_of_what_is_held_for_room_still_looks_for_room():
         reason="NoCapacity",
         resume=Phase.WAITING_FOR_CAPACITY,
     )
-    facts = asked(Verb.PROMOTE, new=0, gpus_per_pod=1, headroom=gpus(0))
+    inputs = asked(Verb.PROMOTE, new=0, gpus_per_pod=1, headroom=gpus(0))
 
-    assert go(held, facts).state.phase is Phase.WAITING_FOR_CAPACITY
+    assert go(held, inputs).state.phase is Phase.WAITING_FOR_CAPACITY
 
 
 def test_promote_saves_users_whose_stable_is_gone():

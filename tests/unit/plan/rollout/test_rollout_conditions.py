@@ -7,10 +7,7 @@ import pytest
 
 from tritonfleet.api.conditions import ConditionType, Reason
 from tritonfleet.api.rollout import Rollout
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.rollout_conditions import progress_conditions, rollout_healthy
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import Phase, RolloutReason, State, progress_conditions, rollout_healthy
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 POLICY = Rollout(progress_deadline="15m")

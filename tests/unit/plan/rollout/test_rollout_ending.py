@@ -18,15 +18,14 @@ from tests.unit.plan.rollout.stage import (
     settle,
     track,
 )
-from tritonfleet.plan.rollout.facts import Split
-from tritonfleet.plan.rollout.phase import BEFORE_RETURN, Phase
-from tritonfleet.plan.rollout.state import Rejection
+from tritonfleet.plan.rollout import BEFORE_RETURN, Phase, Rejection
+from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 DONE = running(Phase.PROMOTING, step=2, canary_replicas=4, weight=100, applied_weight=100)
 BACK = running(
     Phase.ROLLING_BACK, canary_replicas=2, weight=0, applied_weight=50, rejecting=True, reason="Worse", message="5 %"
 )
-ZERO = Split(0, settled=True)
+ZERO = ObservedSplit(0, settled=True)
 
 
 def test_a_canary_with_all_traffic_and_all_pods_becomes_stable_and_the_old_one_stands_by():
@@ -61,11 +60,11 @@ def test_pods_that_find_no_place_hold_up_nothing_for_those_that_stand_by_may_hav
 
 
 @pytest.mark.parametrize(
-    ("changes", "facts"),
+    ("changes", "inputs"),
     [({"mode": "InPlace", "surge": 0}, {}), ({}, {"policy": policy(25, rollout={"stableRetention": "0s"})})],
 )
-def test_nothing_stands_by_where_there_is_no_room_or_no_wish_for_it(changes, facts):
-    state = go(replace(DONE, **changes), seen(new=4, old=0, **facts)).state
+def test_nothing_stands_by_where_there_is_no_room_or_no_wish_for_it(changes, inputs):
+    state = go(replace(DONE, **changes), seen(new=4, old=0, **inputs)).state
 
     assert (state.phase, state.stable, state.previous, state.retained_until) == (Phase.STABLE, NEW, "", None)
 
@@ -84,9 +83,9 @@ FLIPPING = replace(DONE, stable=NEW, canary=OLD, weight=100, applied_weight=0)
 
 
 def test_going_back_to_the_retained_revision_counts_when_it_is_in_force():
-    facts = seen(old=4, new=4, target=OLD, split=Split(100, settled=True))
-    assert go(FLIPPING, seen(old=4, new=4, target=OLD, split=Split(0, settled=False))).state is FLIPPING
-    state = settle(settle(FLIPPING, facts), facts, after=3)
+    inputs = seen(old=4, new=4, target=OLD, split=ObservedSplit(100, settled=True))
+    assert go(FLIPPING, seen(old=4, new=4, target=OLD, split=ObservedSplit(0, settled=False))).state is FLIPPING
+    state = settle(settle(FLIPPING, inputs), inputs, after=3)
 
     assert (state.phase, state.stable, state.previous) == (Phase.STABLE, OLD, NEW)
 
@@ -102,7 +101,7 @@ def test_a_promoted_revision_that_broke_is_rejected_when_the_old_one_serves_agai
 
 
 def test_a_canary_keeps_its_pods_until_its_traffic_is_gone():
-    assert go(BACK, seen(new=2, split=Split(50, settled=False))).state is BACK
+    assert go(BACK, seen(new=2, split=ObservedSplit(50, settled=False))).state is BACK
     accepted = go(BACK, seen(new=2, split=ZERO)).state
     assert accepted.applied_weight == 50
     gone = go(accepted, seen(new=2, split=ZERO), after=3).state
@@ -147,10 +146,10 @@ def test_a_stable_that_was_shrunk_takes_the_traffic_back_pod_by_pod():
 
 def test_a_rollback_that_has_to_wait_for_pods_says_for_how_many_and_how_long():
     state = running(Phase.ANALYZING, mode="InPlace", surge=0, weight=50, applied_weight=50, canary_replicas=2)
-    facts = seen(old=track(2, OLD, ready_seconds=45.4), new=2, target=OLD)
+    inputs = seen(old=track(2, OLD, ready_seconds=45.4), new=2, target=OLD)
     says = "; 2 pods of revision 1 (aaaaaaaaaa) are to come back; a pod takes about 45 s to be ready, 2 one after the"
 
-    assert says in go(state, facts).state.message
+    assert says in go(state, inputs).state.message
 
 
 def test_a_weight_that_may_be_in_force_already_counts_until_it_is_known_not_to_be():
@@ -176,7 +175,7 @@ def test_history_holds_the_last_twenty_transitions_the_newest_first():
     state = running(Phase.HELD, reason="PausedBySpec", message="paused")
     for turn in range(30):
         paused = policy(25, rollout={"paused": bool(turn % 2)})
-        state = go(state, seen(policy=paused, split=Split(25, settled=True)), after=turn).state
+        state = go(state, seen(policy=paused, split=ObservedSplit(25, settled=True)), after=turn).state
 
     assert len(state.history) == 20
     assert state.history[0].at == NOW + timedelta(seconds=29)

@@ -19,9 +19,8 @@ from tests.unit.plan.rollout.stage import (
     track,
     window,
 )
-from tritonfleet.plan.rollout.facts import Split
-from tritonfleet.plan.rollout.machine import noticed
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout import Phase, record_conflicts
+from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 PAUSED = policy(25, 50, rollout={"paused": True})
 HELD = running(Phase.HELD, reason="Paused", message="paused by ann")
@@ -36,8 +35,8 @@ def with_traffic(phase):
 @pytest.mark.parametrize("phase", SAFE)
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_canary_pod_that_restarts_under_traffic_sends_it_back_from_everywhere(phase, paused):
-    facts = seen(new=UNSTEADY, **({"policy": PAUSED} if paused else {}))
-    state = go(with_traffic(phase), facts).state
+    inputs = seen(new=UNSTEADY, **({"policy": PAUSED} if paused else {}))
+    state = go(with_traffic(phase), inputs).state
 
     assert (state.phase, state.reason, state.rejecting) == (Phase.ROLLING_BACK, "CanaryUnsteady", True)
     assert (state.weight, state.applied_weight) == (0, 25)
@@ -54,9 +53,9 @@ def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(ph
 
 @pytest.mark.parametrize("phase", [Phase.AWAITING_APPROVAL, Phase.HELD])
 def test_a_canary_that_fails_its_requests_goes_back_also_while_a_person_is_asked(phase):
-    facts = seen(evidence=evidence(with_traffic(phase), window=window(7200, errors=300)))
+    inputs = seen(evidence=evidence(with_traffic(phase), window=window(7200, errors=300)))
 
-    assert go(with_traffic(phase), facts, after=7200).state.reason == "HardLimit"
+    assert go(with_traffic(phase), inputs, after=7200).state.reason == "HardLimit"
 
 
 def test_the_field_holds_a_rollout_where_it_is_and_lets_it_go_on():
@@ -114,14 +113,14 @@ def test_a_canary_that_was_about_to_become_stable_does_so_when_it_is_suspended()
     assert go(state, seen(old=0, new=0, suspended=True)).state.stable == NEW
 
 
-CHANGED = Split(0, settled=False, foreign=True)
+CHANGED = ObservedSplit(0, settled=False, foreign=True)
 
 
 def test_weights_that_somebody_keeps_changing_are_not_fought_over():
     state = running(Phase.ANALYZING)
     for minute in range(3):
-        state = noticed(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
-        assert noticed(state, seen(split=CHANGED), NOW + timedelta(minutes=minute)) is state
+        state = record_conflicts(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
+        assert record_conflicts(state, seen(split=CHANGED), NOW + timedelta(minutes=minute)) is state
     held = go(state, seen(), after=121).state
 
     assert (held.phase, held.reason, held.resume) == (Phase.HELD, "RouteConflict", Phase.ANALYZING)
@@ -132,7 +131,7 @@ def test_weights_that_somebody_keeps_changing_are_not_fought_over():
 def test_weights_that_somebody_changes_now_and_then_are_set_right():
     state = running(Phase.ANALYZING)
     for minute in range(0, 30, 3):
-        state = noticed(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
+        state = record_conflicts(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
 
     assert go(state, seen(), after=1800).state.phase is Phase.ANALYZING
 
@@ -150,9 +149,9 @@ def test_nothing_moves_to_a_stable_that_cannot_take_it():
 
 def test_a_canary_that_carries_everything_takes_it_while_stable_is_gone_and_gives_it_back():
     state = running(Phase.ANALYZING, step=1, canary_replicas=4, weight=50, applied_weight=50)
-    lost = settle(state, seen(old=GONE, new=4, split=Split(100, settled=True)))
+    lost = settle(state, seen(old=GONE, new=4, split=ObservedSplit(100, settled=True)))
     assert (lost.phase, lost.weight) == (Phase.STABLE_LOST, 100)
-    lost = settle(lost, seen(old=GONE, new=4, split=Split(100, settled=True)), after=3)
+    lost = settle(lost, seen(old=GONE, new=4, split=ObservedSplit(100, settled=True)), after=3)
     assert lost.applied_weight == 100
     back = go(lost, seen(old=4, new=4), after=60).state
     assert (back.phase, back.reason) == (Phase.PROVISIONING, "StableBack")

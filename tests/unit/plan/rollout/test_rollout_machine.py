@@ -26,27 +26,36 @@ from tests.unit.plan.rollout.stage import (
     settle,
     window,
 )
+from tritonfleet.plan.rollout import (
+    BEFORE_RETURN,
+    RUNNING,
+    TRANSITIONS,
+    Phase,
+    Rejection,
+    Request,
+    RevisionPods,
+    RolloutContext,
+    RolloutReason,
+    State,
+    Verb,
+    desired_rollout,
+)
 from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification, Why
-from tritonfleet.plan.rollout.course import course_of
-from tritonfleet.plan.rollout.facts import Split, Track
-from tritonfleet.plan.rollout.moment import Moment
-from tritonfleet.plan.rollout.phase import BEFORE_RETURN, HOLDABLE, RUNNING, TRANSITIONS, Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.requests import Request, Verb
-from tritonfleet.plan.rollout.state import Rejection, State
+from tritonfleet.plan.rollout.inputs import ObservedSplit
+from tritonfleet.plan.rollout.state import HOLDABLE
 
 FINDINGS = st.sampled_from([None, None, None, CRASHING, NO_GPU])
 COUNT = st.integers(0, 5)
 
 
 @st.composite
-def tracks(draw):
+def revisions(draw):
     found = {}
     for revision, number in NUMBERS.items():
         ready = draw(COUNT)
         existing = ready + draw(st.integers(0, 2))
         unsteady = draw(st.sampled_from(["", "", "", "it ended"]))
-        found[revision] = Track(number, existing, ready, draw(COUNT), draw(FINDINGS), unsteady)
+        found[revision] = RevisionPods(number, existing, ready, draw(COUNT), draw(FINDINGS), unsteady)
     return found
 
 
@@ -99,16 +108,16 @@ def facts_about(draw, state):
     split = draw(
         st.sampled_from(
             [
-                Split(None, settled=False),
-                Split(state.weight, settled=True),
-                Split(0, settled=False, problem="refused"),
-                Split(0, settled=False, foreign=True),
+                ObservedSplit(None, settled=False),
+                ObservedSplit(state.weight, settled=True),
+                ObservedSplit(0, settled=False, problem="refused"),
+                ObservedSplit(0, settled=False, foreign=True),
             ]
         )
     )
     return replace(
         seen(),
-        tracks=draw(tracks()),
+        revisions=draw(revisions()),
         target=draw(st.sampled_from([NEW, NEW, OLD, THIRD, ""])),
         replicas=draw(st.sampled_from([4, 4, 4, 2, 6, 0])),
         policy=policy(25, 50, rollout={"paused": draw(st.booleans())}),
@@ -126,16 +135,16 @@ def facts_about(draw, state):
 @given(st.data())
 def test_from_wherever_whatever_is_seen_a_step_is_one_edge_and_the_steps_of_a_moment_come_to_an_end(data):
     state = data.draw(states())
-    facts = data.draw(facts_about(state))
+    inputs = data.draw(facts_about(state))
     after = data.draw(st.sampled_from([0, 31, 1000, 100_000]))
-    last = settle(state, facts, after)
+    last = settle(state, inputs, after)
 
     assert 0 <= last.weight <= 100
     assert last.phase in RUNNING or (last.weight, last.applied_weight) == (0, 0)
     assert last.phase is not Phase.HELD or last.reason
-    split = course_of(last, facts).split
+    split = desired_rollout(last, inputs).split
     assert sum(split.values()) in (0, 100)
-    assert all(size >= 0 for size in course_of(last, facts).sizes.values())
+    assert all(size >= 0 for size in desired_rollout(last, inputs).sizes.values())
 
 
 @settings(max_examples=200, deadline=None)
@@ -151,20 +160,20 @@ def test_stable_changes_only_where_a_rollout_ends(data):
 @given(st.data())
 def test_a_count_that_changes_is_no_reason_to_write_anything(data):
     state = data.draw(states())
-    facts = data.draw(facts_about(state))
-    last = settle(state, facts, 31)
+    inputs = data.draw(facts_about(state))
+    last = settle(state, inputs, 31)
     more = {
         revision: replace(track, existing=track.existing + 1, asked=track.asked + 1)
-        for revision, track in facts.tracks.items()
+        for revision, track in inputs.revisions.items()
     }
-    again = go(last, replace(facts, tracks=more), 31).state
+    again = go(last, replace(inputs, revisions=more), 31).state
 
     assert again.phase is not last.phase or again.message == last.message or last.reason == "PodsEnding"
 
 
 def test_a_step_that_the_table_does_not_have_is_refused():
     with pytest.raises(ValueError, match="no way from Stable to Verifying"):
-        Moment(State(phase=Phase.STABLE), seen(), NOW).go(Phase.VERIFYING, RolloutReason.VERIFIED, "so")
+        RolloutContext(State(phase=Phase.STABLE), seen(), NOW).go(Phase.VERIFYING, RolloutReason.VERIFIED, "so")
 
 
 def test_every_edge_is_told_once_and_every_phase_can_be_left_and_reached():

@@ -8,6 +8,7 @@ from tests.unit.plan.rollout.stage import plan, policy, running
 from tritonfleet.api.canary import Analysis
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
+from tritonfleet.plan.rollout import Phase, is_last, plan_of, step_of, steps_of
 from tritonfleet.plan.rollout.analysis import (
     AnalysisPolicy,
     LatencyObjective,
@@ -15,8 +16,7 @@ from tritonfleet.plan.rollout.analysis import (
     OnTooFewRequests,
     analysis_policy,
 )
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.steps import canary_pods, is_last, pinned, plan_of, step_of, steps_of, straight
+from tritonfleet.plan.rollout.sizing import canary_pods, snapshot_plan, without_steps
 
 
 def weights(state):
@@ -42,18 +42,18 @@ def test_a_step_beyond_the_last_is_the_last():
 def test_a_plan_is_kept_as_it_was_written_and_read_back_the_same():
     wanted = policy(10, 50)
 
-    assert plan_of(pinned(wanted)) == wanted.canary
+    assert plan_of(snapshot_plan(wanted)) == wanted.canary
 
 
 def test_a_plain_recreate_asks_nothing_and_waits_for_nothing():
-    found = plan_of(pinned(Rollout.model_validate({"strategy": "Recreate"})))
+    found = plan_of(snapshot_plan(Rollout.model_validate({"strategy": "Recreate"})))
 
     assert (found.steps, found.analysis.bake, found.verification.contract) == ((), "0s", "Off")
 
 
 def test_straight_keeps_the_questions_and_drops_steps_and_bake():
     verification = {"contract": "Warn", "golden": {"configMapName": "golden"}}
-    found = plan_of(straight(plan(10, 50, verification=verification)))
+    found = plan_of(without_steps(plan(10, 50, verification=verification)))
 
     assert (found.steps, found.analysis.bake) == ((), "0s")
     assert found.verification == plan_of(plan(verification=verification)).verification

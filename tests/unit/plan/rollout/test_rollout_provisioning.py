@@ -7,8 +7,8 @@ import pytest
 from tests.unit.plan.rollout.stage import CRASHING, NEW, OLD, evidence, go, plan, running, seen, track
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.pods import Finding
+from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification, Why
-from tritonfleet.plan.rollout.phase import Phase
 
 FIRST = running(Phase.PROVISIONING, verified=False)
 ASKING = running(Phase.VERIFYING, verified=False)
@@ -101,10 +101,10 @@ def test_a_canary_that_is_not_ready_in_time_goes_back():
 
 def test_a_pod_of_stable_that_does_not_end_holds_the_rollout_and_costs_no_second_one():
     state = running(Phase.PROVISIONING, mode="InPlace", surge=0)
-    facts = seen(old=track(3, OLD, existing=4), new=0)
-    held = go(state, facts, after=15 * 60).state
+    inputs = seen(old=track(3, OLD, existing=4), new=0)
+    held = go(state, inputs, after=15 * 60).state
     assert (held.phase, held.reason) == (Phase.HELD, "StablePodsRemain")
-    assert go(held, facts, after=16 * 60).state is held
+    assert go(held, inputs, after=16 * 60).state is held
 
     assert go(held, seen(old=3, new=0), after=17 * 60).state.phase is Phase.PROVISIONING
 
@@ -141,11 +141,11 @@ def test_a_canary_that_answers_wrong_never_gets_a_user(check, reason):
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.INCONCLUSIVE])
 def test_a_canary_that_cannot_be_asked_is_no_pass_and_no_rollback(outcome):
-    facts = answered(outcome)
-    state = go(ASKING, facts, after=60).state
+    inputs = answered(outcome)
+    state = go(ASKING, inputs, after=60).state
     assert (state.phase, len(state.verification)) == (Phase.VERIFYING, 1)
-    assert go(state, facts, after=120).state is state
-    held = go(state, facts, after=15 * 60).state
+    assert go(state, inputs, after=120).state is state
+    held = go(state, inputs, after=15 * 60).state
 
     assert (held.phase, held.reason) == (Phase.HELD, "VerificationUnanswered")
 

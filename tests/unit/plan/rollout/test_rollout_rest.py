@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.plan.rollout.stage import CRASHING, NEW, NO_GPU, NOW, OLD, THIRD, go, plan, policy, seen, track
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.state import Rejection, State
+from tritonfleet.plan.rollout import Phase, Rejection, State
 
 SERVES = State(phase=Phase.STABLE, entered_at=NOW, stable=OLD, replicas=4, reason="Serves", message="it serves")
 REJECTED = (Rejection(NEW, "Worse", "errors 5 %", NOW),)
@@ -67,11 +66,11 @@ def test_after_a_rollback_another_revision_is_tried_and_stable_is_simply_stable(
 
 
 @pytest.mark.parametrize(
-    ("facts", "reason"),
+    ("inputs", "reason"),
     [({"policy": policy(25, rollout={"paused": True})}, "PausedBySpec"), ({"replicas": 0}, "NoReplicas")],
 )
-def test_a_rollout_that_may_not_begin_says_why(facts, reason):
-    state = go(SERVES, seen(**facts)).state
+def test_a_rollout_that_may_not_begin_says_why(inputs, reason):
+    state = go(SERVES, seen(**inputs)).state
     assert (state.phase, state.reason) == (Phase.STABLE, reason)
     assert "waits" in state.message
 

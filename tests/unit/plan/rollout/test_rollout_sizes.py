@@ -19,46 +19,44 @@ from tests.unit.plan.rollout.stage import (
     seen,
     track,
 )
-from tritonfleet.plan.rollout.course import course_of
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.sizes import sizes
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import Phase, State, desired_rollout
+from tritonfleet.plan.rollout.sizing import revision_sizes
 
 IN_PLACE = {"mode": "InPlace", "surge": 0}
 
 
-def asked(state, facts):
-    found = sizes(state, facts)
+def asked(state, inputs):
+    found = revision_sizes(state, inputs)
     return found.get(OLD), found.get(NEW)
 
 
 def test_the_first_revision_is_started_at_full_size_and_gets_everything():
     state = State(canary=NEW)
 
-    assert sizes(state, seen(old=None, new=0)) == {NEW: 4}
-    assert course_of(state, seen(old=None, new=0)).split == {NEW: 100}
+    assert revision_sizes(state, seen(old=None, new=0)) == {NEW: 4}
+    assert desired_rollout(state, seen(old=None, new=0)).split == {NEW: 100}
 
 
 def test_stable_follows_the_autoscaler_at_rest():
-    assert sizes(State(phase=Phase.STABLE, stable=OLD, replicas=4), seen(replicas=7)) == {OLD: 7}
+    assert revision_sizes(State(phase=Phase.STABLE, stable=OLD, replicas=4), seen(replicas=7)) == {OLD: 7}
 
 
 def test_nothing_is_served_by_a_revision_that_was_never_named():
-    assert course_of(State(), seen()).split == {}
+    assert desired_rollout(State(), seen()).split == {}
 
 
 def test_the_retained_revision_keeps_the_pods_it_has_and_gets_no_more():
     state = State(phase=Phase.STABLE, stable=NEW, previous=OLD, surge=4, replicas=4)
 
-    assert sizes(state, seen(old=4, new=4)) == {NEW: 4, OLD: 4}
-    assert sizes(state, seen(old=4, new=4, replicas=2)) == {NEW: 2, OLD: 2}
-    assert sizes(state, seen(old=2, new=4, replicas=8)) == {NEW: 8, OLD: 2}
-    assert course_of(state, seen(old=4, new=4)).split == {NEW: 100, OLD: 0}
-    assert course_of(state, seen(old=4, new=4)).opened == {OLD}
+    assert revision_sizes(state, seen(old=4, new=4)) == {NEW: 4, OLD: 4}
+    assert revision_sizes(state, seen(old=4, new=4, replicas=2)) == {NEW: 2, OLD: 2}
+    assert revision_sizes(state, seen(old=2, new=4, replicas=8)) == {NEW: 8, OLD: 2}
+    assert desired_rollout(state, seen(old=4, new=4)).split == {NEW: 100, OLD: 0}
+    assert desired_rollout(state, seen(old=4, new=4)).opened == {OLD}
 
 
 def test_a_suspended_rollout_has_no_pods():
-    assert set(sizes(running(Phase.ANALYZING), seen(suspended=True)).values()) == {0}
+    assert set(revision_sizes(running(Phase.ANALYZING), seen(suspended=True)).values()) == {0}
 
 
 def test_with_room_the_canary_stands_beside_all_of_stable():
@@ -137,9 +135,9 @@ def rollouts(draw):
     return mode, replicas, surge, weights, draw(st.booleans())
 
 
-def pool_of(drawn, **facts):
+def pool_of(drawn, **inputs):
     mode, replicas, surge, weights, by_gateway = drawn
-    wanted = policy(*weights, verification={"contract": "Off"}, capacity=capacity(mode, surge), **facts)
+    wanted = policy(*weights, verification={"contract": "Off"}, capacity=capacity(mode, surge), **inputs)
     given_facts = seen(policy=wanted, replicas=replicas, by_gateway=by_gateway, gpus_per_pod=0)
     state = State(phase=Phase.STABLE, stable=OLD, replicas=replicas)
     return Pool(state, given_facts, replicas + surge, [Pod(OLD, 9) for _ in range(replicas)])
@@ -172,7 +170,7 @@ def test_every_rollout_can_be_taken_back_at_any_time_within_its_room_and_above_i
     pool = pool_of(drawn)
     while pool.ticks < when and pool.state.stable != NEW:
         pool.tick()
-    pool.facts = replace(pool.facts, target=OLD)
+    pool.inputs = replace(pool.inputs, target=OLD)
     for _ in range(200):
         pool.tick()
 
@@ -187,7 +185,7 @@ def test_a_third_revision_takes_over_from_any_moment(drawn, when):
     pool = pool_of(drawn)
     while pool.ticks < when:
         pool.tick()
-    pool.facts = replace(pool.facts, target=THIRD)
+    pool.inputs = replace(pool.inputs, target=THIRD)
     while pool.state.stable != THIRD:
         pool.tick()
         assert pool.ticks < 900, (pool.state.phase, pool.state.message)

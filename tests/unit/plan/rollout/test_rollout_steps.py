@@ -5,15 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.plan.rollout.stage import NEW, OLD, evidence, go, plan, running, seen, settle, window
+from tritonfleet.plan.rollout import Phase, desired_rollout
 from tritonfleet.plan.rollout.analysis import ProbeRun, Progress, QueryAnswer
-from tritonfleet.plan.rollout.course import course_of
-from tritonfleet.plan.rollout.facts import Split
-from tritonfleet.plan.rollout.phase import Phase
+from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 MOVING = running(Phase.SHIFTING, weight=25, applied_weight=0)
 LOOKING = running(Phase.ANALYZING)
 BAKING = running(Phase.ANALYZING, step=2, canary_replicas=4, weight=100, applied_weight=100)
-ACCEPTED = Split(25, settled=True)
+ACCEPTED = ObservedSplit(25, settled=True)
 
 
 def looked(state, *windows, **more):
@@ -25,7 +24,7 @@ def looked(state, *windows, **more):
 
 
 def test_a_weight_counts_only_some_seconds_after_the_gateway_accepts_it():
-    waits = seen(split=Split(0, settled=False))
+    waits = seen(split=ObservedSplit(0, settled=False))
     assert go(MOVING, waits, after=10).state is MOVING
     accepted = go(MOVING, seen(split=ACCEPTED), after=10).state
     assert (accepted.phase, accepted.applied_weight) == (Phase.SHIFTING, 0)
@@ -38,26 +37,26 @@ def test_a_weight_counts_only_some_seconds_after_the_gateway_accepts_it():
 
 def test_a_gateway_knows_the_canary_before_it_sends_anything_to_it():
     moving = replace(MOVING, opening=True)
-    assert course_of(moving, seen()).split == {OLD: 100, NEW: 0}
-    assert course_of(moving, seen()).opened == {NEW}
+    assert desired_rollout(moving, seen()).split == {OLD: 100, NEW: 0}
+    assert desired_rollout(moving, seen()).opened == {NEW}
 
     known = go(go(moving, seen(split=ACCEPTED)).state, seen(split=ACCEPTED), after=3)
 
     assert (known.state.phase, known.state.applied_weight, known.state.settled_at) == (Phase.SHIFTING, 0, None)
-    assert course_of(known.state, seen()).split == {OLD: 75, NEW: 25}
-    assert settle(known.state, seen(split=Split(25, settled=False)), after=4).applied_weight == 0
+    assert desired_rollout(known.state, seen()).split == {OLD: 75, NEW: 25}
+    assert settle(known.state, seen(split=ObservedSplit(25, settled=False)), after=4).applied_weight == 0
 
 
 def test_a_weight_that_is_taken_back_before_it_counts_has_to_be_accepted_again():
     accepted = go(MOVING, seen(split=ACCEPTED), after=1).state
-    lost = go(accepted, seen(split=Split(0, settled=False, foreign=True)), after=2).state
+    lost = go(accepted, seen(split=ObservedSplit(0, settled=False, foreign=True)), after=2).state
 
     assert lost.settled_at is None
     assert go(lost, seen(split=ACCEPTED), after=60).state.phase is Phase.SHIFTING
 
 
 def test_a_route_that_the_gateway_refuses_holds_the_rollout_in_its_words_until_it_is_taken():
-    refused = seen(split=Split(0, settled=False, problem="no listener admits this route"))
+    refused = seen(split=ObservedSplit(0, settled=False, problem="no listener admits this route"))
     assert go(MOVING, refused, after=29).state is MOVING
     held = go(MOVING, refused, after=30).state
     assert (held.phase, held.reason) == (Phase.HELD, "RouteRefused")
@@ -67,13 +66,13 @@ def test_a_route_that_the_gateway_refuses_holds_the_rollout_in_its_words_until_i
 
 
 def test_a_gateway_that_says_nothing_holds_the_rollout():
-    assert go(MOVING, seen(split=Split(0, settled=False)), after=15 * 60).state.reason == "RouteUnsettled"
+    assert go(MOVING, seen(split=ObservedSplit(0, settled=False)), after=15 * 60).state.reason == "RouteUnsettled"
 
 
 def test_a_part_of_the_weight_leads_back_to_the_pods():
     part = running(Phase.SHIFTING, mode="InPlace", surge=0, plan=plan(50), weight=33, applied_weight=0)
-    facts = seen(old=3, split=Split(33, settled=True))
-    state = go(go(part, facts).state, facts, after=3).state
+    inputs = seen(old=3, split=ObservedSplit(33, settled=True))
+    state = go(go(part, inputs).state, inputs, after=3).state
 
     assert (state.phase, state.applied_weight, state.canary_replicas) == (Phase.PROVISIONING, 33, 2)
 
@@ -119,25 +118,25 @@ def test_a_canary_that_is_worse_goes_back_with_the_numbers(errors, reason):
 
 def test_the_same_window_is_looked_at_once():
     slower = replace(LOOKING, plan=plan(25, analysis={"looks": 10}))
-    facts = seen(evidence=evidence(slower, window=window(10)))
-    state = go(slower, facts, after=10).state
+    inputs = seen(evidence=evidence(slower, window=window(10)))
+    state = go(slower, inputs, after=10).state
 
     assert Progress.restore(state.analysis).looks == 1
-    assert go(state, facts, after=11).state is state
-    assert go(slower, facts, after=12).state == state
+    assert go(state, inputs, after=11).state is state
+    assert go(slower, inputs, after=12).state == state
 
 
 @pytest.mark.parametrize("other", [{"attempt": 9}, {"step": 1}, {"canary": "d" * 10}])
 def test_a_window_of_another_canary_attempt_or_step_says_nothing(other):
-    facts = seen(evidence=replace(evidence(LOOKING, window=window()), **other))
+    inputs = seen(evidence=replace(evidence(LOOKING, window=window()), **other))
 
-    assert go(LOOKING, facts, after=30).state is LOOKING
+    assert go(LOOKING, inputs, after=30).state is LOOKING
 
 
 def test_a_window_from_before_the_weight_was_in_force_says_nothing():
-    facts = seen(evidence=evidence(LOOKING, window=window(-10)))
+    inputs = seen(evidence=evidence(LOOKING, window=window(-10)))
 
-    assert go(LOOKING, facts, after=1).state is LOOKING
+    assert go(LOOKING, inputs, after=1).state is LOOKING
 
 
 @pytest.mark.parametrize(("option", "phase"), [("Hold", Phase.HELD), ("Rollback", Phase.ROLLING_BACK)])
@@ -210,9 +209,9 @@ def test_golden_requests_that_fail_during_the_bake_take_it_back():
 
 def test_without_a_bake_the_weight_in_force_is_enough():
     state = running(Phase.SHIFTING, step=2, weight=100, applied_weight=50, plan=plan(25, 50, analysis={"bake": "0s"}))
-    facts = seen(new=4, split=Split(100, settled=True))
+    inputs = seen(new=4, split=ObservedSplit(100, settled=True))
 
-    assert go(go(state, facts).state, facts, after=3).state.phase is Phase.PROMOTING
+    assert go(go(state, inputs).state, inputs, after=3).state.phase is Phase.PROMOTING
 
 
 def test_waiting_for_a_person_does_not_blind_anybody():
@@ -223,6 +222,6 @@ def test_waiting_for_a_person_does_not_blind_anybody():
 
 
 def test_everything_settles_at_one_moment():
-    facts = seen(evidence=evidence(LOOKING, window=window()), split=ACCEPTED)
+    inputs = seen(evidence=evidence(LOOKING, window=window()), split=ACCEPTED)
 
-    assert settle(LOOKING, facts, after=30).phase is Phase.PROVISIONING
+    assert settle(LOOKING, inputs, after=30).phase is Phase.PROVISIONING

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.phase import Phase
-from tritonfleet.plan.rollout.room import pod_that_needs_room
+from tritonfleet.plan.rollout import Phase, pod_that_needs_room
 from tritonfleet.plan.world import ChildId, Defaults
 
 DEFAULTS = Defaults("nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="operator:1")

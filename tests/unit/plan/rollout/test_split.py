@@ -8,9 +8,8 @@ import pytest
 from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.plan.objects import front_service, http_route
-from tritonfleet.plan.rollout.facts import Split
-from tritonfleet.plan.rollout.split import split_of
-from tritonfleet.plan.rollout.state import State
+from tritonfleet.plan.rollout import State
+from tritonfleet.plan.rollout.inputs import ObservedSplit, observed_split
 from tritonfleet.plan.world import ChildId, Defaults, Manifest, Observed
 
 OWNER = {"name": "demo", "namespace": "shop", "uid": "uid-1"}
@@ -44,35 +43,35 @@ def route(
     return found
 
 
-def by_route(child: Manifest | None, weight: int = 20, **changes: Any) -> Split:
+def by_route(child: Manifest | None, weight: int = 20, **changes: Any) -> ObservedSplit:
     state = State(**{"stable": A, "canary": B, "weight": weight, "applied_weight": 10, **changes})
-    return split_of(observed(child), state, by_gateway=True)
+    return observed_split(observed(child), state, by_gateway=True)
 
 
 def test_a_weight_counts_once_every_gateway_has_taken_the_route_as_it_is() -> None:
-    assert by_route(route({A: 80, B: 20}, TWO)) == Split(20, settled=True)
+    assert by_route(route({A: 80, B: 20}, TWO)) == ObservedSplit(20, settled=True)
 
 
 def test_a_weight_that_was_not_written_yet_does_not_count() -> None:
-    assert by_route(route({A: 90, B: 10})) == Split(10, settled=False)
+    assert by_route(route({A: 90, B: 10})) == ObservedSplit(10, settled=False)
 
 
 def test_a_way_to_the_canary_counts_once_it_is_there_and_not_before() -> None:
     opening = {"applied_weight": 0, "opening": True}
-    assert by_route(route({A: 100, B: 0}, opened=B), **opening) == Split(0, settled=True)
-    assert by_route(route({A: 100, B: 0}), **opening) == Split(0, settled=False)
-    assert by_route(route({A: 80, B: 20}), **opening) == Split(20, settled=False)
+    assert by_route(route({A: 100, B: 0}, opened=B), **opening) == ObservedSplit(0, settled=True)
+    assert by_route(route({A: 100, B: 0}), **opening) == ObservedSplit(0, settled=False)
+    assert by_route(route({A: 80, B: 20}), **opening) == ObservedSplit(20, settled=False)
 
 
 def test_without_a_route_nothing_can_be_told() -> None:
-    assert by_route(None) == Split(None, settled=False)
+    assert by_route(None) == ObservedSplit(None, settled=False)
 
 
 def test_a_report_of_an_older_route_does_not_count() -> None:
     late = [
         report(ref, condition(observedGeneration=6), condition("ResolvedRefs", observedGeneration=6)) for ref in REF
     ]
-    assert by_route(route({A: 80, B: 20}, reports=late)) == Split(20, settled=False)
+    assert by_route(route({A: 80, B: 20}, reports=late)) == ObservedSplit(20, settled=False)
 
 
 REF = [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "own", "namespace": "shop"}]
@@ -80,7 +79,7 @@ REF = [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "own", 
 
 def test_a_report_without_one_of_the_conditions_does_not_count() -> None:
     for only in (condition(), condition("ResolvedRefs")):
-        assert by_route(route({A: 80, B: 20}, reports=[report(REF[0], only)])) == Split(20, settled=False)
+        assert by_route(route({A: 80, B: 20}, reports=[report(REF[0], only)])) == ObservedSplit(20, settled=False)
 
 
 def test_one_gateway_of_two_is_not_enough() -> None:
@@ -117,7 +116,7 @@ def test_a_gateway_that_takes_its_time_is_told_from_one_that_does_not_exist() ->
 def test_what_a_gateway_says_against_the_route_is_passed_on_in_its_own_words(said: Manifest, problem: str) -> None:
     rest = [each for each in (condition(), condition("ResolvedRefs")) if each["type"] != said["type"]]
     found = by_route(route({A: 80, B: 20}, reports=[report(REF[0], said, *rest)]))
-    assert found == Split(20, settled=False, problem=problem)
+    assert found == ObservedSplit(20, settled=False, problem=problem)
 
 
 def test_what_a_gateway_said_against_an_older_route_is_forgotten() -> None:
@@ -129,14 +128,14 @@ def test_weights_that_somebody_else_wrote_are_theirs() -> None:
     theirs = route({A: 80, B: 20})
     for rule in theirs["spec"]["rules"][:2]:
         rule["backendRefs"][0]["weight"], rule["backendRefs"][1]["weight"] = 3, 1
-    assert by_route(theirs) == Split(25, settled=False, foreign=True)
-    assert by_route(theirs, weight=25) == Split(25, settled=False, foreign=True)
+    assert by_route(theirs) == ObservedSplit(25, settled=False, foreign=True)
+    assert by_route(theirs, weight=25) == ObservedSplit(25, settled=False, foreign=True)
 
 
 def test_one_protocol_that_somebody_else_moved_leaves_no_one_weight() -> None:
     theirs = route({A: 80, B: 20})
     theirs["spec"]["rules"][0]["backendRefs"][1]["weight"] = 0
-    assert by_route(theirs) == Split(None, settled=False, foreign=True)
+    assert by_route(theirs) == ObservedSplit(None, settled=False, foreign=True)
 
 
 def test_a_backend_that_somebody_else_added_is_theirs() -> None:
@@ -149,11 +148,11 @@ def test_a_backend_that_somebody_else_added_is_theirs() -> None:
 def test_a_route_whose_rules_somebody_took_away_is_theirs() -> None:
     theirs = route({A: 80, B: 20})
     del theirs["spec"]["rules"]
-    assert by_route(theirs) == Split(None, settled=False, foreign=True)
+    assert by_route(theirs) == ObservedSplit(None, settled=False, foreign=True)
 
 
-def by_service(child: Manifest | None, **state: Any) -> Split:
-    return split_of(observed(child), State(**{"stable": A, "canary": B, **state}), by_gateway=False)
+def by_service(child: Manifest | None, **state: Any) -> ObservedSplit:
+    return observed_split(observed(child), State(**{"stable": A, "canary": B, **state}), by_gateway=False)
 
 
 def service(split: dict[str, int]) -> Manifest:
@@ -161,25 +160,25 @@ def service(split: dict[str, int]) -> Manifest:
 
 
 def test_a_service_that_leads_to_one_revision_gives_it_everything() -> None:
-    assert by_service(service({A: 100, B: 0}), weight=0) == Split(0, settled=True)
-    assert by_service(service({B: 100, A: 0}), weight=100) == Split(100, settled=True)
-    assert by_service(service({A: 100, B: 0}), weight=10) == Split(0, settled=False)
+    assert by_service(service({A: 100, B: 0}), weight=0) == ObservedSplit(0, settled=True)
+    assert by_service(service({B: 100, A: 0}), weight=100) == ObservedSplit(100, settled=True)
+    assert by_service(service({A: 100, B: 0}), weight=10) == ObservedSplit(0, settled=False)
 
 
 def test_a_service_that_leads_to_all_pods_gives_the_share_that_their_numbers_were_chosen_for() -> None:
-    assert by_service(service({A: 90, B: 10}), weight=10) == Split(10, settled=True)
-    assert by_service(service({A: 90, B: 10}), weight=100, applied_weight=10) == Split(10, settled=False)
+    assert by_service(service({A: 90, B: 10}), weight=10) == ObservedSplit(10, settled=True)
+    assert by_service(service({A: 90, B: 10}), weight=100, applied_weight=10) == ObservedSplit(10, settled=False)
 
 
 def test_a_service_that_somebody_led_elsewhere_is_theirs() -> None:
     elsewhere = service({A: 100})
     elsewhere["spec"]["selector"] = {"app": "mine"}
-    assert by_service(elsewhere) == Split(None, settled=False, foreign=True)
-    assert by_service(service({C: 100})) == Split(None, settled=False, foreign=True)
+    assert by_service(elsewhere) == ObservedSplit(None, settled=False, foreign=True)
+    assert by_service(service({C: 100})) == ObservedSplit(None, settled=False, foreign=True)
     more = service({A: 100})
     more["spec"]["selector"] |= {names.MANAGED_BY_LABEL: names.MANAGED_BY}
-    assert by_service(more) == Split(None, settled=False, foreign=True)
+    assert by_service(more) == ObservedSplit(None, settled=False, foreign=True)
 
 
 def test_without_a_service_nothing_can_be_told_either() -> None:
-    assert by_service(None) == Split(None, settled=False)
+    assert by_service(None) == ObservedSplit(None, settled=False)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.rollout.tracks import track_of
+from tritonfleet.plan.rollout.inputs import count_pods
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ def pod(name, *, ready=True, created=-300, since=-200, ending=False, container=N
 
 def track(*pods, asked=2):
     deployment = {"metadata": {"generation": 1}, "spec": {"replicas": asked}, "status": {}}
-    return track_of(KnownRevision("a" * 10, 1, None, deployment, pods), {}, None, NOW - timedelta(seconds=250), NOW)
+    return count_pods(KnownRevision("a" * 10, 1, None, deployment, pods), {}, None, NOW - timedelta(seconds=250), NOW)
 
 
 def test_a_pod_that_ends_holds_its_place_and_serves_nobody():

@@ -1,31 +1,34 @@
-"""One moment of one rollout, and the two things that can become of it: to stay, or to go to another phase."""
+"""What the handler of every phase gets, and the two results it can return: stay, or make a transition.
+
+`planner.advance` builds one `RolloutContext` per pass from the state, the inputs and the time. A handler reads it and
+returns `context.stay(...)` or `context.go(...)` (`say`, `hold` and `provision` are special cases of the two); `go`
+refuses a transition that `state.TRANSITIONS` does not list. `in_force` tells every phase that moves traffic when a
+weight counts as applied.
+"""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
 from tritonfleet.api.canary import Canary
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan.rollout.analysis import Progress
-from tritonfleet.plan.rollout.facts import Facts, Track
-from tritonfleet.plan.rollout.phase import TRANSITIONS, Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.state import Passage, State
-from tritonfleet.plan.rollout.steps import canary_pods, plan_of, step_of
-from tritonfleet.plan.rollout.weights import track_of
+from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs
+from tritonfleet.plan.rollout.sizing import canary_pods, plan_of, revision_pods, step_of
+from tritonfleet.plan.rollout.state import TRANSITIONS, Phase, RolloutReason, State, TransitionRecord
 from tritonfleet.plan.world import Event
 
-PASSAGES_MAX: Final = 20
-LOOK_AGAIN_SECONDS: Final = 5.0
+TRANSITION_RECORDS_MAX: Final = 20
+REQUEUE_SECONDS: Final = 5.0
 
 _EDGES: Final = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
 _WARNINGS: Final = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.HELD, Phase.STABLE_LOST})
 
 
 @dataclass(frozen=True, slots=True)
-class Advance:
-    """What one look at the facts comes to; at most one transition."""
+class StepResult:
+    """What one pass comes to; at most one transition."""
 
     state: State
     """To be written down before it is acted upon; the same object if nothing changed."""
@@ -35,32 +38,32 @@ class Advance:
 
 
 @dataclass(frozen=True)
-class Moment:
+class RolloutContext:
     """What a decision is made from."""
 
     state: State
-    facts: Facts
+    inputs: RolloutInputs
     now: datetime
 
     @property
-    def canary(self) -> Track:
+    def canary(self) -> RevisionPods:
         """The canary's pods."""
-        return track_of(self.facts, self.state.canary)
+        return revision_pods(self.inputs, self.state.canary)
 
     @property
-    def stable(self) -> Track:
+    def stable(self) -> RevisionPods:
         """Stable's pods."""
-        return track_of(self.facts, self.state.stable)
+        return revision_pods(self.inputs, self.state.stable)
 
     @property
-    def previous(self) -> Track:
+    def previous(self) -> RevisionPods:
         """The pods of the revision that was stable before."""
-        return track_of(self.facts, self.state.previous)
+        return revision_pods(self.inputs, self.state.previous)
 
     @property
     def wanted(self) -> str:
         """The revision that is to serve: the spec's, unless a person asked for another; empty while none is known."""
-        return self.state.override or self.facts.target
+        return self.state.override or self.inputs.target
 
     @cached_property
     def plan(self) -> Canary:
@@ -90,23 +93,25 @@ class Moment:
 
     def name(self, revision: str) -> str:
         """Return a revision as people know it."""
-        number = track_of(self.facts, revision).number
+        number = revision_pods(self.inputs, revision).number
         return f"revision {number} ({revision})" if number else f"revision {revision}"
 
-    def stay(self, *events: Event, wait_seconds: float | None = None, **changes: Any) -> Advance:
+    def stay(self, *events: Event, wait_seconds: float | None = None, **changes: Any) -> StepResult:
         """Return this phase, with some fields changed; the same state if none differs."""
         changed = any(getattr(self.state, name) != value for name, value in changes.items())
-        return Advance(replace(self.state, **changes) if changed else self.state, events, wait_seconds)
+        return StepResult(replace(self.state, **changes) if changed else self.state, events, wait_seconds)
 
-    def changed(self, **changes: Any) -> "Moment":
-        """Return this moment as it is with some fields of the state changed."""
+    def changed(self, **changes: Any) -> "RolloutContext":
+        """Return this context with some fields of the state changed."""
         return replace(self, state=self.stay(**changes).state)
 
-    def say(self, reason: RolloutReason, message: str, *, wait_seconds: float | None = None, **changes: Any) -> Advance:
+    def say(
+        self, reason: RolloutReason, message: str, *, wait_seconds: float | None = None, **changes: Any
+    ) -> StepResult:
         """Return this phase with what there is to say of it."""
         return self.stay(reason=reason.value, message=message, wait_seconds=wait_seconds, **changes)
 
-    def go(self, target: Phase, reason: RolloutReason, message: str, **changes: Any) -> Advance:
+    def go(self, target: Phase, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
         """Return the transition to another phase.
 
         Raises:
@@ -115,29 +120,60 @@ class Moment:
         source = self.state.phase
         if (source, target) not in _EDGES:
             raise ValueError(f"there is no way from {source} to {target} ({reason}: {message})")
-        passage = Passage(self.now, source, target, reason.value, message)
+        passage = TransitionRecord(self.now, source, target, reason.value, message)
         changes = {"reason": reason.value, "message": message, **changes}
         state = replace(
             self.state,
             phase=target,
             entered_at=self.now,
-            history=(passage, *self.state.history)[:PASSAGES_MAX],
+            history=(passage, *self.state.history)[:TRANSITION_RECORDS_MAX],
             **changes,
         )
         event = Event("Warning" if target in _WARNINGS else "Normal", reason.value, f"{source} to {target}: {message}")
-        return Advance(state, (event,), LOOK_AGAIN_SECONDS)
+        return StepResult(state, (event,), REQUEUE_SECONDS)
 
-    def hold(self, reason: RolloutReason, message: str, resume: Phase | None = None, **changes: Any) -> Advance:
+    def hold(self, reason: RolloutReason, message: str, resume: Phase | None = None, **changes: Any) -> StepResult:
         """Return the transition to Held; it goes on where it was, or where `resume` says."""
         return self.go(Phase.HELD, reason, message, resume=resume or self.state.phase, **changes)
 
-    def provision(self, reason: RolloutReason, message: str, **changes: Any) -> Advance:
+    def provision(self, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
         """Return the transition to Provisioning, with the pods that the step gives the canary."""
         after = replace(self.state, **changes)
-        pods = pods_of_step(after, by_gateway=self.facts.by_gateway)
+        pods = pods_for_step(after, by_gateway=self.inputs.by_gateway)
         return self.go(Phase.PROVISIONING, reason, message, **{**changes, "canary_replicas": pods})
 
 
-def pods_of_step(state: State, *, by_gateway: bool) -> int:
+def pods_for_step(state: State, *, by_gateway: bool) -> int:
     """Return the pods that the state's step gives the canary."""
     return canary_pods(step_of(state).weight, state.replicas, state.surge, by_gateway=by_gateway)
+
+
+EFFECT_DELAY: Final = timedelta(seconds=3)
+"""A gateway says that it accepts a route a moment before its proxies act on it; pods stay for as long."""
+
+
+def in_force(context: RolloutContext) -> StepResult | None:
+    """Return the state in which the weight counts as applied, or the wait until then; None while it is not accepted.
+
+    A gateway that has only made a way to the canary gives it its weight next.
+    """
+    state = context.state
+    if not context.inputs.split.settled:
+        return context.stay(settled_at=None) if state.settled_at is not None else None
+    if state.settled_at is None or state.settled_at > context.now:
+        return context.stay(settled_at=context.now, wait_seconds=EFFECT_DELAY.total_seconds())
+    left = (state.settled_at + EFFECT_DELAY - context.now).total_seconds()
+    if left > 0:
+        return context.stay(wait_seconds=left)
+    if state.is_opening:
+        return context.stay(opening=False, settled_at=None, wait_seconds=REQUEUE_SECONDS)
+    return context.stay(applied_weight=state.weight, settled_at=None)
+
+
+def pods_take(context: RolloutContext, turns: int) -> str:
+    """Say how long pods take that start in so many turns, by what stable's have taken; nothing while none is ready."""
+    took = context.stable.ready_seconds
+    if took is None:
+        return ""
+    total = f", {turns} one after the other {turns * took:.0f} s" if turns > 1 else ""
+    return f"; a pod takes about {took:.0f} s to be ready{total}"

@@ -1,26 +1,32 @@
-"""A rollout's state as `status.rollout` holds it, and read back from there."""
+"""A rollout in the status: `status.rollout`, written and read back, and the conditions that follow from it.
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+`rollout_document()` and `restore_state()` are inverse to each other, within the bounds of the API: `plan/status.py`
+writes with the one, the planner and `cli/rollout` read with the other. `rollout_healthy()` and `progress_conditions()`
+map the phase and the reason to `RolloutHealthy`, `Ready`, `Reconciling` and `Stalled`, so that Argo CD, Flux and
+people read the same; `plan/assessment.py` adds them to the other conditions.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from tritonfleet.api import names
 from tritonfleet.api import rollout_status as limits
 from tritonfleet.api.canary import CapacityMode
-from tritonfleet.api.conditions import shortened
+from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, shortened
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import Check, PassageEntry, Rejected, RolloutStatus, Weights
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.rollout.phase import RUNNING, Phase
-from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.state import EPOCH, Passage, Rejection, State
-from tritonfleet.plan.rollout.steps import plan_of
+from tritonfleet.plan.rollout.analysis import Outcome
+from tritonfleet.plan.rollout.sizing import plan_of
+from tritonfleet.plan.rollout.state import EPOCH, RUNNING, Phase, Rejection, RolloutReason, State, TransitionRecord
 
 _CHECK_FIELDS = frozenset(field.alias or name for name, field in Check.model_fields.items())
 _MESSAGE = limits.ROLLOUT_MESSAGE_MAX
 
 
-def document(state: State, owner: str, steps: int) -> dict[str, Any]:
+def rollout_document(state: State, owner: str, steps: int) -> dict[str, Any]:
     """Return the state of the ModelDeployment named `owner`, whose plan has so many steps, within the API's bounds.
 
     What is empty or 0 is left out. A measured share is kept to a hundredth of a percent.
@@ -64,7 +70,7 @@ def document(state: State, owner: str, steps: int) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value}
 
 
-def restore(document: Any) -> State | None:
+def restore_state(document: Any) -> State | None:
     """Return the state that `document` was written from, or None if it is none that a rollout can go on from."""
     try:
         state = _state(RolloutStatus.model_validate(document), document)
@@ -167,7 +173,7 @@ def _rejection(said: Rejected) -> Rejection:
     return Rejection(_hash(said.revision), said.reason, said.message or "", _moment(said.at))
 
 
-def _passage(passage: Passage) -> dict[str, Any]:
+def _passage(passage: TransitionRecord) -> dict[str, Any]:
     said = {
         "at": _time(passage.at),
         "from": passage.source.value,
@@ -178,8 +184,10 @@ def _passage(passage: Passage) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value}
 
 
-def _passed(said: PassageEntry) -> Passage:
-    return Passage(_moment(said.at), Phase(said.source), Phase(said.target), said.reason or "", said.message or "")
+def _passed(said: PassageEntry) -> TransitionRecord:
+    return TransitionRecord(
+        _moment(said.at), Phase(said.source), Phase(said.target), said.reason or "", said.message or ""
+    )
 
 
 def _name(owner: str, revision_hash: str) -> str | None:
@@ -203,3 +211,75 @@ def _moment(said: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{said!r} has no time zone")
     return moment.astimezone(UTC)
+
+
+_PAUSES: Final = frozenset({RolloutReason.PAUSED, RolloutReason.PAUSED_BY_SPEC})
+_CHECK_WORDS: Final = frozenset(reason.value for reason in RolloutReason)
+_UNHEALTHY: Final = frozenset({Phase.HELD, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.STABLE_LOST})
+_STALLED: Final = frozenset({Reason.HELD, Reason.ROLLED_BACK, Reason.STABLE_LOST, Reason.OVERRIDDEN})
+_WORDS: Final = {
+    Phase.WAITING_FOR_CAPACITY: Reason.WAITING_FOR_CAPACITY,
+    Phase.AWAITING_APPROVAL: Reason.AWAITING_APPROVAL,
+    Phase.HELD: Reason.HELD,
+    Phase.ROLLING_BACK: Reason.ROLLING_BACK,
+    Phase.ROLLED_BACK: Reason.ROLLED_BACK,
+    Phase.STABLE_LOST: Reason.STABLE_LOST,
+}
+ROLLOUT_REASONS: Final = frozenset({*_WORDS.values(), Reason.CANARY_PROGRESSING, Reason.OVERRIDDEN, Reason.PAUSED})
+"""What only a rollout says of `Ready`."""
+
+
+def rollout_healthy(state: State | None) -> Condition:
+    """Return `RolloutHealthy`; None is a change that reaches clients all at once."""
+    kind = ConditionType.ROLLOUT_HEALTHY
+    if state is None or (state.phase not in RUNNING and state.phase is not Phase.ROLLED_BACK):
+        return Condition(kind, ConditionStatus.TRUE, Reason.NO_ROLLOUT, "no rollout is under way")
+    reason = Reason(state.reason)
+    if state.rejecting or (state.phase in _UNHEALTHY and state.reason not in _PAUSES):
+        return Condition(kind, ConditionStatus.FALSE, reason, state.message)
+    for result in state.results:
+        if state.phase is Phase.ANALYZING and result["outcome"] == Outcome.FAILED:
+            word = result["reason"] if result["reason"] in _CHECK_WORDS else Reason.INCONCLUSIVE
+            return Condition(kind, ConditionStatus.FALSE, Reason(word), result["message"])
+    if state.blind_since is not None:
+        message = f"metrics have stayed away since {state.blind_since:%Y-%m-%d %H:%M:%S} UTC; {state.message}"
+        return Condition(kind, ConditionStatus.UNKNOWN, Reason.METRICS_STALE, message)
+    return Condition(kind, ConditionStatus.TRUE, reason, state.message)
+
+
+def progress_conditions(state: State, policy: Rollout, now: datetime, trouble: str = "") -> Iterator[Condition]:
+    """Yield `Ready`, `Reconciling` and `Stalled` where the rollout decides on them; nothing where its pods do.
+
+    `trouble` is what keeps the wanted revision's pods from being ready; told while they are waited for.
+    """
+    reason = _reason(state)
+    if reason is None:
+        return
+    deadline = timedelta(seconds=duration_seconds(policy.progress_deadline))
+    overdue = state.phase is Phase.WAITING_FOR_CAPACITY and now - state.entered_at >= deadline
+    stalled = overdue or reason in _STALLED
+    message = state.message
+    if reason is Reason.OVERRIDDEN:
+        message = f"a request put revision {state.override} in the place of the spec's {state.override_of}; {message}"
+    if state.phase is Phase.PROVISIONING and trouble:
+        message = f"{message}; {trouble}"
+    yield Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message)
+    yield Condition(ConditionType.RECONCILING, ConditionStatus.of(not stalled), reason, message)
+    yield Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, message)
+
+
+def _reason(state: State) -> Reason | None:
+    """Return the one word for where the rollout is; None where no rollout is under way and the spec's revision serves.
+
+    What a person has paused is nobody's failure: it is not stalled, however long it takes.
+    """
+    if state.phase is Phase.STABLE and state.override and state.override_of != state.stable:
+        return Reason.OVERRIDDEN
+    if state.phase is Phase.STABLE or state.phase is Phase.HELD:
+        if state.reason in _PAUSES:
+            return Reason.PAUSED
+        if state.phase is Phase.STABLE or state.reason == RolloutReason.SUSPENDED:
+            return None
+    if state.phase is Phase.PROMOTING and state.rejecting:
+        return Reason.ROLLING_BACK
+    return _WORDS.get(state.phase, Reason.CANARY_PROGRESSING) if state.phase is not Phase.INITIALIZING else None

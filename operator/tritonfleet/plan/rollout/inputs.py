@@ -1,0 +1,298 @@
+"""What a rollout is decided from, apart from its own state: the observed pods, the traffic split, and requests.
+
+The planner gathers one `RolloutInputs` per pass. `count_pods()` counts the pods of one revision and finds what is wrong
+with them; `observed_split()` reads from the HTTPRoute, or from the selector of the front Service, which share the
+canary gets and whether that is in force. `pod_that_needs_room()` tells `runtime/observe.py` for which pods free GPUs
+are to be counted.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from statistics import median_low
+from typing import Any, Final
+
+from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.resources import HTTP_ROUTE
+from tritonfleet.api.rollout import Rollout
+from tritonfleet.api.slo import Slo
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.objects import SPLIT_RULES, TRITON, build_revision, split_seen, split_written
+from tritonfleet.plan.pods import (
+    Finding,
+    created_at,
+    diagnose,
+    exists,
+    has_ended,
+    image_digest,
+    is_ready,
+    model_digest,
+    ready_since,
+    unready_since,
+)
+from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.rollout.analysis import Evidence
+from tritonfleet.plan.rollout.state import Phase, RolloutReason, State
+from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed
+
+
+class Verb(StrEnum):
+    """What is asked; as an annotation it is `tritonfleet.dev/VERB`. In the order of precedence at one moment."""
+
+    ABORT = "abort"
+    ROLLBACK_TO = "rollback-to"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    APPROVE = "approve"
+    PROMOTE = "promote"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read from `WHAT [by=WHO] [at=WHEN]`."""
+
+    verb: Verb
+    revision: str
+    """Hash or number of the revision meant; for RETRY a word."""
+    step: int | None = None
+    """For APPROVE: which step, from 1."""
+    by: str = ""
+    """Who says to have asked; anybody who may write the object may claim to be anybody."""
+    at: str = ""
+    """When, RFC 3339 in UTC; tells one request from the same one later."""
+    problem: str = ""
+    """Why it cannot be read: such a request is only to be refused, in these words. Then `revision` is meaningless."""
+
+    @property
+    def id(self) -> str:
+        """Return what tells it from others, as `status.rollout.consumed` keeps it; at most 128 characters."""
+        step = f":{self.step}" if self.step is not None else ""
+        return f"{self.verb}={self.revision}{step}{'@' + self.at if self.at else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionPods:
+    """One revision's pods, counted now."""
+
+    number: int = 0
+    """Of the revision, from 1."""
+    existing: int = 0
+    """Pods that hold resources, ending ones included: a GPU is taken until its pod is really gone."""
+    ready: int = 0
+    """Ready pods that stay, by a count that is not out of date."""
+    asked: int = 0
+    """Replicas of its Deployment."""
+    finding: Finding | None = None
+    """What keeps its pods from being ready, if anything is known."""
+    unsteady: str = ""
+    """What is wrong with pods that were ready once: restarts, out of memory, unready for a minute; empty if nothing."""
+    changed: str = ""
+    """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
+    ready_seconds: float | None = None
+    """From a pod's creation until it was ready, measured on those that are; None while none is."""
+    placed: int = 0
+    """Pods that stay and have a node, whether they are ready or not."""
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether the scheduler has no place for one of its pods."""
+        return self.finding is not None and self.finding.lacks_room
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSplit:
+    """The traffic as it is seen to be divided."""
+
+    weight: int | None
+    """Percent that the canary gets; None when it cannot be told."""
+    settled: bool
+    """Whether what was asked for last is in force: accepted, references resolved, generation seen."""
+    problem: str = ""
+    """What the gateway says against it; empty if nothing."""
+    foreign: bool = False
+    """Whether somebody else has changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutInputs:
+    """What is observed of one ModelDeployment in one pass."""
+
+    target: str
+    """The revision that the spec asks for, `rollback.toRevision` applied; empty while it cannot be rendered."""
+    replicas: int
+    """Pods that the spec or the autoscaler wants for all traffic now."""
+    policy: Rollout
+    revisions: Mapping[str, RevisionPods] = field(default_factory=dict)
+    """By revision hash."""
+    by_gateway: bool = False
+    """Whether an HTTPRoute splits the traffic; else the Service does, by the ratio of pods."""
+    split: ObservedSplit = ObservedSplit(None, settled=True)
+    headroom: GpuPool | None = None
+    """Free GPUs on the nodes that the canary's pods may run on; None if it needs none or nobody counted."""
+    gpus_per_pod: int = 0
+    evidence: Evidence | None = None
+    requests: tuple[Request, ...] = ()
+    """All that the object holds, answered ones included, in the order in which they are carried out."""
+    slo: Slo | None = None
+    suspended: bool = False
+    older: bool = False
+    """Whether `target` comes from `spec.rollback.toRevision`."""
+
+
+NOT_READY_GRACE = timedelta(seconds=60)
+"""A pod that was ready may be busy or cut off for as long before it speaks against its revision."""
+
+
+def count_pods(
+    revision: KnownRevision, remembered: Mapping[str, Any], gpus: GpuPool | None, since: datetime, now: datetime
+) -> RevisionPods:
+    """Return the count; `remembered` is its entry in `status.revisions`, what ended before `since` is forgiven."""
+    staying = tuple(pod for pod in revision.pods if exists(pod))
+    took = sorted((ready - created_at(pod)).total_seconds() for pod in staying if (ready := ready_since(pod)))
+    return RevisionPods(
+        number=revision.number,
+        existing=sum(not has_ended(pod) for pod in revision.pods),
+        ready=sum(is_ready(pod) for pod in staying),
+        asked=int((revision.deployment or {}).get("spec", {}).get("replicas", 0)),
+        placed=sum("nodeName" in pod["spec"] for pod in staying),
+        finding=diagnose(revision, gpus, now),
+        unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
+        changed=_changed(revision, remembered),
+        ready_seconds=median_low(took) if took else None,
+    )
+
+
+def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
+    name = pod["metadata"]["name"]
+    for container in pod.get("status", {}).get("containerStatuses") or ():
+        ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
+        finished = ended.get("finishedAt")
+        if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
+            cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
+            yield f"container '{container['name']}' of pod '{name}' ended ({cause})"
+        if container["name"] == TRITON and container.get("started"):
+            unready = unready_since(pod)
+            if unready is not None and now - unready >= NOT_READY_GRACE:
+                yield f"pod '{name}' has not been ready for {NOT_READY_GRACE.total_seconds():.0f} s"
+
+
+def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
+    for what, key, found in (
+        ("image", "imageDigest", image_digest(revision.pods)),
+        ("model", "modelDigest", model_digest(revision.pods)),
+    ):
+        first = remembered.get(key)
+        if first is not None and found is not None and first != found:
+            return f"its {what} is {found}, and was {first} when it was first started"
+    return ""
+
+
+_REQUIRED: Final = ("Accepted", "ResolvedRefs")
+"""Conditions that a gateway must report as true, for the generation that was written, before a weight counts."""
+_TROUBLE: Final = "PartiallyInvalid"
+
+
+def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> ObservedSplit:
+    """Return how the traffic is divided now, and whether that is what `state.weight` asks for."""
+    name = observed.body["metadata"]["name"]
+    if by_gateway:
+        route = observed.children.get(ChildId(HTTP_ROUTE.kind, name))
+        return _by_route(route, state) if route is not None else ObservedSplit(None, settled=False)
+    service = observed.children.get(ChildId("Service", name))
+    return (
+        _by_service(name, service["spec"].get("selector") or {}, state)
+        if service
+        else ObservedSplit(None, settled=False)
+    )
+
+
+def _by_service(name: str, selector: dict[str, str], state: State) -> ObservedSplit:
+    """Tell from the selector: it leads to one revision, or to the pods of all."""
+    if selector == {names.OWNER_LABEL: name}:
+        shared = 0 < state.weight < 100
+        return ObservedSplit(state.weight if shared else state.applied_weight, settled=shared)
+    by_revision = {state.previous: None, state.canary: 100, state.stable: 0}
+    revision = selector.get(names.REVISION_LABEL, "")
+    if revision not in by_revision or selector != names.serving_selector(name, revision):
+        return ObservedSplit(None, settled=False, foreign=True)
+    weight = by_revision[revision]
+    return ObservedSplit(weight, settled=weight == state.weight)
+
+
+def _by_route(route: Manifest, state: State) -> ObservedSplit:
+    rules = split_seen(route)
+    written = split_written(route)
+    weights = {_percent(rule, state.canary) for rule in rules}
+    weight = weights.pop() if len(weights) == 1 else None
+    foreign = rules != [written] * len(SPLIT_RULES)
+    reports = list(_reports(route))
+    problem = next((text for text, _ in reports if text), "")
+    taken = all(taken for _, taken in reports)
+    opened = not state.is_opening or any(revision == state.canary and share for revision, share in written)
+    settled = weight == state.routed_weight and opened and not foreign and not problem and taken
+    return ObservedSplit(weight, settled=settled, problem=problem, foreign=foreign)
+
+
+def _percent(rule: list[tuple[str, int]], canary: str) -> int | None:
+    total = sum(weight for _, weight in rule)
+    return round(100 * sum(weight for revision, weight in rule if revision == canary) / total) if total else None
+
+
+def _reports(route: Manifest) -> Iterator[tuple[str, bool]]:
+    """Yield, for each parent, what speaks against the route as it is now, and whether the gateway has taken it."""
+    parents = (route.get("status") or {}).get("parents") or []
+    for reference in route["spec"]["parentRefs"]:
+        own = [each for each in parents if _identity(each["parentRef"], route) == _identity(reference, route)]
+        if not own:
+            gateway = f"Gateway '{reference['name']}' in namespace '{reference['namespace']}'"
+            yield (
+                f"no gateway has taken the HTTPRoute: is spec.traffic.gateway.parentRefs right? It names {gateway}",
+                False,
+            )
+        for parent in own:
+            yield _report(parent, route["metadata"].get("generation", 0))
+
+
+def _report(parent: Manifest, generation: int) -> tuple[str, bool]:
+    current = {
+        condition["type"]: condition
+        for condition in parent.get("conditions") or ()
+        if condition.get("observedGeneration", 0) == generation
+    }
+    bad = [current[type_] for type_ in _REQUIRED if type_ in current and current[type_]["status"] != "True"]
+    if _TROUBLE in current and current[_TROUBLE]["status"] == "True":
+        bad.append(current[_TROUBLE])
+    if bad:
+        reference, said = parent["parentRef"], bad[0]
+        where = f"Gateway '{reference['name']}'"
+        return f"{where} says {said['type']} is {said['status']} ({said['reason']}): {said.get('message', '')}", False
+    return "", all(type_ in current for type_ in _REQUIRED)
+
+
+def _identity(reference: Manifest, route: Manifest) -> tuple[str, str, str | None]:
+    return reference.get("namespace") or route["metadata"]["namespace"], reference["name"], reference.get("sectionName")
+
+
+_LOOKS_FOR_ROOM: Final = frozenset({Phase.ADMITTING, Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY})
+
+
+def pod_that_needs_room(body: Manifest, children: Mapping[ChildId, Manifest], defaults: Defaults) -> Manifest | None:
+    """Return the template of the canary's pods while its rollout looks for room; None while it does not.
+
+    Before the canary is recorded it is what the spec renders to.
+    """
+    rollout = (body.get("status") or {}).get("rollout") or {}
+    held_for_room = rollout.get("phase") == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
+    if rollout.get("phase") not in _LOOKS_FOR_ROOM and not held_for_room:
+        return None
+    record = children.get(ChildId("ControllerRevision", rollout.get("canary", "")))
+    template: Manifest | None = (record or {}).get("data", {}).get("template")
+    if template is not None:
+        return template
+    try:
+        return build_revision(ModelDeployment.parse(body), defaults).template
+    except InvalidSpec:
+        return None
