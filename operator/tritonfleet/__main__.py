@@ -2,7 +2,7 @@
 
 import sys
 
-from tritonfleet.cli.operate import main
+from tritonfleet.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["operator"]))

@@ -14,7 +14,7 @@ from tests.cluster.world import World
 from tests.unit.cli.rollouts import CANARY, PLAN, STABLE, body, under_way
 from tritonfleet.api import names
 from tritonfleet.api.rollout import Rollout
-from tritonfleet.cli.main import main
+from tritonfleet.cli import main
 from tritonfleet.errors import Conflict
 from tritonfleet.plan.rollout import Phase, State, Verb, requests_of
 from tritonfleet.plan.world import Manifest

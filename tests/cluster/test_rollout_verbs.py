@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.world import World, eventually
 from tritonfleet.api import names
-from tritonfleet.cli.main import main
+from tritonfleet.cli import main
 
 CANARY = {
     "steps": [{"weight": 50}],

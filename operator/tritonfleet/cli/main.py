@@ -1,14 +1,15 @@
-"""The `tritonfleet` command, which is also `kubectl tritonfleet`."""
+"""The `tritonfleet` command, which is also `kubectl tritonfleet`.
+
+`main()` reads the arguments and runs one subcommand. Each subcommand imports what it runs when it runs: `fetch` starts
+in every pod and needs no Kubernetes client, and `simulate` alone needs numpy, numba and matplotlib.
+"""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from tritonfleet.cli.explain.options import configure as explain_options
-from tritonfleet.cli.golden.options import configure as golden_options
-from tritonfleet.cli.rollout.options import configure as rollout_options
-from tritonfleet.cli.simulate.options import configure as simulate_options
+from tritonfleet.cli.options import explain_options, golden_options, rollout_options, simulate_options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,31 +55,31 @@ def _fetch(_: argparse.Namespace) -> int:
 
 
 def _operator(_: argparse.Namespace) -> int:
-    from tritonfleet.cli.operate import main as operate  # noqa: PLC0415
+    from tritonfleet.cli.operate import operate  # noqa: PLC0415
 
     return operate()
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
-    from tritonfleet.cli.simulate.command import run  # noqa: PLC0415
+    from tritonfleet.cli.simulate import run  # noqa: PLC0415
 
     return run(parsed)
 
 
 def _explain(parsed: argparse.Namespace) -> int:
-    from tritonfleet.cli.explain.command import run  # noqa: PLC0415
+    from tritonfleet.cli.explain import run  # noqa: PLC0415
 
     return run(parsed)
 
 
 def _rollout(parsed: argparse.Namespace) -> int:
-    from tritonfleet.cli.rollout.command import run  # noqa: PLC0415
+    from tritonfleet.cli.rollout import run  # noqa: PLC0415
 
     return run(parsed)
 
 
 def _golden(parsed: argparse.Namespace) -> int:
-    from tritonfleet.cli.golden.command import run  # noqa: PLC0415
+    from tritonfleet.cli.golden import run  # noqa: PLC0415
 
     return run(parsed)
 

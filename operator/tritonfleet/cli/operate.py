@@ -13,7 +13,7 @@ from tritonfleet.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def main() -> int:
+def operate() -> int:
     """Run the operator; 0 after an orderly stop, 1 if it could not go on, 2 if its settings are wrong."""
     try:
         settings = operator_settings.from_environment()

@@ -1,4 +1,9 @@
-"""Where a command finds its ModelDeployment: which cluster, which namespace, which name."""
+"""Where a subcommand finds its ModelDeployment: which cluster, which namespace, which name.
+
+`place_of()` connects as kubectl would (kubeconfig, context, namespace, or the account of a pod), and `carry_out()`
+turns what goes wrong on the way into one line and an exit status. `explain` and `rollout` use it; importing it imports
+the Kubernetes client.
+"""
 
 import argparse
 import asyncio
@@ -10,7 +15,7 @@ from typing import Any
 
 from tritonfleet.adapters.cluster import Cluster, default_namespace, load_configuration
 from tritonfleet.api import names
-from tritonfleet.cli.complaint import Complaint, complain
+from tritonfleet.cli.terminal import UsageError, complain
 from tritonfleet.errors import NoCluster, Refused, TritonfleetError
 from tritonfleet.plan.world import Manifest
 
@@ -23,15 +28,15 @@ class Place:
     namespace: str
 
     async def model_deployment(self, name: str) -> Manifest:
-        """Return it as it is now; raises Complaint if it cannot be read."""
+        """Return it as it is now; raises UsageError if it cannot be read."""
         try:
             body = await self.cluster.get(names.KIND, self.namespace, name)
         except Refused as problem:
-            raise Complaint(
+            raise UsageError(
                 f"may not read {names.KIND} '{name}' in namespace '{self.namespace}': {problem}"
             ) from problem
         if body is None:
-            raise Complaint(
+            raise UsageError(
                 f"there is no {names.KIND} '{name}' in namespace '{self.namespace}'; -n names another namespace"
             )
         return body

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tritonfleet.cli.main import main
+from tritonfleet.cli import main
 
 MANIFEST = """
 apiVersion: tritonfleet.dev/v1alpha1

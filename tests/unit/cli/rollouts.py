@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tritonfleet.cli.rollout.account import Account
+from tritonfleet.cli.rollout.model import Account
 from tritonfleet.plan.rollout import Phase, Rejection, State, rollout_document, steps_of
 from tritonfleet.plan.world import Manifest
 

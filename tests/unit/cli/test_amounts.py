@@ -4,7 +4,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from tritonfleet.cli import amounts
+from tritonfleet.cli import arguments
 
 
 @pytest.mark.parametrize(
@@ -12,19 +12,19 @@ from tritonfleet.cli import amounts
     [("90s", 90), ("1h30m", 5400), ("0.5ms", 0.0005), ("250us", 0.00025), ("7d", 604800), ("1.5h", 5400)],
 )
 def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
-    assert amounts.seconds(text) == pytest.approx(seconds)
+    assert arguments.seconds(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["90", "-1s", "1 h", "s", "", "0s", "1e3s", "tomorrow"])
 def test_a_duration_without_a_unit_or_a_length_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="must be"):
-        amounts.seconds(text)
+        arguments.seconds(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "nan", "inf", "many"])
 def test_a_rate_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match=f"must be requests per second, .*not '{text}'"):
-        amounts.rate(text)
+        arguments.rate(text)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_a_rate_that_is_none_is_refused(text: str) -> None:
     ],
 )
 def test_a_duration_is_told_in_two_units_at_most(seconds: float, text: str) -> None:
-    assert amounts.spoken(seconds) == text
+    assert arguments.spoken(seconds) == text
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.05, "0.05"), (5.534, "5.53"), (131.4, "131"), (17018.2, "17,018")])
 def test_a_rate_is_told_with_the_digits_that_matter(rate: float, text: str) -> None:
-    assert amounts.per_second(rate) == text
+    assert arguments.per_second(rate) == text

@@ -13,11 +13,10 @@ import pytest
 import yaml
 
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.cli.amounts import per_second
-from tritonfleet.cli.explain.account import Account, document
-from tritonfleet.cli.explain.view import plain
-from tritonfleet.cli.explain.watch import Course
-from tritonfleet.cli.screen import sparkline
+from tritonfleet.cli.arguments import per_second
+from tritonfleet.cli.explain.command import Course, plain
+from tritonfleet.cli.explain.model import Account, document
+from tritonfleet.cli.terminal import sparkline
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.scaling import autoscaling_policy, limits_of
 from tritonfleet.plan.scaling_status import scale_report

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tritonfleet.cli.complaint import Complaint
-from tritonfleet.cli.simulate.recording import Recording, read_recording
+from tritonfleet.cli.simulate.traffic import Recording, read_recording
+from tritonfleet.cli.terminal import UsageError
 from tritonfleet.sim import RateTrace, TimestampTrace
 
 
@@ -121,7 +121,7 @@ def test_steps_without_a_row_count_as_nothing_and_that_is_said(tmp_path: Path) -
     ],
 )
 def test_a_wrong_file_is_refused_by_name_line_and_remedy(tmp_path: Path, text: str, complaint: str) -> None:
-    with pytest.raises(Complaint) as refused:
+    with pytest.raises(UsageError) as refused:
         read(tmp_path, text)
 
     assert str(refused.value).startswith(f"{tmp_path / 'shop.csv'}: {complaint}")
@@ -138,5 +138,5 @@ def test_a_wrong_file_is_refused_by_name_line_and_remedy(tmp_path: Path, text: s
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "shop.csv").write_bytes(content)
 
-    with pytest.raises(Complaint, match=complaint):
+    with pytest.raises(UsageError, match=complaint):
         read_recording(str(tmp_path / "shop.csv"), seed=0)

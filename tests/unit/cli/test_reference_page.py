@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tritonfleet.cli.explain import options as explain
-from tritonfleet.cli.rollout import options as rollout
-from tritonfleet.cli.simulate import options as simulate
+from tritonfleet.cli import options
 from tritonfleet.plan.rollout import Verb
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text()
@@ -26,7 +24,11 @@ def words(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("name", "configure"),
-    [("explain", explain.configure), ("rollout", rollout.configure), ("simulate", simulate.configure)],
+    [
+        ("explain", options.explain_options),
+        ("rollout", options.rollout_options),
+        ("simulate", options.simulate_options),
+    ],
 )
 def test_every_action_and_every_option_is_on_the_page(name: str, configure: Callable) -> None:
     parser = argparse.ArgumentParser(prog=name)

@@ -9,12 +9,11 @@ import pytest
 
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, body, under_way
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.cli.complaint import Complaint
-from tritonfleet.cli.rollout import history
-from tritonfleet.cli.rollout.account import Account
-from tritonfleet.cli.rollout.difference import difference, found
-from tritonfleet.cli.rollout.view import plain
-from tritonfleet.cli.rollout.wait import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
+from tritonfleet.cli.rollout import output
+from tritonfleet.cli.rollout.command import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
+from tritonfleet.cli.rollout.model import Account
+from tritonfleet.cli.rollout.output import difference, found, plain
+from tritonfleet.cli.terminal import UsageError
 from tritonfleet.errors import Transient
 from tritonfleet.plan.objects import build_revision, controller_revision
 from tritonfleet.plan.rollout import Phase, State
@@ -124,7 +123,7 @@ def test_without_steps_ready_is_the_good_end_and_stalled_the_bad_one() -> None:
 
 
 def test_what_is_suspended_is_not_waited_for() -> None:
-    with pytest.raises(Complaint, match="nothing is rolled out until `suspended` is false"):
+    with pytest.raises(UsageError, match="nothing is rolled out until `suspended` is false"):
         ending(account(IDLE, suspended=True))
 
 
@@ -156,7 +155,7 @@ async def test_waiting_says_each_change_once(capsys: pytest.CaptureFixture[str])
 async def test_waiting_outlasts_an_api_server_that_is_away(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritonfleet.cli.rollout.wait._RETRIED_SECONDS", 0.001)
+    monkeypatch.setattr("tritonfleet.cli.rollout.command._RETRIED_SECONDS", 0.001)
 
     assert await waited([Transient("connection refused"), SERVES]) == 0
     assert "the API server does not answer, trying again: connection refused" in capsys.readouterr().err
@@ -170,7 +169,7 @@ async def test_a_wait_ends_in_time_and_says_what_was_missing(capsys: pytest.Capt
 
 
 def test_history_lists_what_became_of_each_revision() -> None:
-    rows = history.plain(account(under_way(Phase.ANALYZING))).splitlines()
+    rows = output.history_text(account(under_way(Phase.ANALYZING))).splitlines()
 
     assert rows[0].split() == ["NUMBER", "REVISION", "OUTCOME", "CREATED", "MODEL", "IMAGE", "IMAGE", "DIGEST"]
     assert rows[1].startswith(f"7       shop-{CANARY}  Analyzing (50 %)  2026-11-21T11:55:00Z")
@@ -181,12 +180,12 @@ def test_history_lists_what_became_of_each_revision() -> None:
 def test_history_says_which_revision_stands_by() -> None:
     state = under_way(Phase.STABLE, canary="", previous=BEFORE, retained_until=NOW + timedelta(minutes=1))
 
-    assert history.plain(account(state)).splitlines()[3].split("  ")[-1] == "Standing by"
+    assert output.history_text(account(state)).splitlines()[3].split("  ")[-1] == "Standing by"
 
 
 def test_history_says_why_a_revision_was_rejected() -> None:
-    assert "Rejected, Worse" in history.plain(REFUSED).splitlines()[1]
-    assert history.document(REFUSED)[0]["rejected"]["message"] == "errors Worse: canary 5.0 % (20 of 400)"
+    assert "Rejected, Worse" in output.history_text(REFUSED).splitlines()[1]
+    assert output.history_document(REFUSED)[0]["rejected"]["message"] == "errors Worse: canary 5.0 % (20 of 400)"
 
 
 def record(number: int, **spec: Any) -> Manifest:
@@ -220,5 +219,5 @@ def test_a_revision_does_not_differ_from_itself() -> None:
 def test_a_diff_of_a_revision_that_is_not_kept_says_which_are() -> None:
     assert found([OLD, NEW], "2") is NEW
     assert found([OLD, NEW], OLD["metadata"]["name"]) is OLD
-    with pytest.raises(Complaint, match="there is no revision '3'; kept are 1, 2"):
+    with pytest.raises(UsageError, match="there is no revision '3'; kept are 1, 2"):
         found([OLD, NEW], "3")

@@ -6,9 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, under_way
-from tritonfleet.cli.complaint import Complaint
-from tritonfleet.cli.rollout.permission import permitted, refusal
-from tritonfleet.cli.rollout.request import asked
+from tritonfleet.cli.rollout.requests import asked, permitted, refusal
+from tritonfleet.cli.terminal import UsageError
 from tritonfleet.plan.rollout import Phase, Request, State, Verb, parse_request
 
 ROLLED_BACK = State(Phase.ROLLED_BACK, NOW, "Worse", stable=STABLE, rejected=REJECTED)
@@ -102,7 +101,7 @@ def test_an_undo_says_how_long_it_takes_and_what_ends_it() -> None:
     ],
 )
 def test_an_undo_to_what_cannot_be_is_refused(word: str, why: str) -> None:
-    with pytest.raises(Complaint, match=why):
+    with pytest.raises(UsageError, match=why):
         asked(account(IDLE), Verb.ROLLBACK_TO, word, "ann")
 
 

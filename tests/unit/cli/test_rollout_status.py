@@ -6,11 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, body, pods, under_way
-from tritonfleet.cli.rollout.account import Account
-from tritonfleet.cli.rollout.course import Course
-from tritonfleet.cli.rollout.document import document
-from tritonfleet.cli.rollout.outlook import waits_for, would_change
-from tritonfleet.cli.rollout.view import plain
+from tritonfleet.cli.rollout.model import Account, waits_for, would_change
+from tritonfleet.cli.rollout.output import Course, document, plain
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.rollout import Phase, TransitionRecord
 from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Why

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import MANIFEST
-from tritonfleet.cli.main import main
+from tritonfleet.cli import main
 
 CALM = "t_s,rate\n" + "".join(f"{60 * minute},20\n" for minute in range(10))
 CROWDED = "t_s,rate\n" + "".join(f"{60 * minute},{rate}\n" for minute, rate in enumerate([20] * 4 + [400] * 6))

@@ -1,17 +1,92 @@
-"""`tritonfleet golden`: asks a Triton server golden requests, or takes its answers for golden."""
+"""`tritonfleet golden`: send golden requests to a Triton server, or record its answers as golden.
+
+`check` says which requests are answered right, by the comparison that the operator makes in a rollout. `record` writes
+a golden file from the answers of a model that is trusted. Needs no Kubernetes client; `cli/main.py` calls `run()`.
+"""
 
 import argparse
 import asyncio
+import json
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any, Final
 
 import yaml
 
 from tritonfleet.adapters import triton
-from tritonfleet.cli.complaint import Complaint, complain, read_bytes
-from tritonfleet.cli.golden import recording
+from tritonfleet.cli.terminal import UsageError, complain, read_bytes
 from tritonfleet.errors import Rejected, TritonfleetError
-from tritonfleet.plan.rollout.verification import Answer, GoldenRequest, InvalidGolden, mismatch, parse_golden
+from tritonfleet.plan.rollout.verification import (
+    FLOATS,
+    TENSOR_FIELDS,
+    TENSORS_MAX,
+    Answer,
+    Entry,
+    GoldenRequest,
+    InvalidGolden,
+    Tensor,
+    Value,
+    golden_entries,
+    inputs_of,
+    mismatch,
+    parse_golden,
+)
+
+_TELLS_APART: Final = 9
+"""Significant digits that tell any two numbers of 32 bits apart."""
+
+
+def read_questions(text: str) -> list[tuple[Entry, GoldenRequest]]:
+    """Return what to ask: requests whose outputs may be absent, or lack their data. Raises InvalidGolden."""
+    entries = golden_entries(text, ("name", "inputs"), ("outputs",))
+    return [(entry, GoldenRequest(entry.name(), inputs_of(entry), ())) for entry in entries]
+
+
+def recorded(entry: Entry, answer: Answer) -> str:
+    """Return the request as text, with what was answered; outputs that are named keep how they are compared."""
+    outputs: list[Mapping[str, Any]] = []
+    for output in _wanted(entry, answer):
+        name = output["name"]
+        if name not in answer:
+            came = ", ".join(sorted(answer)) or "none"
+            entry.refuse("outputs", f"the model gave no output '{name}'; there is {came}")
+        comparison = output.get("compare")
+        keeps_its_own = isinstance(comparison, dict) and "jsonPath" in comparison
+        outputs.append(output if keeps_its_own else _output(answer[name], comparison))
+    sections = (
+        f'    "name": {_json_text(entry.fields["name"])}',
+        f'    "inputs": {_listed(entry.fields["inputs"])}',
+        f'    "outputs": {_listed(outputs)}',
+    )
+    return "  {\n" + ",\n".join(sections) + "\n  }"
+
+
+def _wanted(entry: Entry, answer: Answer) -> list[Mapping[str, Any]]:
+    if "outputs" not in entry.fields:
+        return [{"name": name} for name in answer]
+    named = entry.entries("outputs", TENSORS_MAX, ("name",), (*TENSOR_FIELDS, "compare"))
+    return [{**output.fields, "name": output.name()} for output in named]
+
+
+def _output(tensor: Tensor, comparison: Any) -> Mapping[str, Any]:
+    """Return an output in the form of the protocol."""
+    data = [_short(tensor.datatype, value) for value in tensor.data]
+    output = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "data": data}
+    return output if comparison is None else {**output, "compare": comparison}
+
+
+def _short(datatype: str, value: Value) -> Value:
+    """Write a number of 32 bits or fewer as that, not as the 64 bits that it has here."""
+    return float(f"{value:.{_TELLS_APART}g}") if datatype in FLOATS and datatype != "FP64" else value
+
+
+def _listed(tensors: list[Any]) -> str:
+    return "[\n" + ",\n".join(f"      {_json_text(tensor)}" for tensor in tensors) + "\n    ]"
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         text = _text(options)
         return asyncio.run(_check(options, text) if options.action == "check" else _record(options, text))
-    except (Complaint, InvalidGolden) as problem:
+    except (UsageError, InvalidGolden) as problem:
         return complain(command, problem)
     except TritonfleetError as problem:
         complain(command, problem)
@@ -43,10 +118,10 @@ async def _check(options: argparse.Namespace, text: str) -> int:
 
 
 async def _record(options: argparse.Namespace, text: str) -> int:
-    questions = recording.questions(text)
+    questions = read_questions(text)
     address, port = await _address(options.server)
     async with triton.connect(address, options.model, port) as server:
-        answered = [recording.recorded(entry, await _answer(server, request)) for entry, request in questions]
+        answered = [recorded(entry, await _answer(server, request)) for entry, request in questions]
     document = "[\n" + ",\n".join(answered) + "\n]\n"
     parse_golden(document)
     sys.stdout.write(document)
@@ -68,10 +143,10 @@ def _text(options: argparse.Namespace) -> str:
             return text
         manifest = yaml.safe_load(text)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Complaint(f"{options.filename}: is neither JSON nor a manifest: {error}") from error
+        raise UsageError(f"{options.filename}: is neither JSON nor a manifest: {error}") from error
     data = manifest.get("data") if isinstance(manifest, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get(options.key), str):
-        raise Complaint(
+        raise UsageError(
             f"{options.filename}: must be a JSON list, or a ConfigMap with the key '{options.key}'; --key names another"
         )
     return str(data[options.key])
@@ -81,9 +156,9 @@ async def _address(server: str) -> tuple[str, int]:
     """Return the IP address and the port behind HOST:PORT."""
     host, _, port = server.rpartition(":")
     if not host or not port.isdecimal():
-        raise Complaint(f"--server: must be HOST:PORT, such as 127.0.0.1:8001, not '{server}'")
+        raise UsageError(f"--server: must be HOST:PORT, such as 127.0.0.1:8001, not '{server}'")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Complaint(f"--server: '{host}' is not found: {error.strerror or error}") from error
+        raise UsageError(f"--server: '{host}' is not found: {error.strerror or error}") from error
     return str(found[0][4][0]), int(port)

@@ -1,9 +1,15 @@
-"""`tritonfleet rollout`: reads one ModelDeployment, and writes at most one annotation to it."""
+"""`tritonfleet rollout`: read one ModelDeployment, and write at most one annotation to it.
+
+`run()` carries out one subcommand; `cli/main.py` calls it. `wait()` is `status --wait`: it prints each change until the
+wanted revision serves (0), was rolled back (3), or the time is over (4).
+"""
 
 import argparse
+import asyncio
 import json
 import shutil
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,23 +17,85 @@ from typing import Any, Final
 import yaml
 
 from tritonfleet.api import names
-from tritonfleet.cli.complaint import Complaint
+from tritonfleet.api.conditions import ConditionType
 from tritonfleet.cli.place import Place, carry_out, place_of
-from tritonfleet.cli.rollout import history
-from tritonfleet.cli.rollout.account import Account
-from tritonfleet.cli.rollout.course import Course
-from tritonfleet.cli.rollout.difference import difference, found
-from tritonfleet.cli.rollout.document import document
-from tritonfleet.cli.rollout.permission import command_of
-from tritonfleet.cli.rollout.request import asked
-from tritonfleet.cli.rollout.view import plain
-from tritonfleet.cli.rollout.wait import wait
-from tritonfleet.cli.screen import follow
-from tritonfleet.errors import Conflict, Refused
-from tritonfleet.plan.rollout import Verb
+from tritonfleet.cli.rollout import output
+from tritonfleet.cli.rollout.model import Account, waits_for
+from tritonfleet.cli.rollout.output import Course, difference, document, found, plain
+from tritonfleet.cli.rollout.requests import asked, command_of
+from tritonfleet.cli.terminal import UsageError, follow
+from tritonfleet.errors import Conflict, Refused, Transient
+from tritonfleet.plan.rollout import RUNNING, Phase, Verb
+
+PROMOTED, ROLLED_BACK, TOO_LATE = 0, 3, 4
+_RETRIED_SECONDS: Final = 5.0
 
 _ATTEMPTS: Final = 5
 """The operator writes the status meanwhile: what is asked is judged anew for each version of the object."""
+
+
+async def wait(look: Callable[[], Awaitable[Account]], interval_seconds: float, timeout_seconds: float | None) -> int:
+    """Say every change until the end, and return the exit status for it."""
+    ends = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
+    said: object = None
+    while True:
+        try:
+            account = await look()
+        except Transient as problem:
+            sys.stderr.write(f"the API server does not answer, trying again: {problem}\n")
+            await asyncio.sleep(_RETRIED_SECONDS)
+            continue
+        end = ending(account)
+        if end is not None:
+            status, text = end
+            sys.stdout.write(f"{account.title}: {text}\n")
+            return status
+        if said != (said := _state(account)):
+            sys.stdout.write(f"{account.title}: {_line(account)}\n")
+            sys.stdout.flush()
+        if ends is not None and time.monotonic() >= ends:
+            sys.stderr.write(f"{account.title}: not done in time: it waits for {waits_for(account)}\n")
+            return TOO_LATE
+        await asyncio.sleep(interval_seconds)
+
+
+def ending(account: Account) -> tuple[int, str] | None:
+    """Return the exit status and what to say, None while there is no end; raises UsageError if none can come."""
+    if account.deployment.spec.suspended:
+        raise UsageError(f"{account.title} is suspended: nothing is rolled out until `suspended` is false")
+    if not account.observed or account.phase in RUNNING or account.is_asked:
+        # Also while it is held, which counts as stalled: a person may let it go on.
+        return None
+    rollout = account.rollout
+    serving = account.called(account.stable) if account.stable is not None else "nothing"
+    if rollout is not None and account.phase is Phase.ROLLED_BACK and account.rejection(account.wanted) is not None:
+        return ROLLED_BACK, f"{rollout.phase}, {serving} serves: {rollout.message}"
+    if rollout is not None and rollout.override is not None:
+        # The object counts as stalled as long as it serves something else than its spec asks for, and that was asked.
+        there = account.phase is Phase.STABLE and rollout.override == account.stable
+        return (PROMOTED, f"{serving} serves in place of the spec's") if there else None
+    stalled = account.condition(ConditionType.STALLED)
+    if stalled is not None and stalled.status == "True":
+        return ROLLED_BACK, f"{stalled.reason}, {serving} serves: {stalled.message}"
+    if account.stable is None or account.wanted != account.stable:
+        return None
+    done = account.phase is Phase.STABLE if rollout is not None else account.is_true(ConditionType.READY)
+    return (PROMOTED, f"{serving} serves") if done else None
+
+
+def _state(account: Account) -> object:
+    rollout = account.rollout
+    if rollout is None:
+        return account.wanted
+    return rollout.phase, rollout.step, rollout.reason, account.weights.applied
+
+
+def _line(account: Account) -> str:
+    rollout = account.rollout
+    if rollout is None:
+        return f"waits for {waits_for(account)}"
+    step = f", step {rollout.step} of {rollout.steps}" if rollout.step is not None else ""
+    return f"{rollout.phase}{step}, {account.weights.applied} % in force: {rollout.message}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +130,7 @@ async def _status(place: Place, options: argparse.Namespace) -> int:
 
 async def _history(place: Place, options: argparse.Namespace) -> int:
     account = await _look(place, options.name, with_pods=False)
-    _write(options.output, history.plain(account), history.document(account))
+    _write(options.output, output.history_text(account), output.history_document(account))
     return 0
 
 
@@ -71,7 +139,7 @@ async def _diff(place: Place, options: argparse.Namespace) -> int:
     try:
         listing = await place.cluster.list("ControllerRevision", place.namespace, labels=_of(options.name))
     except Refused as problem:
-        raise Complaint(f"may not list ControllerRevisions in namespace '{place.namespace}': {problem}") from problem
+        raise UsageError(f"may not list ControllerRevisions in namespace '{place.namespace}': {problem}") from problem
     records = listing.items if listing is not None else []
     before, after = _two(account, options.before, options.after)
     sys.stdout.write(difference(found(records, before), found(records, after)))
@@ -86,7 +154,7 @@ def _two(account: Account, before: str | None, after: str | None) -> tuple[str, 
         coming = account.stable
     found_before, found_after = before or account.stable, after or (coming if before is None else account.stable)
     if found_before is None or found_after is None or found_before == found_after:
-        raise Complaint(f"{account.title}: name two revisions, FROM and TO: there is nothing to compare by default")
+        raise UsageError(f"{account.title}: name two revisions, FROM and TO: there is nothing to compare by default")
     return found_before, found_after
 
 
@@ -103,7 +171,7 @@ async def _ask(place: Place, options: argparse.Namespace) -> int:
             if attempt == _ATTEMPTS - 1:
                 raise
         except Refused as problem:
-            raise Complaint(f"may not change {names.KIND} '{options.name}': {problem}") from problem
+            raise UsageError(f"may not change {names.KIND} '{options.name}': {problem}") from problem
     sys.stdout.write(f"{account.title}: asked for {command_of(verb)}: {request.outcome}\n")
     return 0
 

@@ -1,24 +1,127 @@
-"""`tritonfleet simulate`: from the options to what is printed and drawn."""
+"""One simulation, from the options to what is printed and drawn.
+
+`run()` of the package calls `simulated()`: it refuses what cannot be written before the work and not after it, builds
+the scenario and the traffic, has the scalers compete, and prints the report.
+"""
 
 import argparse
-import importlib.util
+import json
+import sys
+import time
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Final
 
-from tritonfleet.cli.complaint import Complaint, complain
-from tritonfleet.errors import TritonfleetError
+from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.cli.simulate import runner, scenario, traffic
+from tritonfleet.cli.simulate.report import OURS, Entry, Outcome, caveats, record, report
+from tritonfleet.cli.simulate.runner import Scenario, compete
+from tritonfleet.cli.simulate.scenario import Fleet, assumptions, fleet, read_manifest
+from tritonfleet.cli.simulate.traffic import Traffic
+from tritonfleet.cli.terminal import UsageError, progress, write_bytes
+from tritonfleet.errors import InvalidSpec
 
-EXTRA = ("numpy", "numba", "matplotlib")
+FORMS: Final = ("pdf", "png", "svg")
+START_SECONDS: Final = 300.0
+"""Every scaler starts with what the first five minutes need: how it was scaled before is nobody's merit."""
+START_MARGIN: Final = 1.2
 
 
-def run(options: argparse.Namespace) -> int:
-    """Simulate and print; 2 when the input must be corrected, or when the extra is not installed."""
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        problem = f"needs {', '.join(missing)}: pip install 'tritonfleet[simulate]'"
-        return complain("simulate", Complaint(problem))
-    # Imports numpy and numba, which the operator's image lacks.
-    from tritonfleet.cli.simulate.session import simulated  # noqa: PLC0415
+def simulated(options: argparse.Namespace) -> int:
+    """Simulate, print and draw; raises UsageError for input that must be corrected."""
+    if "list" in {options.trace, *options.faults, *options.scalers}:
+        sys.stdout.write(_lists())
+        return 0
+    form = _form(options.plot, options.html)
+    rivals = runner.chosen_rivals(options.scalers)
+    chosen = _fleet(options)
+    road = traffic.chosen_traffic(
+        options.trace,
+        rate=options.rate,
+        duration_seconds=options.duration,
+        seed=options.seed,
+        capacity=(chosen.capacity or chosen.throughput) * chosen.policy.max_replicas,
+    )
+    wrong = tuple(scenario.parse_fault(text, road.trace.duration_seconds) for text in options.faults)
+    arena = Scenario(_started(chosen, road), road.trace, wrong, options.seed)
+    outcome = _contest(arena, rivals, road, options)
+    if options.plot or options.html:
+        _draw(outcome, form, options)
+    sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
+    return 0
 
+
+def _draw(outcome: Outcome, form: str, options: argparse.Namespace) -> None:
+    from tritonfleet.cli.simulate import plot  # noqa: PLC0415 - matplotlib takes longer to start than a short run
+
+    if options.plot:
+        write_bytes(options.plot, plot.drawn(outcome, form))
+    if options.html:
+        write_bytes(options.html, plot.page(outcome).encode())
+
+
+def _lists() -> str:
+    shown = "\n".join(f"{example:<26}{meaning}" for example, meaning in scenario.fault_listing())
+    parts = {
+        "made traffic, and how long it lasts": traffic.traffic_listing(),
+        "faults": shown,
+        "scalers": runner.scaler_listing(),
+    }
+    return "\n\n".join(f"{head}:\n{lines}" for head, lines in parts.items()) + "\n"
+
+
+def _fleet(options: argparse.Namespace) -> Fleet:
+    deployment = read_manifest(options.filename)
     try:
-        return simulated(options)
-    except TritonfleetError as problem:
-        return complain("simulate", problem)
+        return fleet(deployment, options.service, options.ready_time)
+    except InvalidSpec as problem:
+        raise UsageError(f"{options.filename}: {problem}") from problem
+
+
+def _form(plot: str | None, html: str | None) -> str:
+    """Return the form of the drawing; what cannot be written is refused before the work, not after it."""
+    for option, path in (("--plot", plot), ("--html", html)):
+        if path is not None and not Path(path).parent.is_dir():
+            raise UsageError(f"{option}: '{Path(path).parent}' must be a folder that exists")
+    form = Path(plot or "x.png").suffix.removeprefix(".").lower()
+    if form not in FORMS:
+        raise UsageError(f"--plot: '{plot}' must end in .{', .'.join(FORMS)}")
+    return form
+
+
+def _started(chosen: Fleet, road: Traffic) -> Fleet:
+    first = min(START_SECONDS, road.trace.duration_seconds)
+    rate = len(road.trace.arrivals(0.0, first)) / first
+    needed = ceil(START_MARGIN * rate / (chosen.capacity or chosen.throughput))
+    plant = chosen.plant
+    initial = min(max(needed, plant.min_replicas), plant.max_replicas)
+    return replace(chosen, plant=replace(plant, initial_replicas=initial))
+
+
+def _contest(arena: Scenario, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
+    begun = time.monotonic()
+    # The clairvoyant takes longest by far, so it begins.
+    names = (*([runner.CLAIRVOYANT] if arena.fleet.feasible else []), OURS, *rivals)
+    with progress(f"simulating {spoken(road.trace.duration_seconds)} of {len(names)} scalers") as line:
+        runs = compete(arena, names, jobs=options.jobs, told=line.told)
+    entries = [Entry(name, runner.title(name, arena.fleet), run) for name, run in zip(names, runs, strict=True)]
+    oracle = next((entry for entry in entries if entry.key == runner.CLAIRVOYANT), None)
+    chosen, ours = arena.fleet, next(entry.run for entry in entries if entry.key == OURS)
+    slo = f"p{chosen.slo.percentile:g} <= {spoken(chosen.slo.latency_seconds)}"
+    return Outcome(
+        headline=f"{chosen.name} on {ours.trace}: {slo}, {chosen.policy.min_replicas} to"
+        f" {chosen.policy.max_replicas} replicas",
+        entries=tuple(entry for entry in entries if entry is not oracle),
+        oracle=oracle,
+        gpus_per_replica=chosen.gpus_per_replica,
+        max_replicas=chosen.policy.max_replicas,
+        assumptions=(*_traffic_said(road, ours.requests), *assumptions(chosen)),
+        warnings=tuple(caveats(chosen, ours)),
+        took_seconds=time.monotonic() - begun,
+    )
+
+
+def _traffic_said(road: Traffic, requests: int) -> tuple[str, ...]:
+    length = road.trace.duration_seconds
+    return (f"{requests:,} requests in {spoken(length)}, {per_second(requests / length)} a second", *road.notes)

@@ -1,4 +1,8 @@
-"""Durations, rates and counts as people write them on a command line."""
+"""Durations, rates and counts as people write them on a command line.
+
+The first four are argparse types: they return a number, or raise ArgumentTypeError with what would be right. `spoken()`
+and `per_second()` write numbers back as people say them. Every subcommand uses this.
+"""
 
 import math
 import re

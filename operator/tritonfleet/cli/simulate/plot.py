@@ -1,6 +1,13 @@
-"""The drawing: load, replicas and latency over the same hours, one line for each scaler."""
+"""The outcome of a simulation as a drawing, and as an HTML page that needs nothing else.
 
+`drawn()` draws load, replicas and latency over the same hours, one line for each scaler; `page()` puts that and the
+tables of `report.py` into one file without script, font or picture from elsewhere. Imports matplotlib, so `command.py`
+imports it only for `--plot` and `--html`.
+"""
+
+import re
 from collections.abc import Callable, Sequence
+from html import escape
 from io import BytesIO
 from typing import Any, Final
 
@@ -10,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tritonfleet.cli.simulate.outcome import OURS, Entry, Outcome
+from tritonfleet.cli.simulate.report import OURS, Entry, Outcome, comparison_rows, worst_rows
 
-Values = NDArray[Any]
+_Values = NDArray[Any]
 
 WIDTH_INCHES, HEIGHT_INCHES = 12.0, 8.5
 MOST_POINTS: Final = 1200
@@ -38,6 +45,17 @@ _STYLE: Final[dict[Any, Any]] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+_PAGE_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2937; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+svg { width: 100%; height: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e5e7eb }
+th:first-child, td:first-child { text-align: left }
+.ours { font-weight: 600; color: #047857 }
+.warning { border-left: 4px solid #d97706; padding-left: .8rem }
+"""
 
 
 def drawn(outcome: Outcome, form: str) -> bytes:
@@ -108,7 +126,7 @@ def _colored(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
     return [*colored, *((entry, OUR_COLOR) for entry in entries if entry.key == OURS)]
 
 
-def _points(outcome: Outcome, values: Values, reduce: Callable[[Values], float]) -> tuple[Values, Values]:
+def _points(outcome: Outcome, values: _Values, reduce: Callable[[_Values], float]) -> tuple[_Values, _Values]:
     """Return times and values, several minutes to a point where there are too many."""
     group = -(-len(values) // MOST_POINTS)
     starts = np.arange(0.0, len(values), group)
@@ -116,7 +134,7 @@ def _points(outcome: Outcome, values: Values, reduce: Callable[[Values], float])
     return starts * outcome.minute_seconds / _unit(outcome)[0], reduced
 
 
-def _worst(values: Values) -> float:
+def _worst(values: _Values) -> float:
     known = values[~np.isnan(values)]
     return float(np.max(known)) if len(known) else np.nan
 
@@ -126,3 +144,37 @@ def _unit(outcome: Outcome) -> tuple[float, str]:
     if hours > 72:
         return 86400.0, "days"
     return (3600.0, "hours") if hours > 3 else (60.0, "minutes")
+
+
+def page(outcome: Outcome) -> str:
+    """Return the page; what a person gave (names, paths) is escaped in it."""
+    title = escape(outcome.headline)
+    assumed = "".join(f"<li>{escape(line)}</li>" for line in outcome.assumptions)
+    warned = "".join(f'<p class="warning">{escape(line)}</p>' for line in outcome.warnings)
+    worst = worst_rows(outcome)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{title}</title><style>{_PAGE_STYLE}</style></head>\n<body>\n"
+        f"<h1>{title}</h1>\n{warned}\n{_svg(outcome)}\n"
+        f"{_table(comparison_rows(outcome), outcome.ours.title)}\n"
+        f"<h2>The worst minutes of {escape(outcome.ours.title)}</h2>\n"
+        f"{_table(worst) if len(worst) > 1 else '<p>No request missed the SLO.</p>'}\n"
+        f"<h2>What was assumed</h2>\n<ul>{assumed}</ul>\n</body>\n</html>\n"
+    )
+
+
+def _svg(outcome: Outcome) -> str:
+    """Return the drawing as an element of the page, without what only a file of its own needs."""
+    document = drawn(outcome, "svg").decode()
+    element = document[document.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+
+
+def _table(rows: list[tuple[str, ...]], emphasized: str | None = None) -> str:
+    head, *body = rows
+    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
+    lines.extend("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body)
+    classes = ["", *(' class="ours"' if row[0] == emphasized else "" for row in body)]
+    return "<table>" + "".join(f"<tr{c}>{line}</tr>" for c, line in zip(classes, lines, strict=True)) + "</table>"

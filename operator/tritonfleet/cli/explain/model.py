@@ -1,0 +1,199 @@
+"""Everything that `tritonfleet explain` says about one ModelDeployment, before it becomes text.
+
+`Account` is read from the object itself, its spec and its status: no other source is asked. `outlook()` asks the
+autoscaler's own functions at which rates it would want one replica more, or one fewer. `document()` is `-o json`;
+`command.py` prints the rest.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from tritonfleet.api.autoscaling import ScalingMode
+from tritonfleet.api.conditions import ConditionType
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.status import FIELD_OF_PERCENTILE, AutoscalingStatus, ConditionEntry, ModelDeploymentStatus
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.autoscale import RIPPLE_WINDOWS, Capacity, Memory, Policy, Reading, capacity_of, demand_of
+from tritonfleet.plan.scaling import autoscaling_policy
+from tritonfleet.plan.world import Manifest
+
+SEARCH_STEPS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Steady rates, in requests per second, that end the present number of replicas."""
+
+    more_above: float | None
+    """One more replica is wanted above it; None at the most that are allowed."""
+    fewer_below: float | None
+    """One fewer will do below it; None at the fewest that are allowed."""
+    hold_seconds: float
+    """For how long it must stay below."""
+    alpha_seconds: float | None
+    """A batch of b takes alpha + beta b, as learned; None before that."""
+    beta_seconds: float | None
+
+
+def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: datetime) -> Outlook | None:
+    """Return at which rates the autoscaler, with what it has learned, would decide otherwise; None if unknown."""
+    scaling = status.autoscaling
+    if scaling is None or scaling.desired_replicas is None:
+        return None
+    try:
+        policy = autoscaling_policy(deployment, now)
+    except InvalidSpec:
+        return None
+    memory = Memory.restore(scaling.memory, now.timestamp())
+    capacity = capacity_of(policy, memory.fits, _serving(deployment, status))
+    if capacity is None or capacity.rate <= 0:
+        return None
+    return _at(policy, memory, capacity, scaling, scaling.desired_replicas)
+
+
+def _serving(deployment: ModelDeployment, status: ModelDeploymentStatus) -> str | None:
+    stable = status.revision.stable if status.revision is not None else None
+    return stable.removeprefix(f"{deployment.metadata.name}-") if stable is not None else None
+
+
+def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: AutoscalingStatus, replicas: int) -> Outlook:
+    def enough(count: int, rate: float) -> bool:
+        demand = demand_of(
+            policy,
+            memory.growth,
+            memory.headroom.quantile,
+            scaling.forecast,
+            _steady(rate, scaling),
+            memory.noise.dispersion,
+        )
+        return math.ceil(demand.total / capacity.rate - 1e-9) <= count
+
+    def spared(rate: float) -> bool:
+        return enough(replicas - 1, rate) and math.ceil(rate / capacity.spare_rate - 1e-9) <= replicas - 1
+
+    ceiling = 2 * capacity.rate * (replicas + 1)
+    server = capacity.server
+    return Outlook(
+        more_above=_largest(ceiling, lambda rate: enough(replicas, rate)) if replicas < policy.max_replicas else None,
+        fewer_below=_largest(ceiling, spared) if replicas > policy.min_replicas else None,
+        hold_seconds=RIPPLE_WINDOWS * policy.stabilization_seconds,
+        alpha_seconds=server.alpha if server is not None else None,
+        beta_seconds=server.beta if server is not None else None,
+    )
+
+
+def _steady(rate: float, scaling: AutoscalingStatus) -> Reading:
+    """Return what would be seen of a rate that stays, with every pod in sight and nothing waiting."""
+    ready = scaling.desired_replicas or 0
+    return Reading(
+        ready=ready,
+        fresh=ready,
+        flat=0,
+        silent=0,
+        blind_seconds=0.0,
+        age_seconds=0.0,
+        now=rate,
+        fast=rate,
+        middle=rate,
+        slow=rate,
+        pending=0.0,
+        work={},
+    )
+
+
+def _largest(ceiling: float, holds: Callable[[float], bool]) -> float:
+    low, high = 0.0, ceiling
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+@dataclass(frozen=True)
+class Account:
+    """One look at one object."""
+
+    deployment: ModelDeployment
+    status: ModelDeploymentStatus
+    outlook: Outlook | None
+    now: datetime
+
+    @classmethod
+    def of(cls, body: Manifest, now: datetime) -> "Account":
+        """Read an object as the API server gave it; raises InvalidSpec where this version cannot read it."""
+        deployment = ModelDeployment.parse(body)
+        try:
+            status = ModelDeploymentStatus.model_validate(body.get("status") or {})
+        except ValidationError as error:
+            raise InvalidSpec(f"its status was written by another version of the operator: {error}") from error
+        return cls(deployment, status, outlook(deployment, status, now), now)
+
+    @property
+    def scaling(self) -> AutoscalingStatus:
+        """What the autoscaler says; empty if it says nothing."""
+        return self.status.autoscaling or AutoscalingStatus()
+
+    @property
+    def running(self) -> int:
+        """Pods that the serving revision has."""
+        return self.status.replicas or 0
+
+    @property
+    def observed(self) -> bool:
+        """Whether the operator has looked at the spec as it is now."""
+        return self.status.observed_generation >= self.deployment.metadata.generation
+
+    @property
+    def external(self) -> bool:
+        """Whether somebody else decides."""
+        autoscaling = self.deployment.spec.autoscaling
+        return autoscaling is not None and autoscaling.mode is ScalingMode.EXTERNAL
+
+    @property
+    def latency(self) -> str | None:
+        """The measured latency of the SLO's percentile."""
+        slo = self.deployment.spec.slo
+        if slo is None or slo.latency is None:
+            return None
+        found: str | None = self.scaling.model_dump(by_alias=True)[FIELD_OF_PERCENTILE[slo.latency.percentile]]
+        return found
+
+    def condition(self, kind: ConditionType) -> ConditionEntry | None:
+        """Return a condition, None while it has never been set."""
+        return next((entry for entry in self.status.conditions if entry.type is kind), None)
+
+    def age_seconds(self, moment: str | None) -> float | None:
+        """Return how long ago a time of the status is."""
+        return None if moment is None else (self.now - datetime.fromisoformat(moment)).total_seconds()
+
+
+def document(account: Account) -> dict[str, Any]:
+    """Return the account as plain data: `-o json`."""
+    deployment, found = account.deployment, account.outlook
+    scaling = account.scaling.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"memory"})
+    return {
+        "name": deployment.metadata.name,
+        "namespace": deployment.metadata.namespace,
+        "replicas": account.running,
+        "readyReplicas": account.status.ready_replicas or 0,
+        "suspended": deployment.spec.suspended,
+        "advisory": deployment.spec.scales_by_slo and not deployment.spec.scaled_by_us,
+        "autoscaling": scaling,
+        "outlook": None
+        if found is None
+        else {
+            "moreAbove": found.more_above,
+            "fewerBelow": found.fewer_below,
+            "holdSeconds": found.hold_seconds,
+            "alphaSeconds": found.alpha_seconds,
+            "betaSeconds": found.beta_seconds,
+        },
+        "conditions": [
+            entry.model_dump(by_alias=True, exclude_none=True, mode="json") for entry in account.status.conditions
+        ],
+    }

@@ -1,0 +1,342 @@
+"""A rollout as text, as data, as lines of blocks; its history; and what two revisions differ in.
+
+Each function takes an `Account` and returns text or plain data; `command.py` chooses among them: `plain()` and `Course`
+for `status` (with `--watch`), `document()` for `-o json` and `-o yaml`, `history_text()` and `history_document()` for
+`history`, `difference()` for `diff`.
+"""
+
+import difflib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+from tritonfleet.api import names
+from tritonfleet.api.conditions import ConditionType
+from tritonfleet.api.rollout_status import Check, RolloutStatus
+from tritonfleet.api.status import RevisionStatus
+from tritonfleet.cli.arguments import spoken
+from tritonfleet.cli.rollout.model import Account, waits_for, would_change
+from tritonfleet.cli.rollout.requests import command_of, permitted
+from tritonfleet.cli.terminal import UsageError, rows, sparkline
+from tritonfleet.plan.objects import revision_from
+from tritonfleet.plan.rollout import RUNNING, Phase, resolve_revision
+from tritonfleet.plan.rollout.analysis import PROMQL_PREFIX as PROMQL
+from tritonfleet.plan.rollout.analysis import Outcome, percent, probability, value_of
+from tritonfleet.plan.world import Manifest
+
+_LABEL_WIDTH: Final = 14
+_PASSAGES_SHOWN: Final = 6
+_SERVING: Final = (Phase.INITIALIZING, Phase.STABLE)
+"""Where what was seen of the last canary matters no more."""
+
+KEPT: Final = 600
+_GRAPH_LABEL_WIDTH: Final = 13
+_VALUE_WIDTH: Final = 10
+
+_DIGEST_SHOWN = 19
+
+_OWN_NAME = "REVISION"
+
+
+def plain(account: Account) -> str:
+    """Return everything; lines are wide rather than wrapped, as kubectl's are."""
+    blocks = (_head, _revisions, _checks, _outlook, _rejected, _passages)
+    return "\n\n".join(text for block in blocks if (text := "\n".join(block(account))))
+
+
+def headline(account: Account) -> str:
+    """Return one line: phase, step, and since when."""
+    rollout = account.rollout
+    if rollout is None:
+        ready = "ready" if account.is_true(ConditionType.READY) else "not ready"
+        return f"{account.title}: {ready}; no steps are asked for (rollout.canary is not set)"
+    step = f", step {rollout.step} of {rollout.steps}" if rollout.step is not None else ""
+    mode = f", {rollout.mode}" if rollout.mode and Phase(rollout.phase) in RUNNING else ""
+    return f"{account.title}: {rollout.phase}{step}{mode}, for {_ago(account, rollout.entered_at)}"
+
+
+def _head(account: Account) -> Iterator[str]:
+    yield headline(account)
+    if account.rollout is not None and account.rollout.message:
+        yield (
+            f"{account.rollout.reason}: {account.rollout.message}"
+            if account.rollout.reason
+            else account.rollout.message
+        )
+    if not account.observed:
+        yield "the operator has not looked at the newest spec yet: what follows is about the one before"
+    if account.is_asked:
+        yield "a request has been made that the operator has not answered yet"
+
+
+def _revisions(account: Account) -> Iterator[str]:
+    rollout = account.rollout
+    canary = rollout.canary if rollout is not None else _coming(account)
+    table = [["", "REVISION", "PODS", "READY", "TRAFFIC"]]
+    coming = "first" if account.phase is Phase.INITIALIZING else "canary"
+    for role, name in ((coming, canary), ("stable", account.stable), ("standing by", account.standing_by)):
+        if name is not None:
+            pods = account.pods_of(name)
+            counts = [str(pods.existing), str(pods.ready)] if pods is not None else ["?", "?"]
+            table.append([role, account.called(name), *counts, _traffic(rollout, role)])
+    yield from rows(table)
+    if account.pods is None:
+        yield "(pods may not be listed: the right to list pods of this namespace is missing)"
+
+
+def _coming(account: Account) -> str | None:
+    return account.wanted if account.wanted != account.stable else None
+
+
+def _traffic(rollout: RolloutStatus | None, role: str) -> str:
+    weights = rollout.weights if rollout is not None else None
+    if weights is None or rollout is None or rollout.canary is None or role == "standing by":
+        return "100 %" if role == "stable" else "0 %"
+    desired, applied, measured = weights.desired, weights.applied, weights.measured
+    if role == "stable":
+        desired, applied = 100 - desired, 100 - applied
+        measured = 100 - measured if measured is not None else None
+    seen = f", {measured:.3g} % measured" if measured is not None else ""
+    return f"{desired} % desired, {applied} % in force{seen}"
+
+
+def _checks(account: Account) -> Iterator[str]:
+    rollout = account.rollout
+    if rollout is None or account.phase in _SERVING or not (rollout.results or rollout.verification):
+        return
+    if rollout.results:
+        yield from rows([["CHECK", "CANARY", "STABLE", "LIMIT", "P", "VERDICT"], *map(_result, rollout.results)])
+    else:
+        yield from rows([["CHECK", "VERDICT"], *([each.check, _verdict(each)] for each in rollout.verification)])
+    for check in rollout.results or rollout.verification:
+        if check.outcome != Outcome.PASSED and check.message:
+            yield f"  {check.message}" if check.message.startswith(check.check) else f"  {check.check}: {check.message}"
+
+
+def _result(result: Check) -> list[str]:
+    return [
+        result.check,
+        _valued(result, result.canary, result.canary_n),
+        _valued(result, result.stable, result.stable_n),
+        _valued(result, result.limit, None),
+        probability(result.p).removeprefix("p").removeprefix("=") if result.p is not None else "",
+        _verdict(result),
+    ]
+
+
+def _verdict(check: Check) -> str:
+    return check.outcome if check.outcome == Outcome.PASSED else f"{check.outcome}, {check.reason}"
+
+
+def _valued(result: Check, value: float | None, requests: float | None) -> str:
+    if value is None:
+        return ""
+    shown = value_of(value) if result.check.startswith(PROMQL) else percent(value)
+    return f"{shown} ({requests:,.0f})" if requests is not None else shown
+
+
+def _outlook(account: Account) -> Iterator[str]:
+    yield _labelled("waits for", waits_for(account))
+    label = "would change"
+    for change in would_change(account):
+        yield _labelled(label, change)
+        label = ""
+    verbs = [command_of(verb) for verb in permitted(account)]
+    if verbs:
+        yield _labelled("you may", ", ".join(verbs))
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label:<{_LABEL_WIDTH}}{text}"
+
+
+def _rejected(account: Account) -> Iterator[str]:
+    for entry in account.rollout.rejected if account.rollout is not None else ():
+        ago = _ago(account, entry.at)
+        why = f"{entry.reason}: {entry.message}" if entry.message else entry.reason
+        yield _labelled("rejected", f"{account.called(entry.revision)} {ago} ago, {why}")
+
+
+def _passages(account: Account) -> Iterator[str]:
+    history = account.rollout.history if account.rollout is not None else ()
+    if history:
+        yield "last transitions"
+        yield from rows(
+            [
+                [
+                    f"  {_ago(account, entry.at)} ago",
+                    f"{entry.source} -> {entry.target}",
+                    entry.reason or "",
+                    entry.message or "",
+                ]
+                for entry in history[:_PASSAGES_SHOWN]
+            ]
+        )
+
+
+def _ago(account: Account, moment: str) -> str:
+    return spoken(max(1, round(account.seconds_since(moment))))
+
+
+@dataclass
+class Course:
+    """What was seen, look by look: the canary's share of the traffic in percent, and ready pods."""
+
+    interval_seconds: float
+    weights: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
+    measured: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
+    canary: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
+    stable: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def add(self, account: Account) -> None:
+        """Remember one look."""
+        rollout = account.rollout
+        self.weights.append(float(account.weights.applied))
+        self.measured.append(account.weights.measured)
+        self.canary.append(_ready(account, rollout.canary if rollout is not None else None))
+        self.stable.append(_ready(account, account.stable))
+
+    def lines(self, width: int) -> Iterator[str]:
+        """Yield a line for each, as wide as there is room; all shares, and all pods, are drawn to one scale."""
+        room = max(10, width - _GRAPH_LABEL_WIDTH - _VALUE_WIDTH)
+        most = max((count for count in (*self.canary, *self.stable) if count is not None), default=0.0)
+        yield f"the last {spoken(max(1.0, min(room, len(self.weights)) * self.interval_seconds))}"
+        yield _line("in force", self.weights, room, 100.0, " %")
+        yield _line("measured", self.measured, room, 100.0, " %")
+        yield _line("canary", self.canary, room, most, " ready")
+        yield _line("stable", self.stable, room, most, " ready")
+
+
+def _ready(account: Account, name: str | None) -> float | None:
+    pods = account.pods_of(name)
+    return float(pods.ready) if pods is not None else None
+
+
+def _line(label: str, values: deque[float | None], room: int, highest: float, unit: str) -> str:
+    last = values[-1] if values else None
+    said = f"{last:.3g}{unit}" if last is not None else "-"
+    return f"  {label:<{_GRAPH_LABEL_WIDTH - 2}}{sparkline(list(values)[-room:], highest=highest)} {said}"
+
+
+def document(account: Account) -> dict[str, Any]:
+    """Return what the text says; the rollout's own part as the status has it, without what is not meant for reading."""
+    rollout = account.rollout
+    hidden = {"analysis", "consumed"}
+    return {
+        "name": account.deployment.metadata.name,
+        "namespace": account.deployment.metadata.namespace,
+        "observed": account.observed,
+        "wanted": account.wanted,
+        "stable": account.stable,
+        "rollout": rollout.model_dump(by_alias=True, exclude_none=True, mode="json", exclude=hidden)
+        if rollout is not None
+        else None,
+        "pods": None if account.pods is None else _pods(account),
+        "waitsFor": waits_for(account),
+        "wouldChange": list(would_change(account)),
+        "youMay": [command_of(verb) for verb in permitted(account)],
+        "conditions": [
+            entry.model_dump(by_alias=True, exclude_none=True, mode="json") for entry in account.status.conditions
+        ],
+    }
+
+
+def _pods(account: Account) -> dict[str, dict[str, int]]:
+    pods = {entry.name: account.pods_of(entry.name) for entry in account.status.revisions}
+    return {
+        name: {"existing": counted.existing, "ready": counted.ready}
+        for name, counted in pods.items()
+        if counted is not None and counted.existing
+    }
+
+
+def history_text(account: Account) -> str:
+    """Return one line for each kept revision, newest first."""
+    if not account.status.revisions:
+        return f"{account.title}: no revision yet"
+    table = [["NUMBER", "REVISION", "OUTCOME", "CREATED", "MODEL", "IMAGE", "IMAGE DIGEST"]]
+    table += [
+        [
+            str(entry.number),
+            entry.name,
+            outcome_of(account, entry),
+            entry.created or "",
+            _short(entry.model_digest),
+            entry.image or "",
+            _short(entry.image_digest),
+        ]
+        for entry in account.status.revisions
+    ]
+    return "\n".join(rows(table))
+
+
+def outcome_of(account: Account, entry: RevisionStatus) -> str:
+    """Return what became of a revision, its part in a rollout that is under way included."""
+    rollout = account.rollout
+    if rollout is not None and entry.name == rollout.canary:
+        return f"{rollout.phase} ({account.weights.applied} %)"
+    rejection = account.rejection(entry.name)
+    if rejection is not None:
+        return f"Rejected, {rejection.reason}"
+    if entry.name == account.standing_by:
+        return "Standing by"
+    return entry.outcome.value if entry.outcome is not None else ""
+
+
+def history_document(account: Account) -> list[dict[str, Any]]:
+    """Return the same as plain data."""
+    return list(_history_documents(account))
+
+
+def _history_documents(account: Account) -> Iterator[dict[str, Any]]:
+    for entry in account.status.revisions:
+        rejection = account.rejection(entry.name)
+        said = entry.model_dump(by_alias=True, exclude_none=True, mode="json")
+        yield said | ({"rejected": rejection.model_dump(by_alias=True, mode="json")} if rejection is not None else {})
+
+
+def _short(digest: str | None) -> str:
+    return digest[:_DIGEST_SHOWN] if digest is not None else ""
+
+
+def found(records: Iterable[Manifest], word: str) -> Manifest:
+    """Return the ControllerRevision that a name, hash or number means; raises UsageError if there is none."""
+    by_hash = {record["metadata"]["labels"][names.REVISION_LABEL]: record for record in records}
+    numbers = {revision: int(record["revision"]) for revision, record in by_hash.items()}
+    chosen = resolve_revision(word, numbers)
+    if chosen is None:
+        kept = ", ".join(str(number) for number in sorted(numbers.values())) or "none"
+        raise UsageError(f"there is no revision '{word}'; kept are {kept}")
+    return by_hash[chosen]
+
+
+def difference(before: Manifest, after: Manifest) -> str:
+    """Return a unified diff of two ControllerRevisions, empty if nothing differs; InvalidSpec if one is not ours."""
+    old, new = _documents(before), _documents(after)
+    return "".join(
+        line for name in sorted(old.keys() | new.keys()) for line in _compared(name, before, after, old, new)
+    )
+
+
+def _compared(
+    name: str, before: Manifest, after: Manifest, old: Mapping[str, str], new: Mapping[str, str]
+) -> Iterator[str]:
+    yield from difflib.unified_diff(
+        old.get(name, "").splitlines(keepends=True),
+        new.get(name, "").splitlines(keepends=True),
+        f"{before['metadata']['name']} ({before['revision']})/{name}",
+        f"{after['metadata']['name']} ({after['revision']})/{name}",
+    )
+
+
+def _documents(record: Manifest) -> Mapping[str, str]:
+    revision = revision_from(record)
+    pods = yaml.safe_dump(revision.template, sort_keys=True).replace(revision.hash, _OWN_NAME)
+    return {
+        "spec.yaml": yaml.safe_dump(revision.data["spec"], sort_keys=True),
+        "pods.yaml": pods,
+        **{name: text if text.endswith("\n") else f"{text}\n" for name, text in revision.config.items()},
+    }

@@ -1,0 +1,129 @@
+"""What subcommands share when they talk to a person: errors in one line, files, tables, progress, a screen.
+
+`UsageError` is wrong input; `complain()` prints it and returns the exit status for it. `follow()` redraws a text until
+it is interrupted, `progress()` shows how far a computation is, and `sparkline()` and `rows()` draw numbers and tables.
+"""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NoReturn
+
+from tritonfleet.errors import Transient, TritonfleetError
+
+WIDTH = 30
+REDRAWN_SECONDS = 0.2
+
+BLOCKS: Final = "▁▂▃▄▅▆▇█"
+OWN_SCREEN, OLD_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+FROM_THE_TOP, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+class UsageError(TritonfleetError):
+    """What is wrong with the input, where, and what would be right: one line."""
+
+
+def complain(command: str, problem: Exception) -> int:
+    """Write one line about wrong input to stderr and return the exit status for it."""
+    line = " ".join(str(problem).split())
+    sys.stderr.write(f"tritonfleet {command}: {line}\n")
+    return 2
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the content of a file, or of stdin for `-`; raises UsageError saying why it cannot be read."""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file; raises UsageError saying why it cannot be written."""
+    try:
+        Path(path).write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def rows(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield each row as a line; all rows have as many cells, and the last is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+class Progress:
+    """The line."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._started = self._drawn = time.monotonic()
+        self._shown = sys.stderr.isatty()
+
+    def told(self, done: float) -> None:
+        """Draw it anew for a share from 0 to 1, at most five times a second."""
+        now = time.monotonic()
+        if not self._shown or now - self._drawn < REDRAWN_SECONDS:
+            return
+        self._drawn = now
+        filled = round(WIDTH * min(1.0, done))
+        left = (now - self._started) * (1 - done) / done if done > 0 else 0.0
+        bar = "#" * filled + "." * (WIDTH - filled)
+        sys.stderr.write(f"\r{self._label} [{bar}] {done:4.0%}, {left:.0f} s left \x1b[K")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """Show a line for as long as the block runs."""
+    line = Progress(label)
+    try:
+        yield line
+    finally:
+        line.clear()
+
+
+async def follow(look: Callable[[], Awaitable[str]], interval_seconds: float) -> NoReturn:
+    """Draw anew at every interval until interrupted; an API server that is away is said, and waited for."""
+    screen = sys.stdout.isatty()
+    sys.stdout.write(OWN_SCREEN if screen else "")
+    try:
+        while True:
+            try:
+                text = await look()
+            except Transient as problem:
+                text = f"the API server does not answer, trying again: {problem}"
+            sys.stdout.write(_drawn(text) if screen else f"{text}\n\n")
+            sys.stdout.flush()
+            await asyncio.sleep(interval_seconds)
+    finally:
+        sys.stdout.write(OLD_SCREEN if screen else "")
+        sys.stdout.flush()
+
+
+def sparkline(values: Sequence[float | None], *, highest: float | None = None) -> str:
+    """Return one block for each value, its height in proportion to the highest; a space where nothing is known."""
+    top = highest if highest is not None else max((value for value in values if value is not None), default=0.0)
+    last = len(BLOCKS) - 1
+    heights = (None if value is None else round(last * value / top) if top > 0 else 0 for value in values)
+    return "".join(" " if height is None else BLOCKS[height] for height in heights)
+
+
+def _drawn(text: str) -> str:
+    """Return what draws a text from the top of the screen, cut to its size, without flicker."""
+    size = shutil.get_terminal_size()
+    lines = [line[: size.columns] for line in text.splitlines()[: size.lines - 1]]
+    return FROM_THE_TOP + "".join(f"{line}{REST_OF_LINE}\r\n" for line in lines) + REST_OF_SCREEN
