@@ -148,11 +148,16 @@ $(VENV)/.ready: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make venv PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making $(VENV), about a minute"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP_INSTALL) --no-deps --require-hashes --requirement requirements-dev.lock
-	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
-	@$(BIN)/pip check --disable-pip-version-check >/dev/null || $(BIN)/pip check --disable-pip-version-check
-	@$(BIN)/python devcluster/lockcheck.py requirements-dev.lock --besides tritonfleet
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	{ $(PYTHON) -m venv --clear $(VENV) \
+	  && $(PIP_INSTALL) --no-deps --require-hashes --requirement requirements-dev.lock \
+	  && $(PIP_INSTALL) --no-deps --no-build-isolation --editable . \
+	  && $(BIN)/pip check --disable-pip-version-check \
+	  && $(BIN)/python devcluster/lockcheck.py requirements-dev.lock --besides tritonfleet; } >"$$log" 2>&1 \
+	|| { { echo "Making $(VENV) failed: Python packages could not be installed as requirements-dev.lock says. Seen:"; \
+	  grep -vE '^(Traceback| |$$)' "$$log" | tail -n 6 | cut -c1-400; \
+	  echo "Is there space on the disk (df -h .), and is the package index reached (pip config list)? To go on: run make again."; \
+	  } >&2; exit 1; }
 	@touch $@
 
 .PHONY: clean

@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 
 POLL_SECONDS = 0.5
 COMMAND_SECONDS_MAX = 300.0
-API_SECONDS_MAX = 15.0
+API_SECONDS_MAX = 45.0
 """How long the API server may leave questions unanswered: a busy one does, a dead one does not come back by itself."""
 COLUMNS = "{:>7}  {:<8} {:<18} {:<9} {:<22} {}"
 SEEN_LINES_MAX = 14

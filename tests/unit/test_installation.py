@@ -72,6 +72,14 @@ def test_an_environment_that_differs_from_the_lock_is_not_called_ready(tomorrow,
     assert not (tmp_path / "checkout" / ".venv" / ".ready").exists()
 
 
+def test_an_index_that_cannot_be_reached_is_said_in_a_paragraph(tomorrow, tmp_path):
+    made = _make_venv(("http://127.0.0.1:9/simple", tomorrow[1]), tmp_path, PIP_RETRIES="0")
+    assert made.returncode != 0
+    assert "Making .venv failed" in made.stderr
+    assert "To go on: run make again" in made.stderr
+    assert "Traceback" not in made.stdout + made.stderr
+
+
 @pytest.mark.parametrize(
     ("found", "line"),
     [
@@ -132,7 +140,7 @@ def _build_files() -> list[str]:
     return listing
 
 
-def _make_venv(tomorrow: tuple[str, Path], checkout: Path) -> subprocess.CompletedProcess[str]:
+def _make_venv(tomorrow: tuple[str, Path], checkout: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run `make venv` in a copy of the checkout that has the index's lock."""
     url, lock = tomorrow
     checkout.mkdir(exist_ok=True)
@@ -143,7 +151,7 @@ def _make_venv(tomorrow: tuple[str, Path], checkout: Path) -> subprocess.Complet
     shutil.copy(ROOT / "devcluster" / "lockcheck.py", checkout / "devcluster")
     shutil.copy(lock, checkout / LOCK.name)
     others = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "VIRTUAL_ENV"))}
-    settings = {"PIP_INDEX_URL": url, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
+    settings = {"PIP_INDEX_URL": url, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", **more}
     return subprocess.run(
         ["make", "venv", f"PYTHON={sys.base_prefix}/bin/python3"],
         cwd=checkout, env=others | settings, capture_output=True, text=True, check=False,
