@@ -1,8 +1,13 @@
 """`make demo`: from an empty machine to predictions from Triton on Kubernetes, to replicas that follow, to rollouts."""
 
+import signal
+
+# Importing takes seconds, and there is nothing to say about an import that was interrupted: end at once and quietly.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -29,6 +34,8 @@ def main() -> int:
         help="use this cluster instead of a local one",
     )
     kubeconfig: Path | None = parser.parse_args().kubeconfig
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # An ordinary exit: what was started in the background ends too. Under nohup nothing is to happen.
         if signal.getsignal(number) != signal.SIG_IGN:
