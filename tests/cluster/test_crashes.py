@@ -5,8 +5,6 @@ Pods are said to be ready by hand here; what is tested is what is written, when,
 
 import asyncio
 import contextlib
-import difflib
-import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.harness import RunningOperator
-from tests.cluster.world import World, eventually
+from tests.cluster.world import World, difference, eventually
 from tritonfleet.api import names
 
 AT_ONCE = 4
@@ -78,7 +76,7 @@ async def test_killed_after_a_write_it_ends_in_the_same_state(control_plane, clu
 
     async def one(number: int) -> Any:
         async with gate:
-            made, outcome = await _play(control_plane, cluster, story, killed_after=number)
+            made, outcome = await _play(control_plane, cluster, story, killed_after=number, wanted=wanted)
             died.append(made == number + 1)
             return outcome
 
@@ -86,11 +84,11 @@ async def test_killed_after_a_write_it_ends_in_the_same_state(control_plane, clu
     numbers = range(0, writes + 1, every)
     outcomes = await asyncio.gather(*(one(number) for number in numbers))
     for number, outcome in zip(numbers, outcomes, strict=True):
-        assert outcome == wanted, f"killed after write {number} of {writes}:\n{_difference(outcome, wanted)}"
+        assert outcome == wanted, f"killed after write {number} of {writes}:\n{difference(outcome, wanted)}"
     assert sum(died) >= FEWEST_KILLS[story] // every
 
 
-async def _play(control_plane, cluster, story: str, *, killed_after: int | None) -> tuple[int, Any]:
+async def _play(control_plane, cluster, story: str, *, killed_after: int | None, wanted: Any = None) -> tuple[int, Any]:
     """Play one story in a namespace of its own; return how many writes its last act took, and the end state."""
     before, act = STORIES[story]
     world = World(cluster, f"crash-{uuid.uuid4().hex[:8]}")
@@ -116,7 +114,7 @@ async def _play(control_plane, cluster, story: str, *, killed_after: int | None)
         await eventually(
             lambda: _settled(world), f"the end of '{story}' killed after {killed_after}", within=240, every=0.25
         )
-        return len(victim.writes), await _steady_state(world)
+        return len(victim.writes), await world.steady_state(wanted)
     finally:
         for operator in operators:
             operator.kill()
@@ -149,20 +147,3 @@ async def _wait_for_death(victim: RunningOperator, world: World) -> None:
 
     await eventually(over, "the kill", within=180, every=0.25)
     victim.kill()
-
-
-async def _steady_state(world: World) -> Any:
-    """Return the end state once it no longer changes."""
-    state = await world.end_state()
-    while True:
-        await asyncio.sleep(1)
-        latest = await world.end_state()
-        if latest == state:
-            return latest
-        state = latest
-
-
-def _difference(outcome: Any, wanted: Any) -> str:
-    """Return only the lines in which two end states differ."""
-    before, after = (json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, outcome))
-    return "\n".join(difflib.unified_diff(before, after, "undisturbed", "killed", lineterm=""))

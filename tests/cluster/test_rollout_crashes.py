@@ -15,8 +15,8 @@ import pytest
 from tests.cluster.faultproxy import Fault, FaultProxy
 from tests.cluster.harness import RunningOperator
 from tests.cluster.onlooker import sees
-from tests.cluster.test_crashes import _difference, _steady_state, killed
-from tests.cluster.world import World, eventually
+from tests.cluster.test_crashes import killed
+from tests.cluster.world import World, difference, eventually
 from tritonfleet.api import names
 
 AT_ONCE = 6
@@ -57,14 +57,14 @@ async def test_killed_after_a_write_a_rollout_ends_in_the_same_state(control_pla
 
     async def one(number: int) -> End:
         async with gate:
-            return await _play(control_plane, cluster, story, killed_after=number)
+            return await _play(control_plane, cluster, story, killed_after=number, wanted=wanted)
 
     # One more than there were: a kill when all is done changes nothing either.
     numbers = range(0, wanted.writes + 1, every)
     ends = await asyncio.gather(*(one(number) for number in numbers))
     assert wanted.writes >= FEWEST_WRITES
     for number, end in zip(numbers, ends, strict=True):
-        assert end.state == wanted.state, f"killed after write {number}:\n{_difference(end.state, wanted.state)}"
+        assert end.state == wanted.state, f"killed after write {number}:\n{difference(end.state, wanted.state)}"
         assert end.passages == wanted.passages, f"killed after write {number}"
 
 
@@ -84,17 +84,17 @@ async def test_killed_after_a_write_a_rollout_ends_in_the_same_state(control_pla
 async def test_each_write_of_a_rollout_failing_once_ends_in_the_same_state(control_plane, cluster, proxy, story, fault):
     wanted = await _undisturbed(control_plane, cluster, story)
     struck = proxy.fail_each_write_once(fault)
-    end = await _play(control_plane, cluster, story, kubeconfig=proxy.kubeconfig)
+    end = await _play(control_plane, cluster, story, kubeconfig=proxy.kubeconfig, wanted=wanted)
     assert len(struck) >= FEWEST_WRITES / 2
-    assert end.state == wanted.state, _difference(end.state, wanted.state)
+    assert end.state == wanted.state, difference(end.state, wanted.state)
     assert end.passages == wanted.passages
 
 
 @pytest.mark.parametrize("story", ["promotion", pytest.param("rollback", marks=pytest.mark.acceptance)])
 async def test_two_operators_at_once_end_where_one_does(control_plane, cluster, story):
     wanted = await _undisturbed(control_plane, cluster, story)
-    end = await _play(control_plane, cluster, story, operators=2)
-    assert end.state == wanted.state, _difference(end.state, wanted.state)
+    end = await _play(control_plane, cluster, story, operators=2, wanted=wanted)
+    assert end.state == wanted.state, difference(end.state, wanted.state)
     assert end.passages == wanted.passages
 
 
@@ -105,7 +105,14 @@ async def _undisturbed(control_plane, cluster, story: str) -> End:
 
 
 async def _play(
-    control_plane, cluster, story: str, *, killed_after: int | None = None, kubeconfig=None, operators: int = 1
+    control_plane,
+    cluster,
+    story: str,
+    *,
+    killed_after: int | None = None,
+    kubeconfig=None,
+    operators: int = 1,
+    wanted: End | None = None,
 ) -> End:
     """Play one story in a namespace of its own: one revision serves, then another is rolled out."""
     world = World(cluster, f"rollout-{uuid.uuid4().hex[:8]}")
@@ -138,7 +145,7 @@ async def _play(
         await eventually(
             lambda: _over(world, story), f"the end of {story}, killed after {killed_after}", within=300, every=0.5
         )
-        state = [_without_birth(body) for body in await _steady_state(world)]
+        state = await world.steady_state(wanted and wanted.state, view=_without_birth)
         history = (await _status(world))["rollout"]["history"]
         passages = [f"{one['from']} -> {one['to']}" for one in reversed(history) if one["from"] != "Initializing"]
         return End(sum(len(operator.writes) for operator in running) - before, state, passages)

@@ -1,6 +1,8 @@
 """What a test sees of the cluster, and does to it, as an administrator."""
 
 import asyncio
+import difflib
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +18,7 @@ from tritonfleet.runtime import utc_now
 
 SOON_SECONDS = 60.0
 """What a watch tells is acted on in a moment, on a machine however busy; the next sweep would be 300 s away."""
+STILL_SECONDS = 8.0
 CHILD_KINDS = tuple(resource.kind for resource in CHILDREN)
 
 
@@ -138,6 +141,29 @@ class World:
         """Return all that matters of every object of ours, without what no two runs have in common."""
         bodies = [*map(_ordered, await self.children()), *(await self.cluster.list(names.KIND, self.namespace)).items]
         return [normalised(body) for body in bodies]
+
+    async def steady_state(
+        self, wanted: Any = None, *, view: Callable[[Manifest], Manifest] = lambda body: body
+    ) -> Any:
+        """Return the end state, each object as `view` shows it, once it stays the wanted one or no longer changes.
+
+        On a busy machine seconds may pass between the operator's last write and what the garbage collector does.
+        """
+        state, since = None, time.monotonic()
+        while time.monotonic() - since < STILL_SECONDS:
+            await asyncio.sleep(1)
+            latest = [view(body) for body in await self.end_state()]
+            if latest != state:
+                state, since = latest, time.monotonic()
+            elif state == wanted:
+                break
+        return state
+
+
+def difference(outcome: Any, wanted: Any) -> str:
+    """Return only the lines in which two end states differ."""
+    before, after = (json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, outcome))
+    return "\n".join(difflib.unified_diff(before, after, "undisturbed", "disturbed", lineterm=""))
 
 
 _RANDOM = frozenset(
