@@ -40,7 +40,7 @@ def _lines(runs: int, seed: int) -> Iterator[Line]:
 def _line(scenario: Scenario, traffic: Traffic, runs: int, random: np.random.Generator) -> Line:
     parts: dict[str, list[Fates]] = {ours.NAME: [], **{rule.name: [] for rule in RULES}}
     for start in range(0, runs, CHUNK):
-        drawn = draw(scenario, traffic, ours.ERRORS.max_looks, min(CHUNK, runs - start), random)
+        drawn = draw(scenario, traffic, ours.ERRORS.max_windows, min(CHUNK, runs - start), random)
         parts[ours.NAME].append(ours.decide(drawn))
         for rule in RULES:
             parts[rule.name].append(rule.decide(drawn))

@@ -26,11 +26,11 @@ def decide(drawn: Draw) -> Fates:
     """Return what becomes of every canary under the default policy."""
     policy = ERRORS if drawn.buckets is None else LATENCY
     ends = [_life(policy, drawn, run) for run in range(len(drawn.requests))]
-    outcomes, looks = zip(*ends, strict=True)
+    outcomes, windows = zip(*ends, strict=True)
     return Fates(
         np.array([outcome is Outcome.FAILED for outcome in outcomes]),
         np.array([outcome is Outcome.PASSED for outcome in outcomes]),
-        np.array(looks),
+        np.array(windows),
     )
 
 
@@ -51,7 +51,7 @@ def _life(policy: AnalysisPolicy, drawn: Draw, run: int) -> tuple[Outcome, int]:
         progress, outcome = verdict.progress, verdict.outcome
         if outcome in {Outcome.FAILED, Outcome.PASSED} or verdict.needs_person:
             break
-    return outcome, progress.looks
+    return outcome, progress.windows
 
 
 def _pods(requests: list[int], errors: list[int], buckets: list[list[int]] | None) -> list[PodCounts]:

@@ -13,6 +13,7 @@ from devcluster import gobuild
 from tritonfleet.api import names
 from tritonfleet.api.crd import root_schema
 from tritonfleet.api.quantities import canonical_quantity
+from tritonfleet.api.renames import RENAMES
 from tritonfleet.errors import Refused
 
 HERE = Path(__file__).parent
@@ -67,6 +68,23 @@ async def test_every_rule_of_the_spec_is_broken_by_some_manifest(send):
     told = "\n".join(heard)
     silent = {message for message in _rules(root_schema()["properties"]["spec"]) if message not in told}
     assert silent == set()
+
+
+FORMER_VALUES = {"boolean": True, "integer": 5, "number": 5, "string": "5m", "object": {"ratio": 2.0}}
+
+
+@pytest.mark.parametrize("rename", RENAMES, ids=lambda rename: rename.old)
+async def test_the_api_server_refuses_a_former_name_with_the_new_one(send, rename):
+    manifest = copy.deepcopy(VALID)
+    manifest["spec"]["slo"] = {"throughput": 5}
+    manifest["spec"]["autoscaling"] = {"maxReplicas": 4}
+    for value in (FORMER_VALUES[rename.schema["type"]], rename.default):
+        if value is not None:
+            _put(manifest, rename.path, value)
+            with pytest.raises(Refused) as refusal:
+                await send(manifest)
+            assert f"{rename.path}: Invalid value" in str(refusal.value)
+            assert f"must not be set: it was renamed to `{rename.new}`" in str(refusal.value)
 
 
 async def test_the_api_server_takes_the_manifest_that_the_wrong_ones_are_made_from(send):
@@ -143,7 +161,7 @@ def test_kubectl_explains_every_field(control_plane):
     everything = explain("modeldeployment.spec", "--recursive")
     assert all(field in everything for field in ("maxQueueDelay", "nodeSelectorTerms", "progressDeadline"))
     assert "How long a request may wait for others" in explain("mdep.spec.batching.dynamic.maxQueueDelay")
-    assert "Refuses requests that wait too long to be answered in time" in explain("mdep.spec.slo.shedLate")
+    assert "Refuses requests that wait too long to be answered in time" in explain("mdep.spec.slo.loadShedding")
     assert "Other limits at certain times" in explain("mdep.spec.autoscaling.schedules")
     assert "as learned" in explain("mdep.status.autoscaling.capacityPerReplica")
 

@@ -21,7 +21,7 @@ from tritonfleet.api import names
 
 AT_ONCE = 6
 FEWEST_WRITES = 15
-ANALYSIS = {"interval": "5s", "warmup": "0s", "looks": 1, "confirmations": 1, "minRequests": 100, "bake": "0s"}
+ANALYSIS = {"interval": "5s", "warmup": "0s", "windows": 1, "failureThreshold": 1, "minRequests": 100, "bakeTime": "0s"}
 SERVER = {"gpu": {"count": 0}, "grpcMaxConnectionAge": "1s", "drainTimeout": "1s"}
 ROLLOUT = {"canary": {"steps": [{"weight": 50}], "analysis": ANALYSIS}, "stableRetention": "0s"}
 STORIES = {"promotion": True, "rollback": False}

@@ -13,7 +13,7 @@ from tritonfleet.cli import main
 CANARY = {
     "steps": [{"weight": 50}],
     "verification": {"contract": "Off"},
-    "analysis": {"warmup": "0s", "interval": "5s", "bake": "0s"},
+    "analysis": {"warmup": "0s", "interval": "5s", "bakeTime": "0s"},
 }
 
 

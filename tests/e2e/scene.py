@@ -16,7 +16,7 @@ RATE = 12.0
 SLOW: dict[str, Any] = {
     "server": {"gpu": {"count": 0}},
     "slo": {"latency": {"percentile": 99, "target": "2500ms"}},
-    "autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"holdWindow": "15s"}}},
+    "autoscaling": {"maxReplicas": 2, "behavior": {"scaleDown": {"stabilizationWindow": "15s"}}},
 }
 SLOW_PARAMETERS = {"batch_seconds": "0.4", "row_seconds": "0.05"}
 """Five times as slow as the example: little traffic takes many replicas, and little of this machine's time."""

@@ -26,7 +26,7 @@ CLIENTS = 80
 """Connections of each protocol: enough for answers that take a second."""
 WEIGHT = 25
 INTERVAL_SECONDS = 5
-ANALYSIS = {"interval": f"{INTERVAL_SECONDS}s", "warmup": "0s", "looks": 3, "minRequests": 200, "bake": "5s"}
+ANALYSIS = {"interval": f"{INTERVAL_SECONDS}s", "warmup": "0s", "windows": 3, "minRequests": 200, "bakeTime": "5s"}
 SERVER = {
     "gpu": {"count": 0},
     "resources": {"requests": {"cpu": "20m"}},

@@ -40,7 +40,7 @@ def targets(address: str) -> dict[str, str]:
     "falls", [False, pytest.param(True, marks=pytest.mark.acceptance)], ids=["which stays", "which is over in the end"]
 )
 def test_after_a_fourfold_step_the_slo_is_met_again(place: Any, ranker: Any, tmp_path: Path, falls: bool) -> None:
-    ranker["autoscaling"]["behavior"] = {"scaleDown": {"holdWindow": f"{HOLD_SECONDS:.0f}s"}}
+    ranker["autoscaling"]["behavior"] = {"scaleDown": {"stabilizationWindow": f"{HOLD_SECONDS:.0f}s"}}
     place.apply("ranker", ranker)
     place.wait_ready("ranker")
     where = targets(place.address("ranker"))

@@ -75,7 +75,7 @@ class Release:
             "apiVersion": "tritonfleet.dev/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"name": name},
-            "spec": {"model": {"uri": "https://models.example.com/m"}, "suspended": True},
+            "spec": {"model": {"uri": "https://models.example.com/m"}, "suspend": True},
         }
         self.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
         self.kubectl(

@@ -83,8 +83,8 @@ def test_a_bad_canary_is_without_traffic_after_two_looks(
 ) -> None:
     good = shop.stable
     with shop.traffic() as load:
-        looks = ANALYSIS | {"interval": f"{LOOK_SECONDS}s"}
-        asked = shop.change(version, rollout=rollout(analysis=looks, verification=verification))
+        windows = ANALYSIS | {"interval": f"{LOOK_SECONDS}s"}
+        asked = shop.change(version, rollout=rollout(analysis=windows, verification=verification))
         over = shop.wait_for("RolledBack", since=asked)
         time.sleep(2)
     answers = seen(load)
@@ -100,7 +100,7 @@ def test_a_bad_canary_is_without_traffic_after_two_looks(
 
 @pytest.mark.acceptance
 def test_a_canary_that_begins_to_answer_wrongly_is_without_traffic_after_two_looks(shop: Shop) -> None:
-    long = ANALYSIS | {"looks": 10}
+    long = ANALYSIS | {"windows": 10}
     with shop.traffic() as load:
         asked = shop.change("turning-wrong", rollout=rollout(verification=GOLDEN, analysis=long))
         over = shop.wait_for("RolledBack", since=asked)

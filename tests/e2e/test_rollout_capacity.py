@@ -30,8 +30,8 @@ POOL = 4
 RATE = 25.0
 LEAVING_SECONDS = 12.0
 """After so long nobody asks a pod that is leaving: here it need not wait for clients that are slow to notice."""
-QUICK = ANALYSIS | {"looks": 2, "bake": "0s", "minRequests": 50}
-LONG = ANALYSIS | {"looks": 10}
+QUICK = ANALYSIS | {"windows": 2, "bakeTime": "0s", "minRequests": 50}
+LONG = ANALYSIS | {"windows": 10}
 OLDER_SECONDS = 15.0
 """On top of the time that pods take to become ready, when a revision without pods is asked for again."""
 

@@ -17,7 +17,7 @@ from tests.e2e.shop import ANALYSIS, INTERVAL_SECONDS, NAME, WEIGHT, Shop, repla
 pytestmark = pytest.mark.acceptance
 RATE = 25.0
 OUTAGE_SECONDS = 20.0
-LONG = ANALYSIS | {"looks": 8}
+LONG = ANALYSIS | {"windows": 8}
 
 
 def exposed(moment: Moment) -> bool:
@@ -77,7 +77,7 @@ def test_a_canary_without_series_is_held_for_that_and_not_for_an_outage(shop: Sh
 
 def test_a_route_that_is_deleted_comes_back_and_one_that_is_reverted_again_and_again_is_left(shop: Shop) -> None:
     # It is rejected in the end, so no other test of this module asks for it.
-    asked = shop.change("best", rollout=rollout(analysis=LONG | {"looks": 30, "maxLooks": 60}))
+    asked = shop.change("best", rollout=rollout(analysis=LONG | {"windows": 30, "maxWindows": 60}))
     shop.wait_until("the canary has its weight", exposed, since=asked)
     shop.place.kubectl("delete", "httproute", NAME)
     shop.place.wait("the route is back", lambda: bool(weights_of(shop)), 20)
@@ -137,7 +137,7 @@ def children(shop: Shop) -> list[str]:
 def test_a_canary_whose_node_is_lost_gives_its_traffic_back(
     open_shop: Callable[..., AbstractContextManager[Shop]],
 ) -> None:
-    half = rollout(steps=[{"weight": 50}], analysis=LONG | {"looks": 60, "maxLooks": 90})
+    half = rollout(steps=[{"weight": 50}], analysis=LONG | {"windows": 60, "maxWindows": 90})
     with open_shop(replicas=2, rollout=half) as shop:
         shop.wait_for("Stable")
         stable = shop.stable

@@ -22,7 +22,7 @@ Open = Callable[..., AbstractContextManager[Shop]]
 RATE = 25.0
 WRITES_EACH = 2
 """So many writes an operator makes before it dies of the last of them."""
-QUICK = rollout(analysis=ANALYSIS | {"looks": 2, "minRequests": 50})
+QUICK = rollout(analysis=ANALYSIS | {"windows": 2, "minRequests": 50})
 END_SECONDS = 240.0
 
 

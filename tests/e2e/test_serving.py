@@ -49,10 +49,10 @@ def test_updates_under_load_fail_no_request(place: Any, digits: Any, tmp_path: P
 def test_suspending_frees_the_pods_and_resuming_brings_them_back(place: Any, digits: Any) -> None:
     place.apply("digits", digits)
     place.wait_ready("digits")
-    place.patch("digits", {"suspended": True})
+    place.patch("digits", {"suspend": True})
     place.wait_reason("digits", "Suspended")
     place.wait("no pod is left", lambda: not place.list("pods"))
-    generation = place.patch("digits", {"suspended": False})
+    generation = place.patch("digits", {"suspend": False})
     place.wait_ready("digits", generation)
 
 

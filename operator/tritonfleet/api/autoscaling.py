@@ -45,7 +45,7 @@ class ScaleUp(ApiModel):
 class ScaleDown(ApiModel):
     """How replicas are taken away."""
 
-    hold_window: Annotated[str, duration("0s", "24h")] = "90s"
+    stabilization_window: Annotated[str, duration("0s", "24h")] = "90s"
     """How long at least a peak is remembered; longer by itself where peaks come back."""
     max_percent: Annotated[int, Field(ge=1, le=100)] = 34
     """Largest share of the replicas, in percent, that one decision takes away; one replica may always go."""

@@ -114,7 +114,7 @@ class ErrorMargin(ApiModel):
     """Between the two shares, in percentage points."""
 
 
-class SlowMargin(ApiModel):
+class LatencyMargin(ApiModel):
     """How many more requests may be slower than stable's 99th percentile: both limits must be exceeded to count."""
 
     ratio: Ratio = 1.5
@@ -163,36 +163,36 @@ class Analysis(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
-            "!has(self.looks) || self.looks <= self.maxLooks",
-            "must not be above `maxLooks`",
-            got="self.looks",
-            at=".looks",
+            "!has(self.windows) || self.windows <= self.maxWindows",
+            "must not be above `maxWindows`",
+            got="self.windows",
+            at=".windows",
         ),
         rule(
-            "!has(self.looks) || self.confirmations <= self.maxLooks",
-            "must not be above `maxLooks`: the canary would never be rolled back",
-            got="self.confirmations",
-            at=".confirmations",
+            "!has(self.windows) || self.failureThreshold <= self.maxWindows",
+            "must not be above `maxWindows`: the canary would never be rolled back",
+            got="self.failureThreshold",
+            at=".failureThreshold",
         ),
     )
 
     interval: Annotated[str, duration("5s", "1h")] = "60s"
-    """Length of a window; each is looked at once."""
+    """Length of a window; each is evaluated once."""
     warmup: Annotated[str, duration("0s", "1h")] = "60s"
-    """At the beginning of a step that is not looked at."""
-    looks: Annotated[int, Field(ge=1, le=100)] = 10
+    """At the beginning of a step, before its first window."""
+    windows: Annotated[int, Field(ge=1, le=100)] = 10
     """Windows that a step takes before it may pass."""
-    max_looks: Annotated[int, Field(ge=1, le=1000)] = 30
+    max_windows: Annotated[int, Field(ge=1, le=1000)] = 30
     """Windows after which a step that is still open is held for a person."""
-    confirmations: Annotated[int, Field(ge=1, le=10)] = 2
-    """Looks running that must agree before the canary is rolled back."""
+    failure_threshold: Annotated[int, Field(ge=1, le=10)] = 2
+    """Consecutive windows that must fail before the canary is rolled back."""
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 500
     """Requests of each revision without which a step does not pass."""
-    errors: ErrorMargin = ErrorMargin()
+    error_rate: ErrorMargin = ErrorMargin()
     """How many more requests may fail."""
-    max_errors: Annotated[float, Field(ge=0, le=100)] | None = None
+    max_error_rate: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percent of requests that may fail, whatever stable does."""
-    slow: SlowMargin = SlowMargin()
+    latency: LatencyMargin = LatencyMargin()
     """How many more requests may be slower than stable's 99th percentile."""
     on_too_few_requests: OnTooFewRequests = OnTooFewRequests.HOLD
     """Hold, PassOnProbe (golden requests alone decide, recorded as unproven) or Rollback."""
@@ -200,7 +200,7 @@ class Analysis(ApiModel):
     """Hold or Rollback when metrics have stayed away for `metricsTimeout`; until then the weight stays."""
     metrics_timeout: Annotated[str, duration("1m", "24h")] = "30m"
     """How long metrics may stay away."""
-    bake: Annotated[str, duration("0s", "24h")] = "10m"
+    bake_time: Annotated[str, duration("0s", "24h")] = "10m"
     """How long the canary is watched at 100 % before it becomes stable, stable's pods standing by."""
     queries: Annotated[tuple[PromQuery, ...], items(QUERIES_MAX, key="name")] = ()
     """Further checks against Prometheus."""

@@ -1,9 +1,11 @@
 """The CustomResourceDefinition of ModelDeployment."""
 
+import copy
 from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.renames import RENAMES
 from tritonfleet.api.status import ModelDeploymentStatus
 from tritonfleet.api.structural import Schema, structural
 
@@ -43,7 +45,7 @@ def definition() -> dict[str, Any]:
                         },
                     },
                     "additionalPrinterColumns": _columns(),
-                    "schema": {"openAPIV3Schema": _terse(root_schema())},
+                    "schema": {"openAPIV3Schema": _terse(_with_former_names(root_schema()))},
                 }
             ],
         },
@@ -67,6 +69,20 @@ def root_schema() -> Schema:
             "status": status,
         },
     }
+
+
+def _with_former_names(root: Schema) -> Schema:
+    """Add each former name as a property that is always refused."""
+    for rename in RENAMES:
+        parent: Schema = root
+        for name in rename.parent.split("."):
+            parent = parent["properties"][name]
+        parent["properties"][rename.old] = {
+            "description": f"Renamed to `{rename.new}`, and refused.",
+            **copy.deepcopy(rename.schema),
+            "x-kubernetes-validations": [{"message": rename.message, "rule": "false"}],
+        }
+    return root
 
 
 def _terse(node: Any) -> Any:

@@ -11,6 +11,7 @@ from tritonfleet.api.cel import Rule, rule
 from tritonfleet.api.instances import InstanceGroup
 from tritonfleet.api.metrics import Metrics
 from tritonfleet.api.model import Model
+from tritonfleet.api.renames import refusals
 from tritonfleet.api.rollout import Rollback, Rollout
 from tritonfleet.api.server import Server
 from tritonfleet.api.slo import Slo
@@ -63,22 +64,22 @@ class ModelDeploymentSpec(ApiModel):
             at=".replicas",
         ),
         rule(
-            "!has(self.slo) || !self.slo.shedLate || (has(self.batching) && has(self.batching.dynamic))",
+            "!has(self.slo) || !self.slo.loadShedding || (has(self.batching) && has(self.batching.dynamic))",
             "must come with `batching.dynamic`: only its queue can refuse what is late",
-            at=".slo.shedLate",
+            at=".slo.loadShedding",
         ),
         rule(
-            "!has(self.slo) || !self.slo.shedLate || !has(self.batching) || !has(self.batching.dynamic)"
+            "!has(self.slo) || !self.slo.loadShedding || !has(self.batching) || !has(self.batching.dynamic)"
             " || !(has(self.batching.dynamic.queueTimeout) || has(self.batching.dynamic.priorityPolicies)"
             " && self.batching.dynamic.priorityPolicies.exists(p, has(p.queueTimeout)))",
-            "must be absent, for every priority, when `slo.shedLate` is true, which sets it",
+            "must be absent, for every priority, when `slo.loadShedding` is true, which sets it",
             at=".batching.dynamic.queueTimeout",
         ),
         rule(
-            "!has(self.slo) || !self.slo.shedLate || !has(self.batching) || !has(self.batching.dynamic)"
+            "!has(self.slo) || !self.slo.loadShedding || !has(self.batching) || !has(self.batching.dynamic)"
             " || self.batching.dynamic.timeoutAction != 'Delay' && (!has(self.batching.dynamic.priorityPolicies)"
             " || self.batching.dynamic.priorityPolicies.all(p, p.timeoutAction != 'Delay'))",
-            "must be 'Reject', for every priority, when `slo.shedLate` is true: what is late is refused",
+            "must be 'Reject', for every priority, when `slo.loadShedding` is true: what is late is refused",
             at=".batching.dynamic.timeoutAction",
         ),
         rule(
@@ -117,7 +118,7 @@ class ModelDeploymentSpec(ApiModel):
     """How a change reaches the clients."""
     rollback: Rollback | None = None
     """Serves an older revision in place of what the rest of the spec asks for."""
-    suspended: bool = False
+    suspend: bool = False
     """Scales to nothing and stays there."""
 
     @property
@@ -171,10 +172,15 @@ class ModelDeployment(ApiModel):
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:
         """Read an object as the API server gave it; raises InvalidSpec naming field, value and remedy."""
+        renamed = list(refusals(body))
         try:
-            return cls.model_validate(body)
+            found = cls.model_validate(body)
         except ValidationError as error:
-            raise InvalidSpec("; ".join(_described(problem) for problem in error.errors()[:5])) from error
+            described = (_described(problem) for problem in error.errors())
+            raise InvalidSpec("; ".join([*renamed, *described][:5])) from error
+        if renamed:
+            raise InvalidSpec("; ".join(renamed[:5]))
+        return found
 
     @property
     def model_name(self) -> str:

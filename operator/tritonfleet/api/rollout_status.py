@@ -145,7 +145,7 @@ class RolloutStatus(ApiModel):
     """What has been counted in this step; not meant for reading."""
     results: Annotated[tuple[Check, ...], items(CHECKS_MAX)] = ()
     """What each check said of the last window."""
-    blind_since: Time | None = None
+    metrics_lost_since: Time | None = None
     """Since when metrics have stayed away."""
     resume: Word | None = None
     """The phase in which Held or StableLost goes on."""

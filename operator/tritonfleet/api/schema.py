@@ -17,13 +17,15 @@ _CRD_PATHS: Final = (
     Path("charts/tritonfleet/crd") / CRD_FILE,
     Path("charts/tritonfleet-crds/crd") / CRD_FILE,
 )
-_NEVER_WRAP: Final = 1_000_000
+_WIDTH: Final = 100
+"""Where PyYAML looks for the next space: a line ends up a word longer at most."""
+_FOLDED_LENGTH: Final = 80
 _REFERENCE_PATH: Final = Path("docs/reference/modeldeployment.md")
 
 
 def crd_yaml() -> str:
     """Return the CustomResourceDefinition as YAML."""
-    return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=_NEVER_WRAP)
+    return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=_WIDTH, default_flow_style=False)
 
 
 def generated_files() -> dict[Path, str]:
@@ -64,34 +66,17 @@ def main() -> int:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes equal parts out again: anchors are hard to read, and CRD tools do not expect them.
+    """Writes block style, so that a change of one field is a change of its lines, and folds long text (`>-`).
 
-    A field stands on one line, and so do the fields of an object without objects in it: half of the file would be
-    indentation. The charts look for `metadata:` on a line of its own.
+    Equal parts are written out again: anchors are hard to read, and CRD tools do not expect them.
     """
 
-    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        node = super().represent_mapping(tag, mapping, flow_style)
-        node.flow_style = len(node.value) > 1 and "metadata" not in mapping and not _holds_objects(mapping)
-        return node
-
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        doubled = data.count("'") > 2 and not {'"', "\\"} & set(data)
-        return self.represent_scalar("tag:yaml.org,2002:str", data, '"' if doubled else None)
-
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        node = super().represent_sequence(tag, sequence, flow_style)
-        node.flow_style = all(isinstance(one, yaml.ScalarNode) for one in node.value)
-        return node
+        folded = " " in data and (len(data) > _FOLDED_LENGTH or {"'", '"'} <= set(data))
+        return self.represent_scalar("tag:yaml.org,2002:str", data, ">" if folded else None)
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
-
-
-def _holds_objects(value: Any) -> bool:
-    if isinstance(value, dict):
-        return "properties" in value or any(map(_holds_objects, value.values()))
-    return isinstance(value, list) and any(map(_holds_objects, value))
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)

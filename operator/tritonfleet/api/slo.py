@@ -49,9 +49,9 @@ class Slo(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         rule("has(self.latency) || has(self.throughput)", "must have `latency`, `throughput` or both"),
         rule(
-            "!self.shedLate || has(self.latency)",
+            "!self.loadShedding || has(self.latency)",
             "must come with `latency`: nothing is late without a target",
-            at=".shedLate",
+            at=".loadShedding",
         ),
     )
 
@@ -59,7 +59,7 @@ class Slo(ApiModel):
     """How fast answers come."""
     throughput: RequestRate | None = None
     """Requests per second that the replicas must be able to carry at any time, asked for or not."""
-    shed_late: bool = False
+    load_shedding: bool = False
     """Refuses requests that wait too long to be answered in time, by Triton's queue timeout.
 
     It follows from the target and the learned speed of the model and is frozen with the revision, so that only a

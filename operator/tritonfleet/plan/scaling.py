@@ -53,7 +53,7 @@ class Size:
 def has_slo(deployment: ModelDeployment) -> bool:
     """Tell whether verdicts are wanted: an SLO is set and pods run, whoever owns their number."""
     spec = deployment.spec
-    return spec.slo is not None and not spec.suspended and (spec.scaled_by_us or spec.declared_replicas > 0)
+    return spec.slo is not None and not spec.suspend and (spec.scaled_by_us or spec.declared_replicas > 0)
 
 
 def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
@@ -74,7 +74,7 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
             down = spec.autoscaling.behavior.scale_down
             found["scale_up_factor"] = spec.autoscaling.behavior.scale_up.max_factor
             found["scale_down_percent"] = float(down.max_percent)
-            found["stabilization_seconds"] = duration_seconds(down.hold_window)
+            found["stabilization_seconds"] = duration_seconds(down.stabilization_window)
     return Policy(
         latency_target_seconds=duration_seconds(latency.target) if latency is not None else None,
         percentile=latency.percentile if latency is not None else 99.0,
@@ -162,7 +162,7 @@ def learned(deployment: ModelDeployment, observed: Observed, serving: str | None
     Nothing is looked up where nothing depends on it.
     """
     verdict = observed.scaling
-    if deployment.spec.slo is None or not deployment.spec.slo.shed_late:
+    if deployment.spec.slo is None or not deployment.spec.slo.load_shedding:
         return UNLEARNED
     memory = verdict.memory if verdict is not None else Memory.restore(remembered(observed.body), now.timestamp())
     fit = memory.fits.get(serving or "")
@@ -226,7 +226,7 @@ def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevis
         limits, problem = limits_of(deployment, now), None
     except InvalidSpec as error:
         limits, problem = None, error
-    if deployment.spec.suspended:
+    if deployment.spec.suspend:
         return Size(0, limits, problem)
     if not deployment.spec.scaled_by_us:
         return Size(deployment.spec.declared_replicas, limits, problem)

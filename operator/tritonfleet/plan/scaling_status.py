@@ -225,7 +225,7 @@ def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleRepor
     if deployment.spec.slo is None:
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.NO_SLO, "`slo` is not set")
     if not has_slo(deployment):
-        cause = "suspended" if deployment.spec.suspended else "replicas is 0"
+        cause = "suspended" if deployment.spec.suspend else "replicas is 0"
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, f"no pod runs: {cause}")
     verdict = observed.scaling
     if verdict is None or not report.fresh:
@@ -259,7 +259,7 @@ def _scaling_active(deployment: ModelDeployment, observed: Observed, document: M
     if foreign is not None:
         return Condition(kind, ConditionStatus.FALSE, Reason.FOREIGN_SCALER, foreign)
     spec = deployment.spec
-    if spec.suspended:
+    if spec.suspend:
         return Condition(kind, ConditionStatus.FALSE, Reason.SUSPENDED, "no pod runs: suspended")
     if not spec.scales_by_slo:
         return _scaled_by_others(deployment, observed)

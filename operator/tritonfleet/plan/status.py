@@ -221,7 +221,7 @@ def _ready(facts: Assessment) -> Condition:
     if facts.finding is not None:
         return Condition(ConditionType.READY, ConditionStatus.FALSE, facts.finding.reason, facts.finding.message)
     if facts.replicas == 0:
-        cause = "suspended" if facts.deployment.spec.suspended else "replicas is 0"
+        cause = "suspended" if facts.deployment.spec.suspend else "replicas is 0"
         return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.SUSPENDED, f"no pod runs: {cause}")
     target = facts.target
     if facts.settled and target is not None:

@@ -51,7 +51,7 @@ class History:
         for word in ("abort", "promote", "approve", "retry"):
             rollout.pop(word, None)
         rollout["retry"] = f"healed-{self.dice.random()}"
-        cluster.edit(model=model(FRESH), replicas=2, suspended=None, rollback=None, rollout=rollout)
+        cluster.edit(model=model(FRESH), replicas=2, suspend=None, rollback=None, rollout=rollout)
         cluster.api.edit_body(annotations={})
 
     def help_on(self) -> None:
@@ -147,14 +147,14 @@ def _metrics(history: History) -> None:
 
 def _gateway(history: History) -> None:
     cluster = history.scene.cluster
-    if not cluster.api.body["spec"].get("suspended"):
+    if not cluster.api.body["spec"].get("suspend"):
         cluster.gateway.admits = not cluster.gateway.admits or history.dice.random() < 0.5
 
 
 def _suspend(history: History) -> None:
     """Let nothing run; a gateway that refuses just then would keep sending requests to pods that are gone."""
     history.scene.cluster.gateway.admits = True
-    history.scene.cluster.edit(suspended=True)
+    history.scene.cluster.edit(suspend=True)
 
 
 def _revert_route(history: History) -> None:
@@ -236,7 +236,7 @@ ACTS: tuple[tuple[str, Callable[[History], None]], ...] = (
     ("pause by field", lambda history: history.edit_rollout(paused=True)),
     *(("resume by field", lambda history: history.edit_rollout(paused=False)),) * 2,
     ("suspend", _suspend),
-    *(("wake", lambda history: history.scene.cluster.edit(suspended=None)),) * 2,
+    *(("wake", lambda history: history.scene.cluster.edit(suspend=None)),) * 2,
     *(("scale", _scale),) * 3,
     ("to revision", _to_revision),
     *(("lose a pod", _lose_pod),) * 3,

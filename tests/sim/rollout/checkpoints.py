@@ -22,10 +22,10 @@ BEHAVIORS = {
 GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
 AT_LAST = {"weight": 100, "pause": {}}
 SPECS: tuple[tuple[Manifest, dict[str, int]], ...] = (
-    (spec_of(analysis={"looks": 1, "bake": "10s", "metricsTimeout": "1m"}), {"a": 4, "b": 4}),
+    (spec_of(analysis={"windows": 1, "bakeTime": "10s", "metricsTimeout": "1m"}), {"a": 4, "b": 4}),
     (spec_of(steps=(20,), mode="Surge", capacity={"maxSurge": 1}, canary=GOLDEN), {"a": 3, "b": 2}),
     (
-        spec_of(steps=(50, AT_LAST), mode="InPlace", analysis={"looks": 1, "bake": "0s"}),
+        spec_of(steps=(50, AT_LAST), mode="InPlace", analysis={"windows": 1, "bakeTime": "0s"}),
         {"a": 1, "b": 1, "c": 1, "d": 1},
     ),
     (spec_of(steps=(25, 50), mode="Auto", gateway=False), {"a": 2, "b": 2}),

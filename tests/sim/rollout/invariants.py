@@ -152,7 +152,7 @@ class Invariants:
     def _floor(self, state: State | None) -> int:
         """Return the ready pods that carry all requests by the promise of the capacity mode."""
         spec = self.cluster.api.body["spec"]
-        if spec.get("suspended") or state is None:
+        if spec.get("suspend") or state is None:
             return 0
         wanted = int(spec.get("replicas", 1)) if isinstance(spec.get("replicas", 1), int) else 0
         if state.phase not in RUNNING:

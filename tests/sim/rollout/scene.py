@@ -18,7 +18,7 @@ from tritonfleet.plan.rollout import Phase, State, TransitionRecord
 
 FOUR_GPUS = {"node-a": 1, "node-b": 1, "node-c": 1, "node-d": 1}
 EIGHT_GPUS = {"node-a": 2, "node-b": 2, "node-c": 2, "node-d": 2}
-ANALYSIS = {"interval": "10s", "warmup": "0s", "looks": 2, "minRequests": 50, "bake": "20s"}
+ANALYSIS = {"interval": "10s", "warmup": "0s", "windows": 2, "minRequests": 50, "bakeTime": "20s"}
 HASH = re.compile(r"\b(?:m-)?([0-9a-f]{10})\b")
 
 

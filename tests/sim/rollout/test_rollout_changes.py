@@ -228,9 +228,9 @@ def test_an_older_revision_whose_image_was_exchanged_is_not_used_without_a_perso
 
 def test_a_suspended_rollout_ends_with_no_pod_and_goes_on_when_it_is_wanted_again() -> None:
     scene = PHASES["Analyzing"]()
-    scene.edit(suspended=True).run(30)
+    scene.edit(suspend=True).run(30)
     assert sum(scene.asked().values()) == 0
-    scene.edit(suspended=None).run(3)
+    scene.edit(suspend=None).run(3)
     for _ in range(400):
         if scene.phase is Phase.HELD:
             scene.ask("resume", f"m-{scene.revision('2')}")

@@ -7,7 +7,7 @@ import pytest
 from tests.sim.rollout.scene import Scene, spec_of
 from tritonfleet.plan.rollout import Phase
 
-FAST = {"looks": 1, "bake": "10s"}
+FAST = {"windows": 1, "bakeTime": "10s"}
 
 
 def stable_of(scene: Scene) -> str:
@@ -34,8 +34,8 @@ def test_a_rollout_that_was_suspended_does_not_blame_the_canary_for_having_no_po
     arrive: Callable[[], Scene],
 ) -> None:
     scene = arrive()
-    scene.edit(suspended=True).run(30)
-    scene.edit(suspended=None).run(20)
+    scene.edit(suspend=True).run(30)
+    scene.edit(suspend=None).run(20)
     assert not scene.state.rejected
     if scene.phase is Phase.HELD:
         scene.ask("resume", f"m-{scene.revision('2')}")
@@ -44,12 +44,12 @@ def test_a_rollout_that_was_suspended_does_not_blame_the_canary_for_having_no_po
 
 
 def test_a_canary_that_was_suspended_when_it_had_everything_is_promoted() -> None:
-    scene = Scene(spec_of(steps=(50,), analysis={"bake": "0s"})).serve().roll("2")
+    scene = Scene(spec_of(steps=(50,), analysis={"bakeTime": "0s"})).serve().roll("2")
     scene.run_until(lambda: scene.phase is Phase.SHIFTING and scene.state.weight == 100)
     scene.cluster.pool.pods.remove(scene.cluster.pods(scene.revision("2"))[0])
     scene.run_until(lambda: scene.phase is Phase.PROMOTING, every=0.5)
-    scene.edit(suspended=True).run(20)
-    scene.edit(suspended=None).run(40)
+    scene.edit(suspend=True).run(20)
+    scene.edit(suspend=None).run(40)
 
     assert (stable_of(scene), scene.state.rejected) == ("2", ())
     assert scene.asked()["2"] == 4
@@ -62,8 +62,8 @@ def test_a_rollout_that_found_no_room_takes_none_from_stable_whatever_people_do_
     scene = Scene(spec, gpus={"a": 1}).serve().roll("2").run_to(Phase.HELD)
     if how == "suspended":
         scene.cluster.pool.gpus["a"] = 0
-        scene.edit(suspended=True).run(10)
-        scene.edit(suspended=None)
+        scene.edit(suspend=True).run(10)
+        scene.edit(suspend=None)
         scene.cluster.pool.gpus["a"] = 1
     else:
         scene.ask("promote", f"m-{scene.revision('2')}")
@@ -85,7 +85,7 @@ def test_a_scaler_that_wants_more_than_there_is_room_for_does_not_keep_a_canary_
 
 
 def test_a_canary_that_carries_everything_for_a_lost_stable_grows_with_the_scaler_and_never_shrinks() -> None:
-    spec = spec_of(steps=(50,), gateway=False, analysis={"looks": 20})
+    spec = spec_of(steps=(50,), gateway=False, analysis={"windows": 20})
     scene = Scene(spec, gpus={"node-a": 20}).serve().roll("2").run_to(Phase.ANALYZING).run(3)
     for pod in scene.cluster.pods(scene.revision("1")):
         pod.hangs = True
@@ -104,7 +104,7 @@ def test_a_canary_that_carries_everything_for_a_lost_stable_grows_with_the_scale
 
 
 def test_what_a_canary_was_given_for_a_lost_stable_counts_as_in_force_when_stable_comes_back() -> None:
-    spec = spec_of(steps=(50,), replicas=1, analysis={"looks": 20})
+    spec = spec_of(steps=(50,), replicas=1, analysis={"windows": 20})
     scene = Scene(spec).serve().roll("2").run_to(Phase.ANALYZING).run(3)
     (stable,) = scene.cluster.pods(scene.revision("1"))
     stable.hangs = True

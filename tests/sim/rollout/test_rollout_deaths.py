@@ -12,7 +12,7 @@ from tritonfleet.plan.rollout import Phase
 
 ENDS = (Phase.STABLE, Phase.ROLLED_BACK)
 TICK_SECONDS = 5.0
-SHORT = {"looks": 1, "bake": "10s"}
+SHORT = {"windows": 1, "bakeTime": "10s"}
 
 
 def good() -> Scene:

@@ -9,7 +9,7 @@ from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import QueryAnswer
 
 END = (Phase.STABLE, Phase.ROLLED_BACK)
-LONG_BAKE = {"looks": 3, "bake": "60s"}
+LONG_BAKE = {"windows": 3, "bakeTime": "60s"}
 LOAD_FAILED = "error: creating server: Internal - unable to find backend library for backend 'x'"
 GOLDEN = {"verification": {"golden": {"configMapName": "golden"}}}
 
@@ -40,7 +40,7 @@ def test_metrics_that_are_away_neither_promote_nor_roll_back(minutes: int) -> No
 
     assert scene.state.applied_weight == weight
     assert scene.phase is (Phase.ANALYZING if minutes < 30 else Phase.HELD)
-    assert scene.state.blind_since is not None
+    assert scene.state.metrics_lost_since is not None
     if scene.phase is Phase.HELD:
         scene.cluster.metrics = Metrics()
         scene.ask("resume", f"m-{scene.revision('2')}")
@@ -110,7 +110,7 @@ def test_a_canary_that_is_not_ready_for_a_minute_goes_back() -> None:
 
 
 def test_without_any_traffic_the_step_is_held_with_its_numbers() -> None:
-    scene = Scene(spec_of(analysis={"maxLooks": 4})).serve()
+    scene = Scene(spec_of(analysis={"maxWindows": 4})).serve()
     scene.cluster.traffic.per_second = 0
     scene.roll("2").run_to(Phase.HELD)
 
@@ -119,7 +119,7 @@ def test_without_any_traffic_the_step_is_held_with_its_numbers() -> None:
 
 
 def test_without_any_traffic_golden_requests_decide_where_that_is_asked_for() -> None:
-    analysis = {"maxLooks": 4, "onTooFewRequests": "PassOnProbe"}
+    analysis = {"maxWindows": 4, "onTooFewRequests": "PassOnProbe"}
     scene = Scene(spec_of(analysis=analysis, canary=GOLDEN)).serve()
     scene.cluster.traffic.per_second = 0
     scene.roll("2").run(2)
@@ -130,7 +130,7 @@ def test_without_any_traffic_golden_requests_decide_where_that_is_asked_for() ->
 
 @pytest.mark.parametrize("limit", [None, 2])
 def test_an_incident_that_hits_both_alike_is_no_rollback(limit: float | None) -> None:
-    analysis = {**LONG_BAKE, "maxLooks": 6} | ({"maxErrors": limit} if limit is not None else {})
+    analysis = {**LONG_BAKE, "maxWindows": 6} | ({"maxErrorRate": limit} if limit is not None else {})
     scene = analyzing(spec_of(analysis=analysis))
     scene.cluster.traffic.incident = 6.0
     scene.run(100)
@@ -244,7 +244,7 @@ def test_a_canary_that_is_lost_with_all_its_nodes_gives_its_traffic_back_at_once
 
 
 def test_nothing_is_sent_to_a_stable_that_is_gone() -> None:
-    scene = analyzing(spec_of(steps=(50,), analysis={"looks": 20, "bake": "60s"}))
+    scene = analyzing(spec_of(steps=(50,), analysis={"windows": 20, "bakeTime": "60s"}))
     for pod in scene.cluster.pods(scene.revision("1")):
         pod.crash(scene.cluster.now)
         pod.behavior = Behavior(ready_after_seconds=120)
@@ -278,7 +278,7 @@ def test_a_canary_that_fails_requests_while_it_awaits_an_approval_still_goes_bac
 
 
 def test_a_bad_canary_is_gone_within_two_looks() -> None:
-    spec = spec_of(analysis={"interval": "60s", "looks": 10})
+    spec = spec_of(analysis={"interval": "60s", "windows": 10})
     scene = Scene(spec, behaviors={"2": Behavior(errors=0.05)}).serve().roll("2").run(2)
     scene.run_to(*END)
 

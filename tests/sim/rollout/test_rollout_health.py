@@ -124,13 +124,13 @@ def overridden() -> Recording:
 def suspended_midway() -> Recording:
     scene = Recording()
     scene.serve().roll("2").run_to(Phase.ANALYZING)
-    scene.edit(suspended=True).run(5)
+    scene.edit(suspend=True).run(5)
     return scene
 
 
 def suspended_at_rest() -> Recording:
     scene = Recording()
-    scene.serve().edit(suspended=True).run(5)
+    scene.serve().edit(suspend=True).run(5)
     return scene
 
 

@@ -10,7 +10,7 @@ from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.world import ChildId
 
-FAST = {"looks": 1, "bake": "10s"}
+FAST = {"windows": 1, "bakeTime": "10s"}
 
 
 def stable_of(scene: Scene) -> str:
@@ -133,7 +133,7 @@ def test_a_bad_canary_goes_away_though_it_holds_the_place_that_stable_needs() ->
 
 
 def test_a_canary_that_is_taken_back_from_a_pool_that_shrank_gives_up_one_pod_at_a_time() -> None:
-    scene = Scene(spec_of(steps=(50,), analysis={"looks": 20}), gpus={"a": 4, "b": 2, "c": 2}).serve()
+    scene = Scene(spec_of(steps=(50,), analysis={"windows": 20}), gpus={"a": 4, "b": 2, "c": 2}).serve()
     scene.roll("2").run_to(Phase.ANALYZING).run(2)
     while scene.ready("1") + scene.ready("2") > 4:
         scene.cluster.pool.lose_node(next(node for node in ("c", "b") if node in scene.cluster.pool.gpus))
@@ -159,7 +159,7 @@ def test_stable_is_not_lost_any_longer_when_the_peak_that_it_had_too_few_pods_fo
 
 
 def test_stable_gets_its_pods_back_though_somebody_deleted_its_record() -> None:
-    scene = Scene(spec_of(steps=(50,), mode="InPlace", analysis={"looks": 20}), gpus=FOUR_GPUS).serve()
+    scene = Scene(spec_of(steps=(50,), mode="InPlace", analysis={"windows": 20}), gpus=FOUR_GPUS).serve()
     scene.roll("2").run_to(Phase.ANALYZING)
     stable = scene.revision("1")
     record = scene.cluster.api.children[ChildId("ControllerRevision", f"m-{stable}")]

@@ -1,4 +1,6 @@
+import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,8 +42,24 @@ def rules():
             yield path, rule
 
 
-def test_the_definition_fits_well_into_an_annotation():
-    assert len(schema.crd_yaml()) < 100_000
+def test_the_definition_fits_into_the_annotation_of_a_client_side_apply():
+    assert len(schema.crd_yaml()) < 200_000
+    as_kubectl_keeps_it = json.dumps(definition(), separators=(",", ":"))
+    assert len(as_kubectl_keeps_it) < 200_000, "the API server takes 262,144"
+
+
+def test_the_definition_can_be_compared_line_by_line():
+    written = schema.crd_yaml()
+    events = list(yaml.parse(written, Loader=yaml.SafeLoader))
+    starts = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+    ends = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+    flowing = [
+        event.start_mark.line + 1
+        for event, following in pairwise(events)
+        if isinstance(event, starts) and event.flow_style and not isinstance(following, ends)
+    ]
+    assert flowing == []
+    assert max(map(len, written.splitlines())) <= 145
 
 
 def test_every_node_is_described():

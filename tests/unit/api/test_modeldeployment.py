@@ -12,7 +12,7 @@ def parse(spec, **metadata):
 
 def test_a_spec_that_only_names_its_model_gets_the_defaults():
     spec = parse({}).spec
-    assert (spec.declared_replicas, spec.suspended, spec.batching, spec.instances) == (1, False, None, ())
+    assert (spec.declared_replicas, spec.suspend, spec.batching, spec.instances) == (1, False, None, ())
     assert (spec.server.gpu.count, spec.server.gpu.resource_name) == (1, "nvidia.com/gpu")
     assert (spec.server.startup_timeout, spec.rollout.progress_deadline) == ("10m", "15m")
 

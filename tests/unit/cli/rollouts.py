@@ -22,7 +22,7 @@ def under_way(phase: Phase, **changes: Any) -> State:
         phase=phase,
         entered_at=NOW - timedelta(minutes=3),
         reason="Looking",
-        message="look 4 of 10",
+        message="window 4 of 10",
         stable=STABLE,
         canary=CANARY,
         plan=PLAN,

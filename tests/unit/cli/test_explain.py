@@ -202,7 +202,7 @@ def test_advice_is_called_advice(body: Manifest) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"suspended": True}, "suspended: no pod runs until `suspended` is false"),
+        ({"suspend": True}, "suspended: no pod runs until `suspend` is false"),
         ({"autoscaling": None, "replicas": 3}, "`replicas` decides (3): `autoscaling` is not set"),
         (
             {"autoscaling": {"mode": "External"}, "replicas": 3},

@@ -123,8 +123,8 @@ def test_without_steps_ready_is_the_good_end_and_stalled_the_bad_one() -> None:
 
 
 def test_what_is_suspended_is_not_waited_for() -> None:
-    with pytest.raises(UsageError, match="nothing is rolled out until `suspended` is false"):
-        ending(account(IDLE, suspended=True))
+    with pytest.raises(UsageError, match="nothing is rolled out until `suspend` is false"):
+        ending(account(IDLE, suspend=True))
 
 
 async def waited(looks: Sequence[Account | Transient], timeout_seconds: float | None = None) -> int:
@@ -146,8 +146,8 @@ async def test_waiting_says_each_change_once(capsys: pytest.CaptureFixture[str])
 
     assert status == 0
     assert capsys.readouterr().out.splitlines() == [
-        "prod/shop: Shifting, step 2 of 3, 10 % in force: look 4 of 10",
-        "prod/shop: Analyzing, step 2 of 3, 50 % in force: look 4 of 10",
+        "prod/shop: Shifting, step 2 of 3, 10 % in force: window 4 of 10",
+        "prod/shop: Analyzing, step 2 of 3, 50 % in force: window 4 of 10",
         f"prod/shop: shop-{STABLE} (6) serves",
     ]
 

@@ -27,7 +27,7 @@ def test_the_first_line_says_phase_step_mode_and_since_when() -> None:
     first, second = plain(account(under_way(Phase.ANALYZING))).splitlines()[:2]
 
     assert first == "prod/shop: Analyzing, step 2 of 3, Surge, for 3 min"
-    assert second == "Looking: look 4 of 10"
+    assert second == "Looking: window 4 of 10"
 
 
 def test_each_revision_has_its_pods_and_its_share_as_asked_given_and_measured() -> None:
@@ -92,10 +92,10 @@ def test_a_canary_without_room_says_how_many_pods_wait_and_what_follows() -> Non
 
 
 def test_a_step_under_analysis_says_which_look_comes_and_what_decides() -> None:
-    found = account(under_way(Phase.ANALYZING, analysis={"looks": 4}))
+    found = account(under_way(Phase.ANALYZING, analysis={"windows": 4}))
 
-    assert waits_for(found) == "look 5 of 10, at the end of a window of 60s"
-    assert next(would_change(found)).startswith("passes after look 10 if no check fails")
+    assert waits_for(found) == "window 5 of 10, 60s each"
+    assert next(would_change(found)).startswith("passes after window 10 if no check fails")
 
 
 def test_the_last_step_waits_for_its_bake_time() -> None:
@@ -103,7 +103,7 @@ def test_the_last_step_waits_for_its_bake_time() -> None:
 
 
 def test_metrics_that_stay_away_are_said_with_what_follows() -> None:
-    state = under_way(Phase.ANALYZING, blind_since=NOW - timedelta(minutes=5))
+    state = under_way(Phase.ANALYZING, metrics_lost_since=NOW - timedelta(minutes=5))
 
     assert "metrics have stayed away for 5 min; after 30m: Hold" in would_change(account(state))
 
@@ -164,7 +164,7 @@ def test_a_status_of_another_version_is_refused_in_words() -> None:
 
 def test_plain_data_has_the_rollout_without_what_is_not_meant_for_reading() -> None:
     said = document(
-        account(under_way(Phase.ANALYZING, analysis={"looks": 4}, consumed=("pause=x",)), pods(CANARY, 1, 1))
+        account(under_way(Phase.ANALYZING, analysis={"windows": 4}, consumed=("pause=x",)), pods(CANARY, 1, 1))
     )
 
     assert said["rollout"]["weights"] == {"desired": 50, "applied": 50}

@@ -104,7 +104,7 @@ def test_an_edit_of_what_the_pods_are_made_of_is_a_new_revision(path: str, value
     ("path", "value"),
     [
         ("replicas", 5),
-        ("suspended", True),
+        ("suspend", True),
         ("traffic.service", {"type": "LoadBalancer", "annotations": {"a": "b"}}),
         ("rollout", {"progressDeadline": "1h", "revisionHistoryLimit": 3}),
         ("server.resources.requests.cpu", "1000m"),

@@ -20,7 +20,7 @@ SPECS = st.fixed_dictionaries(
     {
         "model": st.fixed_dictionaries({"uri": st.sampled_from(["s3://models/m/1", "s3://models/m/2"])}),
         "replicas": st.integers(0, 3),
-        "suspended": st.booleans(),
+        "suspend": st.booleans(),
     }
 )
 STEPS = st.lists(
@@ -135,7 +135,7 @@ def test_a_half_finished_revision_is_dropped_for_a_newer_one(world: Any) -> None
         {"replicas": 3},
         {"traffic": {"service": {"annotations": {"a": "b"}}}},
         {"rollout": {"progressDeadline": "20m"}},
-        {"suspended": True},
+        {"suspend": True},
     ],
 )
 def test_what_pods_are_not_made_of_starts_no_revision(world: Any, change: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def test_a_newer_operator_with_other_defaults_changes_nothing_that_runs(world: A
 def test_suspending_leaves_no_pod_and_says_so(world: Any) -> None:
     world.settle()
     world.make_ready(world.serving())
-    world.edit(suspended=True)
+    world.edit(suspend=True)
     world.settle()
     deployment = world.children[ChildId("Deployment", names.revision_name("m", world.serving()))]
     assert deployment["spec"]["replicas"] == 0
@@ -296,7 +296,7 @@ def test_through_any_history_plans_come_to_rest_and_no_ready_pod_is_given_up(
         before = _ready_behind_the_front(world)
         world.settle()
         after = _ready_behind_the_front(world)
-        wanted = 0 if world.spec.get("suspended") else world.spec.get("replicas", 1)
+        wanted = 0 if world.spec.get("suspend") else world.spec.get("replicas", 1)
         assert before == 0 or after > 0 or wanted == 0
         conditions = {one["type"]: one for one in world.status["conditions"]}
         assert all(one["reason"] and one["message"] for one in conditions.values())

@@ -25,7 +25,7 @@ def deployment(**spec):
 
 
 def test_the_policy_is_the_spec_in_si_units():
-    behavior = {"scaleUp": {"maxFactor": 2}, "scaleDown": {"holdWindow": "5m", "maxPercent": 20}}
+    behavior = {"scaleUp": {"maxFactor": 2}, "scaleDown": {"stabilizationWindow": "5m", "maxPercent": 20}}
     spec = {
         "slo": SLO,
         "autoscaling": {
@@ -72,7 +72,7 @@ def test_verdicts_are_wanted_where_something_is_promised_and_runs():
     assert has_slo(deployment(**SCALED))
     assert has_slo(deployment(slo=SLO))
     assert not has_slo(deployment())
-    assert not has_slo(deployment(**SCALED, suspended=True))
+    assert not has_slo(deployment(**SCALED, suspend=True))
     assert not has_slo(deployment(slo=SLO, replicas=0))
 
 
@@ -217,10 +217,10 @@ def test_a_model_that_resumes_is_one_that_asks_for_what_was_decided_last(world):
     world.edit(**SCALED)
     world.scaling = replace(VERDICT, replicas=5)
     world.settle()
-    world.edit(suspended=True)
+    world.edit(suspend=True)
     world.settle()
     world.scaling = None
-    world.edit(suspended=False)
+    world.edit(suspend=False)
     # The tick may look before the reconcile has written a Deployment.
     assert (world.replicas(), observation(world.observe()).replicas) == ([0], 5)
 
@@ -235,7 +235,7 @@ def test_the_memory_of_the_status_is_read_back(world):
 
 
 SHED = {
-    "slo": {"latency": {"target": "100ms"}, "shedLate": True},
+    "slo": {"latency": {"target": "100ms"}, "loadShedding": True},
     "batching": {"maxBatchSize": 8, "dynamic": {"maxQueueSize": 500}},
 }
 FIT = Fit(weight=10.0, x=30.0, y=0.25, xx=130.0, xy=0.95)
@@ -293,7 +293,7 @@ def test_knowing_better_starts_no_rollout(world):
 
 
 @pytest.mark.parametrize(
-    "change", [{"latency": {"target": "80ms"}, "shedLate": True}, {"latency": {"target": "100ms"}}]
+    "change", [{"latency": {"target": "80ms"}, "loadShedding": True}, {"latency": {"target": "100ms"}}]
 )
 def test_another_target_or_none_for_shedding_is_another_revision(world, change):
     world.edit(**SHED)
@@ -326,4 +326,4 @@ def test_a_raw_timeout_beside_the_derived_one_is_refused(world):
     world.edit(**SHED, modelConfig=raw)
     world.settle()
     assert world.condition("Stalled")[:2] == ("True", "ConfigInvalid")
-    assert "`slo.shedLate` is true, which sets it too" in world.condition("ConfigValid")[2]
+    assert "`slo.loadShedding` is true, which sets it too" in world.condition("ConfigValid")[2]

@@ -42,13 +42,13 @@ def test_a_suspended_model_has_no_pods_and_resumes_with_the_last_decision(world)
     world.edit(**SCALED)
     world.scaling = says(5)
     world.settle()
-    world.edit(suspended=True)
+    world.edit(suspend=True)
     world.settle()
     assert world.replicas() == [0]
     assert world.condition("ScalingActive")[:2] == ("False", "Suspended")
     assert world.condition("SLOMet")[:2] == ("Unknown", "Suspended")
     world.scaling = None
-    world.edit(suspended=False)
+    world.edit(suspend=False)
     world.settle()
     assert world.replicas() == [5]
 

@@ -104,7 +104,7 @@ async def test_while_prometheus_is_away_latencies_are_unknown_and_nothing_passes
     async with canaries() as world:
         stable, canary = await split(world)
         world.prometheus.problem = "Prometheus at http://p: connection refused"
-        progress, policy = Progress(), AnalysisPolicy(looks=1, min_requests=10, min_slow_requests=10)
+        progress, policy = Progress(), AnalysisPolicy(windows=1, min_requests=10, min_slow_requests=10)
         for end in (30, 50):
             stable.serve(100)
             canary.serve(100)

@@ -47,7 +47,7 @@ _VALUE_WIDTH: Final = 18
 def plain(account: Account) -> str:
     """Return the whole account; lines are wide rather than wrapped, as kubectl's are."""
     blocks = ["\n".join(_head(account)), "\n".join(_conditions(account))]
-    if account.status.autoscaling is not None and not account.deployment.spec.suspended:
+    if account.status.autoscaling is not None and not account.deployment.spec.suspend:
         blocks[1:1] = ["\n".join(facts(account)), "\n".join(decisions(account))]
     return "\n\n".join(block for block in blocks if block)
 
@@ -65,8 +65,8 @@ def _counted(replicas: int) -> str:
 
 def _decider(account: Account) -> str:
     spec, scaling = account.deployment.spec, account.scaling
-    if spec.suspended:
-        return "suspended: no pod runs until `suspended` is false"
+    if spec.suspend:
+        return "suspended: no pod runs until `suspend` is false"
     if account.external:
         return f"`replicas` decides ({spec.declared_replicas}), and another scaler writes it (mode External)"
     if not spec.scales_by_slo:

@@ -181,7 +181,7 @@ def document(account: Account) -> dict[str, Any]:
         "namespace": deployment.metadata.namespace,
         "replicas": account.running,
         "readyReplicas": account.status.ready_replicas or 0,
-        "suspended": deployment.spec.suspended,
+        "suspended": deployment.spec.suspend,
         "advisory": deployment.spec.scales_by_slo and not deployment.spec.scaled_by_us,
         "autoscaling": scaling,
         "outlook": None

@@ -61,8 +61,8 @@ async def wait(look: Callable[[], Awaitable[Account]], interval_seconds: float, 
 
 def ending(account: Account) -> tuple[int, str] | None:
     """Return the exit status and what to say, None while there is no end; raises UsageError if none can come."""
-    if account.deployment.spec.suspended:
-        raise UsageError(f"{account.title} is suspended: nothing is rolled out until `suspended` is false")
+    if account.deployment.spec.suspend:
+        raise UsageError(f"{account.title} is suspended: nothing is rolled out until `suspend` is false")
     if not account.observed or account.phase in RUNNING or account.is_asked:
         # Also while it is held, which counts as stalled: a person may let it go on.
         return None

@@ -224,12 +224,12 @@ def _pods(account: Account, rollout: RolloutStatus) -> str:
 
 
 def _analysis(account: Account, rollout: RolloutStatus) -> str:
-    policy, looks = account.plan.analysis, int(rollout.analysis.get("looks") or 0)
+    policy, windows = account.plan.analysis, int(rollout.analysis.get("windows") or 0)
     if account.state is not None and is_last(account.state):
-        return f"the bake time of {policy.bake} at 100 %, watched in windows of {policy.interval}"
-    if looks == 0:
+        return f"the bake time of {policy.bake_time} at 100 %, watched in windows of {policy.interval}"
+    if windows == 0:
         return f"the first window of {policy.interval}, after {policy.warmup} of warm-up"
-    return f"look {looks + 1} of {max(policy.looks, looks + 1)}, at the end of a window of {policy.interval}"
+    return f"window {windows + 1} of {max(policy.windows, windows + 1)}, {policy.interval} each"
 
 
 def _approval(account: Account, rollout: RolloutStatus) -> str:
@@ -293,17 +293,17 @@ def _timeout(account: Account, rollout: RolloutStatus) -> Iterator[str]:
 
 def _verdicts(account: Account, rollout: RolloutStatus) -> Iterator[str]:
     policy = account.plan.analysis
-    again = f"in {policy.confirmations} looks running" if policy.confirmations > 1 else "in one look"
+    again = f"in {policy.failure_threshold} windows running" if policy.failure_threshold > 1 else "in one window"
     if account.state is not None and is_last(account.state):
         yield f"becomes stable when the bake time is over and no limit is broken; one broken {again} takes it back"
         return
     yield (
-        f"passes after look {policy.looks} if no check fails and each revision had {policy.min_requests:,} requests;"
-        f" a check that fails {again} takes it back"
+        f"passes after window {policy.windows} if no check fails and each revision had {policy.min_requests:,}"
+        f" requests; a check that fails {again} takes it back"
     )
-    yield f"after look {policy.max_looks}, what is still open is {_TOO_FEW[policy.on_too_few_requests]}"
-    if rollout.blind_since:
-        silent = spoken(max(1.0, account.seconds_since(rollout.blind_since)))
+    yield f"after window {policy.max_windows}, what is still open is {_TOO_FEW[policy.on_too_few_requests]}"
+    if rollout.metrics_lost_since:
+        silent = spoken(max(1.0, account.seconds_since(rollout.metrics_lost_since)))
         yield f"metrics have stayed away for {silent}; after {policy.metrics_timeout}: {policy.on_metrics_error}"
 
 

@@ -23,7 +23,7 @@ from tritonfleet.cli.arguments import per_second, spoken
 from tritonfleet.cli.terminal import UsageError, read_bytes
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
-from tritonfleet.plan.objects import Learned, shed_late
+from tritonfleet.plan.objects import Learned, shed_load
 from tritonfleet.plan.scaling import autoscaling_policy, has_slo
 from tritonfleet.sim import (
     Blackout,
@@ -153,7 +153,7 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
     if target is None:
         raise InvalidSpec("spec.slo.latency: must be set: attainment is the share of requests within it")
     alpha, beta = service or _assumed_service(target, policy.max_batch_size)
-    shed_late(config, deployment.spec, Learned(alpha, beta))
+    shed_load(config, deployment.spec, Learned(alpha, beta))
     at_times = autoscaling.schedules
     plant = Plant(
         ready=Spread.around(ready_seconds),

@@ -34,7 +34,7 @@ from tritonfleet.plan.objects.revision import (
     hash_spec,
     normalized_spec,
     revision_from,
-    shed_late,
+    shed_load,
 )
 
 __all__ = [
@@ -60,7 +60,7 @@ __all__ = [
     "revision_deployment",
     "revision_from",
     "shared_children",
-    "shed_late",
+    "shed_load",
     "split_seen",
     "split_written",
 ]

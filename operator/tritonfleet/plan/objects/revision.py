@@ -9,9 +9,9 @@ The hash covers what changes the pods, in a normal form, and nothing that the op
 upgrade of the operator nor a change of its settings rolls a whole fleet. Two specs that mean the same have one hash:
 `startupTimeout: 30s` and `30000ms`, or a field that is left out and one that holds its default.
 
-`slo.shedLate` has Triton's own queue refuse what would be answered late. Its timeout comes from what has been learned
-of the model when the revision is first written: with a target of 100 ms, batches of up to 8, and alpha = 10 ms and
-beta = 5 ms learned, a request may wait 100 - (10 + 5 x 8) - 2 = 48 ms. No queue is made shorter: while one is full,
+`slo.loadShedding` has Triton's own queue refuse what would be answered late. Its timeout comes from what has been
+learned of the model when the revision is first written: with a target of 100 ms, batches of up to 8, and alpha = 10 ms
+and beta = 5 ms learned, a request may wait 100 - (10 + 5 x 8) - 2 = 48 ms. No queue is made shorter: while one is full,
 Triton 24.10 was seen to begin no batch for up to half a second at a time, and to refuse most of what it could have
 answered.
 """
@@ -74,7 +74,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     spec, owner = deployment.spec, deployment.metadata
     model_name = deployment.model_name
     config = model_config(spec, model_name)
-    shed_late(config, spec, learned)
+    shed_load(config, spec, learned)
     refuse_problems(
         problems(
             config,
@@ -146,7 +146,8 @@ def normalized_spec(spec: ModelDeploymentSpec) -> Manifest:
         for name in optional:
             if not parent.get(name, True):
                 del parent[name]
-    if spec.slo is not None and spec.slo.shed_late and spec.slo.latency is not None:
+    if spec.slo is not None and spec.slo.load_shedding and spec.slo.latency is not None:
+        # The former name of `loadShedding`: it is part of the hash, and a rename must start no rollout.
         found["shedLate"] = {"target": duration_us(spec.slo.latency.target)}
     return found
 
@@ -206,9 +207,9 @@ LEAST_SHARE: Final = 0.25
 """Of the target that a request may queue for at least: it has to wait for the batch that is being worked on."""
 
 
-def shed_late(config: ModelConfig, spec: ModelDeploymentSpec, learned: Learned) -> None:
+def shed_load(config: ModelConfig, spec: ModelDeploymentSpec, learned: Learned) -> None:
     """Give every queue a timeout; raises InvalidSpec if `modelConfig` gives one too."""
-    latency = spec.slo.latency if spec.slo is not None and spec.slo.shed_late else None
+    latency = spec.slo.latency if spec.slo is not None and spec.slo.load_shedding else None
     if latency is None:
         return
     timeout = queue_seconds(duration_seconds(latency.target), largest_batch(config), learned)
@@ -216,8 +217,8 @@ def shed_late(config: ModelConfig, spec: ModelDeploymentSpec, learned: Learned) 
     for policy in (batching.default_queue_policy, *batching.priority_queue_policy.values()):
         if policy.default_timeout_microseconds:
             raise InvalidSpec(
-                "spec.modelConfig sets `default_timeout_microseconds` and `slo.shedLate` is true, which sets it too: "
-                "remove one of them"
+                "spec.modelConfig sets `default_timeout_microseconds` and `slo.loadShedding` is true, which sets it"
+                " too: remove one of them"
             )
         policy.default_timeout_microseconds = round(timeout * 1e6)
         policy.timeout_action = policy.REJECT

@@ -232,7 +232,7 @@ def failed(context: RolloutContext, look: WindowResult | None) -> StepResult | N
     if look is None or look.verdict.outcome is not Outcome.FAILED:
         return None
     state, verdict = context.state, look.verdict
-    step = f"step {state.step + 1} at {state.applied_weight} %, look {verdict.progress.looks}"
+    step = f"step {state.step + 1} at {state.applied_weight} %, window {verdict.progress.windows}"
     return roll_back(context, of_why(verdict.why), f"{step}: {verdict.message}", rejecting=True, **look.changes)
 
 
@@ -252,7 +252,7 @@ def _changes(context: RolloutContext, window: Window, verdict: AnalysisVerdict) 
         "analysis": verdict.progress.document(),
         "results": tuple(result.document() for result in verdict.results)[:RESULTS_MAX],
         "measured_share": round(window.canary.requests / total, 4) if total else context.state.measured_share,
-        "blind_since": (context.state.blind_since or context.now) if blind else None,
+        "metrics_lost_since": (context.state.metrics_lost_since or context.now) if blind else None,
     }
 
 
@@ -280,8 +280,8 @@ def analyzing(context: RolloutContext) -> StepResult:
     """Look at every window once, and go on only when the step has passed."""
     look = analyze_window(context)
     if look is None:
-        silent = context.state.blind_since or silence_from(context)
-        return _blind(context, {}) or context.stay(blind_since=silent, wait_seconds=REQUEUE_SECONDS)
+        silent = context.state.metrics_lost_since or silence_from(context)
+        return _blind(context, {}) or context.stay(metrics_lost_since=silent, wait_seconds=REQUEUE_SECONDS)
     return failed(context, look) or _looked(context, look)
 
 
@@ -332,7 +332,7 @@ def go_on(context: RolloutContext, reason: RolloutReason, message: str, **change
     done = f"step {state.step + 1} at {step_of(state).weight} %: {message}"
     if is_last(state):
         return context.go(Phase.PROMOTING, reason, done, **changes)
-    fresh = {**changes, "analysis": reset_analysis(context.changed(**changes)), "blind_since": None}
+    fresh = {**changes, "analysis": reset_analysis(context.changed(**changes)), "metrics_lost_since": None}
     return context.provision(reason, done, step=state.step + 1, step_entered_at=context.now, **fresh)
 
 
@@ -348,15 +348,15 @@ def _moved(context: RolloutContext, after: State) -> StepResult:
     if state.weight != context.goal:
         text = f"{message}; {context.goal} % follows when there are more pods"
         return context.provision(RolloutReason.WEIGHT_IN_FORCE, text, **applied)
-    fresh = {"analysis": reset_analysis(context), "step_entered_at": context.now, "blind_since": None}
-    if state.weight >= FULL_WEIGHT and duration_seconds(context.plan.analysis.bake) == 0:
+    fresh = {"analysis": reset_analysis(context), "step_entered_at": context.now, "metrics_lost_since": None}
+    if state.weight >= FULL_WEIGHT and duration_seconds(context.plan.analysis.bake_time) == 0:
         return passed(context, RolloutReason.WEIGHT_IN_FORCE, f"{message}, without a bake time", **applied, **fresh)
     return context.go(Phase.ANALYZING, RolloutReason.WEIGHT_IN_FORCE, message, **applied, **fresh)
 
 
 def _blind(context: RolloutContext, changes: dict[str, Any]) -> StepResult | None:
     """Return what follows when the metrics have stayed away for as long as they may; a wait is never a pass."""
-    since, analysis = changes.get("blind_since", context.state.blind_since), context.plan.analysis
+    since, analysis = changes.get("metrics_lost_since", context.state.metrics_lost_since), context.plan.analysis
     if since is None or context.seconds_left(since, analysis.metrics_timeout) > 0:
         return None
     why = next((entry["message"] for entry in changes.get("results", ()) if entry["outcome"] == "Error"), "")

@@ -255,7 +255,7 @@ def _promote(context: RolloutContext, request: Request) -> StepResult:
         raise Refusal(f"there is nothing to promote in {state.phase}")
     plan = without_steps(state.plan) if context.stable.ready else without_contract_check(without_steps(state.plan))
     changes: dict[str, Any] = {"plan": plan, "step": 0, "step_entered_at": context.now}
-    cleared = {**changes, "resume": None, "reverts": (), "blind_since": None, "analysis": {}}
+    cleared = {**changes, "resume": None, "reverts": (), "metrics_lost_since": None, "analysis": {}}
     message = f"to 100 % without further analysis{_by(request)}"
     if state.phase is Phase.HELD and not state.mode:
         return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, **cleared)

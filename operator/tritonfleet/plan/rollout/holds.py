@@ -33,7 +33,7 @@ def held(context: RolloutContext) -> StepResult:
 def resume(context: RolloutContext, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
     """Return the transition to where the rollout was held; a comparison begins anew."""
     target = context.state.resume or Phase.PROVISIONING
-    cleared = {**changes, "resume": None, "reverts": (), "blind_since": None}
+    cleared = {**changes, "resume": None, "reverts": (), "metrics_lost_since": None}
     if target in (Phase.PROVISIONING, Phase.HELD):
         return context.provision(reason, message, **cleared)
     if target is Phase.ANALYZING:

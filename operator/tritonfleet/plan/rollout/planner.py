@@ -152,7 +152,7 @@ def _not_ahead(state: State, now: datetime) -> State:
 
     When the last window ended stays as it is, or that one would be looked at twice.
     """
-    moments = ("entered_at", "step_entered_at", "blind_since")
+    moments = ("entered_at", "step_entered_at", "metrics_lost_since")
     changes: dict[str, Any] = {name: now for name in moments if (getattr(state, name) or now) > now}
     return replace(state, **changes) if changes else state
 
@@ -187,7 +187,7 @@ def _gather_inputs(
         evidence=observed.evidence,
         requests=requests_of(observed.body, spec.rollout),
         slo=spec.slo,
-        suspended=spec.suspended,
+        suspended=spec.suspend,
         older=spec.rollback is not None,
     )
 

@@ -155,7 +155,7 @@ def cleared_attempt(context: RolloutContext) -> dict[str, Any]:
         "measured_share": None,
         "verified": False,
         "analysis": {},
-        "blind_since": None,
+        "metrics_lost_since": None,
         "resume": None,
         "reverts": (),
         "rejecting": False,

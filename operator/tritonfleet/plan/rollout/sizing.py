@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tritonfleet.api.canary import Canary, CapacityMode, ContractPolicy, Step, VerificationPolicy
+from tritonfleet.api.renames import with_new_names
 from tritonfleet.api.rollout import Rollout, Strategy
 from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs
 from tritonfleet.plan.rollout.state import Phase, State
@@ -122,7 +123,7 @@ def snapshot_plan(policy: Rollout) -> dict[str, Any]:
 def without_steps(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plan without steps and bake time: to everything as soon as the canary is verified."""
     canary = plan_of(plan)
-    analysis = canary.analysis.model_copy(update={"bake": NO_BAKE})
+    analysis = canary.analysis.model_copy(update={"bake_time": NO_BAKE})
     return _dumped(canary.model_copy(update={"steps": (), "analysis": analysis}))
 
 
@@ -134,8 +135,8 @@ def without_contract_check(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_of(plan: Mapping[str, Any]) -> Canary:
-    """Return what a state keeps as its plan."""
-    return Canary.model_validate(plan)
+    """Return what a state keeps as its plan, also one that an older operator wrote."""
+    return Canary.model_validate(with_new_names(plan, "spec.rollout.canary"))
 
 
 def steps_of(state: State) -> tuple[Step, ...]:

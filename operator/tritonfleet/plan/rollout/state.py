@@ -371,7 +371,7 @@ class State:
     """`Progress.document()` of the step."""
     results: tuple[Mapping[str, Any], ...] = ()
     """What each check of the last look said."""
-    blind_since: datetime | None = None
+    metrics_lost_since: datetime | None = None
     """Since when the sources of metrics have not answered."""
 
     resume: Phase | None = None

@@ -57,7 +57,7 @@ def rollout_document(state: State, owner: str, steps: int) -> dict[str, Any]:
         "verified": state.verified,
         "analysis": dict(state.analysis),
         "results": [_check(entry) for entry in state.results[: limits.CHECKS_MAX]],
-        "blindSince": _time(state.blind_since),
+        "metricsLostSince": _time(state.metrics_lost_since),
         "resume": state.resume,
         "reverts": [_time(moment) for moment in state.reverts[-limits.REVERTS_MAX :]],
         "rejecting": state.rejecting,
@@ -109,7 +109,7 @@ def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
         verified=bool(said.verified),
         analysis=said.analysis,
         results=tuple(document.get("results") or ()),
-        blind_since=_moment(said.blind_since) if said.blind_since else None,
+        metrics_lost_since=_moment(said.metrics_lost_since) if said.metrics_lost_since else None,
         resume=Phase(said.resume) if said.resume else None,
         reverts=tuple(_moment(at) for at in said.reverts),
         rejecting=bool(said.rejecting),
@@ -136,7 +136,13 @@ def _refuse_unworkable(state: State) -> None:
     plan = plan_of(state.plan)
     pauses = (step.pause.duration for step in plan.steps if step.pause is not None and step.pause.duration is not None)
     analysis = plan.analysis
-    times = (plan.capacity.wait_timeout, analysis.interval, analysis.warmup, analysis.metrics_timeout, analysis.bake)
+    times = (
+        plan.capacity.wait_timeout,
+        analysis.interval,
+        analysis.warmup,
+        analysis.metrics_timeout,
+        analysis.bake_time,
+    )
     for written in (*times, *pauses):
         duration_seconds(written)
 
@@ -241,8 +247,8 @@ def rollout_healthy(state: State | None) -> Condition:
         if state.phase is Phase.ANALYZING and result["outcome"] == Outcome.FAILED:
             word = result["reason"] if result["reason"] in _CHECK_WORDS else Reason.INCONCLUSIVE
             return Condition(kind, ConditionStatus.FALSE, Reason(word), result["message"])
-    if state.blind_since is not None:
-        message = f"metrics have stayed away since {state.blind_since:%Y-%m-%d %H:%M:%S} UTC; {state.message}"
+    if state.metrics_lost_since is not None:
+        message = f"metrics have stayed away since {state.metrics_lost_since:%Y-%m-%d %H:%M:%S} UTC; {state.message}"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.METRICS_STALE, message)
     return Condition(kind, ConditionStatus.TRUE, reason, state.message)
 

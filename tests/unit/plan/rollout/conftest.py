@@ -26,7 +26,7 @@ class Rollout:
         self.verdicts.append(verdict)
         return verdict
 
-    def looks(self, number, **window):
+    def windows(self, number, **window):
         """Return the verdict after as many equal windows."""
         for _ in range(number):
             verdict = self.look(**window)

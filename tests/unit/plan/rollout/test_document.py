@@ -85,7 +85,7 @@ def states(draw):
             retained_until=st.one_of(st.none(), moments),
             attempt=counts,
             plan=st.sampled_from(
-                ({}, {"steps": [{"weight": 5, "pause": {}}], "analysis": {"maxErrors": None, "bake": "1m"}})
+                ({}, {"steps": [{"weight": 5, "pause": {}}], "analysis": {"maxErrorRate": None, "bakeTime": "1m"}})
             ),
             mode=st.sampled_from(("", "Surge", "InPlace", "Recreate")),
             surge=counts,
@@ -101,7 +101,7 @@ def states(draw):
             analysis=st.sampled_from(({}, Progress(last_end_seconds=1.5).document())),
             results=st.lists(checks, max_size=2).map(tuple),
             settled_at=st.one_of(st.none(), moments),
-            blind_since=st.one_of(st.none(), moments),
+            metrics_lost_since=st.one_of(st.none(), moments),
             resume=st.one_of(st.none(), st.sampled_from(Phase)),
             reverts=st.lists(moments, max_size=3).map(tuple),
             rejecting=st.booleans(),
@@ -155,7 +155,7 @@ def test_nothing_that_a_rollout_remembers_is_left_out():
         verification=(check,),
         analysis=Progress().document(),
         results=(check,),
-        blind_since=NOW,
+        metrics_lost_since=NOW,
         reverts=(NOW,),
         rejecting=True,
         rejected=(Rejection("00000000aa", "Worse", "it was worse", NOW),),

@@ -189,7 +189,7 @@ def test_rollback_to_serves_an_older_revision_until_the_spec_asks_for_something_
     assert (state.override, state.override_of) == (OLD, NEW)
     begun = go(state, seen(old=0, new=4)).state
     assert (begun.phase, begun.canary, begun.reason) == (Phase.ADMITTING, OLD, "OlderRevision")
-    assert begun.plan == {"analysis": {**plan()["analysis"], "bake": "0s"}}
+    assert begun.plan == {"analysis": {**plan()["analysis"], "bakeTime": "0s"}}
     found = go(replace(state, stable=OLD), seen(old=4, new=0, target=THIRD, third=0))
 
     assert (found.state.override, found.state.canary) == ("", THIRD)

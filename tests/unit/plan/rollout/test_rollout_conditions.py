@@ -106,7 +106,7 @@ def test_waiting_for_room_is_stalled_once_the_deadline_has_passed():
 
 
 def test_nobody_knows_how_a_canary_does_while_metrics_stay_away():
-    blind = rollout_healthy(at(Phase.ANALYZING, blind_since=NOW))
+    blind = rollout_healthy(at(Phase.ANALYZING, metrics_lost_since=NOW))
 
     assert (blind.status, blind.reason) == ("Unknown", Reason.METRICS_STALE)
     assert blind.message == "metrics have stayed away since 2026-11-21 12:00:00 UTC; numbers"

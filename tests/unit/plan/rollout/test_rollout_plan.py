@@ -48,14 +48,14 @@ def test_a_plan_is_kept_as_it_was_written_and_read_back_the_same():
 def test_a_plain_recreate_asks_nothing_and_waits_for_nothing():
     found = plan_of(snapshot_plan(Rollout.model_validate({"strategy": "Recreate"})))
 
-    assert (found.steps, found.analysis.bake, found.verification.contract) == ((), "0s", "Off")
+    assert (found.steps, found.analysis.bake_time, found.verification.contract) == ((), "0s", "Off")
 
 
 def test_straight_keeps_the_questions_and_drops_steps_and_bake():
     verification = {"contract": "Warn", "golden": {"configMapName": "golden"}}
     found = plan_of(without_steps(plan(10, 50, verification=verification)))
 
-    assert (found.steps, found.analysis.bake) == ((), "0s")
+    assert (found.steps, found.analysis.bake_time) == ((), "0s")
     assert found.verification == plan_of(plan(verification=verification)).verification
 
 
@@ -93,9 +93,9 @@ def test_percent_of_the_spec_are_shares_of_the_analysis():
     slo = Slo.model_validate({"latency": {"percentile": 99.9, "target": "50ms"}})
     analysis = Analysis.model_validate(
         {
-            "errors": {"ratio": 2, "difference": 1},
-            "maxErrors": 3,
-            "bake": "2m",
+            "errorRate": {"ratio": 2, "difference": 1},
+            "maxErrorRate": 3,
+            "bakeTime": "2m",
             "onTooFewRequests": "PassOnProbe",
             "minRequests": 10,
         }

@@ -81,7 +81,7 @@ def test_a_revision_asked_for_by_name_is_verified_and_takes_no_steps():
     state = go(SERVES, seen(older=True)).state
 
     assert state.reason == "OlderRevision"
-    assert state.plan == {"analysis": {**plan()["analysis"], "bake": "0s"}}
+    assert state.plan == {"analysis": {**plan()["analysis"], "bakeTime": "0s"}}
 
 
 def test_nothing_is_compared_with_a_stable_that_has_no_ready_pod():

@@ -85,7 +85,7 @@ def test_a_window_that_passes_leads_to_the_next_step_with_its_pods():
     assert "errors" in state.message
     assert {check["check"] for check in state.results} == {"errors", "slow", "arrival"}
     assert state.measured_share == 0.25
-    assert Progress.restore(state.analysis).looks == 0
+    assert Progress.restore(state.analysis).windows == 0
 
 
 def test_a_step_may_ask_for_a_person_after_it_has_passed():
@@ -106,7 +106,7 @@ def test_a_step_may_ask_for_a_time_after_it_has_passed():
 
 @pytest.mark.parametrize(("errors", "reason"), [(300, "HardLimit"), (30, "Worse")])
 def test_a_canary_that_is_worse_goes_back_with_the_numbers(errors, reason):
-    slower = replace(LOOKING, plan=plan(25, analysis={"looks": 10}))
+    slower = replace(LOOKING, plan=plan(25, analysis={"windows": 10}))
     state = looked(slower, window(10, errors))
     if state.phase is Phase.ANALYZING:
         assert state.reason == "Looking"
@@ -117,11 +117,11 @@ def test_a_canary_that_is_worse_goes_back_with_the_numbers(errors, reason):
 
 
 def test_the_same_window_is_looked_at_once():
-    slower = replace(LOOKING, plan=plan(25, analysis={"looks": 10}))
+    slower = replace(LOOKING, plan=plan(25, analysis={"windows": 10}))
     inputs = seen(evidence=evidence(slower, window=window(10)))
     state = go(slower, inputs, after=10).state
 
-    assert Progress.restore(state.analysis).looks == 1
+    assert Progress.restore(state.analysis).windows == 1
     assert go(state, inputs, after=11).state is state
     assert go(slower, inputs, after=12).state == state
 
@@ -144,7 +144,7 @@ def test_metrics_that_stay_away_are_no_pass_and_lead_where_the_spec_says(option,
     analysis = {"metricsTimeout": "5m", "onMetricsError": option}
     blind = replace(LOOKING, plan=plan(25, analysis=analysis))
     state = looked(blind, window(30, unreachable="no pod answers"))
-    assert (state.phase, state.blind_since) == (Phase.ANALYZING, state.entered_at.replace(second=30))
+    assert (state.phase, state.metrics_lost_since) == (Phase.ANALYZING, state.entered_at.replace(second=30))
     state = looked(state, window(300, unreachable="no pod answers"))
     assert state.phase is Phase.ANALYZING
     state = looked(state, window(331, unreachable="no pod answers"))
@@ -157,20 +157,20 @@ def test_metrics_that_are_back_end_the_hold_and_the_step_begins_to_compare_anew(
     held = running(Phase.HELD, reason="MetricsLost", message="no answer for 5m")
     state = looked(held, window())
 
-    assert (state.phase, state.blind_since, state.step) == (Phase.ANALYZING, None, 0)
-    assert Progress.restore(state.analysis).looks == 0
+    assert (state.phase, state.metrics_lost_since, state.step) == (Phase.ANALYZING, None, 0)
+    assert Progress.restore(state.analysis).windows == 0
 
 
 def test_windows_that_never_come_are_metrics_that_stay_away():
     assert go(LOOKING, seen(), after=30).state is LOOKING
     state = go(LOOKING, seen(), after=31).state
-    assert state.blind_since is not None
+    assert state.metrics_lost_since is not None
 
     assert go(state, seen(), after=31 + 1800).state.reason == "MetricsLost"
 
 
 def test_an_incident_that_hits_both_is_nobody_s_fault_and_no_time_to_go_on():
-    objective = replace(LOOKING, plan=plan(25, analysis={"maxErrors": 1, "looks": 5}))
+    objective = replace(LOOKING, plan=plan(25, analysis={"maxErrorRate": 1, "windows": 5}))
     held = looked(objective, window(10, errors=50, stable_errors=150))
     assert (held.phase, held.reason) == (Phase.HELD, "SharedIncident")
 
@@ -178,7 +178,7 @@ def test_an_incident_that_hits_both_is_nobody_s_fault_and_no_time_to_go_on():
 
 
 def test_a_step_that_looking_does_not_settle_asks_a_person():
-    short = replace(LOOKING, plan=plan(25, analysis={"maxLooks": 2, "minRequests": 5000}))
+    short = replace(LOOKING, plan=plan(25, analysis={"maxWindows": 2, "minRequests": 5000}))
     state = looked(short, window(10), window(20))
 
     assert (state.phase, state.reason, state.resume) == (Phase.HELD, "TooFewRequests", Phase.ANALYZING)
@@ -208,7 +208,9 @@ def test_golden_requests_that_fail_during_the_bake_take_it_back():
 
 
 def test_without_a_bake_the_weight_in_force_is_enough():
-    state = running(Phase.SHIFTING, step=2, weight=100, applied_weight=50, plan=plan(25, 50, analysis={"bake": "0s"}))
+    state = running(
+        Phase.SHIFTING, step=2, weight=100, applied_weight=50, plan=plan(25, 50, analysis={"bakeTime": "0s"})
+    )
     inputs = seen(new=4, split=ObservedSplit(100, settled=True))
 
     assert go(go(state, inputs).state, inputs, after=3).state.phase is Phase.PROMOTING

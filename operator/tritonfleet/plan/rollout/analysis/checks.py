@@ -69,7 +69,7 @@ def evaluate_traffic_share(
         gone = len(window.canary.missing) + len(window.stable.missing)
         return _traffic_result(Outcome.INCONCLUSIVE, Why.PODS_MISSING, f"{gone} pods were not read", kept, window), kept
     seen = f"{came:,} of {came + others:,} requests reached the canary, about {due:,.0f} were due"
-    if refused and kept.streak >= policy.confirmations:
+    if refused and kept.streak >= policy.failure_threshold:
         text = f"{seen}, and golden requests fail"
         return _traffic_result(Outcome.FAILED, Why.REJECTS_EVERYTHING, text, kept, window), kept
     if nothing:
@@ -129,7 +129,7 @@ def evaluate_probe(policy: AnalysisPolicy, probes: Probes, run: ProbeRun | None)
     if not run.wrong:
         return CheckResult(PROBE, Outcome.PASSED, Why.NOT_WORSE, probe_proof(kept), numbers), kept
     text = shorten(f"golden requests wrong: {share_of(run.wrong, run.right + run.wrong)}; {run.first_wrong}")
-    if kept.streak >= policy.confirmations:
+    if kept.streak >= policy.failure_threshold:
         return CheckResult(PROBE, Outcome.FAILED, Why.PROBE_FAILED, text, numbers), kept
     return CheckResult(PROBE, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), kept
 
@@ -168,7 +168,7 @@ def evaluate_query(
     text = shorten(f"canary {value_of(value)}, baseline {value_of(best)}, limit {value_of(limit)}")
     stable = best if answer.baseline and math.isfinite(best) else None
     numbers = Numbers(canary=value, stable=stable, limit=limit)
-    if streak >= policy.confirmations:
+    if streak >= policy.failure_threshold:
         return CheckResult(name, Outcome.FAILED, Why.BEYOND_LIMIT, text, numbers), streak
     if beyond:
         return CheckResult(name, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), streak

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from tritonfleet.api.canary import Analysis, ErrorMargin, PromQuery, SlowMargin
+from tritonfleet.api.canary import Analysis, ErrorMargin, LatencyMargin, PromQuery
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.slo import Slo
 
@@ -66,20 +66,20 @@ class Threshold:
 class AnalysisPolicy:
     """One rollout's analysis. The defaults are those whose error rates `make bench-analysis` measures."""
 
-    looks: int = 10
+    windows: int = 10
     """Windows that a step needs before it may pass."""
-    max_looks: int = 30
+    max_windows: int = 30
     """Windows after which a person has to decide."""
-    confirmations: int = 2
-    """Looks running that must agree before a canary fails."""
+    failure_threshold: int = 2
+    """Consecutive windows that must fail before the canary is rolled back."""
     alpha: float = 0.02
-    """Chance of a wrong `clearly worse` in a whole step; divided by `looks`."""
+    """Chance of a wrong `clearly worse` in a whole step; divided by `windows`."""
     late_alpha: float = 0.0003
-    """p-value under which a canary beyond the margins fails once the planned looks are over."""
+    """p-value under which a canary beyond the margins fails once the planned windows are over."""
     error_margin: Margin = Margin(ratio=1.5, difference=0.002)
     compare_latency: bool = True
     """Whether `slow` is asked; it needs a latency histogram."""
-    slow_margin: Margin = Margin(ratio=1.5, difference=0.005)
+    latency_margin: Margin = Margin(ratio=1.5, difference=0.005)
     error_limit: float | None = None
     """Share of errors that the canary may not exceed, whatever stable does; None for no such objective."""
     latency: LatencyObjective | None = None
@@ -109,22 +109,22 @@ def analysis_policy(analysis: Analysis, slo: Slo | None) -> AnalysisPolicy:
     """Return the policy of one rollout."""
     thresholds = tuple(threshold for query in analysis.queries for threshold in _thresholds(query))
     return AnalysisPolicy(
-        looks=analysis.looks,
-        max_looks=analysis.max_looks,
-        confirmations=analysis.confirmations,
-        error_margin=_margin(analysis.errors),
-        error_limit=analysis.max_errors / 100 if analysis.max_errors is not None else None,
-        slow_margin=_margin(analysis.slow),
+        windows=analysis.windows,
+        max_windows=analysis.max_windows,
+        failure_threshold=analysis.failure_threshold,
+        error_margin=_margin(analysis.error_rate),
+        error_limit=analysis.max_error_rate / 100 if analysis.max_error_rate is not None else None,
+        latency_margin=_margin(analysis.latency),
         latency=_latency(slo),
         min_requests=analysis.min_requests,
         min_slow_requests=SLOW_REQUESTS_FACTOR * analysis.min_requests,
         on_too_few=OnTooFewRequests(analysis.on_too_few_requests.value),
         thresholds=thresholds,
-        bake_seconds=duration_seconds(analysis.bake),
+        bake_seconds=duration_seconds(analysis.bake_time),
     )
 
 
-def _margin(margin: ErrorMargin | SlowMargin) -> Margin:
+def _margin(margin: ErrorMargin | LatencyMargin) -> Margin:
     return Margin(margin.ratio, margin.difference / 100)
 
 

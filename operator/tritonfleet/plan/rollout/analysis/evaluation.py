@@ -85,10 +85,10 @@ def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> Analy
     verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
     if worst.outcome in (Outcome.FAILED, Outcome.ERROR):
         return verdict
-    if progress.looks < policy.looks and worst.why is not Why.CONFIRMING:
-        ahead = shorten(f"look {progress.looks} of {policy.looks}; {_text_of(worst)}")
+    if progress.windows < policy.windows and worst.why is not Why.CONFIRMING:
+        ahead = shorten(f"window {progress.windows} of {policy.windows}; {_text_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.LOOKING, message=ahead)
-    if worst.outcome is Outcome.INCONCLUSIVE and progress.looks >= policy.max_looks:
+    if worst.outcome is Outcome.INCONCLUSIVE and progress.windows >= policy.max_windows:
         return _on_too_few_requests(policy, replace(verdict, needs_person=True))
     return verdict
 
@@ -227,7 +227,7 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
         return progress
     slow_bound, objective_bound = _bounds(policy, progress, window)
     return Progress(
-        progress.looks,
+        progress.windows,
         window.end_seconds,
         _recorded(progress.errors, failed_requests(window.stable)),
         _recorded(progress.slow, _stable_cells(window, slow_bound)),
@@ -268,7 +268,7 @@ class _WindowChecks:
     @property
     def number(self) -> int:
         """Return the number of this window in the step, or that of the last one if it is not counted."""
-        return self.progress.looks + (self.gap is None)
+        return self.progress.windows + (self.gap is None)
 
     def errors(self) -> tuple[CheckResult, ShareRecord]:
         """Ask for the share of errors."""

@@ -135,9 +135,9 @@ def evaluate_mean_latency(
     kept = pace.add(beats)
     if window.beats:
         kept = replace(kept, streak=pace.streak + 1 if window.is_slower else 0)
-    late = look >= policy.looks and kept.p_ratio(1.0) < policy.late_alpha
-    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < policy.alpha / policy.looks)
-    if significant and kept.streak >= policy.confirmations:
+    late = look >= policy.windows and kept.p_ratio(1.0) < policy.late_alpha
+    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < policy.alpha / policy.windows)
+    if significant and kept.streak >= policy.failure_threshold:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING

@@ -18,7 +18,7 @@ from tritonfleet.plan.rollout.analysis.proportions import ShareRecord
 class Progress:
     """The analysis of one step, or of the bake time; `Progress()` begins one."""
 
-    looks: int = 0
+    windows: int = 0
     """Windows whose counters were read."""
     last_end_seconds: float | None = None
     """End of the last window that was evaluated or recorded."""
@@ -46,7 +46,7 @@ class Progress:
     def document(self) -> dict[str, Any]:
         """Return the progress as JSON-compatible data."""
         return {
-            "looks": self.looks,
+            "windows": self.windows,
             "lastEndSeconds": self.last_end_seconds,
             "errors": self.errors.document(),
             "slow": self.slow.document(),
@@ -68,7 +68,7 @@ class Progress:
         """
         try:
             return cls(
-                int(document["looks"]),
+                int(document["windows"]),
                 document["lastEndSeconds"],
                 ShareRecord.restore(document["errors"]),
                 ShareRecord.restore(document["slow"]),

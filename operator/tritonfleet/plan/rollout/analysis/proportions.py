@@ -6,7 +6,7 @@
 2. clearly worse: significant against the margin's ratio itself, or against a fixed limit that stable keeps;
 3. worse after all the planned windows: beyond the margin, and significant against "not worse at all".
 
-For the last two everything that the step has seen must be significant, and each of the last `confirmations` windows
+For the last two everything that the step has seen must be significant, and each of the last `failure_threshold` windows
 must show the same by itself: a sum remembers one burst forever, and would confirm it forever. What is beyond the margin
 but not significant is suspect: it does not pass, and more windows are evaluated.
 
@@ -145,7 +145,7 @@ def evaluate_share(
     if canary.requests:
         streak = streak + 1 if _is_bad(rule, canary, stable) else 0
     why = _significant(rule, policy, now, look)
-    if why is not None and canary.requests and streak >= policy.confirmations:
+    if why is not None and canary.requests and streak >= policy.failure_threshold:
         return _share_result(rule, now, Outcome.FAILED, why), ShareRecord(evidence, streak)
     outcome, reason = _short_of_failing(rule, now, why)
     return _share_result(rule, now, outcome, reason), ShareRecord(evidence, streak)
@@ -159,9 +159,9 @@ def _hits_hard_limit(rule: ShareRule, policy: AnalysisPolicy, canary: RequestCou
 
 def _significant(rule: ShareRule, policy: AnalysisPolicy, now: Comparison, look: int) -> Why | None:
     canary, stable = now.evidence.canary, now.evidence.stable
-    alpha = policy.alpha / policy.looks
+    alpha = policy.alpha / policy.windows
     if not rule.alone and stable.requests and now.is_beyond:
-        late = look >= policy.looks and now.p_ratio(1.0) < policy.late_alpha
+        late = look >= policy.windows and now.p_ratio(1.0) < policy.late_alpha
         if late or now.p_ratio(rule.margin.ratio) < alpha:
             return Why.WORSE
     stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
@@ -267,7 +267,7 @@ def latency_rule(policy: AnalysisPolicy, check: str, bound_seconds: float, *, al
     """Return the limits for the share above the bound: `slow` compares, `slo` also keeps the objective."""
     allowed = policy.latency.share if check == LATENCY_OBJECTIVE and policy.latency is not None else None
     bad = f"above {seconds_of(bound_seconds)}"
-    return ShareRule(check, bad, policy.slow_margin, policy.min_slow_requests, allowed, alone=alone)
+    return ShareRule(check, bad, policy.latency_margin, policy.min_slow_requests, allowed, alone=alone)
 
 
 def latency_cells(window: Window, bound_seconds: float) -> WindowCells:

@@ -6,7 +6,7 @@ from tritonfleet.plan.rollout.analysis import Outcome, Why
 
 
 def test_a_canary_like_stable_passes_when_the_planned_looks_are_over(rollout):
-    step = rollout(looks=5)
+    step = rollout(windows=5)
     before = [step.look(canary_errors=1, stable_errors=1) for _ in range(4)]
 
     assert {(verdict.outcome, verdict.why) for verdict in before} == {(Outcome.INCONCLUSIVE, Why.LOOKING)}
@@ -24,7 +24,7 @@ def test_five_percent_errors_fail_at_the_second_look(rollout):
 
 
 def test_one_burst_does_not_confirm_itself(rollout):
-    step = rollout(looks=5)
+    step = rollout(windows=5)
     assert step.look(canary_errors=20, stable_errors=1).why is Why.CONFIRMING
 
     verdicts = [step.look(canary_errors=1, stable_errors=1) for _ in range(3)]
@@ -50,38 +50,38 @@ def test_the_hard_limit_needs_fifty_requests(rollout):
 
 
 def test_the_hard_limit_also_sees_what_begins_late(rollout):
-    step = rollout(looks=20)
-    step.looks(10, canary_errors=1, stable_errors=1)
+    step = rollout(windows=20)
+    step.windows(10, canary_errors=1, stable_errors=1)
 
     assert step.look(canary_errors=60, stable_errors=1).why is Why.HARD_LIMIT
 
 
 @pytest.mark.parametrize("errors", [6, 60, 150])
 def test_an_incident_of_both_is_not_the_canarys_fault(rollout, errors):
-    verdict = rollout().looks(10, canary_errors=errors, stable_errors=errors)
+    verdict = rollout().windows(10, canary_errors=errors, stable_errors=errors)
 
     assert verdict.outcome is Outcome.PASSED
 
 
 def test_an_incident_of_both_beyond_the_objective_holds_the_rollout(rollout):
-    verdict = rollout(error_limit=0.01).looks(10, canary_errors=6, stable_errors=6)
+    verdict = rollout(error_limit=0.01).windows(10, canary_errors=6, stable_errors=6)
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT)
 
 
 def test_an_objective_that_only_the_canary_breaks_fails_it(rollout):
     step = rollout(error_limit=0.01)
-    verdict = step.looks(10, canary_errors=26, stable_errors=19, canary=2000, stable=2000)
+    verdict = step.windows(10, canary_errors=26, stable_errors=19, canary=2000, stable=2000)
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)
 
 
 def test_a_suspect_canary_is_looked_at_longer_and_then_left_to_a_person(rollout):
-    step = rollout(looks=5, max_looks=7)
-    planned = step.looks(5, canary_errors=2, stable_errors=1, stable_pods=1)
+    step = rollout(windows=5, max_windows=7)
+    planned = step.windows(5, canary_errors=2, stable_errors=1, stable_pods=1)
 
     assert (planned.outcome, planned.why, planned.needs_person) == (Outcome.INCONCLUSIVE, Why.SUSPECT, False)
-    last = step.looks(2, canary_errors=2, stable_errors=1, stable_pods=1)
+    last = step.windows(2, canary_errors=2, stable_errors=1, stable_pods=1)
     assert (last.outcome, last.why, last.needs_person) == (Outcome.INCONCLUSIVE, Why.SUSPECT, True)
 
 
@@ -89,20 +89,20 @@ def test_a_small_but_lasting_difference_fails_after_the_planned_looks(rollout):
     step = rollout()
     traffic = {"canary_errors": 6, "stable_errors": 3, "canary": 600, "stable": 600, "stable_pods": 9}
 
-    assert step.looks(9, **traffic).outcome is Outcome.INCONCLUSIVE
+    assert step.windows(9, **traffic).outcome is Outcome.INCONCLUSIVE
     verdict = step.look(**traffic)
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.WORSE)
 
 
 def test_too_few_requests_are_never_good(rollout):
-    verdict = rollout().looks(12, canary=20, stable=20)
+    verdict = rollout().windows(12, canary=20, stable=20)
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
 
 
 def test_the_numbers_go_into_the_status(rollout):
     step = rollout()
-    step.looks(2, canary_errors=10, stable_errors=1)
+    step.windows(2, canary_errors=10, stable_errors=1)
     document = step.result("errors").document()
 
     assert document["p"] < 1e-6

@@ -24,7 +24,7 @@ def test_a_canary_with_more_slow_requests_fails_at_the_second_look(rollout):
 
 
 def test_an_equally_slow_canary_passes(rollout):
-    verdict = rollout(compare_latency=True).looks(10, canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
+    verdict = rollout(compare_latency=True).windows(10, canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
 
     assert verdict.outcome is Outcome.PASSED
 
@@ -32,7 +32,7 @@ def test_an_equally_slow_canary_passes(rollout):
 def test_a_canary_pod_with_less_to_do_may_pass_and_must_not_be_slower(rollout):
     for bad, outcome in ((1, Outcome.PASSED), (10, Outcome.FAILED)):
         step = rollout(compare_latency=True)
-        verdict = step.looks(10, canary=pods("c", 1, 100, bad), stable=pods("s", 3, 300, 3), desired_share=0.1)
+        verdict = step.windows(10, canary=pods("c", 1, 100, bad), stable=pods("s", 3, 300, 3), desired_share=0.1)
         assert verdict.outcome is outcome, verdict.message
 
 
@@ -42,7 +42,7 @@ def test_a_canary_pod_with_more_to_do_may_pass_and_proves_nothing_by_being_slowe
         (70, Outcome.INCONCLUSIVE, Why.UNEQUAL_LOAD),
     ):
         step = rollout(compare_latency=True)
-        verdict = step.looks(10, canary=pods("c", 1, 700, bad), stable=pods("s", 3, 300, 3), desired_share=0.43)
+        verdict = step.windows(10, canary=pods("c", 1, 700, bad), stable=pods("s", 3, 300, 3), desired_share=0.43)
         assert (verdict.outcome, step.result("slow").why) == (outcome, why)
 
 
@@ -53,12 +53,12 @@ def test_without_a_histogram_the_check_says_so(rollout):
 
 
 def test_latency_need_not_be_compared(rollout):
-    assert rollout(compare_latency=False).looks(10).outcome is Outcome.PASSED
+    assert rollout(compare_latency=False).windows(10).outcome is Outcome.PASSED
 
 
 def test_the_objective_holds_both_when_both_break_it(rollout):
     step = rollout(latency=LatencyObjective(0.2, 0.01))
-    verdict = step.looks(10, canary=pods("c", 1, 400, 12), stable=pods("s", 3, 400, 12))
+    verdict = step.windows(10, canary=pods("c", 1, 400, 12), stable=pods("s", 3, 400, 12))
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT)
     assert step.progress.objective_bound_seconds == 0.25
@@ -66,7 +66,7 @@ def test_the_objective_holds_both_when_both_break_it(rollout):
 
 def test_the_objective_fails_a_canary_that_breaks_it_alone(rollout):
     step = rollout(latency=LatencyObjective(0.25, 0.01))
-    verdict = step.looks(10, canary=pods("c", 1, 4000, 55), stable=pods("s", 3, 4000, 39))
+    verdict = step.windows(10, canary=pods("c", 1, 4000, 55), stable=pods("s", 3, 4000, 39))
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)
 

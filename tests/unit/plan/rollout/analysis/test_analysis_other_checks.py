@@ -30,7 +30,7 @@ def test_a_canary_that_refuses_everything_fails_when_golden_requests_fail_too(ro
 
 def test_a_canary_that_nothing_reaches_but_that_answers_is_held(rollout):
     step = rollout()
-    verdict = step.looks(10, canary=0, probe_expected=True, probe=RIGHT)
+    verdict = step.windows(10, canary=0, probe_expected=True, probe=RIGHT)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert step.result("arrival").why is Why.NOTHING_ARRIVES
@@ -38,7 +38,7 @@ def test_a_canary_that_nothing_reaches_but_that_answers_is_held(rollout):
 
 
 def test_traffic_that_does_not_arrive_as_desired_is_no_proof(rollout):
-    verdict = rollout().looks(10, canary=200, stable=200, desired_share=0.05)
+    verdict = rollout().windows(10, canary=200, stable=200, desired_share=0.05)
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH)
     assert verdict.message == "arrival ShareMismatch: share of traffic 25.0 %, desired 5.0 %"
@@ -62,14 +62,14 @@ def test_wrong_answers_fail_at_the_second_look(rollout):
 
 def test_wrong_answers_need_no_metrics_to_fail(rollout):
     step = rollout()
-    verdict = step.looks(2, probe_expected=True, probe=WRONG, unreachable="Prometheus does not answer")
+    verdict = step.windows(2, probe_expected=True, probe=WRONG, unreachable="Prometheus does not answer")
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.PROBE_FAILED)
 
 
 @pytest.mark.parametrize("run", [None, ProbeRun()])
 def test_golden_requests_that_could_not_be_sent_prove_nothing(rollout, run):
-    verdict = rollout().looks(10, probe_expected=True, probe=run)
+    verdict = rollout().windows(10, probe_expected=True, probe=run)
 
     assert (verdict.outcome, verdict.why) == (Outcome.ERROR, Why.UNREACHABLE)
 

@@ -99,13 +99,13 @@ def test_missing_data_never_fails_and_never_passes(windows, what):
     verdicts = run([at(window, 0.0, **missing) for window in windows])
 
     assert {verdict.outcome for verdict in verdicts} <= {Outcome.ERROR}
-    assert all(verdict.progress.looks == 0 for verdict in verdicts)
+    assert all(verdict.progress.windows == 0 for verdict in verdicts)
 
 
 @settings(max_examples=30)
 @given(WINDOWS, st.data())
 def test_more_errors_of_the_canary_never_turn_a_failure_into_a_pass(windows, data):
-    policy = AnalysisPolicy(compare_latency=False, looks=3, min_requests=100, error_limit=0.05)
+    policy = AnalysisPolicy(compare_latency=False, windows=3, min_requests=100, error_limit=0.05)
     counted = [at(window, 0.0, probe_expected=False) for window in windows]
     worse = [at(window, 0.0, canary=with_more_errors(window.canary, data)) for window in counted]
 
@@ -137,7 +137,7 @@ def test_what_goes_into_the_status_is_bounded(windows):
 @settings(max_examples=30)
 @given(WINDOWS)
 def test_a_pass_needs_every_check_to_pass(windows):
-    for verdict in run(windows, AnalysisPolicy(compare_latency=False, looks=1, min_requests=20)):
+    for verdict in run(windows, AnalysisPolicy(compare_latency=False, windows=1, min_requests=20)):
         outcomes = {result.outcome for result in verdict.results}
         assert (verdict.outcome is Outcome.PASSED) == (outcomes == {Outcome.PASSED})
         assert (verdict.outcome is Outcome.FAILED) == (Outcome.FAILED in outcomes)
@@ -156,7 +156,7 @@ def test_an_outage_of_the_metrics_is_no_look_and_forgets_nothing(rollout):
     step.look(canary_errors=15, stable_errors=1)
     gap = step.look(unreachable="Prometheus does not answer: timed out after 10 s")
 
-    assert (gap.outcome, gap.why, gap.progress.looks) == (Outcome.ERROR, Why.UNREACHABLE, 1)
+    assert (gap.outcome, gap.why, gap.progress.windows) == (Outcome.ERROR, Why.UNREACHABLE, 1)
     assert gap.message == "errors Unreachable: Prometheus does not answer: timed out after 10 s"
     assert step.look(canary_errors=15, stable_errors=1).outcome is Outcome.FAILED
 
@@ -178,11 +178,11 @@ def test_a_step_needs_traffic_on_both_sides(rollout, share):
 
 def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
     step = rollout()
-    step.looks(5, canary_errors=3, stable_errors=1)
+    step.windows(5, canary_errors=3, stable_errors=1)
     anew = step.progress.next_step()
 
     assert anew.errors.evidence.by_pod == step.progress.errors.evidence.by_pod
-    assert (anew.looks, anew.errors.evidence.canary.requests, anew.errors.streak) == (0, 0, 0)
+    assert (anew.windows, anew.errors.evidence.canary.requests, anew.errors.streak) == (0, 0, 0)
     assert anew.last_end_seconds == step.progress.last_end_seconds
 
 
@@ -192,12 +192,12 @@ def test_watching_stable_counts_no_look(rollout):
     progress = record_stable(step.policy, Progress(), Window(60.0, stable=stable))
 
     assert progress.errors.evidence.by_pod.cells == progress.slow.evidence.by_pod.cells == 1
-    assert (progress.looks, progress.slow_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
+    assert (progress.windows, progress.slow_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
     for ignored in (Window(60.0, stable=stable), Window(120.0, stable=stable, unreachable="down"), Window(120.0)):
         assert record_stable(step.policy, progress, ignored) == progress
 
 
-@pytest.mark.parametrize("document", [{}, {"looks": 1}, {"looks": None}, {**Progress().document(), "errors": []}])
+@pytest.mark.parametrize("document", [{}, {"windows": 1}, {"windows": None}, {**Progress().document(), "errors": []}])
 def test_a_document_that_is_no_progress_is_refused(document):
     with pytest.raises(ValueError, match="not the progress of an analysis"):
         Progress.restore(document)
@@ -228,8 +228,8 @@ LOW = {"canary": 10, "stable": 10, "probe_expected": True}
     ],
 )
 def test_a_step_with_too_little_traffic_ends_as_the_policy_says(rollout, policy, probe, expected):
-    step = rollout(max_looks=12, **policy)
-    before = step.looks(11, probe=probe, **LOW)
+    step = rollout(max_windows=12, **policy)
+    before = step.windows(11, probe=probe, **LOW)
     assert (before.outcome, before.why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
 
     last = step.look(probe=probe, **LOW)
@@ -237,8 +237,8 @@ def test_a_step_with_too_little_traffic_ends_as_the_policy_says(rollout, policy,
 
 
 def test_what_golden_requests_prove_is_said(rollout):
-    step = rollout(max_looks=10, on_too_few=OnTooFewRequests.ON_PROBE)
-    verdict = step.looks(10, probe=ProbeRun(right=30), **LOW)
+    step = rollout(max_windows=10, on_too_few=OnTooFewRequests.ON_PROBE)
+    verdict = step.windows(10, probe=ProbeRun(right=30), **LOW)
 
     assert verdict.message == (
         "passed without enough requests: 300 golden requests, none wrong: at most 0.99 % fail (95 % confidence); "
@@ -247,8 +247,8 @@ def test_what_golden_requests_prove_is_said(rollout):
 
 
 def test_too_little_traffic_does_not_excuse_another_doubt(rollout):
-    step = rollout(max_looks=10, on_too_few=OnTooFewRequests.ON_PROBE, thresholds=(Threshold("queue", limit=1.0),))
+    step = rollout(max_windows=10, on_too_few=OnTooFewRequests.ON_PROBE, thresholds=(Threshold("queue", limit=1.0),))
     answers = (QueryAnswer("queue"),)
-    verdict = step.looks(10, probe=ProbeRun(right=30), answers=answers, **LOW)
+    verdict = step.windows(10, probe=ProbeRun(right=30), answers=answers, **LOW)
 
     assert (verdict.outcome, verdict.needs_person) == (Outcome.INCONCLUSIVE, True)

@@ -79,7 +79,7 @@ def test_a_canary_that_is_a_little_slower_is_none_of_our_business(rollout):
 
 
 def test_one_that_looks_slower_without_proof_does_not_pass(rollout):
-    step = rollout(compare_latency=True, max_looks=10)
+    step = rollout(compare_latency=True, max_windows=10)
     for turn in range(9):
         look(step, 1.3, turn, noise=1.2)
 
@@ -104,7 +104,7 @@ def test_one_slow_window_is_not_enough(rollout):
 
 def test_without_requests_nothing_is_good(rollout):
     step = rollout(compare_latency=True)
-    verdict = step.looks(10, beats=())
+    verdict = step.windows(10, beats=())
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert (slow(step).outcome, slow(step).why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)

@@ -1,0 +1,157 @@
+"""Fields that were renamed: what is still written under a former name is refused with the new one."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tritonfleet.api.crd import definition, root_schema
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.renames import RENAMES, with_new_names
+from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.rollout import plan_of, restore_state
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+EACH = pytest.mark.parametrize("rename", RENAMES, ids=lambda rename: rename.old)
+EXAMPLES = {"boolean": True, "integer": 5, "number": 5, "string": "5m", "object": {"ratio": 2.0}}
+
+
+def example(rename):
+    """Return a value that fits the former field and is not what the API server filled in."""
+    return EXAMPLES[rename.schema["type"]]
+
+
+def manifest(rename, value, **metadata):
+    spec = {"model": {"uri": "s3://models/demo"}}
+    node: Any = spec
+    for name in rename.parent.split(".")[1:]:
+        node = node.setdefault(name, {"throughput": 5} if name == "slo" else {})
+    node[rename.old] = value
+    return {"metadata": {"name": "demo", "namespace": "shop", **metadata}, "spec": spec}
+
+
+def at(schema, path):
+    for name in path.split("."):
+        schema = schema["properties"][name]
+    return schema
+
+
+@EACH
+def test_a_former_name_is_refused_with_the_new_one(rename):
+    message = f"{re.escape(rename.path)}: must not be set: it was renamed to `{rename.new}`, got "
+    with pytest.raises(InvalidSpec, match=message):
+        ModelDeployment.parse(manifest(rename, example(rename)))
+    with pytest.raises(InvalidSpec, match=message):
+        ModelDeployment.parse(manifest(rename, rename.default))
+
+
+@EACH
+def test_a_former_default_that_an_api_server_stored_means_the_same_as_no_field(rename):
+    if rename.default is not None:
+        stored = ModelDeployment.parse(manifest(rename, rename.default, uid="1"))
+        absent = manifest(rename, None, uid="1")
+        parent = absent
+        for name in rename.parent.split("."):
+            parent = parent[name]
+        del parent[rename.old]
+        assert stored == ModelDeployment.parse(absent)
+    with pytest.raises(InvalidSpec, match=f"renamed to `{rename.new}`"):
+        ModelDeployment.parse(manifest(rename, example(rename), uid="1"))
+
+
+@EACH
+def test_the_new_field_has_the_default_of_the_former_one(rename):
+    new = at(root_schema(), f"{rename.parent}.{rename.new}")
+    nested = {name: child["default"] for name, child in new.get("properties", {}).items()}
+    assert (nested or new.get("default")) == rename.default
+
+
+@EACH
+def test_the_definition_refuses_a_former_name_and_has_the_new_one_beside_it(rename):
+    parent = at(SCHEMA, rename.parent)
+    former = parent["properties"][rename.old]
+    assert former["x-kubernetes-validations"] == [{"rule": "false", "message": rename.message}]
+    assert "default" not in former
+    assert rename.new in parent["properties"]
+
+
+def test_a_former_name_is_reported_beside_what_else_is_wrong():
+    rename = RENAMES[0]
+    wrong = manifest(rename, example(rename))
+    wrong["spec"]["replicas"] = -1
+    with pytest.raises(InvalidSpec, match=rf"renamed to `{rename.new}`.*spec\.replicas: input should be greater"):
+        ModelDeployment.parse(wrong)
+
+
+def test_the_plan_of_a_rollout_that_began_before_the_upgrade_is_carried_on():
+    before = {
+        "steps": [{"weight": 5}],
+        "analysis": {
+            "looks": 3,
+            "maxLooks": 6,
+            "confirmations": 1,
+            "errors": {"ratio": 2.0},
+            "maxErrors": 1.5,
+            "slow": {"difference": 1.0},
+            "bake": "1m",
+            "minRequests": 50,
+        },
+    }
+    found = plan_of(before)
+    analysis = found.analysis
+    assert (analysis.windows, analysis.max_windows, analysis.failure_threshold) == (3, 6, 1)
+    assert (analysis.error_rate.ratio, analysis.max_error_rate, analysis.latency.difference) == (2.0, 1.5, 1.0)
+    assert (analysis.bake_time, analysis.min_requests, found.steps[0].weight) == ("1m", 50, 5)
+
+
+def test_a_new_name_wins_over_the_former_one():
+    assert with_new_names({"bake": "1m", "bakeTime": "2m"}, "spec.rollout.canary.analysis") == {"bakeTime": "2m"}
+
+
+def test_a_rollout_that_lost_its_metrics_before_the_upgrade_waits_for_them_anew():
+    state = restore_state(
+        {
+            "phase": "Analyzing",
+            "reason": "Looking",
+            "enteredAt": "2026-01-01T00:00:00Z",
+            "stable": "shop-aaaaaaaaaa",
+            "canary": "shop-bbbbbbbbbb",
+            "blindSince": "2026-01-01T00:00:00Z",
+            "analysis": {"looks": 4},
+            "plan": {"analysis": {"looks": 4}},
+        }
+    )
+    assert state is not None
+    assert state.metrics_lost_since is None
+
+
+FORMER = re.compile(
+    r"holdWindow|hold_window|[mM]axLooks|max_looks|blindSince|blind_since|shedLate|maxErrors|"
+    r"[\"`.]looks[\"`]|\blooks: [0-9]|[\"`]confirmations[\"`]|\bconfirmations: [0-9]|[\"`]bake[\"`]:|\bbake: [0-9]|"
+    r"^ *suspended: (true|false)|[\"']suspended[\"']: (true|True)|spec\.suspended"
+)
+MAY_SAY_IT = {
+    "CHANGELOG.md",
+    "operator/tritonfleet/api/renames.py",
+    "operator/tritonfleet/plan/objects/revision.py",
+    "tests/unit/api/test_renames.py",
+    "tests/cluster/test_refusals.py",
+}
+GENERATED = ("crds/", "charts/tritonfleet/crd/", "charts/tritonfleet-crds/crd/", "benchmarks/results/")
+
+
+def test_no_former_name_remains_in_the_repository():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    files = [name for name in listed.stdout.splitlines() if name not in MAY_SAY_IT and not name.startswith(GENERATED)]
+    assert len(files) > 300
+    found = []
+    for name in files:
+        try:
+            lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue
+        found += [f"{name}:{number}: {line.strip()}" for number, line in enumerate(lines, 1) if FORMER.search(line)]
+    assert found == []
