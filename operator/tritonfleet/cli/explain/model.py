@@ -103,6 +103,7 @@ def _steady(rate: float, scaling: AutoscalingStatus) -> Reading:
         slow=rate,
         pending=0.0,
         work={},
+        enough=True,
     )
 
 

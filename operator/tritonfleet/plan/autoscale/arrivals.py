@@ -208,11 +208,8 @@ class Reading:
     """Requests waiting in Triton's queues."""
     work: Mapping[str, Work]
     """By revision, since the last decision."""
-
-    @property
-    def enough(self) -> bool:
-        """Whether enough pods are seen to remove replicas."""
-        return self.fast is not None and self.fresh - self.flat >= ENOUGH_FRESH * self.ready
+    enough: bool
+    """Whether enough pods are seen to remove replicas."""
 
 
 def ingest(
@@ -293,7 +290,21 @@ def _conclude(
     if not fresh:
         after = replace(signals, pod_counters=pod_counters)
         blind = clock - signals.seen_clock
-        return after, Reading(survey.ready, 0, 0, survey.silent, blind, None, None, None, None, None, 0.0, works)
+        return after, Reading(
+            ready=survey.ready,
+            fresh=0,
+            flat=0,
+            silent=survey.silent,
+            blind_seconds=blind,
+            age_seconds=None,
+            now=None,
+            fast=None,
+            middle=None,
+            slow=None,
+            pending=0.0,
+            work=works,
+            enough=False,
+        )
     # Pods that were not scraped are assumed to be like the others.
     scale = survey.ready / fresh
     rate = scale * max(0.0, sum(known.rate or 0.0 for known in survey.heard))
@@ -301,10 +312,11 @@ def _conclude(
     if works or not ticks:
         since = clock - SLOW_SECONDS
         ticks = (*(tick for tick in ticks if tick.clock > since), Tick(clock, max(seconds, 1.0), rate))
+    flat = _flat(survey.heard, clock, rate / survey.ready)
     return replace(signals, pod_counters=pod_counters, ticks=ticks, seen_clock=clock), Reading(
         ready=survey.ready,
         fresh=fresh,
-        flat=_flat(survey.heard, clock, rate / survey.ready),
+        flat=flat,
         silent=survey.silent,
         blind_seconds=0.0,
         age_seconds=survey.oldest,
@@ -314,6 +326,7 @@ def _conclude(
         slow=mean_rate(ticks, clock - SLOW_SECONDS),
         pending=scale * sum(known.counters.pending for known in survey.heard),
         work=works,
+        enough=fresh - flat >= ENOUGH_FRESH * survey.ready,
     )
 
 

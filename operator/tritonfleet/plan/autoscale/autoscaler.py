@@ -30,11 +30,18 @@ from tritonfleet.plan.autoscale.arrivals import (
     update_noise,
 )
 from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of, update_fits
-from tritonfleet.plan.autoscale.demand import Demand, demand_of, record_ready_times, update_growth
+from tritonfleet.plan.autoscale.demand import (
+    Demand,
+    Startup,
+    demand_of,
+    record_ready_times,
+    startup_of,
+    update_growth,
+)
 from tritonfleet.plan.autoscale.interface import Attainment, Observation, Policy, ScaleReason
 from tritonfleet.plan.autoscale.memory import UP_ONLY_SECONDS, Memory
 from tritonfleet.plan.autoscale.seasonality import learn_season, update_season
-from tritonfleet.plan.autoscale.slo import SloEvaluation, adjust, attainment_of, evaluate_slo, record, trim
+from tritonfleet.plan.autoscale.slo import adjust, attainment_of, evaluate_slo, record, trim
 from tritonfleet.plan.autoscale.stabilization import (
     HOUR_SECONDS,
     Limited,
@@ -88,20 +95,9 @@ class ScalingInputs:
     memory: Memory
     """Already of this tick; `_choose()` alone records the new peak."""
     reading: Reading
+    startup: Startup
     capacity: Capacity | None
     demand: Demand
-    late: int
-    """Pods that should have been ready long ago."""
-
-    @property
-    def rate(self) -> float:
-        """Requests per second that one replica carries; 0 if unknown."""
-        return 0.0 if self.capacity is None else self.capacity.rate
-
-    @property
-    def starting(self) -> int:
-        """Pods that are not ready."""
-        return sum(pod.ready_seconds is None for pod in self.observation.pods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,29 +107,49 @@ class Choice:
     replicas: int
     wanted: int
     reason: ScaleReason
+    window_seconds: float = 0.0
+    """For how long the highest N* counts, where it is the reason."""
 
 
 def decide(policy: Policy, memory: Memory, observation: Observation, now: float) -> Verdict:
     """Return how many replicas to ask for at `now`, seconds since the epoch, and what to remember."""
-    # What is seen: arrivals and pods.
     memory, seconds = _advance(memory, now)
+    # What is seen: arrivals and pods.
     signals, reading = ingest(memory.signals, observation, now, memory.clock, seconds)
     readiness = record_ready_times(memory.readiness, observation.pods)
-    memory = replace(memory, signals=signals, readiness=readiness)
+    startup = startup_of(readiness, observation.pods, now)
     # What a replica can carry: learn T(b) from this tick's batches, and trim c by the latency that was measured.
     fits = update_fits(memory.fits, reading.work, policy)
     capacity = capacity_of(policy, fits, observation.serving)
     evaluation = evaluate_slo(policy, observation.latency, reading, capacity, now, seconds)
-    own = fits.get(observation.serving) if observation.serving is not None else None
-    if capacity is not None and own is not None and own.confident and observation.serving is not None:
-        fits = {**fits, observation.serving: trim(own, policy, observation, reading, capacity, evaluation)}
-    memory = _learn_traffic(policy, replace(memory, fits=fits), reading, evaluation, observation, now, seconds)
-    # What is coming.
-    horizon = memory.readiness.horizon_seconds
-    season = memory.season.forecast(now, horizon, memory.growth.usual) if policy.forecast else None
-    demand = demand_of(policy, memory.growth, memory.headroom.quantile, season, reading, memory.noise.dispersion)
-    late = memory.readiness.late(observation.pods, now)
-    inputs = ScalingInputs(policy, observation, memory, reading, capacity, demand, late)
+    fits = trim(fits, policy, observation, reading, capacity, evaluation)
+    # How the traffic grows, what this time of day brings, and what of the error budget was spent.
+    noise, growth, season = memory.noise, memory.growth, memory.season
+    if observation.history is not None:
+        season = learn_season(season, observation.history)
+    if reading.now is not None and reading.middle is not None and seconds > 0:
+        planned, usual = growth.planned(memory.headroom.quantile), growth.usual
+        growth = update_growth(growth, reading.now, seconds, startup.horizon_seconds)
+        if planned is not None and usual is not None:
+            season = update_season(season, reading.middle, planned, usual, now)
+        noise = update_noise(noise, reading.now, seconds)
+    forecast = season.forecast(now, startup.horizon_seconds, growth.usual) if policy.forecast else None
+    headroom = adjust(memory.headroom, evaluation, policy, growth.usual, reading.fast or 0.0)
+    error_budget = record(memory.error_budget, evaluation, memory.clock)
+    # How many replicas that makes.
+    demand = demand_of(policy, growth, headroom.quantile, forecast, reading, noise.dispersion)
+    memory = replace(
+        memory,
+        signals=signals,
+        noise=noise,
+        readiness=readiness,
+        fits=fits,
+        growth=growth,
+        season=season,
+        headroom=headroom,
+        error_budget=error_budget,
+    )
+    inputs = ScalingInputs(policy, observation, memory, reading, startup, capacity, demand)
     choice, memory = _choose(inputs)
     blind = choice.reason if reading.fast is None else None
     return Verdict(
@@ -144,10 +160,10 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
         fresh=reading.enough,
         rate=reading.slow,
         capacity_per_replica=None if capacity is None else capacity.rate,
-        forecast=season,
-        ready_seconds=memory.readiness.typical_seconds if memory.readiness.seconds else None,
+        forecast=forecast,
+        ready_seconds=startup.typical_seconds,
         metrics_age_seconds=reading.age_seconds,
-        attainment=attainment_of(policy, memory.error_budget, evaluation, capacity, reading.ready, memory.clock, blind),
+        attainment=attainment_of(policy, error_budget, evaluation, capacity, reading.ready, memory.clock, blind),
         memory=memory,
     )
 
@@ -163,47 +179,17 @@ def _advance(memory: Memory, now: float) -> tuple[Memory, float]:
     return replace(memory, at_seconds=now, up_only_until=up_only, signals=forget_pods(memory.signals)), 0.0
 
 
-def _learn_traffic(
-    policy: Policy,
-    memory: Memory,
-    reading: Reading,
-    evaluation: SloEvaluation,
-    observation: Observation,
-    now: float,
-    seconds: float,
-) -> Memory:
-    """Learn from this tick how the traffic grows, what this time of day brings, and what of the budget was spent."""
-    growth, season, noise = memory.growth, memory.season, memory.noise
-    if observation.history is not None:
-        season = learn_season(season, observation.history)
-    if reading.now is not None and reading.middle is not None and seconds > 0:
-        before = growth.before
-        if before is not None and growth.usual is not None:
-            planned = growth.ahead(memory.headroom.quantile, before)
-            season = update_season(season, reading.middle, planned, growth.usual, now)
-        growth = update_growth(growth, reading.now, seconds, memory.readiness.horizon_seconds)
-        noise = update_noise(noise, reading.now, seconds)
-    requests, misses, fast = evaluation.requests, evaluation.misses, reading.fast or 0.0
-    return replace(
-        memory,
-        growth=growth,
-        season=season,
-        noise=noise,
-        headroom=adjust(memory.headroom, requests, misses, 1 - policy.percentile / 100, growth.usual, fast),
-        error_budget=record(memory.error_budget, requests, misses, memory.clock),
-    )
-
-
 def _choose(inputs: ScalingInputs) -> tuple[Choice, Memory]:
     """Choose the replicas by the first rule that applies, and record N* if it is known."""
     policy, observation, demand, memory = inputs.policy, inputs.observation, inputs.demand, inputs.memory
     # No metrics at all: never down.
     if inputs.reading.fast is None:
         return _without_metrics(inputs), memory
+    rate = 0.0 if inputs.capacity is None else inputs.capacity.rate
     # Requests, but no idea of what a replica can carry.
-    if inputs.rate <= 0 and max(demand.total, demand.seen) > 0:
+    if rate <= 0 and max(demand.total, demand.seen) > 0:
         return _without_capacity(inputs), memory
-    wanted = _replicas_for(demand.total, inputs.rate)
+    wanted = _replicas_for(demand.total, rate)
     peaks = record_peak(
         memory.stabilization, policy.stabilization_seconds, wanted, memory.clock, burst=demand.burst > 0
     )
@@ -232,7 +218,7 @@ def _without_metrics(inputs: ScalingInputs) -> Choice:
     memory, reading, pods = inputs.memory, inputs.reading, inputs.observation.pods
     lately = memory.signals.seen_clock - HOUR_SECONDS
     high = 0
-    if reading.blind_seconds > BLIND_SECONDS and not inputs.late:
+    if reading.blind_seconds > BLIND_SECONDS and not inputs.startup.late:
         high = highest_wanted(memory.stabilization, lately)
     if not any(pod.ready_seconds is not None for pod in pods):
         reason = ScaleReason.PODS_NOT_READY
@@ -249,14 +235,14 @@ def _without_capacity(inputs: ScalingInputs) -> Choice:
     """Add one replica at a time, while requests wait and no pod is starting."""
     reading, replicas = inputs.reading, inputs.observation.replicas
     waiting = reading.pending > inputs.policy.max_batch_size * max(1, reading.ready)
-    wanted = replicas + 1 if waiting and not inputs.starting and reading.ready >= replicas else replicas
+    wanted = replicas + 1 if waiting and not inputs.startup.starting and reading.ready >= replicas else replicas
     return Choice(_keep(inputs, wanted), wanted, ScaleReason.LEARNING)
 
 
 def _scale_out(inputs: ScalingInputs, wanted: int, limited: Limited) -> Choice:
     """Scale out at once, unless pods are late: then more of them would not help. Steady is a scale-out by none."""
     replicas = inputs.observation.replicas
-    if limited.replicas > replicas and inputs.late:
+    if limited.replicas > replicas and inputs.startup.late:
         return Choice(_keep(inputs), wanted, ScaleReason.PODS_NOT_READY)
     target = limit_step(inputs.policy, replicas, limited.replicas)
     if limited.reason is ScaleReason.AT_MIN_REPLICAS and inputs.demand.total <= 0:
@@ -274,12 +260,12 @@ def _scale_in(inputs: ScalingInputs, wanted: int) -> Choice:
     replicas = observation.replicas
     if (reason := _scale_in_disabled(inputs)) is not None:
         return Choice(_keep(inputs), wanted, reason)
+    needed = _replicas_for(inputs.demand.seen, 0.0 if inputs.capacity is None else inputs.capacity.spare_rate)
     window = stabilization_window(memory.stabilization, policy.stabilization_seconds, memory.clock, replicas)
     peak = highest_wanted(memory.stabilization, memory.clock - window)
-    needed = _replicas_for(inputs.demand.seen, 0.0 if inputs.capacity is None else inputs.capacity.spare_rate)
     limited = clamp(policy, max(peak, min(needed, replicas)), replicas, observation.schedulable)
     if limited.replicas >= replicas:
-        return Choice(_keep(inputs), wanted, ScaleReason.HOLDING)
+        return Choice(_keep(inputs), wanted, ScaleReason.HOLDING, window)
     reason = ScaleReason.NO_TRAFFIC if inputs.demand.total <= 0 else ScaleReason.DEMAND_FELL
     return Choice(limit_step(policy, replicas, limited.replicas), wanted, reason)
 
@@ -292,7 +278,7 @@ def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
     if not reading.enough:
         return ScaleReason.METRICS_PARTIAL
     # When pods fail, clients that wait for answers send fewer requests to those that are left.
-    if reading.ready < ENOUGH_FRESH * (reading.ready + memory.readiness.lost(inputs.observation.pods)):
+    if reading.ready < ENOUGH_FRESH * (reading.ready + inputs.startup.lost):
         return ScaleReason.PODS_NOT_READY
     if inputs.observation.rolling:
         return ScaleReason.ROLLING_OUT
@@ -301,16 +287,15 @@ def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
 
 def _message(choice: Choice, inputs: ScalingInputs) -> str:
     """Explain the decision in one sentence, with the numbers that it came from."""
-    memory, reading, policy, before = inputs.memory, inputs.reading, inputs.policy, inputs.observation.replicas
+    memory, reading, startup, before = inputs.memory, inputs.reading, inputs.startup, inputs.observation.replicas
     same = choice.replicas == before
     holding = f"holding {before} replicas" if same else f"{before} replicas become {choice.replicas}"
     demand, wanted = _explain_demand(inputs), choice.wanted
     needs = f"{demand} needs {wanted} replicas"
     flat = f", {reading.flat} of them count nothing while others do" if reading.flat else ""
-    patience = memory.readiness.patience_seconds
-    late = f", {inputs.late} for longer than {patience:.0f} s: no more are added" if inputs.late else ""
+    slow = f", {startup.late} for longer than {startup.patience_seconds:.0f} s: no more are added"
+    late = slow if startup.late else ""
     up_only = max(0.0, memory.up_only_until - memory.clock)
-    window = stabilization_window(memory.stabilization, policy.stabilization_seconds, memory.clock, before)
     by_reason = {
         ScaleReason.METRICS_STALE: f"no metrics for {reading.blind_seconds:.0f} s: {holding} until pods are seen again",
         ScaleReason.SERIES_MISSING: (
@@ -320,7 +305,7 @@ def _message(choice: Choice, inputs: ScalingInputs) -> str:
             f"{reading.fresh} of {reading.ready} ready replicas are seen{flat},"
             f" and 80 % are needed to take any away: {holding}"
         ),
-        ScaleReason.PODS_NOT_READY: f"{inputs.starting} replicas are not ready{late}; {holding}",
+        ScaleReason.PODS_NOT_READY: f"{startup.starting} replicas are not ready{late}; {holding}",
         ScaleReason.RESTARTED: (
             f"just started or the clock stepped: nothing is taken away for {up_only:.0f} s; {holding}"
         ),
@@ -329,9 +314,9 @@ def _message(choice: Choice, inputs: ScalingInputs) -> str:
         ),
         ScaleReason.ROLLING_OUT: f"a rollout is under way: {holding}; {demand} needs {wanted}",
         ScaleReason.NOT_SCHEDULABLE: f"{needs}, and the nodes hold {inputs.observation.schedulable}",
-        ScaleReason.AT_MAX_REPLICAS: f"{needs}, and the maximum is {policy.max_replicas}",
+        ScaleReason.AT_MAX_REPLICAS: f"{needs}, and the maximum is {inputs.policy.max_replicas}",
         ScaleReason.HOLDING: (
-            f"{demand} needs {wanted} of {choice.replicas} replicas; a peak is held for {window:.0f} s"
+            f"{demand} needs {wanted} of {choice.replicas} replicas; a peak is held for {choice.window_seconds:.0f} s"
         ),
     }
     change = f"there are {before}" if same else f"{before} become {choice.replicas}"

@@ -268,6 +268,8 @@ class Capacity:
     """Inferences per request."""
     infeasible: bool
     """Whether even an unqueued request misses the target."""
+    own: Fit | None = None
+    """The fit of the serving revision; None while the capacity is that of another one, or a hint."""
 
     def latency_at(self, rate: float) -> float | None:
         """Return the modelled percentile of latency, seconds, at `rate` requests per second per replica."""
@@ -278,7 +280,7 @@ def capacity_of(policy: Policy, fits: Mapping[str, Fit], serving: str | None) ->
     """Return the capacity of a replica of the serving revision; None if unknown."""
     own = fits.get(serving) if serving is not None else None
     if own is not None and own.confident:
-        return _model(policy, own, 1.0)
+        return replace(_model(policy, own, 1.0), own=own)
     older = [fit for revision, fit in fits.items() if fit.confident and revision != serving]
     if older:
         return _model(policy, older[-1], OLD_REVISION_TRUST)

@@ -16,7 +16,8 @@ Example: 100 requests/s over the last 30 s; at the quantile that the error budge
 rate grew by 1.25 within H, so base is 125. Nothing bursts. 100 requests wait in 5 replicas with batches of up to 8,
 of which half a batch each is normal: (100 - 0.5 * 8 * 5) / 20 = 4. The demand is 129 requests/s.
 
-`Readiness` measures the horizon: the 75th percentile of the last fifty pods' times from creation to ready, plus 10 s.
+`Readiness` keeps the last fifty pods' times from creation to ready, and `startup_of()` judges the present pods by them:
+the horizon is their 75th percentile plus 10 s, and a pod that takes much longer than the slowest of them is late.
 """
 
 import math
@@ -68,11 +69,6 @@ class Growth:
         """Return the index of a rate's standing relative to the usual level."""
         return bisect_right(STANDINGS, rate / self.usual) if self.usual else len(STANDINGS) // 2
 
-    @property
-    def before(self) -> float | None:
-        """Return lambda_30 of a horizon ago; None if unknown."""
-        return _rate_before(self.steps, RATE_STEPS) if len(self.steps) > RATE_STEPS else None
-
     def quantile(self, share: float, rate: float) -> float:
         """Return the growth factor that a rate of this standing stays within for this share of the time; at least 1."""
         bins = list(self.seen[self.standing(rate)])
@@ -88,6 +84,12 @@ class Growth:
     def ahead(self, share: float, rate: float) -> float:
         """Return the rate to provision for: grown by its quantile, but never above the highest rate seen."""
         return min(rate * self.quantile(share, rate), max(rate, self.highest))
+
+    def planned(self, share: float) -> float | None:
+        """Return the rate that a horizon ago would have been provisioned for now; None if unknown."""
+        if self.usual is None or len(self.steps) <= RATE_STEPS:
+            return None
+        return self.ahead(share, _rate_before(self.steps, RATE_STEPS))
 
     def document(self) -> dict[str, Any]:
         """Serialize for the status."""
@@ -203,30 +205,6 @@ class Readiness:
     known: frozenset[str] = frozenset()
     """UIDs of counted pods that still exist."""
 
-    @property
-    def typical_seconds(self) -> float:
-        """The 75th percentile."""
-        return _quantile(self.seconds, PLAN_QUANTILE) if self.seconds else UNKNOWN_SECONDS
-
-    @property
-    def horizon_seconds(self) -> float:
-        """H: from a decision until the pods it requested are ready."""
-        return self.typical_seconds + REACTION_SECONDS
-
-    @property
-    def patience_seconds(self) -> float:
-        """Age at which a pod that is not ready is late."""
-        slowest = _quantile(self.seconds, LATE_QUANTILE) if self.seconds else UNKNOWN_SECONDS
-        return max(PATIENCE_SECONDS, PATIENCE_FACTOR * slowest)
-
-    def late(self, pods: tuple[PodState, ...], now: float) -> int:
-        """Count the pods that are late: not ready after `patience_seconds`."""
-        return sum(pod.ready_seconds is None and now - pod.created_seconds > self.patience_seconds for pod in pods)
-
-    def lost(self, pods: tuple[PodState, ...]) -> int:
-        """Count the pods that were ready and no longer are."""
-        return sum(pod.ready_seconds is None and pod.uid in self.known for pod in pods)
-
     def document(self) -> list[float]:
         """Serialize for the status."""
         return [round(seconds, 1) for seconds in self.seconds]
@@ -253,6 +231,40 @@ def record_ready_times(readiness: Readiness, pods: tuple[PodState, ...]) -> Read
     sane = [seconds for seconds in times if 0 <= seconds <= LONGEST_READY_SECONDS]
     exist = frozenset(pod.uid for pod in pods)
     return Readiness((*readiness.seconds, *sane)[-READY_TIMES_KEPT:], (readiness.known & exist) | ready)
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """How long pods take to become ready, and those that are not."""
+
+    typical_seconds: float | None
+    """The 75th percentile of the ready times; None before one was seen."""
+    horizon_seconds: float
+    """H: from a decision until the pods it requested are ready."""
+    patience_seconds: float
+    """Age at which a pod that is not ready is late."""
+    starting: int
+    """Pods that are not ready."""
+    late: int
+    """Those of them that should have been ready long ago."""
+    lost: int
+    """Those of them that were ready before."""
+
+
+def startup_of(readiness: Readiness, pods: tuple[PodState, ...], now: float) -> Startup:
+    """Judge the pods that are not ready by the ready times of those before them."""
+    typical = _quantile(readiness.seconds, PLAN_QUANTILE) if readiness.seconds else None
+    slowest = _quantile(readiness.seconds, LATE_QUANTILE) if readiness.seconds else UNKNOWN_SECONDS
+    patience = max(PATIENCE_SECONDS, PATIENCE_FACTOR * slowest)
+    starting = [pod for pod in pods if pod.ready_seconds is None]
+    return Startup(
+        typical_seconds=typical,
+        horizon_seconds=(UNKNOWN_SECONDS if typical is None else typical) + REACTION_SECONDS,
+        patience_seconds=patience,
+        starting=len(starting),
+        late=sum(now - pod.created_seconds > patience for pod in starting),
+        lost=sum(pod.uid in readiness.known for pod in starting),
+    )
 
 
 def _quantile(values: tuple[float, ...], share: float) -> float:
@@ -295,45 +307,36 @@ def backlog_demand(pending: float, max_batch: int, ready: int) -> float:
 class Demand:
     """Requests per second to provision for, by where they come from."""
 
-    base: float = 0.0
-    burst: float = 0.0
-    season: float | None = None
+    base: float
+    burst: float
+    season: float | None
     """None while no season has proven skill."""
-    backlog: float = 0.0
-    throughput: float = 0.0
-    seen: float = 0.0
+    backlog: float
+    throughput: float
+    total: float
+    """(max(base, burst, season) + backlog / T_drain), and never less than the SLO's throughput."""
+    reason: ScaleReason
+    """The largest part's name."""
+    seen: float
     """The larger of the fast and the slow rate: what remains after scaling in must carry it."""
-
-    @property
-    def total(self) -> float:
-        """(max(base, burst, season) + backlog / T_drain), and never less than the SLO's throughput."""
-        return max(max(self.base, self.burst, self.season or 0.0) + self.backlog, self.throughput)
-
-    @property
-    def reason(self) -> ScaleReason:
-        """Return the largest part's name."""
-        if self.total <= self.throughput:
-            return ScaleReason.THROUGHPUT
-        parts = {
-            ScaleReason.DEMAND: self.base,
-            ScaleReason.BURST: self.burst,
-            ScaleReason.SEASON: self.season or 0.0,
-            ScaleReason.BACKLOG: self.backlog,
-        }
-        return max(parts, key=parts.__getitem__)
 
 
 def demand_of(
     policy: Policy, growth: Growth, quantile: float, season: float | None, reading: Reading, dispersion: float
 ) -> Demand:
     """Return the demand; nothing but the SLO's throughput if no pod is seen."""
+    least = policy.throughput
     if reading.now is None or reading.fast is None or reading.middle is None or reading.slow is None:
-        return Demand(throughput=policy.throughput)
-    return Demand(
-        base=growth.ahead(quantile, reading.middle),
-        season=season,
-        burst=burst_demand(reading.now, reading.fast, reading.slow, dispersion),
-        backlog=backlog_demand(reading.pending, policy.max_batch_size, reading.ready),
-        throughput=policy.throughput,
-        seen=max(reading.fast, reading.slow),
-    )
+        return Demand(0.0, 0.0, None, 0.0, least, total=max(0.0, least), reason=ScaleReason.THROUGHPUT, seen=0.0)
+    base = growth.ahead(quantile, reading.middle)
+    burst = burst_demand(reading.now, reading.fast, reading.slow, dispersion)
+    backlog = backlog_demand(reading.pending, policy.max_batch_size, reading.ready)
+    parts = {
+        ScaleReason.DEMAND: base,
+        ScaleReason.BURST: burst,
+        ScaleReason.SEASON: season or 0.0,
+        ScaleReason.BACKLOG: backlog,
+    }
+    total = max(max(base, burst, season or 0.0) + backlog, least)
+    reason = ScaleReason.THROUGHPUT if total <= least else max(parts, key=parts.__getitem__)
+    return Demand(base, burst, season, backlog, least, total, reason, seen=max(reading.fast, reading.slow))

@@ -17,12 +17,23 @@ takes q from 0.75 to 0.91.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tritonfleet.plan.autoscale.arrivals import Reading, Work
 from tritonfleet.plan.autoscale.capacity import Capacity, Fit
 from tritonfleet.plan.autoscale.interface import Attainment, LatencyReading, Observation, Policy, ScaleReason
+
+
+class SloEvaluation(NamedTuple):
+    """Requests and misses of one tick."""
+
+    source: str
+    percentile_seconds: float | None
+    requests: float
+    misses: float
+
 
 BUCKET_SECONDS = 300.0
 HOUR_BUCKETS, BUCKETS = 12, 72
@@ -66,16 +77,16 @@ class ErrorBudget:
         return cls(tuple(Bucket(now - int(age), float(requests), float(misses)) for age, requests, misses in document))
 
 
-def record(error_budget: ErrorBudget, requests: float, misses: float, clock: float) -> ErrorBudget:
+def record(error_budget: ErrorBudget, evaluation: SloEvaluation, clock: float) -> ErrorBudget:
     """Return the error budget after one more tick."""
     index = int(clock // BUCKET_SECONDS)
     buckets = error_budget.buckets
     if buckets and buckets[-1].number == index:
         last = buckets[-1]
-        newest = Bucket(index, last.requests + requests, last.misses + misses)
+        newest = Bucket(index, last.requests + evaluation.requests, last.misses + evaluation.misses)
         return ErrorBudget((*buckets[:-1], newest))
     kept = tuple(bucket for bucket in buckets if bucket.number > index - BUCKETS)
-    return ErrorBudget((*kept, Bucket(index, requests, misses)))
+    return ErrorBudget((*kept, Bucket(index, evaluation.requests, evaluation.misses)))
 
 
 BUDGET_AIM = 0.6
@@ -107,13 +118,12 @@ class Headroom:
         return cls(logit)
 
 
-def adjust(
-    headroom: Headroom, requests: float, misses: float, budget: float, usual: float | None, rate: float
-) -> Headroom:
+def adjust(headroom: Headroom, evaluation: SloEvaluation, policy: Policy, usual: float | None, rate: float) -> Headroom:
     """Return the headroom after one tick's requests and misses; a second's worth is the larger of both rates."""
-    if not usual or requests <= 0:
+    if not usual or evaluation.requests <= 0:
         return headroom
-    excess = (misses - BUDGET_AIM * budget * requests) / max(usual, rate)
+    budget = 1 - policy.percentile / 100
+    excess = (evaluation.misses - BUDGET_AIM * budget * evaluation.requests) / max(usual, rate)
     return Headroom(min(HEADROOM_MOST, max(HEADROOM_LEAST, headroom.logit + HEADROOM_GAIN * excess)))
 
 
@@ -122,15 +132,6 @@ ATTAINMENT_WINDOW_SECONDS = 300.0
 LATENCY_FRESH_SECONDS = 60.0
 """An older histogram is ignored."""
 ESTIMATED = "Estimated"
-
-
-class SloEvaluation(NamedTuple):
-    """Requests and misses of one tick."""
-
-    source: str
-    percentile_seconds: float | None
-    requests: float
-    misses: float
 
 
 def evaluate_slo(
@@ -225,20 +226,30 @@ TRIM_NEAR = 0.8
 
 
 def trim(
-    fit: Fit, policy: Policy, observation: Observation, reading: Reading, capacity: Capacity, evaluation: SloEvaluation
-) -> Fit:
-    """Return the fit of the serving revision, trimmed; unchanged while anything else may explain the latency.
+    fits: Mapping[str, Fit],
+    policy: Policy,
+    observation: Observation,
+    reading: Reading,
+    capacity: Capacity | None,
+    evaluation: SloEvaluation,
+) -> Mapping[str, Fit]:
+    """Return the fits with that of the serving revision trimmed, unless anything else may explain the latency.
 
     Frozen while pods start or stop, a rollout runs, data is incomplete, a queue persists or the load exceeds c: then
     latency depends on the number of replicas, and not on what each can carry.
     """
+    if capacity is None or capacity.own is None or observation.serving is None:
+        return fits
     target, latency, rate = policy.latency_target_seconds, evaluation.percentile_seconds, reading.middle
     settled = reading.ready == len(observation.pods) == observation.replicas and not observation.rolling
     if target is None or latency is None or rate is None or not settled or not reading.enough or capacity.infeasible:
-        return fit
+        return fits
     load = rate / reading.ready / capacity.rate
     if not TRIM_NEAR <= load <= 1 or reading.pending > 0.5 * policy.max_batch_size * reading.ready:
-        return fit
+        return fits
+    kappa = capacity.own.kappa
     if latency > target:
-        return replace(fit, kappa=max(TRIM_MIN, fit.kappa * TRIM_DOWN))
-    return replace(fit, kappa=min(TRIM_MAX, fit.kappa * TRIM_UP)) if latency < TRIM_ROOM * target else fit
+        kappa = max(TRIM_MIN, kappa * TRIM_DOWN)
+    elif latency < TRIM_ROOM * target:
+        kappa = min(TRIM_MAX, kappa * TRIM_UP)
+    return {**fits, observation.serving: replace(capacity.own, kappa=kappa)}
