@@ -43,7 +43,7 @@ class Pod:
 
 
 class Fleet:
-    """Pods, the law and its memory. `tick` lets five seconds go by and decides."""
+    """Pods, the autoscaler and its memory. `tick` lets five seconds go by and decides."""
 
     def __init__(self, replicas: int, policy: Policy = POLICY) -> None:
         self.policy = policy
@@ -56,6 +56,7 @@ class Fleet:
         self.resize(replicas)
         self.replicas = replicas
         self.verdicts: list[Verdict] = []
+        self.decide = decide
 
     def resize(self, replicas: int) -> None:
         while len(self.pods) < replicas:
@@ -73,7 +74,7 @@ class Fleet:
             fresh = PodSample(state.uid, state.created_seconds, state.revision, at, pod.counters)
             answer = fresh if broken is None else broken(number, fresh)
             pod.sample = answer if answer is not None else pod.sample
-        verdict = decide(self.policy, self.memory, self.observe(**changes), self.now + self.clock_error)
+        verdict = self.decide(self.policy, self.memory, self.observe(**changes), self.now + self.clock_error)
         self.memory = verdict.memory
         self.verdicts.append(verdict)
         if self.follow:
