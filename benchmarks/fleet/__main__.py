@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.fleet.control_plane import build
-from benchmarks.fleet.measure import Fleet, Routine, measure_fleet
+from benchmarks.fleet.measure import IN_FLIGHT, Fleet, Routine, measure_fleet
 from benchmarks.fleet.summary import NOTES, bars, tables
 from benchmarks.report import report
 from devcluster.errors import DevclusterError
@@ -26,6 +26,9 @@ def main() -> None:
     parser.add_argument("--changed", type=int, default=100, help="of the largest fleet, changed at once")
     parser.add_argument("--idle-seconds", type=float, default=300.0, help="how long the largest fleet is left alone")
     arguments = parser.parse_args()
+    turns = 1 + len(IN_FLIGHT)
+    if turns * arguments.changed > max(arguments.sizes):
+        parser.error(f"--changed is at most a part in {turns} of the largest fleet: the floors change as many others")
     # A benchmark that is told to end takes its cluster with it, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress(total=len(arguments.sizes))

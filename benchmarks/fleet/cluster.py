@@ -15,8 +15,9 @@ from benchmarks.fleet.audit import AuditLog
 from benchmarks.fleet.client import APPLY, MERGE, Client, connect
 from benchmarks.fleet.control_plane import Place, control_plane
 from benchmarks.fleet.manifests import GPUS_PER_NODE, node
+from tritonfleet.adapters.store import Store
 from tritonfleet.api import names
-from tritonfleet.api.resources import BY_KIND, MODEL_DEPLOYMENT
+from tritonfleet.api.resources import BY_KIND, CHILDREN, MODEL_DEPLOYMENT, POD
 
 CRD = Path(__file__).parents[2] / "crds" / f"{names.GROUP}_{names.PLURAL}.yaml"
 NAMESPACE = "fleet"
@@ -39,6 +40,15 @@ class BenchCluster:
         """Create a ModelDeployment and return it as the API server has it."""
         created: Mapping[str, Any] = await self.admin.json("POST", MODEL_DEPLOYMENT.path(NAMESPACE), body)
         return created
+
+    async def observed(self) -> Store:
+        """Return what the operator's own store would hold: all ModelDeployments, their children and their pods."""
+        store = Store()
+        for resource in (MODEL_DEPLOYMENT, *CHILDREN, POD):
+            listed = await self.admin.json("GET", resource.path(NAMESPACE))
+            for item in listed["items"]:
+                store.put({"apiVersion": resource.api_version, "kind": resource.kind, **item})
+        return store
 
     async def merge(self, name: str, patch: Mapping[str, Any]) -> None:
         """Merge a patch into a ModelDeployment."""

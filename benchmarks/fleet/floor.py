@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from benchmarks.fleet.client import APPLY, Client
 from tritonfleet.api import names
@@ -27,6 +27,30 @@ async def apply_all(client: Client, groups: Sequence[Sequence[Manifest]], in_fli
 
     await asyncio.gather(*(work() for _ in range(in_flight)))
     return time.monotonic() - start, deployments
+
+
+async def apply_changes(
+    client: Client, groups: Mapping[str, Sequence[Manifest]], change: Callable[[str], Awaitable[None]], in_flight: int
+) -> None:
+    """Make every change at once, and apply each one's objects, in their order, as soon as the change is answered."""
+    answered: asyncio.Queue[str] = asyncio.Queue()
+
+    async def send(name: str) -> None:
+        await change(name)
+        answered.put_nowait(name)
+
+    async def work() -> None:
+        while True:
+            for manifest in groups[await answered.get()]:
+                await client.send("PATCH", _path(manifest), manifest, content_type=APPLY)
+            answered.task_done()
+
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(work()) for _ in range(in_flight)]
+        await asyncio.gather(*map(send, groups))
+        await answered.join()
+        for worker in workers:
+            worker.cancel()
 
 
 def _path(manifest: Manifest) -> str:

@@ -1,8 +1,11 @@
 """The ModelDeployments of the benchmark, the nodes they run on, and the children the operator makes of one."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
+from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Manifest, Observed
@@ -10,6 +13,9 @@ from tritonfleet.settings import from_environment
 
 GPUS_PER_NODE = 8
 FETCH_IMAGE = "docker.io/tritonfleet/operator:bench"
+DEFAULTS = replace(from_environment({}).defaults, fetch_image=FETCH_IMAGE)
+CHANGE: Mapping[str, Any] = {"spec": {"batching": {"dynamic": {"maxQueueDelay": "2ms"}}}}
+"""A merge patch that makes a new revision of a ModelDeployment."""
 
 
 def model_deployment(namespace: str, name: str) -> Manifest:
@@ -42,8 +48,20 @@ def owner_of(child: str) -> str:
 
 def children(body: Manifest) -> tuple[Manifest, ...]:
     """Return what the operator applies for a ModelDeployment that it sees for the first time."""
-    defaults = replace(from_environment({}).defaults, fetch_image=FETCH_IMAGE)
-    observed = Observed(body=body, children={}, pods=(), defaults=defaults)
+    return _applied(Observed(body=body, children={}, pods=(), defaults=DEFAULTS))
+
+
+def changed_children(store: Store, key: Key) -> tuple[Manifest, ...]:
+    """Return what the operator applies for a ModelDeployment as soon as it sees `CHANGE`."""
+    body = store.body(key)
+    if body is None:
+        raise LookupError(f"there is no ModelDeployment {key}")
+    batching = body["spec"]["batching"] | CHANGE["spec"]["batching"]
+    changed = body | {"spec": body["spec"] | {"batching": batching}}
+    return _applied(Observed(changed, store.children(key), store.pods(key), DEFAULTS))
+
+
+def _applied(observed: Observed) -> tuple[Manifest, ...]:
     return tuple(apply.manifest for apply in reconcile(observed, datetime.now(UTC)).applies)
 
 

@@ -3,25 +3,33 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.fleet.audit import Tally
 from benchmarks.fleet.client import connect
 from benchmarks.fleet.cluster import CREATES_IN_FLIGHT, NAMESPACE, BenchCluster, bench_cluster
-from benchmarks.fleet.floor import apply_all
-from benchmarks.fleet.manifests import children, fleet_names, model_deployment, owner_of
+from benchmarks.fleet.floor import apply_all, apply_changes
+from benchmarks.fleet.manifests import CHANGE, changed_children, children, fleet_names, model_deployment, owner_of
 from benchmarks.fleet.observers import Moments, until, watching
 from benchmarks.fleet.process import OperatorProcess, running_operator
+from tritonfleet.adapters.store import Key
 
+IN_FLIGHT = (20, 50)
+"""Requests at once of the floors: the faster one counts."""
 SETTLE_SECONDS = 15.0
 """Trailing writes count as part of what caused them; after so long without one, the fleet is idle."""
 
 
+Change = Callable[[str], Awaitable[None]]
+"""Changes one ModelDeployment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Bare server-side apply of a fleet's children: seconds for all, and until each Deployment was answered."""
+    """Bare server-side apply of a fleet's children: seconds for all, and until each Deployment was there."""
 
     in_flight: int
     objects: int
@@ -59,6 +67,8 @@ class Life:
 
     idle: Idle
     change_seconds: Sequence[float]
+    change_floors: Sequence[Floor]
+    """The same change of as many others, by bare server-side apply while no operator runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +93,21 @@ class Routine:
 
 async def measure_fleet(size: int, routine: Routine | None, log: Path) -> Fleet:
     """Measure the floors and then the operator, each on a fresh cluster."""
-    floors = [await measure_floor(size, in_flight) for in_flight in (20, 50)]
-    async with bench_cluster(size) as cluster, running_operator(cluster.kubeconfig, NAMESPACE, log) as operator:
-        creation = await measure_creation(cluster, operator, size)
-        life = await measure_life(cluster, operator, size, routine) if routine is not None else None
+    floors = [await measure_floor(size, in_flight) for in_flight in IN_FLIGHT]
+    life = None
+    async with bench_cluster(size) as cluster:
+        async with running_operator(cluster.kubeconfig, NAMESPACE, log) as operator:
+            creation = await measure_creation(cluster, operator, size)
+            if routine is not None:
+                idle = await measure_idle(cluster, operator, routine.idle_seconds)
+                changes = await measure_changes(cluster, size, fleet_names(size)[: routine.changed])
+        if routine is not None:
+            floors_of_changes = []
+            for turn, in_flight in enumerate(IN_FLIGHT, start=1):
+                others = fleet_names(size)[turn * routine.changed :][: routine.changed]
+                floors_of_changes.append(await measure_change_floor(cluster, size, others, in_flight))
+            life = Life(idle, changes, floors_of_changes)
     return Fleet(size, floors[0].objects // size, floors, creation, life)
-
-
-async def measure_life(cluster: BenchCluster, operator: OperatorProcess, size: int, routine: Routine) -> Life:
-    """Measure what comes after creation."""
-    idle = await measure_idle(cluster, operator, routine.idle_seconds)
-    return Life(idle, await measure_changes(cluster, size, fleet_names(size)[: routine.changed]))
 
 
 async def measure_floor(size: int, in_flight: int) -> Floor:
@@ -129,22 +143,53 @@ async def measure_changes(cluster: BenchCluster, size: int, chosen: Sequence[str
 
     Returns once every one of them is Ready again.
     """
+
+    async def change_all(change: Change) -> None:
+        await asyncio.gather(*map(change, chosen))
+
+    return await _changed(cluster, size, change_all, ready_again=True)
+
+
+async def measure_change_floor(cluster: BenchCluster, size: int, chosen: Sequence[str], in_flight: int) -> Floor:
+    """Change the same field of the chosen while no operator runs, and apply what `plan.reconcile` asks for then."""
+    store = await cluster.observed()
+    groups = {name: changed_children(store, Key(NAMESPACE, name)) for name in chosen}
+    async with connect(cluster.kubeconfig, connections=in_flight) as measured:
+        begun = time.monotonic()
+        apply = partial(apply_changes, measured, groups, in_flight=in_flight)
+        seconds = await _changed(cluster, size, apply, ready_again=False)
+    return Floor(in_flight, sum(map(len, groups.values())), time.monotonic() - begun, seconds)
+
+
+async def _changed(
+    cluster: BenchCluster,
+    size: int,
+    change_all: Callable[[Change], Awaitable[None]],
+    *,
+    ready_again: bool,
+) -> Sequence[float]:
+    """Return seconds from each change to the moment a watch showed the new Deployment."""
     changed: dict[str, float] = {}
     async with watching(cluster.admin, NAMESPACE) as moments:
         await until(
-            lambda: len(moments.deployments) == len(moments.ready) == size, lambda: "the fleet has not been listed"
+            lambda: len({*map(owner_of, moments.deployments)}) == len(moments.model_deployments) == size,
+            lambda: "the fleet has not been listed",
         )
         known = frozenset(moments.deployments)
 
         async def change(name: str) -> None:
             changed[name] = time.monotonic()
-            moments.ready.pop(name)
-            await cluster.merge(name, {"spec": {"batching": {"dynamic": {"maxQueueDelay": "2ms"}}}})
+            moments.ready.pop(name, None)
+            await cluster.merge(name, CHANGE)
 
-        await asyncio.gather(*map(change, chosen))
-        await until(lambda: moments.ready.keys() >= changed.keys(), lambda: "a changed ModelDeployment is not Ready")
-    fresh = {owner_of(name): moment for name, moment in moments.deployments.items() if name not in known}
-    return [fresh[name] - moment for name, moment in changed.items()]
+        def fresh() -> Mapping[str, float]:
+            return {owner_of(name): moment for name, moment in moments.deployments.items() if name not in known}
+
+        await change_all(change)
+        await until(lambda: fresh().keys() >= changed.keys(), lambda: "a changed ModelDeployment has no new Deployment")
+        if ready_again:
+            await until(lambda: moments.ready.keys() >= changed.keys(), lambda: "a changed one is not Ready")
+    return [fresh()[name] - moment for name, moment in changed.items()]
 
 
 async def measure_idle(cluster: BenchCluster, operator: OperatorProcess, seconds: float) -> Idle:

@@ -19,6 +19,8 @@ class Moments:
 
     deployments: dict[str, float] = field(default_factory=dict)
     ready: dict[str, float] = field(default_factory=dict)
+    model_deployments: set[str] = field(default_factory=set)
+    """All that were seen, Ready or not."""
 
     def saw_deployment(self, body: Mapping[str, Any]) -> None:
         """Note the first sight of a Deployment by its own name."""
@@ -26,6 +28,7 @@ class Moments:
 
     def saw_model_deployment(self, body: Mapping[str, Any]) -> None:
         """Note when a ModelDeployment is first Ready for the spec that it has."""
+        self.model_deployments.add(body["metadata"]["name"])
         status = body.get("status", {})
         current = status.get("observedGeneration") == body["metadata"]["generation"]
         if current and any(each["type"] == "Ready" and each["status"] == "True" for each in status["conditions"]):
