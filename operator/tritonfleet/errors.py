@@ -1,4 +1,9 @@
-"""The errors that cross a layer: each says what the caller may do about it."""
+"""The errors that cross a layer: each says what the caller may do about it.
+
+`plan` and `triton` raise `InvalidSpec`, which becomes a status that names the field. `adapters` turn what their clients
+raise into the others, so that `runtime/controller.py` can choose when to try again without knowing a client, and the
+command line prints any of them in one line. An exception that is none of these is a fault of the operator.
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +15,9 @@ class TritonfleetError(Exception):
 class InvalidSpec(TritonfleetError):
     """The ModelDeployment cannot be carried out as written; retrying without an edit is pointless.
 
-    `reason` is a CamelCase API word, the message names the field, its value and the remedy.
+    `reason` is a CamelCase API word, the message names the field, its value and the remedy. Example: `ConfigInvalid`
+    with "spec.instances[0].gpus is 2: must be below spec.server.gpu.count (2): GPUs are numbered from 0 in the
+    container". The status shows both.
     """
 
     def __init__(self, message: str, *, reason: str = "ConfigInvalid") -> None:
@@ -34,7 +41,10 @@ class Rejected(TritonfleetError):
 
 
 class Conflict(TritonfleetError):
-    """409: the object is not in the state this write assumed (another owner, another resourceVersion)."""
+    """409: the object is not in the state this write assumed (another owner, another resourceVersion).
+
+    What was decided is out of date: observe and decide again.
+    """
 
 
 class NoCluster(TritonfleetError):

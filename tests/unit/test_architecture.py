@@ -67,7 +67,7 @@ def test_decisions_never_wait() -> None:
 
 def test_tritonclient_lends_its_schema_and_brings_nothing_else_into_the_process() -> None:
     program = (
-        "from tritonfleet.cli import operate; import sys, tritonfleet.fetch;"
+        "from tritonfleet.runtime import operate; import sys, tritonfleet.fetch;"
         "print(sorted({'grpc', 'numpy', 'tritonclient'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)

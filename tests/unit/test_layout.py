@@ -5,19 +5,45 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from grimp import build_graph
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE_ROOT = ROOT / "operator"
 
 SHORTEST, LONGEST = 60, 600
 """Lines of a module: shorter ones scatter one subject over many files, longer ones hold more than one."""
+LONGEST_ELSEWHERE = 400
+"""Lines of a file of tests, benchmarks or tools."""
+MOST_FILES, MOST_SHORT_FILES = 185, 12
 PACKAGE = "operator/tritonfleet"
-MERGED = (
+SHORT = frozenset(
+    f"{PACKAGE}/{name}"
+    for name in (
+        "__init__.py",
+        "__main__.py",
+        "adapters/__init__.py",
+        "api/__init__.py",
+        "cli/__init__.py",
+        "cli/explain/__init__.py",
+        "cli/rollout/__init__.py",
+        "cli/simulate/__init__.py",
+        "fetch/__init__.py",
+        "plan/__init__.py",
+        "runtime/__init__.py",
+        "triton/__init__.py",
+    )
+)
+"""Files that may be short, because each is a real interface: the face of a package, an entry point."""
+FACES = (
+    f"{PACKAGE}/cli",
+    f"{PACKAGE}/cli/explain",
+    f"{PACKAGE}/cli/rollout",
+    f"{PACKAGE}/cli/simulate",
     f"{PACKAGE}/fetch",
-    f"{PACKAGE}/plan",
     f"{PACKAGE}/plan/autoscale",
     f"{PACKAGE}/plan/objects",
     f"{PACKAGE}/plan/rollout",
@@ -26,21 +52,15 @@ MERGED = (
     f"{PACKAGE}/runtime",
     f"{PACKAGE}/sim",
     f"{PACKAGE}/sim/baselines",
-    f"{PACKAGE}/cli",
-    f"{PACKAGE}/cli/explain",
-    f"{PACKAGE}/cli/golden",
-    f"{PACKAGE}/cli/rollout",
-    f"{PACKAGE}/cli/simulate",
 )
-"""Packages that keep the rules of size and of names, without what lies below them. Add each as it is merged."""
-FACES = tuple(package for package in MERGED if package != f"{PACKAGE}/plan")
-"""Merged packages that are imported as a whole. The modules of `plan` are imported one by one: its packages build on
+"""Packages that are imported as a whole. The modules of `plan` itself are imported one by one: its packages build on
 some of them, and others build on its packages."""
-SHORT: frozenset[str] = frozenset({f"{PACKAGE}/cli/operate.py"})
-"""Modules of merged packages that may be short, because each is a real interface: a protocol, a security boundary, an
-entry point. A package's `__init__.py` always may."""
-LONGEST_UNMERGED = 400
-"""Lines of everything that is not merged yet."""
+ONE_VOCABULARY = (*(f"{package}/*.py" for package in FACES), f"{PACKAGE}/plan/**/*.py")
+"""Modules among which a public name stands for one thing: those of a package, and all of `plan`."""
+MODULE = re.compile(r"(?<![\w/.<>-])(?:[\w-]+/)*[\w-]+\.py\b")
+OUTSIDE = re.compile(r"\bresearch \d|\.\./shared\b|\bissue #?\d", re.IGNORECASE)
+FOREIGN_MODULES = frozenset({"grpc/model_config_pb2.py", "load_scaling.py", "throughput_scaling.py"})
+"""Of tritonclient and of Dynamo, which are named as such where they are cited."""
 
 NOTES_TO_SELF = re.compile(r"\b(?:T[O]DO|F[I]XME|X{3}|HA[C]K)\b")
 
@@ -80,10 +100,6 @@ def test_no_module_hides_one_of_the_standard_library() -> None:
     assert relative([path for path in named_alike if not path.stem.startswith("__")]) == []
 
 
-def merged_modules(package: str) -> list[Path]:
-    return tracked(f":(glob){package}/*.py")
-
-
 def public_names(module: Path) -> Iterator[str]:
     """Yield what a module defines at its top level, without what it imports and without its logger."""
     for node in ast.parse(module.read_text()).body:
@@ -101,37 +117,53 @@ def public_names(module: Path) -> Iterator[str]:
         yield from (name for name in defined if not name.startswith("_") and name != "log")
 
 
+def line_counts(*patterns: str) -> dict[str, int]:
+    return {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in tracked(*patterns)}
+
+
+def test_the_package_has_few_files() -> None:
+    assert len(tracked(f"{PACKAGE}/*.py")) <= MOST_FILES
+
+
 def test_no_python_file_is_too_long() -> None:
-    merged = {module for package in MERGED for module in merged_modules(package)}
-    lines = {path: len(path.read_text().splitlines()) for path in tracked("*.py")}
-    long = [path for path, count in lines.items() if count > (LONGEST if path in merged else LONGEST_UNMERGED)]
+    counts = line_counts("*.py")
 
-    assert relative(long) == []
-
-
-@pytest.mark.parametrize("package", MERGED)
-def test_a_short_module_of_a_merged_package_is_a_listed_interface(package: str) -> None:
-    modules = [path for path in merged_modules(package) if path.name != "__init__.py"]
-    short = [path for path in modules if len(path.read_text().splitlines()) < SHORTEST]
-
-    assert modules
-    assert set(relative(short)) == {name for name in SHORT if str(Path(name).parent) == package}
+    assert {
+        name for name, lines in counts.items() if lines > (LONGEST if name.startswith(PACKAGE) else LONGEST_ELSEWHERE)
+    } == set()
 
 
-@pytest.mark.parametrize("package", MERGED)
-def test_no_public_name_is_defined_twice_within_a_merged_package(package: str) -> None:
+def test_only_the_listed_interfaces_are_short() -> None:
+    short = {name for name, lines in line_counts(f"{PACKAGE}/*.py").items() if lines < SHORTEST}
+
+    assert short == SHORT
+    assert len(SHORT) <= MOST_SHORT_FILES
+
+
+@pytest.mark.parametrize("modules", ONE_VOCABULARY)
+def test_no_public_name_is_defined_twice(modules: str) -> None:
     where: dict[str, list[str]] = {}
-    for module in merged_modules(package):
+    for module in tracked(f":(glob){modules}"):
         for name in public_names(module):
-            where.setdefault(name, []).append(module.name)
+            where.setdefault(name, []).append(str(module.relative_to(SOURCE_ROOT)))
 
-    assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
+    assert where
+    assert {name: defined for name, defined in where.items() if len(defined) > 1} == {}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = build_graph("tritonfleet", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+
+    assert len(imports) > 100
+    # Raises CycleError, with the modules of the circle.
+    TopologicalSorter(imports).prepare()
 
 
 @pytest.mark.parametrize("package", FACES)
-def test_everyone_outside_imports_a_merged_package_and_not_its_modules(package: str) -> None:
+def test_everyone_outside_imports_a_package_and_not_its_modules(package: str) -> None:
     dotted = package.removeprefix("operator/").replace("/", ".")
-    inner = {f"{dotted}.{module.stem}" for module in merged_modules(package) if module.name != "__init__.py"}
+    inner = {f"{dotted}.{module.stem}" for module in tracked(f":(glob){package}/*.py") if module.name != "__init__.py"}
     # A test may look inside a package that its folder mirrors; tests/unit/cli mirrors all subcommands.
     mirrored = package.replace(PACKAGE, "tests/unit")
     homes = (package, "tests/unit/cli" if mirrored.startswith("tests/unit/cli/") else mirrored)
@@ -139,6 +171,18 @@ def test_everyone_outside_imports_a_merged_package_and_not_its_modules(package: 
     found = {name: path for path in outside for name in inner if re.search(rf"\b{re.escape(name)}\b", path.read_text())}
 
     assert found == {}
+
+
+def test_comments_and_pages_cite_only_what_is_in_the_repository() -> None:
+    modules = {f"/{name}" for name in relative(tracked("*.py"))}
+    missing = set()
+    for path in tracked(f"{PACKAGE}/*.py", "*.md"):
+        text = path.read_text()
+        cited = {name for name in MODULE.findall(text) if not any(module.endswith(f"/{name}") for module in modules)}
+        missing |= {(str(path.relative_to(ROOT)), name) for name in cited - FOREIGN_MODULES}
+        missing |= {(str(path.relative_to(ROOT)), name) for name in OUTSIDE.findall(text)}
+
+    assert missing == set()
 
 
 def test_nothing_is_left_to_be_done_in_the_sources() -> None:

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, duration, items, matching, text
-from tritonfleet.api.cel import Rule, rule
+from tritonfleet.api.base import ApiModel, Rule, duration, items, matching, rule, text
 from tritonfleet.api.slo import RequestRate
 
 REPLICAS_MAX = 1000

@@ -1,12 +1,11 @@
-"""`spec.batching`: how requests are grouped before they reach the model, and how long they may queue."""
+"""`spec.batching` and `spec.instances`: how requests queue and are grouped, and how many copies of the model serve."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, duration, items
-from tritonfleet.api.cel import Rule, rule
+from tritonfleet.api.base import ApiModel, Rule, duration, items, rule, text
 
 
 class TimeoutAction(StrEnum):
@@ -122,3 +121,40 @@ class Batching(ApiModel):
     """Largest batch the model takes; 0 means that it has no batch dimension. Absent: Triton finds out."""
     dynamic: DynamicBatching | None = None
     """Turns on dynamic batching; `{}` is a good start."""
+
+
+class InstanceKind(StrEnum):
+    """What an instance runs on; Model leaves it to the model's own code."""
+
+    AUTO = "Auto"
+    GPU = "GPU"
+    CPU = "CPU"
+    MODEL = "Model"
+
+
+class InstanceGroup(ApiModel):
+    """A number of equal copies of the model within one server."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.gpus) || size(self.gpus) == 0 || !(self.kind in ['CPU', 'Model'])",
+            "must be absent unless `kind` is 'GPU' or 'Auto'",
+            at=".gpus",
+        ),
+    )
+
+    kind: InstanceKind = InstanceKind.AUTO
+    """GPU, CPU, Model (the model's own code decides) or Auto."""
+    count: Annotated[int, Field(ge=1, le=128)] = 1
+    """Copies of the model; with GPU, copies on each GPU."""
+    gpus: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=15, description="A GPU of the pod, counted from 0.")], ...],
+        items(16, list_type="set"),
+    ] = ()
+    """GPUs of the pod to use, counted from 0; all of them when absent."""
+    profile: Annotated[
+        tuple[Annotated[str, text(64, description="A TensorRT profile.")], ...], items(16, list_type="set")
+    ] = ()
+    """TensorRT optimization profiles to load."""
+    passive: bool = False
+    """Whether the copies are loaded but get no requests from the scheduler."""

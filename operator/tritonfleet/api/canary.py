@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from tritonfleet.api import base
-from tritonfleet.api.base import ApiModel, DataKey, ObjectName, duration, items, matching, text
-from tritonfleet.api.cel import Rule, rule
+from tritonfleet.api.base import ApiModel, DataKey, ObjectName, Rule, duration, items, matching, rule, text
 
 STEPS_MAX = 10
 QUERIES_MAX = 8

@@ -2,8 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from tritonfleet.api.base import ApiModel, DataKey, ObjectName, matching, text
-from tritonfleet.api.cel import Rule, cel_list, rule
+from tritonfleet.api.base import ApiModel, DataKey, ObjectName, Rule, cel_list, matching, rule, text
 from tritonfleet.api.reserved import OWNED_ENVIRONMENT
 
 

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, ObjectName, items, mapping, matching, text
-from tritonfleet.api.cel import Rule, rule
+from tritonfleet.api.base import ApiModel, ObjectName, Rule, items, mapping, matching, rule, text
 
 _URI_RULES = (
     rule(

@@ -5,16 +5,13 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, ValidationError
 
 from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, ScalingMode
-from tritonfleet.api.base import DURATION, ApiModel, items
-from tritonfleet.api.batching import Batching
-from tritonfleet.api.cel import Rule, rule
-from tritonfleet.api.instances import InstanceGroup
-from tritonfleet.api.metrics import Metrics
+from tritonfleet.api.base import DURATION, ApiModel, Rule, items, rule
+from tritonfleet.api.batching import Batching, InstanceGroup
 from tritonfleet.api.model import Model
 from tritonfleet.api.renames import refusals
 from tritonfleet.api.rollout import Rollback, Rollout
 from tritonfleet.api.server import Server
-from tritonfleet.api.slo import Slo
+from tritonfleet.api.slo import Metrics, Slo
 from tritonfleet.api.traffic import Traffic
 from tritonfleet.errors import InvalidSpec
 

@@ -5,8 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, items, text
-from tritonfleet.api.cel import Rule, rule
+from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, Rule, items, rule, text
 
 
 class SelectorOperator(StrEnum):

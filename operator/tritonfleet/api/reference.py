@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tritonfleet.api import names
-from tritonfleet.api.cel import Rule
+from tritonfleet.api.base import Rule
 from tritonfleet.api.structural import Schema
 
 _RULES_IN_A_CELL: Final = 2

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tritonfleet.api.cel import rule
+from tritonfleet.api.base import rule
 
 OWNED_FLAGS: Final = (
     "--allow-grpc",

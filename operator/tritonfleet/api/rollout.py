@@ -5,9 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, duration, matching
+from tritonfleet.api.base import ApiModel, Rule, duration, matching, rule
 from tritonfleet.api.canary import Canary
-from tritonfleet.api.cel import Rule, rule
 
 
 class Strategy(StrEnum):

@@ -10,14 +10,15 @@ from tritonfleet.api.base import (
     Labels,
     LabelValue,
     ObjectName,
+    Rule,
     duration,
     items,
     mapping,
     matching,
     quantity,
+    rule,
     text,
 )
-from tritonfleet.api.cel import Rule, rule
 from tritonfleet.api.environment import EnvironmentVariable
 from tritonfleet.api.placement import Affinity, Toleration, TopologySpread
 from tritonfleet.api.reserved import OWNED_FLAGS

@@ -1,11 +1,11 @@
-"""`spec.slo`: what clients are promised."""
+"""`spec.slo` and `spec.metrics`: what clients are promised, and where the latency is measured."""
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from tritonfleet.api.base import ApiModel, duration
-from tritonfleet.api.cel import Rule, rule
+from tritonfleet.api.base import ApiModel, Rule, duration, rule
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -64,3 +64,20 @@ class Slo(ApiModel):
 
     It follows from the target and the learned speed of the model and is frozen with the revision, so that only a
     change of the spec starts a rollout. Clients should try again: another replica may have room."""
+
+
+class MetricsSource(StrEnum):
+    """Where the measured latency comes from."""
+
+    AUTO = "Auto"
+    TRITON = "Triton"
+    GATEWAY = "Gateway"
+
+
+class Metrics(ApiModel):
+    """Where the measured latency comes from; requests are always counted by Triton itself."""
+
+    source: MetricsSource = MetricsSource.AUTO
+    """Auto: the gateway's histogram, else Triton's, else an estimate; `status.autoscaling.p99Source` says which.
+
+    Gateway and Triton: only that histogram, else an estimate."""

@@ -1,7 +1,7 @@
 """The `tritonfleet` command.
 
-`main()` runs one subcommand, and `plugin()` does as `kubectl tritonfleet`. explain, rollout, golden and simulate have a
-package each; `operator` is operate.py, and `fetch` is `tritonfleet.fetch`.
+`main()` runs one subcommand, and `plugin()` does as `kubectl tritonfleet`. Each subcommand is a package
+or a module here, but for `operator`, which is `tritonfleet.runtime`, and `fetch`, which is `tritonfleet.fetch`.
 """
 
 from tritonfleet.cli.main import main, plugin

@@ -55,7 +55,7 @@ def _fetch(_: argparse.Namespace) -> int:
 
 
 def _operator(_: argparse.Namespace) -> int:
-    from tritonfleet.cli.operate import operate  # noqa: PLC0415
+    from tritonfleet.runtime import operate  # noqa: PLC0415
 
     return operate()
 

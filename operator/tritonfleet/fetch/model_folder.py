@@ -188,11 +188,11 @@ def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, back
     Raises FetchFailed when either text is no model configuration.
     """
     # Takes half a second of CPU; the caller starts it beside the transfer (see `preload_schema`).
-    from tritonfleet.triton import merge, schema  # noqa: PLC0415
+    from tritonfleet.triton import schema  # noqa: PLC0415
 
     try:
         under = schema.parse_text(_text(base), f"config.pbtxt of {uri}") if base else schema.empty()
-        config = merge.merge(under, schema.parse_text(_text(overlay), str(overlay)))
+        config = schema.merge(under, schema.parse_text(_text(overlay), str(overlay)))
     except InvalidSpec as error:
         raise FetchFailed(f"{error}; correct the file and publish it again") from error
     config.name = model
@@ -203,7 +203,7 @@ def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, back
 
 def preload_schema() -> None:
     """Import what `merge_config` needs, so that the import overlaps with the transfer."""
-    import tritonfleet.triton.merge  # noqa: F401, PLC0415
+    import tritonfleet.triton.schema  # noqa: F401, PLC0415
 
 
 def _text(file: Path) -> str:

@@ -27,8 +27,7 @@ from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.revisions import KnownRevision, known_revisions, serving_hash
 from tritonfleet.plan.rollout import RUNNING
 from tritonfleet.plan.world import Manifest, Observed
-from tritonfleet.triton.config import model_config
-from tritonfleet.triton.parallelism import executions_side_by_side, largest_batch
+from tritonfleet.triton.config import executions_side_by_side, largest_batch, model_config
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Time and concurrency: the watch, the queue, the workers, the writes.
 
-`Operator` (app.py) runs everything else here. Events come in through watching.py and leave as keys in workqueue.py;
-controller.py has `plan` decide about one key at a time and executor.py writes. Beside that, autoscaler.py and
-canary_monitor.py collect verdicts and evidence for the decisions to come. Decisions themselves are in `plan`.
+`operate()` is the process, in which `Operator` (app.py) runs everything else here. Events come in through watching.py
+and leave as keys in workqueue.py; controller.py has `plan` decide about one key at a time and executor.py writes.
+Besides, autoscaler.py and canary_monitor.py collect verdicts and evidence for the decisions to come. Decisions
+themselves are in `plan`.
 
 The command line and the tests import from here and not from the modules inside, which may be cut differently one day.
 """
 
-from tritonfleet.runtime.app import Operator
+from tritonfleet.runtime.app import Operator, operate
 from tritonfleet.runtime.autoscaler import Autoscaler
 from tritonfleet.runtime.controller import Decide, Observer, utc_now
 from tritonfleet.runtime.executor import BEFORE_PODS, intent_of
@@ -28,6 +29,7 @@ __all__ = [
     "WorkQueue",
     "configure_logging",
     "intent_of",
+    "operate",
     "utc_now",
     "verify",
 ]

@@ -1,8 +1,9 @@
 """One operator process, from start to orderly end.
 
-`Operator` puts the parts of this package together. It waits for the lease, fills the store from lists, then runs the
-watches, the workers, the autoscaler and the canary monitor at the same time, and ends when it is told to stop, when it
-loses the lease, or when one of those parts ends though none should. `cli/operate.py` starts it; tests start several.
+`operate()` is the process; `Operator` puts the parts of this package together. It waits for the lease, fills the store
+from lists, then runs the watches, the workers, the autoscaler and the canary monitor at the same time, and ends when it
+is told to stop, when it loses the lease, or when one of those parts ends though none should. Tests start several in one
+process.
 
 On an orderly stop it takes no new key, lets the workers finish theirs for 20 s, and then saves what the autoscaler has
 learned (its memory) to the status of each ModelDeployment for at most 5 s: a pod is given 30 s to end. A process that
@@ -13,11 +14,13 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
-from tritonfleet.adapters.cluster import Cluster
+from tritonfleet import settings as operator_settings
+from tritonfleet.adapters.cluster import Cluster, load_configuration
 from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.lease import Elector, Timing
 from tritonfleet.adapters.pods import PodScraper
@@ -35,6 +38,7 @@ from tritonfleet.api.resources import (
 )
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
+from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.rollout.analysis import Evidence
 from tritonfleet.plan.scaling_status import checkpoint
 from tritonfleet.plan.world import Manifest
@@ -45,7 +49,7 @@ from tritonfleet.runtime.executor import Executor
 from tritonfleet.runtime.health import HealthServer, HealthSnapshot
 from tritonfleet.runtime.latency_sources import Gateway
 from tritonfleet.runtime.probes import CanaryProber
-from tritonfleet.runtime.telemetry import Telemetry
+from tritonfleet.runtime.telemetry import Telemetry, configure_logging
 from tritonfleet.runtime.watching import EventSink, Listener, Sweeper
 from tritonfleet.runtime.workqueue import WorkQueue
 from tritonfleet.settings import Settings
@@ -299,3 +303,30 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def operate() -> int:
+    """Run the operator; 0 after an orderly stop, 1 if it could not go on, 2 if its settings are wrong."""
+    try:
+        settings = operator_settings.from_environment()
+    except ValueError as error:
+        sys.stderr.write(f"tritonfleet: {error}\n")
+        return 2
+    configure_logging(settings.log_level)
+    try:
+        asyncio.run(_run(settings))
+    except Exception as error:
+        # Everything that ends the operator ends here, and Kubernetes starts it anew.
+        log.exception("the operator ended", extra={"reason": type(error).__name__})
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    """Run one operator on the cluster that the environment points to."""
+    telemetry = Telemetry()
+    cluster = Cluster(await load_configuration(), telemetry.requested)
+    try:
+        await Operator(settings, cluster, telemetry, reconcile).run()
+    finally:
+        await cluster.close()

@@ -15,8 +15,8 @@ from functools import partial
 
 from tritonfleet.adapters.pods import PodScraper, Target, target_of
 from tritonfleet.adapters.store import Key, Store
-from tritonfleet.api.metrics import Metrics, MetricsSource
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.slo import Metrics, MetricsSource
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import scaling
 from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, Policy, Verdict, decide

@@ -16,8 +16,8 @@ from typing import Final
 
 from tritonfleet.adapters.pods import PodScraper, Target, target_of
 from tritonfleet.adapters.store import Key, Store
-from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.resources import HTTP_ROUTE
+from tritonfleet.api.slo import MetricsSource
 from tritonfleet.errors import TritonfleetError
 from tritonfleet.plan.rollout import MeasurementSpec, measurement_of, revisions_by_cluster, written_state
 from tritonfleet.plan.rollout.analysis import CheckResult, Evidence, Outcome, Verification, Why, Window, shorten

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from tritonfleet.adapters.pods import Answer, Target
 from tritonfleet.adapters.store import Key
-from tritonfleet.api.metrics import MetricsSource
+from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.rollout import (
     GatewayCounters,
     GatewayCounts,

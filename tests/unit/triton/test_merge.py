@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.triton import schema
-from tritonfleet.triton.merge import merge, merge_text
+from tritonfleet.triton.schema import merge, merge_text
 
 
 def merged(base: str, overlay: str) -> str:

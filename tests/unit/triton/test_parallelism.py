@@ -3,8 +3,7 @@
 import pytest
 
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.triton.config import model_config
-from tritonfleet.triton.parallelism import executions_side_by_side, largest_batch
+from tritonfleet.triton.config import executions_side_by_side, largest_batch, model_config
 
 
 def config(backend="tensorrt", **spec):

@@ -32,10 +32,9 @@ from tritonfleet.plan.objects.metadata import CONFIG_KEY, PROXY_KEY
 from tritonfleet.plan.objects.pod import pod_template
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
-from tritonfleet.triton.config import model_config
+from tritonfleet.triton.config import largest_batch, model_config
 from tritonfleet.triton.flags import has_cache
 from tritonfleet.triton.images import Image
-from tritonfleet.triton.parallelism import largest_batch
 from tritonfleet.triton.schema import ModelConfig
 from tritonfleet.triton.validation import problems, refuse_problems
 

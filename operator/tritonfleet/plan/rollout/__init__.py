@@ -3,8 +3,8 @@
 `plan/reconcile.py` calls it on every pass. `plan_rollout()` restores the `State` from `status.rollout`, gathers
 `RolloutInputs` from the observed cluster, and returns the pods and the traffic that the state asks for
 (`DesiredRollout`). Once the cluster has been asked for that, `advance()` returns the next `State`: at most one
-transition. `runtime/rollouts.py` measures what `measurement_of()` asks for and hands it back as `Evidence`;
-`plan/status.py` and `plan/assessment.py` write the state and its conditions; `cli/rollout` reads them back.
+transition. `runtime/canary_monitor.py` measures what `measurement_of()` asks for and hands it back as `Evidence`;
+`plan/status.py` and `plan/status.py` write the state and its conditions; `cli/rollout` reads them back.
 Nothing here knows a clock, does I/O, or draws random numbers.
 
 The phases and the rules are in docs/explanation/rollouts.md. `analysis` decides whether a canary is worse than stable,

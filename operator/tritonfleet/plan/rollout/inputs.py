@@ -2,7 +2,7 @@
 
 The planner gathers one `RolloutInputs` per pass. `count_pods()` counts the pods of one revision and finds what is wrong
 with them; `observed_split()` reads from the HTTPRoute, or from the selector of the front Service, which share the
-canary gets and whether that is in force. `pod_that_needs_room()` tells `runtime/observe.py` for which pods free GPUs
+canary gets and whether that is in force. `pod_that_needs_room()` tells `runtime/controller.py` for which pods free GPUs
 are to be counted.
 """
 

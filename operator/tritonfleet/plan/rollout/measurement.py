@@ -1,7 +1,7 @@
 """What is to be measured of a rollout, and what a gateway counted of it.
 
 `measurement_of()` derives from the object alone which pods to measure, from when on, and for how long at a time;
-`runtime/rollouts.py` follows it. Where the traffic passes a gateway, its counters are scraped as well:
+`runtime/canary_monitor.py` follows it. Where the traffic passes a gateway, its counters are scraped as well:
 `revisions_by_cluster` names the series of each revision, `count_gateway()` takes the difference of two scrapes, and
 `merge_gateway_counts()` adds what users saw and no pod counted.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tritonfleet.api.canary import Canary, ContractPolicy, Golden, PromQuery
-from tritonfleet.api.metrics import MetricsSource
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.objects import backends
 from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
 from tritonfleet.plan.rollout.sizing import plan_of

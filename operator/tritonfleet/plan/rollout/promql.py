@@ -1,6 +1,6 @@
 """A user's PromQL, confined to one namespace and one revision, whatever it says.
 
-This is a security boundary: `runtime/inquiry.py` sends no query to Prometheus that did not pass `confine()`. The query
+This is a security boundary: `runtime/probes.py` sends no query to Prometheus that did not pass `confine()`. The query
 is parsed, every selector in the tree is replaced by one that has the two matchers as well, the tree is written out and
 read again, and what comes back must have them everywhere.
 """

@@ -3,7 +3,7 @@
 `rollout_document()` and `restore_state()` are inverse to each other, within the bounds of the API: `plan/status.py`
 writes with the one, the planner and `cli/rollout` read with the other. `rollout_healthy()` and `progress_conditions()`
 map the phase and the reason to `RolloutHealthy`, `Ready`, `Reconciling` and `Stalled`, so that Argo CD, Flux and
-people read the same; `plan/assessment.py` adds them to the other conditions.
+people read the same; `plan/status.py` adds them to the other conditions.
 """
 
 from collections.abc import Iterator, Mapping

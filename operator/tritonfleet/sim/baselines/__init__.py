@@ -2,6 +2,15 @@
 
 Each is a `sim.Scaler`: Kubernetes' HPA, KEDA's Prometheus trigger, Knative's KPA and NVIDIA Dynamo's planner.
 `tritonfleet simulate` and the benchmarks run them on the same requests as our own autoscaler.
+
+Example: an HPA with a target of 20 requests/s per pod sees 75 requests/s from 3 pods, a ratio of 75 / (3 * 20) = 1.25.
+That is beyond its tolerance of 0.1, so that it asks for ceil(75 / 20) = 4 pods, at once; when the rate falls to 40, the
+highest recommendation of the last five minutes keeps all four that long.
+
+Each keeps the product's own terms and defaults, so that its settings can be read off a manifest of that product; what
+they stand for is said beside each. What the simulator does not have, such as a custom metrics API, is left out.
+
+Import from here and not from the modules inside.
 """
 
 from tritonfleet.sim.baselines.dynamo import EngineModel, KalmanPredictor, Planner, Profile

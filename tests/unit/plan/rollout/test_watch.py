@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.canary import ContractPolicy
-from tritonfleet.api.metrics import MetricsSource
+from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.rollout import MeasurementKey, Phase, State, TransitionRecord, measurement_of
 from tritonfleet.plan.world import Manifest
 

@@ -2,7 +2,7 @@
 
 `plan/rollout` calls `analyze()` once per window while both revisions get traffic, `bake()` once per window after the
 last step, and `record_stable()` before the canary gets any. Each takes an `AnalysisPolicy` (from the spec, through
-`analysis_policy()`), the `Progress` that the status keeps, and a `Window` of counters that `runtime/rollouts.py`
+`analysis_policy()`), the `Progress` that the status keeps, and a `Window` of counters that `runtime/canary_monitor.py`
 measured; each returns the next `Progress`. Nothing here knows a clock, does I/O, or draws random numbers.
 
 What is tested, why, and with which measured error rates: docs/explanation/canary-analysis.md. Import from here and not

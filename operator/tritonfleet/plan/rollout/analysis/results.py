@@ -2,8 +2,8 @@
 
 Every check of `analysis` and `verification` returns a `CheckResult`: an `Outcome`, a reason (`Why`), a message and the
 numbers behind it. The formatting functions keep messages within `MOST_CHARACTERS`, the length a status may hold.
-`Evidence` is what `runtime/rollouts.py` hands to the planner: the newest window and the verification of one step of
-one attempt.
+`Evidence` is what `runtime/canary_monitor.py` hands to the planner: the newest window and the verification of one
+step of one attempt.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,6 +1,6 @@
 """What one window of traffic is made of, and how its counts follow from raw counters.
 
-`runtime/recording.py` reads every pod's counters at both ends of a window; `count_window()` turns the two readings into
+`runtime/windows.py` reads every pod's counters at both ends of a window; `count_window()` turns the two readings into
 exact counts. It never uses PromQL's `increase()`, which extrapolates, and which loses what a new pod counted before its
 first scrape. Example: a pod that counted 100 successes at the start and 40 at the end has restarted; the window has 40.
 `Window` bundles the counts with probe runs and query answers; it is all that one evaluation sees.

@@ -1,9 +1,14 @@
 """Whether the canary may take traffic: contracts and answers in, a verdict with numbers out.
 
-Before a canary pod gets its first request, `runtime/verification.py` asks it for its metadata (`Contract`) and sends
+Before a canary pod gets its first request, `runtime/probes.py` asks it for its metadata (`Contract`) and sends
 it the golden requests of `read_golden()`. `mismatch()` compares each answer with the expected one, `evaluate_answers()`
 compares the contracts of the two revisions as well and returns a `Verification`, which `plan/rollout` acts on.
-`cli/golden` uses the same functions. Import from here and not from the modules inside.
+`cli/golden.py` uses the same functions.
+
+Example: the golden file expects `scores` of [0.1, 0.9], each within 0.001, and a canary pod answers [0.1, 0.903]. It is
+off by 0.003: the canary fails before it has served anybody, and the verdict says which tensor of which request it was.
+
+Import from here and not from the modules inside.
 """
 
 from tritonfleet.plan.rollout.verification.compare import Answer, Exact, GoldenRequest, JsonPath, mismatch

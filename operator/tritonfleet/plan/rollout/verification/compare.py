@@ -1,6 +1,6 @@
 """Whether an answer is the expected one: five ways to compare an output, and a message with numbers for a mismatch.
 
-`golden` reads a `GoldenRequest` with one `Expectation` per output; `runtime/verification.py` and `cli/golden` send it
+`golden` reads a `GoldenRequest` with one `Expectation` per output; `runtime/probes.py` and `cli/golden.py` send it
 and pass the answer to `mismatch`, which returns an empty text or says what is wrong with the first wrong output.
 Example: under `Tolerance(absolute=1e-4, relative=1e-2)` an expected 2.0 may be off by 0.0201.
 

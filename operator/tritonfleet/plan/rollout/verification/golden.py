@@ -1,6 +1,6 @@
 """The golden file: a JSON list of requests with known answers, from a user's ConfigMap.
 
-`runtime/inquiry.py` reads it with `read_golden`, which turns any fault into `Golden.problem`; `cli/golden` uses
+`runtime/probes.py` reads it with `read_golden`, which turns any fault into `Golden.problem`; `cli/golden.py` uses
 `parse_golden`, which raises `InvalidGolden`. Nothing in the file is trusted: its size, its depth and every value are
 bounded, and it names no file and no address.
 """

@@ -1,6 +1,6 @@
 """The JSON of a golden file: objects whose fields are checked, and tensors in the KServe v2 form.
 
-`golden` and `cli/golden` read every object through `Entry`, which refuses what does not fit with `InvalidGolden` and
+`golden` and `cli/golden.py` read every object through `Entry`, which refuses what does not fit with `InvalidGolden` and
 names the place, such as `golden[0].inputs[1].shape`. `tensor_of` reads a tensor; its data may be nested by rows or
 flat. `adapters/triton.py` builds the same `Tensor` from an answer, so that expected and actual values compare alike:
 `nearest` rounds an expected FP16, BF16 or FP32 value to what the type can hold.

@@ -1,6 +1,6 @@
 """Whether the canary may get traffic: its contract against stable's, and its answers to golden requests.
 
-`runtime/verification.py` asks every ready canary pod and passes the `PodAnswers` to `evaluate_answers`, which returns
+`runtime/probes.py` asks every ready canary pod and passes the `PodAnswers` to `evaluate_answers`, which returns
 the `Verification` that the rollout's Verifying phase acts on. `contract_findings` lists the differences of two
 contracts that clients could notice. Example: an input of FP32 [-1, 4] that becomes FP32 [-1, 8] is breaking, one that
 becomes FP32 [-1, -1] is not, since it takes every request that it took before.
