@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,52 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_was_given(cro
     assert "@import" not in text
     assert "<script" not in text
     assert not re.search(r"url\((?!#)", text)
+
+
+class Elements(HTMLParser):
+    """Reads a page as strictly as XML is read: what is opened is closed, in order."""
+
+    EMPTY = frozenset({"meta"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.classes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert len(given) == len(attrs), f"an attribute of <{tag}> is given twice: {attrs}"
+        self.seen.add(tag)
+        self.classes.update((given.get("class") or "").split())
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_valid_markup_and_its_style_is_of_what_is_on_it(crowded: tuple[str, str]) -> None:
+    _, text = crowded
+    page = Elements()
+    page.feed(text)
+    page.close()
+    (style,) = re.findall(r"<style>([^<]*)</style>(?=</head>)", text)
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", style)
+    selected = [part for selectors, _ in rules for part in re.split(r"[\s,]+", selectors.strip())]
+    declared = [declaration.strip() for _, body in rules for declaration in body.split(";")]
+
+    assert page.open == []
+    assert re.sub(r"[^{}]+\{[^{}]*\}", "", style).strip() == ""
+    assert all(re.fullmatch(r"[a-z-]+: [^:;{}]+", declaration) for declaration in declared), declared
+    assert {part.partition(":")[0] for part in selected if not part.startswith(".")} <= page.seen
+    assert {part.removeprefix(".") for part in selected if part.startswith(".")} == page.classes == {"ours", "warning"}
 
 
 @pytest.mark.parametrize(
