@@ -9,6 +9,7 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names
 from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.world import Manifest, Observed
+from tritonfleet.runtime import BEFORE_PODS
 from tritonfleet.settings import from_environment
 
 GPUS_PER_NODE = 8
@@ -52,13 +53,14 @@ def children(body: Manifest) -> tuple[Manifest, ...]:
 
 
 def changed_children(store: Store, key: Key) -> tuple[Manifest, ...]:
-    """Return what the operator applies for a ModelDeployment as soon as it sees `CHANGE`."""
+    """Return what the operator applies for a ModelDeployment as soon as it sees `CHANGE`, up to the new Deployment."""
     body = store.body(key)
     if body is None:
         raise LookupError(f"there is no ModelDeployment {key}")
     batching = body["spec"]["batching"] | CHANGE["spec"]["batching"]
     changed = body | {"spec": body["spec"] | {"batching": batching}}
-    return _applied(Observed(changed, store.children(key), store.pods(key), DEFAULTS))
+    applied = _applied(Observed(changed, store.children(key), store.pods(key), DEFAULTS))
+    return tuple(child for child in applied if child["kind"] == "Deployment" or child["kind"] in BEFORE_PODS)
 
 
 def _applied(observed: Observed) -> tuple[Manifest, ...]:
