@@ -17,7 +17,7 @@ from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.rollout import Phase, RolloutInputs, State, StepResult, advance
 from tritonfleet.plan.world import Observed, Plan
 
-RECONCILE_FILES, RECONCILE_MOVES = 46, 486
+RECONCILE_FILES, RECONCILE_MOVES = 42, 410
 ADVANCE_FILES, ADVANCE_MOVES = 16, 175
 
 

@@ -1,7 +1,8 @@
 """Every name, label and annotation the operator puts on an object."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 GROUP: Final = "tritonfleet.dev"
 VERSION: Final = "v1alpha1"
@@ -58,7 +59,7 @@ def serving_selector(owner: str, revision_hash: str) -> dict[str, str]:
     return {OWNER_LABEL: owner, REVISION_LABEL: revision_hash}
 
 
-def owner_reference(owner: dict[str, object]) -> dict[str, object]:
+def owner_reference(owner: Mapping[str, object]) -> dict[str, object]:
     """Return the controller reference to a ModelDeployment, given its metadata `name` and `uid`."""
     return {
         "apiVersion": API_VERSION,
@@ -68,3 +69,22 @@ def owner_reference(owner: dict[str, object]) -> dict[str, object]:
         "controller": True,
         "blockOwnerDeletion": False,
     }
+
+
+def shared_metadata(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a child that all revisions share; `owner` holds name, namespace and uid.
+
+    It is named like the ModelDeployment, `detector`, and Kubernetes deletes it with that.
+    """
+    return {
+        "name": owner["name"],
+        "namespace": owner["namespace"],
+        "labels": owner_labels(owner["name"]),
+        "ownerReferences": [owner_reference(owner)],
+    }
+
+
+def revision_metadata(owner: Mapping[str, Any], revision_hash: str) -> dict[str, Any]:
+    """Return the metadata of a child that belongs to one revision, such as `detector-0123456789`."""
+    name = revision_name(owner["name"], revision_hash)
+    return {**shared_metadata(owner), "name": name, "labels": revision_labels(owner["name"], revision_hash)}

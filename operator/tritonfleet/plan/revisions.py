@@ -25,32 +25,40 @@ class KnownRevision:
     """Its ControllerRevision."""
     deployment: Manifest | None
     pods: tuple[Manifest, ...]
+    ready_replicas: int
+    """Ready pods of the current template, as the Deployment controller last counted them."""
+    size: int
+    """Pods that exist for this revision, ready or not."""
+    created: str | None
+    """When it was first written, RFC 3339."""
+    image: str | None
+    """The image that its Triton runs."""
 
-    @property
-    def ready_replicas(self) -> int:
-        """Ready pods of the current template, as the Deployment controller last counted them."""
-        status = (self.deployment or {}).get("status", {})
-        return min(int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0)))
-
-    @property
-    def size(self) -> int:
-        """Pods that exist for this revision, ready or not."""
-        return int((self.deployment or {}).get("status", {}).get("replicas", 0))
-
-    @property
-    def created(self) -> str | None:
-        """When it was first written, RFC 3339."""
-        holder = self.record or self.deployment or {"metadata": {}}
-        created: str | None = holder["metadata"].get("creationTimestamp")
-        return created
-
-    @property
-    def image(self) -> str | None:
-        """The image that its Triton runs."""
-        if self.deployment is None:
-            return None
-        containers = self.deployment["spec"]["template"]["spec"]["containers"]
-        return next((container["image"] for container in containers if container["name"] == TRITON), None)
+    @classmethod
+    def of(
+        cls,
+        revision_hash: str,
+        number: int,
+        record: Manifest | None,
+        deployment: Manifest | None,
+        pods: tuple[Manifest, ...],
+    ) -> "KnownRevision":
+        """Read a revision off its objects."""
+        status = (deployment or {}).get("status", {})
+        holder = record or deployment or {"metadata": {}}
+        template = (deployment or {}).get("spec", {}).get("template", {})
+        containers = template.get("spec", {}).get("containers", ())
+        return cls(
+            hash=revision_hash,
+            number=number,
+            record=record,
+            deployment=deployment,
+            pods=pods,
+            ready_replicas=min(int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0))),
+            size=int(status.get("replicas", 0)),
+            created=holder["metadata"].get("creationTimestamp"),
+            image=next((container["image"] for container in containers if container["name"] == TRITON), None),
+        )
 
     def carries(self, replicas: int) -> bool:
         """Tell whether it can take the load of `replicas` pods, by a count that is not out of date."""
@@ -66,8 +74,8 @@ def known_revisions(observed: Observed) -> Mapping[str, KnownRevision]:
     records = _by_hash(observed, "ControllerRevision")
     deployments = _by_hash(observed, "Deployment")
     return {
-        revision: KnownRevision(
-            hash=revision,
+        revision: KnownRevision.of(
+            revision,
             number=_number(records.get(revision), deployments.get(revision)),
             record=records.get(revision),
             deployment=deployments.get(revision),

@@ -315,14 +315,13 @@ def revision_entries(facts: Assessment) -> list[dict[str, Any]]:
     owner = facts.deployment.metadata.name
     remembered = {entry["name"]: entry for entry in (facts.body.get("status") or {}).get("revisions") or ()}
     newest = sorted(facts.known.values(), key=lambda revision: revision.number, reverse=True)[:ENTRIES_MAX]
-    return [
-        _entry(facts, revision, remembered.get(names.revision_name(owner, revision.hash), {})) for revision in newest
-    ]
+    named = {names.revision_name(owner, revision.hash): revision for revision in newest}
+    return [_entry(facts, name, revision, remembered.get(name, {})) for name, revision in named.items()]
 
 
-def _entry(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(facts: Assessment, name: str, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "name": names.revision_name(facts.deployment.metadata.name, revision.hash),
+        "name": name,
         "number": revision.number,
         "outcome": _outcome(facts, revision, remembered).value,
         "created": revision.created,

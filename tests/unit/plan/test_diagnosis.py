@@ -14,7 +14,7 @@ LONG_AGO = "2026-01-01T12:00:00Z"
 
 
 def revision(*pods: dict[str, Any], deployment: dict[str, Any] | None = None) -> KnownRevision:
-    return KnownRevision("abc", 1, record=None, deployment=deployment, pods=pods)
+    return KnownRevision.of("abc", 1, record=None, deployment=deployment, pods=pods)
 
 
 def pod(

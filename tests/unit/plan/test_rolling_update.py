@@ -27,7 +27,7 @@ def revision(
         },
     }
     record = {"metadata": {"name": name}, "revision": number}
-    return KnownRevision(name, number, record, deployment if exists else None, pods=())
+    return KnownRevision.of(name, number, record, deployment if exists else None, pods=())
 
 
 def fleet(*revisions: KnownRevision) -> dict[str, KnownRevision]:

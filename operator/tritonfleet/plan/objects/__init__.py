@@ -5,7 +5,7 @@ From the spec and the operator's defaults `build_revision()` decides what the po
 same arguments give the same objects, byte for byte. Import from here and not from the modules inside.
 """
 
-from tritonfleet.plan.objects.containers import TRITON
+from tritonfleet.plan.objects.containers import PORTS, TRITON
 from tritonfleet.plan.objects.httproute import (
     PLACES,
     SPLIT_RULES,
@@ -24,7 +24,6 @@ from tritonfleet.plan.objects.manifests import (
     revision_deployment,
     shared_children,
 )
-from tritonfleet.plan.objects.metadata import PORTS
 from tritonfleet.plan.objects.revision import (
     HASH_LENGTH,
     UNLEARNED,

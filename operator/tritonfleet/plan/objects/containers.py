@@ -18,11 +18,21 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tritonfleet.api.base import ApiModel
 from tritonfleet.api.model import Model
 from tritonfleet.api.quantities import canonical_quantity, duration_seconds
 from tritonfleet.api.server import Server
-from tritonfleet.plan.objects.metadata import CONFIG_KEY, PORTS, PROXY_KEY, TRITON_HTTP_PORT, plain
 from tritonfleet.plan.world import Defaults, Manifest
+
+PORTS: Final = {"http": 8000, "grpc": 8001, "metrics": 8002}
+"""The ports of a pod, by the name they have in pods and Services."""
+TRITON_HTTP_PORT: Final = 8010
+"""Where Triton itself speaks HTTP, behind the proxy."""
+
+CONFIG_KEY: Final = "tritonfleet.pbtxt"
+"""Where a revision's ConfigMap holds the model's configuration, in protobuf text form."""
+PROXY_KEY: Final = "haproxy.cfg"
+"""Where it holds the proxy's configuration."""
 
 MODELS_PATH: Final = "/models"
 CONFIG_PATH: Final = "/config"
@@ -38,6 +48,17 @@ _PATHS: Final = {
     "shm": "/dev/shm",  # noqa: S108
 }
 _READ_ONLY: Final = frozenset({"config", "source"})
+
+
+def plain(model: ApiModel) -> Manifest:
+    """Return the object in the words of Kubernetes, without defaults.
+
+    An empty `value` is left out as well, as the API server does: it would look like drift for ever.
+    """
+    found = model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if found.get("value") == "":
+        del found["value"]
+    return found
 
 
 def volumes(config_map_name: str, shared_memory: str, claim: str | None) -> list[Manifest]:

@@ -16,7 +16,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.traffic import GatewayReference, TrafficGateway
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects.metadata import PORTS, shared_metadata
+from tritonfleet.plan.objects.containers import PORTS
 from tritonfleet.plan.world import Defaults, Manifest
 
 GRPC_CONTENT_TYPES: Final = ("application/grpc", "application/grpc+proto")
@@ -52,15 +52,16 @@ def http_route(
     seats = assign_places(split, before)
     if any(split.get(revision) == 0 for revision in opened):
         seats = [(revision, weight * WHOLE // 100 or int(revision in opened)) for revision, weight in seats]
-    metadata = shared_metadata(owner)
+    metadata = names.shared_metadata(owner)
+    named = {revision: names.revision_name(owner["name"], revision) for revision, _ in seats}
     metadata["annotations"] = {names.SPLIT_ANNOTATION: ",".join(f"{revision}={weight}" for revision, weight in seats)}
     rules = [
-        _rule(port, None, [_backend(owner["name"], revision, port, weight) for revision, weight in seats])
+        _rule(port, None, [_backend(named[revision], port, weight) for revision, weight in seats])
         for port in SPLIT_RULES.values()
     ]
     for revision, _ in seats:
-        name = names.revision_name(owner["name"], revision)
-        rules += [_rule(port, name, [_backend(owner["name"], revision, port, 1)]) for port in SPLIT_RULES.values()]
+        name = named[revision]
+        rules += [_rule(port, name, [_backend(name, port, 1)]) for port in SPLIT_RULES.values()]
     return {
         "apiVersion": HTTP_ROUTE.api_version,
         "kind": HTTP_ROUTE.kind,
@@ -159,9 +160,8 @@ def _header(name: str, value: str) -> Manifest:
     return {"type": "Exact", "name": name, "value": value}
 
 
-def _backend(owner_name: str, revision_hash: str, port: str, weight: int) -> Manifest:
+def _backend(name: str, port: str, weight: int) -> Manifest:
     """Return one revision's Service; its filter also has Envoy Gateway count it apart from the others."""
-    name = names.revision_name(owner_name, revision_hash)
     answer = {"set": [{"name": names.REVISION_HEADER, "value": name}]}
     return {
         "group": "",

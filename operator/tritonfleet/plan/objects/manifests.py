@@ -13,9 +13,8 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan.objects.containers import Lifecycle
+from tritonfleet.plan.objects.containers import PORTS, Lifecycle
 from tritonfleet.plan.objects.httproute import http_route
-from tritonfleet.plan.objects.metadata import PORTS, owner_of, revision_metadata, shared_metadata
 from tritonfleet.plan.objects.revision import Revision
 from tritonfleet.plan.world import Defaults, Manifest
 
@@ -24,7 +23,7 @@ def revision_children(
     deployment: ModelDeployment, revision: Revision, number: int, replicas: int
 ) -> tuple[Manifest, ...]:
     """Return the objects of one revision: its record first, so that nothing runs that is not recorded."""
-    owner = owner_of(deployment)
+    owner = _owner_of(deployment)
     return (
         controller_revision(owner, revision.hash, number, revision.data),
         config_map(owner, revision.hash, revision.config),
@@ -40,16 +39,17 @@ def revision_deployment(
 
     Its `template` is the frozen one of the revision, so it never rolls by itself; `number` counts revisions from 1.
     """
-    owner = owner_of(deployment)
-    metadata = revision_metadata(owner, revision_hash)
+    owner = _owner_of(deployment)
+    metadata = names.revision_metadata(owner, revision_hash)
     metadata["annotations"] = {names.REVISION_NUMBER_ANNOTATION: str(number)}
+    selector = names.serving_selector(owner["name"], revision_hash)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata,
         "spec": {
             "replicas": replicas,
-            "selector": {"matchLabels": names.serving_selector(owner["name"], revision_hash)},
+            "selector": {"matchLabels": selector},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "progressDeadlineSeconds": math.ceil(duration_seconds(deployment.spec.rollout.progress_deadline)),
             "revisionHistoryLimit": 1,
@@ -71,7 +71,7 @@ def shared_children(
     `split` is percent of the traffic by revision, to those `opened` a gateway keeps a way though they have none;
     `route` is the HTTPRoute as it is now, None if there is none.
     """
-    owner, service = owner_of(deployment), deployment.spec.traffic.service
+    owner, service = _owner_of(deployment), deployment.spec.traffic.service
     children = [
         front_service(owner, split, service_type=str(service.type), annotations=dict(service.annotations)),
         disruption_budget(owner, split),
@@ -86,6 +86,12 @@ def shared_children(
     return tuple(children)
 
 
+def _owner_of(deployment: ModelDeployment) -> Manifest:
+    """Return what the builders need to know of the object that owns the others."""
+    metadata = deployment.metadata
+    return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
+
+
 def linger_seconds(deployment: ModelDeployment) -> int:
     """Return how long an old revision must stay after the front Service has left it.
 
@@ -97,7 +103,7 @@ def linger_seconds(deployment: ModelDeployment) -> int:
 def revision_service(owner: Manifest, revision_hash: str) -> Manifest:
     """Return the Service of one revision, inside the cluster only."""
     selector = names.serving_selector(owner["name"], revision_hash)
-    return _service(revision_metadata(owner, revision_hash), selector, "ClusterIP")
+    return _service(names.revision_metadata(owner, revision_hash), selector, "ClusterIP")
 
 
 def front_service(
@@ -108,7 +114,7 @@ def front_service(
     A revision that gets everything is selected alone. Several that share are selected by what every pod of the
     ModelDeployment has in common: each gets what its ready pods are of all of them.
     """
-    metadata = shared_metadata(owner)
+    metadata = names.shared_metadata(owner)
     if annotations:
         metadata["annotations"] = annotations
     taking = [revision for revision, weight in split.items() if weight > 0]
@@ -151,7 +157,7 @@ def disruption_budget(owner: Manifest, split: Mapping[str, int]) -> Manifest:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": shared_metadata(owner),
+        "metadata": names.shared_metadata(owner),
         "spec": {
             "maxUnavailable": 1,
             "selector": selector,
@@ -165,7 +171,7 @@ def network_policy(owner: Manifest) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": shared_metadata(owner),
+        "metadata": names.shared_metadata(owner),
         "spec": {
             "podSelector": {"matchLabels": {names.OWNER_LABEL: owner["name"]}},
             "policyTypes": ["Ingress"],
@@ -179,7 +185,7 @@ def pod_monitor(owner: Manifest) -> Manifest:
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": shared_metadata(owner),
+        "metadata": names.shared_metadata(owner),
         "spec": {
             "selector": {"matchLabels": {names.OWNER_LABEL: owner["name"]}},
             "podMetricsEndpoints": [
@@ -210,7 +216,7 @@ def config_map(owner: Manifest, revision_hash: str, config: dict[str, str]) -> M
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": revision_metadata(owner, revision_hash),
+        "metadata": names.revision_metadata(owner, revision_hash),
         "immutable": True,
         "data": config,
     }
@@ -221,7 +227,7 @@ def controller_revision(owner: Manifest, revision_hash: str, number: int, data: 
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": revision_metadata(owner, revision_hash),
+        "metadata": names.revision_metadata(owner, revision_hash),
         "revision": number,
         "data": data,
     }

@@ -13,14 +13,15 @@ from tritonfleet.api.server import Server
 from tritonfleet.plan.objects.containers import (
     MODELS_PATH,
     TRITON,
+    TRITON_HTTP_PORT,
     Lifecycle,
     claim_name,
     fetch_container,
+    plain,
     proxy_container,
     server_container,
     volumes,
 )
-from tritonfleet.plan.objects.metadata import TRITON_HTTP_PORT, plain
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton.flags import server_args
 

@@ -27,8 +27,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_us
 from tritonfleet.api.server import Server
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects.containers import Lifecycle, proxy_config
-from tritonfleet.plan.objects.metadata import CONFIG_KEY, PROXY_KEY
+from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, proxy_config
 from tritonfleet.plan.objects.pod import pod_template
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema

@@ -24,7 +24,9 @@ def pod(name, *, ready=True, created=-300, since=-200, ending=False, container=N
 
 def track(*pods, asked=2):
     deployment = {"metadata": {"generation": 1}, "spec": {"replicas": asked}, "status": {}}
-    return count_pods(KnownRevision("a" * 10, 1, None, deployment, pods), {}, None, NOW - timedelta(seconds=250), NOW)
+    return count_pods(
+        KnownRevision.of("a" * 10, 1, None, deployment, pods), {}, None, NOW - timedelta(seconds=250), NOW
+    )
 
 
 def test_a_pod_that_ends_holds_its_place_and_serves_nobody():
