@@ -129,7 +129,7 @@ def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_s
     say(COLUMNS.format("TIME", "READY", "REASON", "REPLICAS", "SERVES", "MESSAGE"))
     start, last = time.monotonic(), ""
     while time.monotonic() - start < timeout_seconds:
-        body = ask(kubectl, "modeldeployment", name)
+        body = ask(kubectl, "mdep", name)
         status = body.get("status", {})
         ready = next((one for one in status.get("conditions", ()) if one["type"] == "Ready"), None)
         if ready is not None:
@@ -145,7 +145,7 @@ def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_s
 
 def look_at_model(kubectl: Sequence[str], name: str) -> str:
     """Return what a ModelDeployment says of itself, and the last words of its pods."""
-    body = ask(kubectl, "modeldeployment", name)
+    body = ask(kubectl, "mdep", name)
     conditions = body.get("status", {}).get("conditions", ())
     said = [
         f"{one['type']}={one['status']} {one['reason']}: {one['message']}"

@@ -295,7 +295,7 @@ def existing_ground(kubeconfig: Path) -> Iterator[ExistingGround]:
 
 def of_model(ground: Ground, name: str) -> Witness:
     """Return whom to ask about a ModelDeployment."""
-    command = shlex.join([*ground.kubectl, "describe", "modeldeployment", name])
+    command = shlex.join([*ground.kubectl, "describe", "mdep", name])
     return Witness(command, lambda: ground.complaints() or look_at_model(ground.kubectl, name))
 
 
@@ -315,7 +315,7 @@ def of_gateway(ground: Ground) -> Witness:
 
 def delete_leftovers(ground: Ground, name: str) -> None:
     """Remove what an earlier run left, so that this one starts from nothing."""
-    run(*ground.kubectl, "delete", "modeldeployment", name, "--ignore-not-found", "--wait=true")
+    run(*ground.kubectl, "delete", "mdep", name, "--ignore-not-found", "--wait=true")
     _until_gone(ground, "pods", f"tritonfleet.dev/modeldeployment={name}")
 
 

@@ -78,9 +78,9 @@ def next_steps(ground: Ground) -> None:
     kubectl = " ".join(ground.kubectl)
     print(f"""
 What to try next
-    {kubectl} get modeldeployments
-    {kubectl} describe modeldeployment {NAME}
-    {kubectl} explain modeldeployment.spec.batching --recursive
+    {kubectl} get mdep
+    {kubectl} describe mdep {NAME}
+    {kubectl} explain mdep.spec.batching --recursive
     {kubectl} patch mdep {NAME} --type=merge -p '{{"spec": {{"replicas": 3}}}}'
     {kubectl} patch mdep {NAME} --type=merge -p '{{"spec": {{"model": {{"uri": "s3://models/nothing-here"}}}}}}'
         (the old revision keeps serving, and the status says why the new one does not)

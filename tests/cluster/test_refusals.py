@@ -158,7 +158,7 @@ def test_kubectl_explains_every_field(control_plane):
         environment = {**os.environ, "KUBECONFIG": str(control_plane.kubeconfig)}
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
-    everything = explain("modeldeployment.spec", "--recursive")
+    everything = explain("mdep.spec", "--recursive")
     assert all(field in everything for field in ("maxQueueDelay", "nodeSelectorTerms", "progressDeadline"))
     assert "How long a request may wait for others" in explain("mdep.spec.batching.dynamic.maxQueueDelay")
     assert "Refuses requests that wait too long to be answered in time" in explain("mdep.spec.slo.loadShedding")

@@ -78,9 +78,7 @@ class Release:
             "spec": {"model": {"uri": "https://models.example.com/m"}, "suspend": True},
         }
         self.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
-        self.kubectl(
-            "wait", f"modeldeployment/{name}", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=180s"
-        )
+        self.kubectl("wait", f"mdep/{name}", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=180s")
 
 
 @pytest.fixture(scope="module")
@@ -205,5 +203,5 @@ def test_uninstalling_leaves_the_models_and_nothing_of_the_operator(new_release)
     while (left := release.run(*listing, "--selector", selector)) and time.monotonic() < deadline:
         time.sleep(1)
     assert left == ""
-    assert release.get("modeldeployment", "left-behind")["metadata"].get("finalizers") is None
+    assert release.get("mdep", "left-behind")["metadata"].get("finalizers") is None
     assert release.get("deployments", "--selector", "tritonfleet.dev/modeldeployment=left-behind")["items"] != []

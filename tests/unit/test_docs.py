@@ -79,3 +79,25 @@ def test_every_reason_that_debugging_explains_exists() -> None:
 
 def first_cells(text: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+
+
+AMBIGUOUS = re.compile(r"(?:kubectl|\{kubectl\})[^`|\n]*[ \"]modeldeployments?(?![\w.=-])(?!\.tritonfleet)")
+
+
+def test_no_command_names_a_kind_that_other_projects_have_too() -> None:
+    assert AMBIGUOUS.search("kubectl get modeldeployments --all-namespaces")
+    assert not AMBIGUOUS.search("kubectl get pods -l tritonfleet.dev/modeldeployment=digits")
+    listing = subprocess.run(
+        ["git", "ls-files", "--", "*.md", "*.txt", "*.yaml", "operator/*.py", "devcluster/*.py"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = [name for name in listing.stdout.splitlines() if AMBIGUOUS.search((ROOT / name).read_text())]
+
+    assert found == []
+
+
+def test_the_glossary_fits_on_a_screen() -> None:
+    assert len((ROOT / "docs" / "reference" / "glossary.md").read_text().splitlines()) <= 45

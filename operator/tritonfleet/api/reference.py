@@ -12,7 +12,7 @@ _HEAD: Final = f"""\
 # ModelDeployment
 
 Group `{names.GROUP}`, version `{names.VERSION}`, short name `mdep`. Made from the schema by
-`python -m tritonfleet.api.schema --write`; `kubectl explain modeldeployment.spec --recursive` says the same.
+`python -m tritonfleet.api.schema --write`; `kubectl explain mdep.spec --recursive` says the same.
 
 Durations are written `50ms`, `2s`, `1m30s`; quantities as everywhere in Kubernetes, such as `500m` or `16Gi`.
 Whatever breaks a rule below is refused by the API server, with a message that says what would be right.

@@ -26,7 +26,7 @@ from devcluster.progress import Progress
 
 ROOT = Path(__file__).parents[3]
 TITLE = "Ask Triton"
-LOOK = "kubectl describe modeldeployment digits"
+LOOK = "kubectl describe mdep digits"
 BURN = "while True: pass"
 SLOW_SECONDS = 3.0
 
@@ -293,7 +293,7 @@ MODEL = {
 
 def test_a_model_that_is_not_ready_is_seen_by_its_condition_its_pods_and_their_events(tmp_path):
     kubectl = tmp_path / "kubectl"
-    answers = {"modeldeployment": MODEL, "pods": {"items": [POD]}, "events": {"items": [EVENT]}}
+    answers = {"mdep": MODEL, "pods": {"items": [POD]}, "events": {"items": [EVENT]}}
     for kind, answer in answers.items():
         (tmp_path / kind).write_text(json.dumps(answer))
     kubectl.write_text(f'#!/bin/sh\ncat "{tmp_path}/$2"\n')

@@ -73,7 +73,7 @@ def read_manifest(path: str) -> ModelDeployment:
     known = deployment.spec.model_dump(by_alias=True, exclude_unset=True)
     unknown = next(_unknown(body["spec"], known, "spec"), None)
     if unknown is not None:
-        raise UsageError(f"{shown}: {unknown}: there is no such field: kubectl explain modeldeployment.spec lists them")
+        raise UsageError(f"{shown}: {unknown}: there is no such field: kubectl explain mdep.spec lists them")
     return deployment
 
 
