@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, Rule, duration, items, matching, rule, text
+from tritonfleet.api.base import ApiModel, Rule, at_least_one, duration, items, matching, rule, text
 from tritonfleet.api.slo import RequestRate
 
 REPLICAS_MAX = 1000
-Replicas = Annotated[int, Field(ge=1, le=REPLICAS_MAX)]
+Replicas = Annotated[int, at_least_one(REPLICAS_MAX, "to run no pods, set `suspend: true`")]
 TimeOfDay = Annotated[
     str, matching(5, "^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of day from 00:00 to 23:59, such as 08:30")
 ]

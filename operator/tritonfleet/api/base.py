@@ -87,21 +87,35 @@ def mapping(max_entries: int, *rules: Rule) -> Any:
     return Field(max_length=max_entries, json_schema_extra=extra)
 
 
+def at_least_one(maximum: int, remedy: str) -> Any:
+    """Return the constraints of a whole number from 1; `remedy` is what a person reads who writes 0."""
+    reads = rule("self >= 1", f"must be at least 1: {remedy}", got="self")
+    extra: dict[str, Any] = {"minimum": 0, "x-kubernetes-validations": [reads]}
+    return Field(ge=1, le=maximum, json_schema_extra=extra)
+
+
+def text_not_number(max_length: int, expression: str, must: str, description: str | None = None) -> Any:
+    """Return the constraints of a string for which people write a number, such as `target: 50`, and are told `must`.
+
+    The schema takes a number too, since the API server says no more of a wrong type than its name. Not for items of a
+    list: the API server cannot bound what the rule costs there.
+    """
+    reads = rule(f"type(self) == string && {expression}", must, got="self")
+    extra: dict[str, Any] = {"x-kubernetes-int-or-string": True, "x-kubernetes-validations": [reads]}
+    return Field(max_length=max_length, json_schema_extra=extra, description=description)
+
+
 DURATION = "^([0-9]{1,6}([um]?s|m|h))+$"
 
 
-def duration(lowest: str, highest: str) -> Any:
+def duration(lowest: str, highest: str, *, in_list: bool = False) -> Any:
     """Return the constraints of a duration such as `50ms` or `1m30s`, bounds included."""
     above = "" if lowest.startswith("0") else f" && duration(self) >= duration('{lowest}')"
-    return text(
-        20,
-        rule(
-            f"self.matches('{DURATION}'){above} && duration(self) <= duration('{highest}')",
-            f"must be a duration from {lowest} to {highest}, such as 1m30s",
-            got="self",
-        ),
-        min_length=0,
-    )
+    within = f"self.matches('{DURATION}'){above} && duration(self) <= duration('{highest}')"
+    must = f"must be a duration from {lowest} to {highest}, such as 1m30s"
+    if in_list:
+        return text(20, rule(within, must, got="self"), min_length=0)
+    return text_not_number(20, within, must)
 
 
 def matching(max_length: int, pattern: str, must: str) -> Any:
@@ -160,14 +174,11 @@ QUANTITY = r"^([0-9]{1,28}([.][0-9]{0,20})?|[.][0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[n
 
 def quantity(lowest: str, highest: str, example: str, description: str | None = None) -> Any:
     """Return the constraints of a resource quantity such as `500m` or `16Gi`, bounds included."""
-    return text(
+    return text_not_number(
         48,
-        rule(
-            f"self.matches({cel_pattern(QUANTITY)}) && isQuantity(self)"
-            f" && quantity(self).compareTo(quantity('{lowest}')) >= 0"
-            f" && quantity(self).compareTo(quantity('{highest}')) <= 0",
-            f"must be a quantity from {lowest} to {highest}, such as {example}",
-            got="self",
-        ),
-        description=description,
+        f"self.matches({cel_pattern(QUANTITY)}) && isQuantity(self)"
+        f" && quantity(self).compareTo(quantity('{lowest}')) >= 0"
+        f" && quantity(self).compareTo(quantity('{highest}')) <= 0",
+        f"must be a quantity from {lowest} to {highest}, such as {example}",
+        description,
     )

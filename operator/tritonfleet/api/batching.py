@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, Rule, duration, items, rule, text
+from tritonfleet.api.base import ApiModel, Rule, at_least_one, duration, items, rule, text
 
 
 class TimeoutAction(StrEnum):
@@ -27,9 +27,9 @@ class QueuePolicy(ApiModel):
         ),
     )
 
-    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    max_queue_size: Annotated[int, at_least_one(1_000_000, "a queue is never unbounded")] = 1024
     """Requests that may wait; one more is refused at once. Never unbounded."""
-    queue_timeout: Annotated[str, duration("1us", "1h")] | None = None
+    queue_timeout: Annotated[str, duration("1us", "1h", in_list=True)] | None = None
     """How long a request may wait, such as 100ms; absent means as long as it takes."""
     timeout_action: TimeoutAction = TimeoutAction.REJECT
     """Reject answers a late request with an error; Delay serves it after all others."""

@@ -59,7 +59,7 @@ class ContractPolicy(StrEnum):
 class Pause(ApiModel):
     """What is waited for after a step has passed; empty: a person's approval."""
 
-    duration: Annotated[str, base.duration("1s", "168h")] | None = None
+    duration: Annotated[str, base.duration("1s", "168h", in_list=True)] | None = None
     """How long to wait; absent: until somebody approves the step."""
 
 
@@ -96,7 +96,7 @@ class Capacity(ApiModel):
     """Surge: beside stable's. InPlace: stable pods make room, one at a time. Recreate: all at once, with an outage.
 
     Auto: Surge as far as GPUs are free now, else InPlace; with one replica and no free GPU it waits."""
-    max_surge: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_surge: Annotated[int, base.at_least_one(1000, "to add no pods, set `mode: InPlace`")] | None = None
     """Most pods beyond `replicas`; absent: as many as `replicas`, which makes every rollback instant."""
     wait_timeout: Annotated[str, duration("10s", "24h")] = "15m"
     """How long to wait for room."""

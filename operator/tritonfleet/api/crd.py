@@ -5,6 +5,7 @@ from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.problems import with_examples
 from tritonfleet.api.renames import RENAMES
 from tritonfleet.api.status import ModelDeploymentStatus
 from tritonfleet.api.structural import Schema, structural
@@ -58,17 +59,19 @@ def root_schema() -> Schema:
     status = structural(ModelDeploymentStatus)
     # A fresh object counts as in progress until the operator has seen it, for whoever reads kstatus.
     status["default"] = {"observedGeneration": status["properties"]["observedGeneration"].pop("default")}
-    return {
-        **found,
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string", "description": "Version of this schema.", "maxLength": 64},
-            "kind": {"type": "string", "description": "ModelDeployment.", "maxLength": 64},
-            "metadata": {"type": "object"},
-            "spec": found["properties"]["spec"],
-            "status": status,
-        },
-    }
+    return with_examples(
+        {
+            **found,
+            "required": ["spec"],
+            "properties": {
+                "apiVersion": {"type": "string", "description": "Version of this schema.", "maxLength": 64},
+                "kind": {"type": "string", "description": "ModelDeployment.", "maxLength": 64},
+                "metadata": {"type": "object"},
+                "spec": found["properties"]["spec"],
+                "status": status,
+            },
+        }
+    )
 
 
 def _with_former_names(root: Schema) -> Schema:

@@ -8,10 +8,12 @@ from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, ScalingMode
 from tritonfleet.api.base import DURATION, ApiModel, Rule, items, rule
 from tritonfleet.api.batching import Batching, InstanceGroup
 from tritonfleet.api.model import Model
+from tritonfleet.api.problems import described
 from tritonfleet.api.renames import refusals
 from tritonfleet.api.rollout import Rollback, Rollout
 from tritonfleet.api.server import Server
 from tritonfleet.api.slo import Metrics, Slo
+from tritonfleet.api.structural import structural
 from tritonfleet.api.traffic import Traffic
 from tritonfleet.errors import InvalidSpec
 
@@ -35,8 +37,9 @@ class ModelDeploymentSpec(ApiModel):
             at=".instances",
         ),
         rule(
-            "[self.server.startupTimeout, self.rollout.progressDeadline].exists(given, !given.matches("
-            f"'{DURATION}')) || duration(self.server.startupTimeout) <= duration(self.rollout.progressDeadline)",
+            "[self.server.startupTimeout, self.rollout.progressDeadline].exists(given, type(given) != string"
+            f" || !given.matches('{DURATION}'))"
+            " || duration(self.server.startupTimeout) <= duration(self.rollout.progressDeadline)",
             "must not be above `rollout.progressDeadline`: raise that too",
             got="self.server.startupTimeout",
             at=".server.startupTimeout",
@@ -173,8 +176,8 @@ class ModelDeployment(ApiModel):
         try:
             found = cls.model_validate(body)
         except ValidationError as error:
-            described = (_described(problem) for problem in error.errors())
-            raise InvalidSpec("; ".join([*renamed, *described][:5])) from error
+            problems = [*renamed, *described(error, structural(cls))]
+            raise InvalidSpec("; ".join(problems[:5])) from error
         if renamed:
             raise InvalidSpec("; ".join(renamed[:5]))
         return found
@@ -183,9 +186,3 @@ class ModelDeployment(ApiModel):
     def model_name(self) -> str:
         """The name by which clients address the model in Triton."""
         return self.spec.model.name or self.metadata.name
-
-
-def _described(problem: Any) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
-    given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"[:100]
-    return f"{path.lstrip('.')}: {problem['msg'][:1].lower()}{problem['msg'][1:]}{given}"

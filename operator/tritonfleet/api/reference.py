@@ -64,7 +64,10 @@ def _type(node: Schema) -> str:
         return f"map of {_type(node['additionalProperties'])}"
     if "enum" in node:
         return " or ".join(f"`{value}`" for value in node["enum"])
-    return str(node.get("type", "quantity"))
+    if "type" in node:
+        return str(node["type"])
+    said = " ".join(rule["message"] for rule in node.get("x-kubernetes-validations", ()))
+    return next((kind for kind in ("duration", "quantity") if f"must be a {kind}" in said), "string")
 
 
 def _default(node: Schema) -> str:

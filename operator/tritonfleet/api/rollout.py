@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, Rule, duration, matching, rule
+from tritonfleet.api.base import ApiModel, Rule, duration, matching, rule, text_not_number
 from tritonfleet.api.canary import Canary
 
 
@@ -19,7 +19,12 @@ class Strategy(StrEnum):
 
 _REVISION = "([a-z0-9-]+-)?[0-9a-f]{10}|[1-9][0-9]{0,15}"
 RevisionWord = Annotated[
-    str, matching(63, f"^({_REVISION})$", "must be a revision: its name, such as shop-1a2b3c4d5e, its hash or number")
+    str,
+    text_not_number(
+        63,
+        f"self.matches(r'^({_REVISION})$')",
+        "must be a revision: its name, such as shop-1a2b3c4d5e, its hash or number, in quotes",
+    ),
 ]
 """The name of a revision, its hash, or its number."""
 _REQUESTS = ("approve", "promote", "abort", "retry")

@@ -19,8 +19,8 @@ def _one_of_them(percentile: float) -> float:
 Percentile = Annotated[
     float,
     Field(
-        ge=50,
-        le=99.9,
+        ge=0,
+        le=100,
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule(f"{list(PERCENTILES)}.exists(one, one == self)", "must be 50, 90, 95, 99 or 99.9", got="self")

@@ -3,6 +3,8 @@ import pytest
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 
+IMAGE = "{repository: nvcr.io/nvidia/tritonserver, tag: 26.11-py3}"
+TOLERATION = "`key`, `operator`, `value`, `effect`, `tolerationSeconds`"
 METADATA = {"name": "recommender", "namespace": "shop", "uid": "u-1", "generation": 4}
 
 
@@ -58,11 +60,57 @@ def test_the_raw_model_config_is_kept_whatever_it_holds():
     ("spec", "message"),
     [
         ({"model": {}}, "spec.model.uri: field required"),
-        ({"model": {"uri": True}}, "spec.model.uri: input should be a valid string, got True"),
+        (
+            {"model": {"uri": True}},
+            "spec.model.uri: must start with one of the supported schemes s3://, https:// or pvc://, got True",
+        ),
         (
             {"slo": {"latency": {"percentile": 98, "target": "50ms"}}},
             "spec.slo.latency.percentile: value error, must be 50, 90, 95, 99 or 99.9, got 98",
         ),
+        (
+            {"slo": {"latency": {"target": 50}}},
+            "spec.slo.latency.target: must be a duration from 1ms to 1h, such as 1m30s, got 50",
+        ),
+        (
+            {"slo": {"latency": "50ms"}},
+            "spec.slo.latency: must be an object, such as {percentile: 99, target: 50ms}, got '50ms'",
+        ),
+        ({"slo": {"throughput": "100rps"}}, "spec.slo.throughput: must be a number, without a unit, got '100rps'"),
+        (
+            {"server": {"image": "repo:tag"}},
+            f"spec.server.image: must be an object, such as {IMAGE}, got 'repo:tag'",
+        ),
+        ({"server": {"gpu": 1}}, "spec.server.gpu: must be an object, such as {count: 1}, got 1"),
+        (
+            {"server": {"gpu": {"count": "one"}}},
+            "spec.server.gpu.count: must be a whole number, without a unit, got 'one'",
+        ),
+        (
+            {"server": {"sharedMemory": 2}},
+            "spec.server.sharedMemory: must be a quantity from 1Mi to 1Ti, such as 1Gi, got 2",
+        ),
+        (
+            {"server": {"args": "--log-verbose=1"}},
+            "spec.server.args: must be a list, such as [--log-verbose=1], got '--log-verbose=1'",
+        ),
+        (
+            {"server": {"tolerations": [1]}},
+            f"spec.server.tolerations[0]: must be an object with fields such as {TOLERATION}, got 1",
+        ),
+        (
+            {"server": {"env": [{"name": "A", "value": 1}]}},
+            "spec.server.env[0].value: must be a string: write it in quotes, got 1",
+        ),
+        (
+            {"rollout": {"canary": {"steps": [10]}}},
+            "spec.rollout.canary.steps[0]: must be an object, such as {weight: 10}, got 10",
+        ),
+        (
+            {"autoscaling": {"minReplicas": 0, "maxReplicas": 2}},
+            "spec.autoscaling.minReplicas: must be at least 1: to run no pods, set `suspend: true`, got 0",
+        ),
+        ({"suspend": "off the air"}, "spec.suspend: must be true or false, got 'off the air'"),
         ({"replicas": -1}, "spec.replicas: input should be greater than or equal to 0, got -1"),
         (
             {"instances": [{"kind": "TPU"}]},
@@ -70,7 +118,7 @@ def test_the_raw_model_config_is_kept_whatever_it_holds():
         ),
         (
             {"server": {"resources": {"limits": {"cpu": True}}}},
-            "spec.server.resources.limits.cpu: input should be a valid string, got True",
+            "spec.server.resources.limits.cpu: must be a quantity of at least 0, such as 500m, 4 or 16Gi, got True",
         ),
     ],
 )
