@@ -86,6 +86,15 @@ def test_a_former_name_is_reported_beside_what_else_is_wrong():
         ModelDeployment.parse(wrong)
 
 
+ANALYZING = {
+    "phase": "Analyzing",
+    "reason": "Looking",
+    "enteredAt": "2026-01-01T00:00:00Z",
+    "stable": "shop-aaaaaaaaaa",
+    "canary": "shop-bbbbbbbbbb",
+}
+
+
 def test_the_plan_of_a_rollout_that_began_before_the_upgrade_is_carried_on():
     before = {
         "steps": [{"weight": 5}],
@@ -100,7 +109,9 @@ def test_the_plan_of_a_rollout_that_began_before_the_upgrade_is_carried_on():
             "minRequests": 50,
         },
     }
-    found = plan_of(before)
+    state = restore_state({**ANALYZING, "plan": before})
+    assert state is not None
+    found = plan_of(state.plan)
     analysis = found.analysis
     assert (analysis.windows, analysis.max_windows, analysis.failure_threshold) == (3, 6, 1)
     assert (analysis.error_rate.ratio, analysis.max_error_rate, analysis.latency.difference) == (2.0, 1.5, 1.0)
@@ -112,18 +123,7 @@ def test_a_new_name_wins_over_the_former_one():
 
 
 def test_a_rollout_that_lost_its_metrics_before_the_upgrade_waits_for_them_anew():
-    state = restore_state(
-        {
-            "phase": "Analyzing",
-            "reason": "Looking",
-            "enteredAt": "2026-01-01T00:00:00Z",
-            "stable": "shop-aaaaaaaaaa",
-            "canary": "shop-bbbbbbbbbb",
-            "blindSince": "2026-01-01T00:00:00Z",
-            "analysis": {"looks": 4},
-            "plan": {"analysis": {"looks": 4}},
-        }
-    )
+    state = restore_state({**ANALYZING, "blindSince": "2026-01-01T00:00:00Z", "analysis": {"looks": 4}})
     assert state is not None
     assert state.metrics_lost_since is None
 

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tritonfleet.api.canary import Canary, CapacityMode, ContractPolicy, Step, VerificationPolicy
-from tritonfleet.api.renames import with_new_names
 from tritonfleet.api.rollout import Rollout, Strategy
 from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs
 from tritonfleet.plan.rollout.state import Phase, State
@@ -135,8 +134,8 @@ def without_contract_check(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_of(plan: Mapping[str, Any]) -> Canary:
-    """Return what a state keeps as its plan, also one that an older operator wrote."""
-    return Canary.model_validate(with_new_names(plan, "spec.rollout.canary"))
+    """Return what a state keeps as its plan."""
+    return Canary.model_validate(plan)
 
 
 def steps_of(state: State) -> tuple[Step, ...]:

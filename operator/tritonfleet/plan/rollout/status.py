@@ -15,6 +15,7 @@ from tritonfleet.api import rollout_status as limits
 from tritonfleet.api.canary import CapacityMode
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, shortened
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.renames import with_new_names
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import Check, PassageEntry, Rejected, RolloutStatus, Weights
 from tritonfleet.errors import InvalidSpec
@@ -92,7 +93,7 @@ def _state(said: RolloutStatus, document: Mapping[str, Any]) -> State:
         previous=_hash(said.previous),
         retained_until=_moment(said.retained_until) if said.retained_until else None,
         attempt=said.attempt or 0,
-        plan=said.plan,
+        plan=with_new_names(said.plan, "spec.rollout.canary"),
         mode=said.mode or "",
         surge=said.surge or 0,
         replicas=said.replicas or 0,
