@@ -87,7 +87,7 @@ def test_latency_at_a_gateway_is_what_the_slo_is_measured_by(place: Any, ranker:
     address = through_gateway(place, "ranker")
     with Load({"http": address}, "ranker", FEATURES, steady(GATEWAY_SECONDS, LOW), tmp_path) as load:
         load.wait(GATEWAY_SECONDS + 60)
-        place.wait("the gateway is the source", lambda: scaling(place).get("p99Source") == "Gateway", 90)
+        place.wait("the gateway is the source", lambda: scaling(place).get("latencySource") == "Gateway", 90)
         shown = float(scaling(place)["p99"].removesuffix("ms"))
     answers = load.answers()
     assert (answers.failed, answers.sent) == (0, True), load.problems()

@@ -53,15 +53,15 @@ class Check(ApiModel):
     """A sentence for people, with numbers."""
     canary: Number | None = None
     """The canary's value; shares are 0 to 1."""
-    canary_n: Annotated[Number | None, Field(alias="canaryN")] = None
+    canary_samples: Number | None = None
     """Requests that it rests on."""
     stable: Number | None = None
     """Stable's value."""
-    stable_n: Annotated[Number | None, Field(alias="stableN")] = None
+    stable_samples: Number | None = None
     """Requests that it rests on."""
     limit: Number | None = None
     """What the canary's value is held against."""
-    p: Number | None = None
+    p_value: Number | None = None
     """How likely such a difference is by chance."""
 
 

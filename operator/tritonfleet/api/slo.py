@@ -78,6 +78,6 @@ class Metrics(ApiModel):
     """Where the measured latency comes from; requests are always counted by Triton itself."""
 
     source: MetricsSource = MetricsSource.AUTO
-    """Auto: the gateway's histogram, else Triton's, else an estimate; `status.autoscaling.p99Source` says which.
+    """Auto: the gateway's histogram, else Triton's, else an estimate; `status.autoscaling.latencySource` says which.
 
     Gateway and Triton: only that histogram, else an estimate."""

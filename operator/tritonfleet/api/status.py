@@ -120,7 +120,7 @@ class AutoscalingStatus(ApiModel):
     """When the numbers were written."""
     desired_replicas: Replicas | None = None
     """Pods that are asked for, or would be if `autoscaling.advisory` is true."""
-    wanted_replicas: Replicas | None = None
+    uncapped_replicas: Replicas | None = None
     """Pods that the demand asks for, before any limit."""
     min_replicas: Replicas | None = None
     """Fewest pods, by `autoscaling` and the schedules of the moment."""
@@ -140,13 +140,13 @@ class AutoscalingStatus(ApiModel):
     """Measured latency, if the SLO is about it, such as 12.3ms."""
     p999: Latency | None = None
     """Measured latency of percentile 99.9, if the SLO is about it, such as 12.3ms."""
-    p99_source: Annotated[ScaleReasonWord | None, Field(alias="p99Source")] = None
+    latency_source: ScaleReasonWord | None = None
     """Where the latency, of whichever percentile, comes from: Gateway, Triton or Estimated."""
     slo_attainment: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the requests within the target over the last minutes."""
     forecast: Rate | None = None
     """Requests per second expected when a pod started now would be ready; only while forecasts have proven skill."""
-    ready_seconds: Rate | None = None
+    pod_startup_seconds: Rate | None = None
     """Time from a pod's creation to ready that is planned with, as measured."""
     metrics_age: Latency | None = None
     """Age of the oldest sample that the numbers rest on, such as 4s."""

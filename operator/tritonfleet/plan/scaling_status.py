@@ -43,7 +43,7 @@ _CALM: Final = frozenset(
     )
 )
 """At the border between one number of replicas and the next, or between some traffic and none, these come and go."""
-_NUMBERS: Final = ("wantedReplicas", "observedRate", "capacityPerReplica", "forecast", "readySeconds")
+_NUMBERS: Final = ("uncappedReplicas", "observedRate", "capacityPerReplica", "forecast", "podStartupSeconds")
 _BLIND = frozenset({ScaleReason.METRICS_STALE, ScaleReason.SERIES_MISSING})
 
 
@@ -122,16 +122,16 @@ def _document(deployment: ModelDeployment, verdict: Verdict, limits: Limits) -> 
         "capacityPerReplica": significant(verdict.capacity_per_replica),
         "sloAttainment": round(attainment.within, 4) if attainment.within is not None else None,
         "forecast": significant(verdict.forecast),
-        "readySeconds": significant(verdict.ready_seconds, 2),
+        "podStartupSeconds": significant(verdict.ready_seconds, 2),
         "metricsAge": _age(verdict.metrics_age_seconds),
     }
     if latency is not None and attainment.percentile_seconds is not None:
         found[FIELD_OF_PERCENTILE[latency.percentile]] = milliseconds(attainment.percentile_seconds)
-        found["p99Source"] = attainment.source
+        found["latencySource"] = attainment.source
     if deployment.spec.scales_by_slo:
         found |= {
             "desiredReplicas": max(limits.lowest, min(limits.highest, verdict.replicas)),
-            "wantedReplicas": verdict.wanted,
+            "uncappedReplicas": verdict.wanted,
             "minReplicas": limits.lowest,
             "maxReplicas": limits.highest,
             "reason": verdict.reason.value,
@@ -163,7 +163,7 @@ def _worth_writing(
 def _has_moved(before: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     if any(_differ(before.get(name), document.get(name)) for name in _NUMBERS):
         return True
-    if before.get("p99Source") != document.get("p99Source"):
+    if before.get("latencySource") != document.get("latencySource"):
         return True
     if abs(before.get("sloAttainment", 1.0) - document.get("sloAttainment", 1.0)) > _NOTICEABLE_SHARE:
         return True

@@ -34,7 +34,7 @@ Value = Callable[[Verdict], float | None]
 
 _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
     ("replicas_desired", "Replicas decided on, limits applied", lambda verdict: verdict.replicas),
-    ("replicas_wanted", "Replicas that the demand asks for, before any limit", lambda verdict: verdict.wanted),
+    ("replicas_uncapped", "Replicas that the demand asks for, before any limit", lambda verdict: verdict.wanted),
     ("arrivals_per_second", "Requests that arrive, over the slow window", lambda verdict: verdict.rate),
     (
         "replica_capacity_per_second",
@@ -182,7 +182,7 @@ class _States(Collector):
             "tritonfleet_rollout_weight", "Percent of the traffic that the canary gets", labels=_LABELS
         )
         age = GaugeMetricFamily(
-            "tritonfleet_rollout_last_look_age_seconds",
+            "tritonfleet_rollout_last_window_age_seconds",
             "Since the end of the last window that was judged in this step",
             labels=_LABELS,
         )

@@ -129,6 +129,7 @@ def test_a_rollout_that_lost_its_metrics_before_the_upgrade_waits_for_them_anew(
 
 
 FORMER = re.compile(
+    r"wantedReplicas|p99Source|\breadySeconds|\b(canary|stable)N\b|last_look_age|"
     r"holdWindow|hold_window|[mM]axLooks|max_looks|blindSince|blind_since|shedLate|maxErrors|"
     r"[\"`.]looks[\"`]|\blooks: [0-9]|[\"`]confirmations[\"`]|\bconfirmations: [0-9]|[\"`]bake[\"`]:|\bbake: [0-9]|"
     r"^ *suspended: (true|false)|[\"']suspended[\"']: (true|True)|spec\.suspended"

@@ -118,7 +118,7 @@ def test_it_says_what_is_seen_with_target_source_and_age(body: Manifest) -> None
 def test_it_says_what_is_wanted_in_the_words_of_the_decision(body: Manifest) -> None:
     scaling = body["status"]["autoscaling"]
 
-    assert line(body, "wants") == f"{scaling['wantedReplicas']} ({scaling['reason']}): {scaling['message']}"
+    assert line(body, "wants") == f"{scaling['uncappedReplicas']} ({scaling['reason']}): {scaling['message']}"
     assert text(body).startswith(
         f"shop/ranker: {body['status']['replicas']} replicas, {body['status']['readyReplicas']} ready;"
         f" the autoscaler asks for {scaling['desiredReplicas']}\n"

@@ -381,5 +381,5 @@ async def test_the_age_of_the_last_look_grows_while_nothing_is_judged():
         world.now = START + timedelta(seconds=90)
         await world.rollouts.tick()
         where = {"namespace": "shop", "modeldeployment": "demo"}
-        age = sample(world, "tritonfleet_rollout_last_look_age_seconds", **where)
+        age = sample(world, "tritonfleet_rollout_last_window_age_seconds", **where)
         assert age == pytest.approx((datetime.now(UTC) - START).total_seconds() - 30, abs=5)

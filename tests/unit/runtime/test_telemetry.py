@@ -77,7 +77,7 @@ async def test_a_verdict_is_shown_by_what_is_known_of_it_and_goes_with_its_model
     of = {"namespace": "shop", "modeldeployment": "demo"}
     found = telemetry.registry.get_sample_value
     assert found("tritonfleet_replicas_desired", of) == 3
-    assert found("tritonfleet_replicas_wanted", of) == 5
+    assert found("tritonfleet_replicas_uncapped", of) == 5
     assert found("tritonfleet_slo_met", of) == 0
     assert found("tritonfleet_latency_seconds", of | {"source": "Gateway"}) == 0.063
     assert found("tritonfleet_slo_error_budget_burn", of | {"window": "1h"}) == 3

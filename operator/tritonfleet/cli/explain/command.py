@@ -92,7 +92,7 @@ def facts(account: Account) -> Iterator[str]:
     scaling = account.scaling
     yield _labelled("sees", ", ".join(_seen(account)) or "nothing yet")
     if scaling.message is not None:
-        yield _labelled("wants", f"{scaling.wanted_replicas} ({scaling.reason}): {scaling.message}")
+        yield _labelled("wants", f"{scaling.uncapped_replicas} ({scaling.reason}): {scaling.message}")
         yield _labelled("bound by", _bound(account))
         yield _labelled("would change", "; ".join(_changes(account)))
     if account.outlook is not None and account.outlook.alpha_seconds is not None:
@@ -110,7 +110,7 @@ def _seen(account: Account) -> Iterator[str]:
     if scaling.capacity_per_replica is not None:
         yield f"{per_second(scaling.capacity_per_replica)} requests/s per replica within the SLO"
     if slo is not None and slo.latency is not None:
-        measured = f"{account.latency} ({scaling.p99_source})" if account.latency is not None else "unknown"
+        measured = f"{account.latency} ({scaling.latency_source})" if account.latency is not None else "unknown"
         yield f"p{slo.latency.percentile:g} {measured}, target {slo.latency.target}"
     if scaling.slo_attainment is not None:
         yield f"{scaling.slo_attainment:.2%} within the target"
@@ -149,8 +149,8 @@ def _learned(account: Account) -> Iterator[str]:
     found = account.outlook
     if found is not None and found.alpha_seconds is not None and found.beta_seconds is not None:
         yield f"a batch of b takes {spoken(found.alpha_seconds)} + {spoken(found.beta_seconds)} * b"
-    if account.scaling.ready_seconds is not None:
-        yield f"a pod takes {spoken(account.scaling.ready_seconds)} to be ready"
+    if account.scaling.pod_startup_seconds is not None:
+        yield f"a pod takes {spoken(account.scaling.pod_startup_seconds)} to be ready"
 
 
 def decisions(account: Account) -> Iterator[str]:

@@ -119,10 +119,10 @@ def _checks(account: Account) -> Iterator[str]:
 def _result(result: Check) -> list[str]:
     return [
         result.check,
-        _valued(result, result.canary, result.canary_n),
-        _valued(result, result.stable, result.stable_n),
+        _valued(result, result.canary, result.canary_samples),
+        _valued(result, result.stable, result.stable_samples),
         _valued(result, result.limit, None),
-        probability(result.p).removeprefix("p").removeprefix("=") if result.p is not None else "",
+        probability(result.p_value).removeprefix("p").removeprefix("=") if result.p_value is not None else "",
         _verdict(result),
     ]
 

@@ -252,5 +252,5 @@ def _minute(entry: Entry, minute: int) -> dict[str, Any]:
         "good": int(minutes.good[minute]),
         "percentileSeconds": None if math.isnan(latency) else latency,
         "readyReplicas": float(minutes.ready[minute]),
-        "wantedReplicas": float(minutes.wanted[minute]),
+        "uncappedReplicas": float(minutes.wanted[minute]),
     }

@@ -61,11 +61,11 @@ class Numbers:
     """What an outcome rests on; shares are 0..1, `None` where there is no such number."""
 
     canary: float | None = None
-    canary_n: int | None = None
+    canary_samples: int | None = None
     stable: float | None = None
-    stable_n: int | None = None
+    stable_samples: int | None = None
     limit: float | None = None
-    p: float | None = None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

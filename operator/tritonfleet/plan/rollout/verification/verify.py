@@ -225,7 +225,7 @@ def _contract(pods: Sequence[PodAnswers], compared: ContractBaseline) -> CheckRe
 
 def _golden(pods: Sequence[PodAnswers], requests: int) -> CheckResult:
     wrong = [pod.wrong for pod in pods if pod.wrong]
-    numbers = Numbers(canary=len(wrong) / len(pods) if pods else None, canary_n=len(pods), limit=0.0)
+    numbers = Numbers(canary=len(wrong) / len(pods) if pods else None, canary_samples=len(pods), limit=0.0)
     if wrong:
         text = f"{len(wrong)} of {len(pods)} pods answer golden requests wrong: {wrong[0]}"
         return CheckResult(GOLDEN, Outcome.FAILED, Why.GOLDEN_WRONG, shorten(text), numbers)

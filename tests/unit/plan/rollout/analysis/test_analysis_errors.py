@@ -105,14 +105,14 @@ def test_the_numbers_go_into_the_status(rollout):
     step.windows(2, canary_errors=10, stable_errors=1)
     document = step.result("errors").document()
 
-    assert document["p"] < 1e-6
-    assert {name: document[name] for name in document if name not in {"p", "message"}} == {
+    assert document["pValue"] < 1e-6
+    assert {name: document[name] for name in document if name not in {"pValue", "message"}} == {
         "check": "errors",
         "outcome": "Fail",
         "reason": "Worse",
         "canary": 0.05,
-        "canaryN": 400,
+        "canarySamples": 400,
         "stable": 0.005,
-        "stableN": 1200,
+        "stableSamples": 1200,
         "limit": pytest.approx(0.0075),
     }

@@ -86,7 +86,7 @@ def test_one_pod_that_answers_wrong_fails_the_canary_with_numbers() -> None:
         "(1 of 1 values differ)"
     )
     assert golden.numbers.canary == pytest.approx(1 / 3)
-    assert golden.numbers.canary_n == 3
+    assert golden.numbers.canary_samples == 3
 
 
 def test_a_pod_that_cannot_be_asked_is_no_reason_to_roll_back_and_none_to_go_on() -> None:
