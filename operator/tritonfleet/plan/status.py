@@ -22,12 +22,10 @@ from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
 from tritonfleet.plan.rollout import (
     ROLLOUT_REASONS,
-    RUNNING,
     State,
     progress_conditions,
     rollout_document,
     rollout_healthy,
-    steps_of,
 )
 from tritonfleet.plan.scaling_status import ScaleReport, scale_conditions
 from tritonfleet.plan.world import Event, GpuPool, Manifest, Observed, WriteFailure
@@ -109,7 +107,7 @@ def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple
     if facts.report.document:
         status["autoscaling"] = facts.report.document
     if facts.rollout is not None:
-        status["rollout"] = rollout_document(facts.rollout, metadata.name, len(steps_of(facts.rollout)))
+        status["rollout"] = rollout_document(facts.rollout, metadata.name)
     if facts.roles.serving is not None:
         selector = names.serving_selector(metadata.name, facts.roles.serving)
         status["selector"] = ",".join(f"{label}={value}" for label, value in sorted(selector.items()))
@@ -349,9 +347,9 @@ def _outcome(facts: Assessment, revision: KnownRevision, remembered: Mapping[str
 
 def _part(state: State, revision_hash: str) -> Outcome | None:
     """Return the part that a revision plays in a rollout; None if it plays none."""
-    if revision_hash == state.canary and state.phase in RUNNING:
+    if revision_hash == state.canary and state.traits.under_way:
         return Outcome.CANARY
-    if revision_hash == state.previous:
+    if state.standby is not None and revision_hash == state.standby.revision:
         return Outcome.STANDING_BY
     if any(rejection.revision == revision_hash for rejection in state.rejected):
         return Outcome.REJECTED

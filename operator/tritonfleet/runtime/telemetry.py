@@ -189,8 +189,9 @@ class _States(Collector):
         for key, state in list(self._states.items()):
             phase.add_metric([*key, state.phase.value], 1.0)
             weight.add_metric(key, float(state.applied_weight))
-            looked = state.analysis.get("lastEndSeconds")
-            if state.phase is Phase.ANALYZING and isinstance(looked, int | float):
+            progress = state.attempt.analysis if state.attempt is not None else None
+            looked = progress.last_end_seconds if progress is not None else None
+            if state.phase is Phase.ANALYZING and looked is not None:
                 age.add_metric(key, max(0.0, self._now().timestamp() - looked))
         yield from (phase, weight, age)
 

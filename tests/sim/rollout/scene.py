@@ -14,7 +14,7 @@ from tests.sim.rollout.invariants import Invariants
 from tests.sim.rollout.pool import Pool
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
-from tritonfleet.plan.rollout import Phase, State, TransitionRecord
+from tritonfleet.plan.rollout import Attempt, Phase, State, TransitionRecord
 
 FOUR_GPUS = {"node-a": 1, "node-b": 1, "node-c": 1, "node-d": 1}
 EIGHT_GPUS = {"node-a": 2, "node-b": 2, "node-c": 2, "node-d": 2}
@@ -81,6 +81,11 @@ class Scene:
     def state(self) -> State:
         """What `status.rollout` says."""
         return state_of(self.cluster.api.body) or State()
+
+    @property
+    def attempt(self) -> Attempt:
+        """The rollout under way; an empty one where there is none."""
+        return self.state.attempt or Attempt()
 
     @property
     def phase(self) -> Phase:

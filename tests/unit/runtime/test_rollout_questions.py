@@ -68,11 +68,11 @@ async def test_what_the_gateway_saw_fail_and_no_pod_did_are_errors():
         stable, canary = await split(world)
         for end in (30, 50):
             world.prometheus.count(STABLE, 100)
-            world.prometheus.count(CANARY, 40, refused=40)
+            world.prometheus.count(CANARY, 60, refused=60)
             stable.serve(100)
             await world.until(end)
-            assert world.window.canary.refused == 40
-        verdict = analyze(AnalysisPolicy(hard_requests=20), Progress(), world.window)
+            assert world.window.canary.refused == 60
+        verdict = analyze(AnalysisPolicy(), Progress(), world.window)
         assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.HARD_LIMIT)
         assert canary.success == 0
 
@@ -104,7 +104,7 @@ async def test_while_prometheus_is_away_latencies_are_unknown_and_nothing_passes
     async with canaries() as world:
         stable, canary = await split(world)
         world.prometheus.problem = "Prometheus at http://p: connection refused"
-        progress, policy = Progress(), AnalysisPolicy(windows=1, min_requests=10, min_slow_requests=10)
+        progress, policy = Progress(), AnalysisPolicy(windows=1, min_requests=10)
         for end in (30, 50):
             stable.serve(100)
             canary.serve(100)

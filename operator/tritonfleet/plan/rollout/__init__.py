@@ -43,17 +43,18 @@ from tritonfleet.plan.rollout.planner import (
     written_state,
 )
 from tritonfleet.plan.rollout.promql import confine
-from tritonfleet.plan.rollout.sizing import is_last, plan_of, step_of, steps_of
 from tritonfleet.plan.rollout.state import (
-    BEFORE_RETURN,
     EPOCH,
-    RUNNING,
+    TRAITS,
     TRANSITIONS,
+    Attempt,
     Phase,
     Rejection,
     RolloutReason,
+    Standby,
     State,
     TransitionRecord,
+    traits_of,
 )
 from tritonfleet.plan.rollout.status import (
     ROLLOUT_REASONS,
@@ -64,7 +65,6 @@ from tritonfleet.plan.rollout.status import (
 )
 
 __all__ = [
-    "BEFORE_RETURN",
     "ENDS_WHEN",
     "EPOCH",
     "GATEWAY_BUCKETS",
@@ -72,8 +72,9 @@ __all__ = [
     "GATEWAY_GRPC",
     "GATEWAY_STATUSES",
     "ROLLOUT_REASONS",
-    "RUNNING",
+    "TRAITS",
     "TRANSITIONS",
+    "Attempt",
     "DesiredRollout",
     "GatewayCounters",
     "GatewayCounts",
@@ -89,6 +90,7 @@ __all__ = [
     "RolloutInputs",
     "RolloutPlan",
     "RolloutReason",
+    "Standby",
     "State",
     "StepResult",
     "TransitionRecord",
@@ -97,12 +99,10 @@ __all__ = [
     "confine",
     "count_gateway",
     "desired_rollout",
-    "is_last",
     "is_planned",
     "measurement_of",
     "merge_gateway_counts",
     "parse_request",
-    "plan_of",
     "plan_rollout",
     "pod_that_needs_room",
     "progress_conditions",
@@ -114,7 +114,6 @@ __all__ = [
     "revisions_by_cluster",
     "rollout_document",
     "rollout_healthy",
-    "step_of",
-    "steps_of",
+    "traits_of",
     "written_state",
 ]

@@ -34,7 +34,7 @@ from tritonfleet.plan.pods import (
 )
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.rollout.state import Phase, RolloutReason, State
+from tritonfleet.plan.rollout.state import Attempt, Phase, RolloutReason, State, traits_of
 from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed
 
 
@@ -196,11 +196,11 @@ _TROUBLE: Final = "PartiallyInvalid"
 
 
 def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> ObservedSplit:
-    """Return how the traffic is divided now, and whether that is what `state.weight` asks for."""
+    """Return how the traffic is divided now, and whether that is what the state asks for."""
     name = observed.body["metadata"]["name"]
     if by_gateway:
         route = observed.children.get(ChildId(HTTP_ROUTE.kind, name))
-        return _by_route(route, state) if route is not None else ObservedSplit(None, settled=False)
+        return _by_route(route, state.attempt or Attempt()) if route is not None else ObservedSplit(None, settled=False)
     service = observed.children.get(ChildId("Service", name))
     return (
         _by_service(name, service["spec"].get("selector") or {}, state)
@@ -211,28 +211,30 @@ def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> Obs
 
 def _by_service(name: str, selector: dict[str, str], state: State) -> ObservedSplit:
     """Tell from the selector: it leads to one revision, or to the pods of all."""
+    attempt = state.attempt or Attempt()
     if selector == {names.OWNER_LABEL: name}:
-        shared = 0 < state.weight < 100
-        return ObservedSplit(state.weight if shared else state.applied_weight, settled=shared)
-    by_revision = {state.previous: None, state.canary: 100, state.stable: 0}
+        shared = 0 < attempt.weight < 100
+        return ObservedSplit(attempt.weight if shared else attempt.applied_weight, settled=shared)
+    previous = state.standby.revision if state.standby is not None else ""
+    by_revision = {previous: None, attempt.canary: 100, state.stable: 0}
     revision = selector.get(names.REVISION_LABEL, "")
     if revision not in by_revision or selector != names.serving_selector(name, revision):
         return ObservedSplit(None, settled=False, foreign=True)
     weight = by_revision[revision]
-    return ObservedSplit(weight, settled=weight == state.weight)
+    return ObservedSplit(weight, settled=weight == attempt.weight)
 
 
-def _by_route(route: Manifest, state: State) -> ObservedSplit:
+def _by_route(route: Manifest, attempt: Attempt) -> ObservedSplit:
     rules = split_seen(route)
     written = split_written(route)
-    weights = {_percent(rule, state.canary) for rule in rules}
+    weights = {_percent(rule, attempt.canary) for rule in rules}
     weight = weights.pop() if len(weights) == 1 else None
     foreign = rules != [written] * len(SPLIT_RULES)
     reports = list(_reports(route))
     problem = next((text for text, _ in reports if text), "")
     taken = all(taken for _, taken in reports)
-    opened = not state.is_opening or any(revision == state.canary and share for revision, share in written)
-    settled = weight == state.routed_weight and opened and not foreign and not problem and taken
+    opened = not attempt.is_opening or any(revision == attempt.canary and share for revision, share in written)
+    settled = weight == attempt.routed_weight and opened and not foreign and not problem and taken
     return ObservedSplit(weight, settled=settled, problem=problem, foreign=foreign)
 
 
@@ -276,17 +278,15 @@ def _identity(reference: Manifest, route: Manifest) -> tuple[str, str, str | Non
     return reference.get("namespace") or route["metadata"]["namespace"], reference["name"], reference.get("sectionName")
 
 
-_LOOKS_FOR_ROOM: Final = frozenset({Phase.ADMITTING, Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY})
-
-
 def pod_that_needs_room(body: Manifest, children: Mapping[ChildId, Manifest], defaults: Defaults) -> Manifest | None:
     """Return the template of the canary's pods while its rollout looks for room; None while it does not.
 
     Before the canary is recorded it is what the spec renders to.
     """
     rollout = (body.get("status") or {}).get("rollout") or {}
-    held_for_room = rollout.get("phase") == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
-    if rollout.get("phase") not in _LOOKS_FOR_ROOM and not held_for_room:
+    phase = rollout.get("phase")
+    held_for_room = phase == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
+    if not traits_of(phase).looks_for_room and not held_for_room:
         return None
     record = children.get(ChildId("ControllerRevision", rollout.get("canary", "")))
     template: Manifest | None = (record or {}).get("data", {}).get("template")

@@ -12,22 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tritonfleet.api.canary import Canary, ContractPolicy, Golden, PromQuery
+from tritonfleet.api.canary import ContractPolicy, Golden, PromQuery
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.objects import backends
 from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
-from tritonfleet.plan.rollout.sizing import plan_of
-from tritonfleet.plan.rollout.state import EPOCH, Phase, State
+from tritonfleet.plan.rollout.state import EPOCH, Attempt, Phase, State
 from tritonfleet.plan.world import Manifest
-
-_WITH_TRAFFIC: Final = frozenset(
-    {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL}
-    | {Phase.HELD, Phase.STABLE_LOST}
-)
-"""Phases in which a canary that gets traffic is looked at, be it only for its safety."""
-_BEFORE_TRAFFIC: Final = frozenset({Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING})
-"""Phases in which stable is watched, so that the first look knows how restless it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +78,21 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
 
     The plan is the one that the rollout began with, whatever the spec says by now.
     """
-    if not state.canary or not state.stable:
+    attempt = state.attempt
+    if attempt is None or not state.stable:
         return None
-    with_traffic = state.applied_weight > 0 and state.phase in _WITH_TRAFFIC
-    before_traffic = state.applied_weight == 0 and state.phase in _BEFORE_TRAFFIC
+    with_traffic = attempt.applied_weight > 0 and state.traits.has_traffic
+    before_traffic = attempt.applied_weight == 0 and state.traits.before_traffic
     if not with_traffic and not before_traffic:
         return None
-    spec, plan = body["spec"], plan_of(state.plan)
+    spec, plan = body["spec"], attempt.plan
     return MeasurementSpec(
-        segment=MeasurementKey(state.canary, state.attempt, state.step, state.applied_weight),
+        segment=MeasurementKey(attempt.canary, state.attempts, attempt.step, attempt.applied_weight),
         stable=state.stable,
         model=(spec.get("model") or {}).get("name") or body["metadata"]["name"],
-        opens_seconds=_opens(state, plan, with_traffic=with_traffic),
+        opens_seconds=_opens(state, attempt, with_traffic=with_traffic),
         interval_seconds=duration_seconds(plan.analysis.interval),
-        verifies=state.phase is Phase.VERIFYING and not state.verified,
+        verifies=state.phase is Phase.VERIFYING and not attempt.verified,
         by_gateway=bool((spec.get("traffic") or {}).get("gateway")),
         source=MetricsSource((spec.get("metrics") or {}).get("source", MetricsSource.AUTO)),
         contract=plan.verification.contract,
@@ -109,15 +101,15 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
     )
 
 
-def _opens(state: State, plan: Canary, *, with_traffic: bool) -> float:
+def _opens(state: State, attempt: Attempt, *, with_traffic: bool) -> float:
     """Return since when windows may begin; the warm-up counts from when the weight was in force."""
-    opens = state.step_entered_at.timestamp()
+    opens = attempt.step_entered_at.timestamp()
     if with_traffic:
         shifted = next((passage.at for passage in state.history if passage.source is Phase.SHIFTING), EPOCH)
         # By a clock that was ahead it may have been later than what followed.
-        opens = max(opens, min(shifted, state.entered_at).timestamp()) + duration_seconds(plan.analysis.warmup)
-    last_end = state.analysis.get("lastEndSeconds")
-    return max(opens, last_end) if isinstance(last_end, int | float) else opens
+        opens = max(opens, min(shifted, state.entered_at).timestamp()) + duration_seconds(attempt.plan.analysis.warmup)
+    last_end = attempt.analysis.last_end_seconds if attempt.analysis is not None else None
+    return max(opens, last_end) if last_end is not None else opens
 
 
 GatewayLabels = frozenset[tuple[str, str]]

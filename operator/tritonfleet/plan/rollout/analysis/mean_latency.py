@@ -8,11 +8,11 @@ in `proportions`. `evaluation` calls `evaluate_mean_latency` in place of the sha
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy
+from tritonfleet.api.canary import Analysis
+from tritonfleet.plan.rollout.analysis.proportions import SLOW_REQUESTS_FACTOR
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -23,7 +23,7 @@ from tritonfleet.plan.rollout.analysis.results import (
     shorten,
 )
 from tritonfleet.plan.rollout.analysis.samples import ScrapeInterval
-from tritonfleet.plan.rollout.analysis.stats import incomplete_beta
+from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, incomplete_beta
 
 RATIO = 1.2
 """Of the canary's mean to stable's, above which it counts as slower."""
@@ -56,15 +56,6 @@ class MeanLatency:
     last: float | None = None
     streak: int = 0
     """Windows running, up to the last, in which the canary was slower by itself."""
-
-    def document(self) -> dict[str, Any]:
-        """Return it as plain data of constant size."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "MeanLatency":
-        """Return what `document()` wrote; TypeError for anything else."""
-        return cls(**document)
 
     def add(self, beats: Iterable[ScrapeInterval]) -> "MeanLatency":
         """Return the sums with more intervals."""
@@ -128,20 +119,20 @@ class MeanLatency:
 
 
 def evaluate_mean_latency(
-    check: str, policy: AnalysisPolicy, pace: MeanLatency, beats: tuple[ScrapeInterval, ...], look: int
+    check: str, analysis: Analysis, pace: MeanLatency, beats: tuple[ScrapeInterval, ...], look: int
 ) -> tuple[CheckResult, MeanLatency]:
     """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
     window = MeanLatency().add(beats)
     kept = pace.add(beats)
     if window.beats:
         kept = replace(kept, streak=pace.streak + 1 if window.is_slower else 0)
-    late = look >= policy.windows and kept.p_ratio(1.0) < policy.late_alpha
-    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < policy.alpha / policy.windows)
-    if significant and kept.streak >= policy.failure_threshold:
+    late = look >= analysis.windows and kept.p_ratio(1.0) < LATE_ALPHA
+    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < ALPHA / analysis.windows)
+    if significant and kept.streak >= analysis.failure_threshold:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif kept.beats < MIN_INTERVALS or min(kept.canary, kept.stable) < policy.min_slow_requests:
+    elif kept.beats < MIN_INTERVALS or min(kept.canary, kept.stable) < SLOW_REQUESTS_FACTOR * analysis.min_requests:
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif kept.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tritonfleet.api.slo import LatencyObjective
 from tritonfleet.plan.rollout.analysis import (
-    LatencyObjective,
     Outcome,
     PodCounts,
     Progress,
@@ -126,7 +126,7 @@ def test_means_of_a_canary_with_more_to_do_do_not_compare(rollout):
 
 
 def test_an_objective_about_single_requests_is_not_asked_of_means(rollout):
-    step = rollout(compare_latency=True, latency=LatencyObjective(0.1, 0.01))
+    step = rollout(compare_latency=True, objective=LatencyObjective(target="100ms"))
     for turn in range(10):
         verdict = look(step, 1.0, turn)
 
