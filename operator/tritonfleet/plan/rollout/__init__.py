@@ -12,10 +12,11 @@ The phases and the rules are in docs/explanation/rollouts.md. `analysis` decides
 everything else from here and not from the modules inside.
 """
 
+from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.commands import parse_request, refusal, requests_of, resolve_revision
 from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import ENDS_WHEN
-from tritonfleet.plan.rollout.inputs import Request, RevisionPods, RolloutInputs, Verb, pod_that_needs_room
+from tritonfleet.plan.rollout.inputs import Request, RolloutInputs, Verb, pod_that_needs_room
 from tritonfleet.plan.rollout.measurement import (
     GATEWAY_BUCKETS,
     GATEWAY_CLUSTER,

@@ -143,7 +143,7 @@ def verifying(context: RolloutContext) -> StepResult:
 
 
 def _answered(context: RolloutContext, answer: Verification) -> StepResult:
-    checks = tuple(check.document() for check in answer.checks)[:CHECKS_MAX]
+    checks = tuple(map(CheckResult.document, answer.checks))[:CHECKS_MAX]
     context = context.after(replace(context.state, verification=checks))
     worst = next((check for check in answer.checks if check.outcome is answer.outcome), None)
     said = f"{worst.check}: {worst.message}" if worst is not None else "nothing was asked"
@@ -206,7 +206,7 @@ def analyze_window(context: RolloutContext) -> RolloutContext:
         measured_share=round(window.canary.requests / total, 4) if total else attempt.measured_share,
         metrics_lost_since=(attempt.metrics_lost_since or context.now) if blind else None,
     )
-    results = tuple(result.document() for result in verdict.results)[:RESULTS_MAX]
+    results = tuple(map(CheckResult.document, verdict.results))[:RESULTS_MAX]
     return context.after(replace(state, attempt=analyzed, results=results), verdict)
 
 

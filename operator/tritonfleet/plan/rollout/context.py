@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.analysis import AnalysisVerdict
-from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs
+from tritonfleet.plan.rollout.inputs import RolloutInputs
 from tritonfleet.plan.rollout.state import TRAITS, TRANSITIONS, Attempt, Phase, RolloutReason, State, TransitionRecord
 from tritonfleet.plan.world import Event
 

@@ -18,6 +18,7 @@ from typing import Final
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.rollout import Strategy
+from tritonfleet.plan.pods import RevisionPods, count_pods
 from tritonfleet.plan.revisions import KnownRevision, serving_hash
 from tritonfleet.plan.rollout.canary import (
     analyze_window,
@@ -33,7 +34,7 @@ from tritonfleet.plan.rollout.capacity import admitting, waiting
 from tritonfleet.plan.rollout.commands import answer_request, requests_of
 from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import held, stable_lost
-from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs, count_pods, observed_split
+from tritonfleet.plan.rollout.inputs import RolloutInputs, observed_split
 from tritonfleet.plan.rollout.rollback import roll_back, rolling_back
 from tritonfleet.plan.rollout.sizing import is_stable_lost, pods_for_step, revision_sizes, stable_needed
 from tritonfleet.plan.rollout.stable import initializing, promoting, rolled_back, stable

@@ -23,8 +23,8 @@ from typing import Final
 
 from tritonfleet.api.canary import Canary, CapacityMode, ContractPolicy, VerificationPolicy
 from tritonfleet.api.rollout import Rollout, Strategy
+from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.context import RolloutContext
-from tritonfleet.plan.rollout.inputs import RevisionPods
 from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, State
 
 NO_BAKE: Final = "0s"

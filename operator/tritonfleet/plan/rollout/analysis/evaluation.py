@@ -98,10 +98,10 @@ class Progress:
         """Return where the next step begins: how stable varies is remembered, the comparison starts anew."""
         return type(self)(
             last_end_seconds=self.last_end_seconds,
-            errors=_anew(self.errors),
-            slow=_anew(self.slow),
+            errors=self.errors.stable_only(),
+            slow=self.slow.stable_only(),
             slow_bound_seconds=self.slow_bound_seconds,
-            objective=_anew(self.objective),
+            objective=self.objective.stable_only(),
             objective_bound_seconds=self.objective_bound_seconds,
         )
 
@@ -125,10 +125,6 @@ class Progress:
 
 _PROGRESS: Final = TypeAdapter(Progress)
 _EMPTY: Final = Progress().document()
-
-
-def _anew(record: ShareRecord) -> ShareRecord:
-    return ShareRecord(record.evidence.stable_only())
 
 
 @dataclass(frozen=True, slots=True)

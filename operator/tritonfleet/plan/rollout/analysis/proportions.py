@@ -88,10 +88,6 @@ class ShareEvidence:
         """Return the evidence after one more window."""
         return self._with(RequestCounts().plus(canary), RequestCounts().plus(stable), len(canary), stable)
 
-    def stable_only(self) -> "ShareEvidence":
-        """Return how stable varies, without what was compared."""
-        return ShareEvidence(by_pod=self.by_pod, by_window=self.by_window)
-
     def _with(
         self, canary: RequestCounts, stable: RequestCounts, cells: int, spread: Sequence[Cell]
     ) -> "ShareEvidence":
@@ -181,6 +177,10 @@ class ShareRecord:
     evidence: ShareEvidence = field(default_factory=ShareEvidence)
     streak: int = 0
     """Windows running, up to the last, in which the canary was too bad by itself."""
+
+    def stable_only(self) -> "ShareRecord":
+        """Return how stable varies, without what was compared."""
+        return ShareRecord(ShareEvidence(by_pod=self.evidence.by_pod, by_window=self.evidence.by_window))
 
 
 @dataclass(frozen=True, slots=True)
