@@ -240,12 +240,12 @@ class RolloutMetrics:
             self._states.pop(key, None)
             return
         self._states[key] = state
-        for passage in state.history:
-            if since is None or passage.at <= since:
+        for record in state.history:
+            if since is None or record.at <= since:
                 break
-            self._transitions.labels(passage.source.value, passage.target.value, passage.reason).inc()
-            if passage.target is Phase.ROLLING_BACK:
-                self._rollbacks.labels(passage.reason).inc()
+            self._transitions.labels(record.source.value, record.target.value, record.reason).inc()
+            if record.target is Phase.ROLLING_BACK:
+                self._rollbacks.labels(record.reason).inc()
 
     def forget(self, key: Key) -> None:
         """Drop a ModelDeployment that is gone."""

@@ -188,7 +188,7 @@ class Invariants:
         assert new is not None, "the status of a rollout went away"
         if old is None:
             return list(new.history[:1])
-        taken = [passage for passage in new.history if passage not in old.history]
+        taken = [record for record in new.history if record not in old.history]
         assert len(taken) <= 1, f"{len(taken)} transitions in one write: {taken}"
         assert bool(taken) == (old.phase is not new.phase), f"{old.phase} -> {new.phase} with {taken} in the history"
         if old.phase is not new.phase:

@@ -202,7 +202,7 @@ def test_a_request_that_was_carried_out_is_not_carried_out_again() -> None:
     scene.rollout(retry="once").run_to(Phase.ANALYZING).run(3)
 
     assert scene.phase is Phase.ANALYZING
-    assert "Aborted" not in [passage.reason for passage in scene.passages()[-3:]]
+    assert "Aborted" not in [record.reason for record in scene.passages()[-3:]]
 
 
 def test_promote_goes_on_to_everything_at_once_and_a_pause_does_not_ignore_it() -> None:

@@ -64,8 +64,8 @@ def test_before_any_window_the_verification_is_shown() -> None:
 
 
 def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
-    passage = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
-    said = plain(account(under_way(Phase.ROLLED_BACK, rejected=REJECTED, history=(passage,))))
+    record = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
+    said = plain(account(under_way(Phase.ROLLED_BACK, rejected=REJECTED, history=(record,))))
 
     assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2 min ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]
     assert said.splitlines()[-1] == "  2 min ago  Analyzing -> RollingBack  Worse  errors 5.0 %"

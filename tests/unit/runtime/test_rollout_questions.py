@@ -39,10 +39,10 @@ async def test_latencies_are_the_gateways_and_errors_the_pods_own():
         canary.serve(8, BACKEND=2)
         await world.until(30)
         window = world.window
-        (edge,) = window.canary.edges.values()
-        assert (edge.timed, dict(edge.within)) == (10, {0.1: 6})
+        (gateway,) = window.canary.gateways.values()
+        assert (gateway.timed, dict(gateway.within)) == (10, {0.1: 6})
         assert [counts.errors for counts in window.canary.pods.values()] == [2]
-        assert (window.beats, window.untimed, window.canary.refused) == (None, "", 0)
+        assert (window.intervals, window.untimed, window.canary.refused) == (None, "", 0)
 
 
 async def test_both_ends_of_every_window_of_the_fleet_are_one_query_each():
@@ -60,7 +60,7 @@ async def test_a_proxy_that_restarts_counts_from_zero():
         world.prometheus.count(CANARY, 7, slow=1)
         world.prometheus.count(CANARY, 2, proxy="envoy-2")
         await world.until(30)
-        assert sorted(each.timed for each in world.window.canary.edges.values()) == [2, 8]
+        assert sorted(each.timed for each in world.window.canary.gateways.values()) == [2, 8]
 
 
 async def test_what_the_gateway_saw_fail_and_no_pod_did_are_errors():
@@ -136,7 +136,7 @@ async def test_a_gateway_that_nobody_scrapes_leaves_what_the_pods_say():
         world.be(spec=BY_GATEWAY)
         world.route()
         await world.until(30)
-        assert (world.window.untimed, len(world.window.beats)) == ("", 5)
+        assert (world.window.untimed, len(world.window.intervals)) == ("", 5)
 
 
 async def test_series_that_end_within_a_window_are_missed():
@@ -151,7 +151,7 @@ async def test_the_pods_own_latencies_can_be_asked_for():
     async with canaries() as world:
         await split(world, spec={**BY_GATEWAY, "metrics": {"source": "Triton"}})
         await world.until(30)
-        assert world.window.beats is not None
+        assert world.window.intervals is not None
         assert world.prometheus.asked == []
 
 

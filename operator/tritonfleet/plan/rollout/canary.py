@@ -17,6 +17,7 @@ from typing import Final
 from tritonfleet.api.canary import ContractPolicy, OnMetricsError
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.rollout_status import CHECKS_MAX
 from tritonfleet.plan.rollout.analysis import (
     AnalysisVerdict,
     CheckResult,
@@ -123,9 +124,6 @@ def _overdue(context: RolloutContext, asked: int) -> StepResult:
     return context.hold(RolloutReason.STABLE_NOT_READY, message)
 
 
-CHECKS_MAX: Final = 10
-
-
 def verifying(context: RolloutContext) -> StepResult:
     """Wait for what the canary answers before any user asks it."""
     evidence = context.inputs.evidence
@@ -180,7 +178,6 @@ def _unanswered(context: RolloutContext, said: str) -> StepResult:
     return context.hold(RolloutReason.VERIFICATION_UNANSWERED, message)
 
 
-RESULTS_MAX: Final = 10
 SILENT_WINDOWS: Final = 3
 """So many windows may be late before there counts as being no word from the metrics."""
 
@@ -206,7 +203,7 @@ def analyze_window(context: RolloutContext) -> RolloutContext:
         measured_share=round(window.canary.requests / total, 4) if total else attempt.measured_share,
         metrics_lost_since=(attempt.metrics_lost_since or context.now) if blind else None,
     )
-    results = tuple(map(CheckResult.document, verdict.results))[:RESULTS_MAX]
+    results = tuple(map(CheckResult.document, verdict.results))[:CHECKS_MAX]
     return context.after(replace(state, attempt=analyzed, results=results), verdict)
 
 

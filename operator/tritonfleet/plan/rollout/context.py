@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.rollout_status import TRANSITIONS_MAX
 from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.analysis import AnalysisVerdict
 from tritonfleet.plan.rollout.inputs import RolloutInputs
 from tritonfleet.plan.rollout.state import TRAITS, TRANSITIONS, Attempt, Phase, RolloutReason, State, TransitionRecord
 from tritonfleet.plan.world import Event
 
-TRANSITION_RECORDS_MAX: Final = 20
 REQUEUE_SECONDS: Final = 5.0
 
 _EDGES: Final = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
@@ -111,14 +111,14 @@ class RolloutContext:
         source = self.state.phase
         if (source, target) not in _EDGES:
             raise ValueError(f"there is no way from {source} to {target} ({reason}: {message})")
-        passage = TransitionRecord(self.now, source, target, reason.value, message)
+        record = TransitionRecord(self.now, source, target, reason.value, message)
         state = replace(
             self._with(changed) if changed is not None else self.state,
             phase=target,
             entered_at=self.now,
             reason=reason.value,
             message=message,
-            history=(passage, *self.state.history)[:TRANSITION_RECORDS_MAX],
+            history=(record, *self.state.history)[:TRANSITIONS_MAX],
         )
         kind = "Warning" if TRAITS[target].is_trouble else "Normal"
         event = Event(kind, reason.value, f"{source} to {target}: {message}")

@@ -228,11 +228,11 @@ def _trusted_since(state: State) -> datetime:
     That is since the first ones of this rollout were ready, whether they were asked anything or not.
     """
     since = state.entered_at
-    for passage in state.history:
-        if passage.target is Phase.ADMITTING:
+    for record in state.history:
+        if record.target is Phase.ADMITTING:
             break
-        if passage.target in (Phase.VERIFYING, Phase.SHIFTING):
-            since = passage.at
+        if record.target in (Phase.VERIFYING, Phase.SHIFTING):
+            since = record.at
     return since
 
 

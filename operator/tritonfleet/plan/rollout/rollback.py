@@ -7,13 +7,11 @@ as stable's pods return, and ends when the canary has neither traffic nor pods.
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
+from tritonfleet.api.rollout_status import REJECTED_MAX
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force, pods_take
 from tritonfleet.plan.rollout.sizing import reachable_weight
 from tritonfleet.plan.rollout.state import Phase, Rejection, RolloutReason, State
-
-REJECTED_MAX: Final = 5
 
 
 def roll_back(context: RolloutContext, reason: RolloutReason, message: str, *, rejecting: bool) -> StepResult:

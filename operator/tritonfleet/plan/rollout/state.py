@@ -573,7 +573,7 @@ class State:
     ] = ()
     """Requests that were carried out or refused, newest last."""
     history: Annotated[
-        tuple[TransitionRecord, ...], WrapSerializer(lambda records, write: write(records[: limits.PASSAGES_MAX]))
+        tuple[TransitionRecord, ...], WrapSerializer(lambda records, write: write(records[: limits.TRANSITIONS_MAX]))
     ] = ()
     """The newest transitions, newest first."""
 

@@ -135,7 +135,7 @@ def go(state, inputs, after=0.0):
     now = NOW + timedelta(seconds=after)
     found = advance(state, inputs, now)
     assert found == advance(state, inputs, now)
-    taken = [passage for passage in found.state.history if passage not in state.history]
+    taken = [record for record in found.state.history if record not in state.history]
     assert len(taken) == (found.state.phase is not state.phase), (state.history, found.state.history)
     assert found.state.phase is state.phase or (state.phase, found.state.phase) in EDGES
     assert bool(taken) <= bool(found.events)
@@ -150,7 +150,7 @@ def settle(state, inputs, after=0.0):
         if found is state:
             return found
         state = found
-    raise AssertionError(f"never at rest: {[passage.reason for passage in state.history]}")
+    raise AssertionError(f"never at rest: {[record.reason for record in state.history]}")
 
 
 @dataclass

@@ -146,7 +146,7 @@ def test_what_was_read_back_is_written_down_the_same(state):
 
 
 def test_nothing_that_a_rollout_remembers_is_left_out():
-    passage = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
+    record = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
     check = CheckResult("golden", Outcome.PASSED, Why.NOT_WORSE, "2 of 2 pods").document()
     full = but(
         MIDWAY,
@@ -164,7 +164,7 @@ def test_nothing_that_a_rollout_remembers_is_left_out():
         override="00000000aa",
         override_of="00000000bb",
         consumed=("abort=00000000aa",),
-        history=(passage,),
+        history=(record,),
     )
 
     kept = [each.name for each in fields(State) if getattr(full, each.name) == getattr(State(), each.name)]
@@ -203,14 +203,14 @@ def test_people_read_names_of_revisions_and_count_steps_from_one():
 
 
 def test_what_grows_is_cut_to_what_the_api_server_takes():
-    passage = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
+    record = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
     check = CheckResult(
         "errors", Outcome.FAILED, Why.WORSE, "m" * 3000, Numbers(canary=float("inf"), limit=float("nan"))
     )
     grown = but(
         MIDWAY,
         message="m" * 3000,
-        history=tuple(replace(passage, at=NOW + timedelta(minutes=n)) for n in range(40)),
+        history=tuple(replace(record, at=NOW + timedelta(minutes=n)) for n in range(40)),
         results=(check.document(),) * 30,
         rejected=tuple(Rejection(f"{n:010x}", "Worse", "m" * 3000, NOW) for n in range(9)),
         consumed=tuple(f"abort={n}" for n in range(30)),

@@ -32,7 +32,7 @@ def after(seconds):
 def test_a_rollout_without_settings_is_watched_by_the_defaults():
     watch = measurement_of(BODY, STATE)
 
-    assert watch.segment == MeasurementKey(CANARY, 3, 1, 20)
+    assert watch.key == MeasurementKey(CANARY, 3, 1, 20)
     assert (watch.stable, watch.model, watch.interval_seconds) == (STABLE, "demo", 60)
     assert (watch.by_gateway, watch.source, watch.verifies, watch.probes) == (False, MetricsSource.AUTO, False, False)
     assert (watch.contract, watch.golden, watch.queries) == (ContractPolicy.ENFORCE, None, ())

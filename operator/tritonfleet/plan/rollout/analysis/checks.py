@@ -49,16 +49,16 @@ class TrafficShare:
 
 
 def evaluate_traffic_share(
-    analysis: Analysis, arrivals: TrafficShare, window: Window
+    analysis: Analysis, before: TrafficShare, window: Window
 ) -> tuple[CheckResult, TrafficShare]:
     """Return what the check says after one more window, and what it keeps."""
     came, others = window.canary.requests, window.stable.requests
     due = (came + others) * window.desired_share
     nothing = due >= MIN_EXPECTED and came < NEXT_TO_NOTHING * due
     refused = nothing and window.probe is not None and window.probe.wrong > 0
-    kept = TrafficShare(arrivals.canary + came, arrivals.stable + others, arrivals.streak + 1 if refused else 0)
+    kept = TrafficShare(before.canary + came, before.stable + others, before.streak + 1 if refused else 0)
     if window.canary.missing or window.stable.missing:
-        kept = arrivals
+        kept = before
         gone = len(window.canary.missing) + len(window.stable.missing)
         return _traffic_result(Outcome.INCONCLUSIVE, Why.PODS_MISSING, f"{gone} pods were not read", kept, window), kept
     seen = f"{came:,} of {came + others:,} requests reached the canary, about {due:,.0f} were due"

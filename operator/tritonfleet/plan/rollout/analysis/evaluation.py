@@ -89,10 +89,10 @@ class Progress:
     slow_bound_seconds: Annotated[float | None, Field(alias="slowBoundSeconds")] = None
     objective: ShareRecord = field(default_factory=ShareRecord)
     objective_bound_seconds: Annotated[float | None, Field(alias="objectiveBoundSeconds")] = None
-    arrivals: TrafficShare = field(default_factory=TrafficShare)
+    traffic_share: Annotated[TrafficShare, Field(alias="trafficShare")] = field(default_factory=TrafficShare)
     probes: Probes = field(default_factory=Probes)
     query_streaks: Annotated[Mapping[str, int], Field(alias="queryStreaks")] = field(default_factory=dict)
-    pace: MeanLatency = field(default_factory=MeanLatency)
+    mean_latency: Annotated[MeanLatency, Field(alias="meanLatency")] = field(default_factory=MeanLatency)
 
     def next_step(self) -> Self:
         """Return where the next step begins: how stable varies is remembered, the comparison starts anew."""
@@ -248,20 +248,20 @@ def evaluate_window(
     error, errors_record = at.errors()
     results.append(error)
     slow_bound, objective_bound = _bounds(policy, progress, window)
-    slow_record, objective_record, arrivals = progress.slow, progress.objective, progress.arrivals
-    means = progress.pace
+    slow_record, objective_record, traffic = progress.slow, progress.objective, progress.traffic_share
+    means = progress.mean_latency
     if policy.compare_latency and not alone:
-        if window.beats is not None and slow_bound is None:
-            result, means = at.means(window.beats)
+        if window.intervals is not None and slow_bound is None:
+            result, means = at.mean_latency(window.intervals)
         else:
             result, slow_record = at.latency(SLOW, slow_record, slow_bound)
         results.append(result)
     # An objective is about single requests: means say nothing of it.
-    if policy.objective is not None and (window.beats is None or objective_bound is not None):
+    if policy.objective is not None and (window.intervals is None or objective_bound is not None):
         result, objective_record = at.latency(LATENCY_OBJECTIVE, objective_record, objective_bound)
         results.append(result)
     if not alone:
-        result, arrivals = at.arrival()
+        result, traffic = at.traffic_share()
         results.append(result)
     asked, probes, streaks = _asked(policy, progress, window)
     after = Progress(
@@ -272,7 +272,7 @@ def evaluate_window(
         slow_bound,
         objective_record,
         objective_bound,
-        arrivals,
+        traffic,
         probes,
         streaks,
         means,
@@ -313,10 +313,10 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
         slow_bound,
         _recorded(progress.objective, _stable_cells(window, objective_bound)),
         objective_bound,
-        progress.arrivals,
+        progress.traffic_share,
         progress.probes,
         progress.query_streaks,
-        progress.pace,
+        progress.mean_latency,
     )
 
 
@@ -379,12 +379,12 @@ class _WindowChecks:
         """Whether neither revision got requests, so that missing latencies mean nothing."""
         return self.window.canary.requests + self.window.stable.requests == 0
 
-    def means(self, beats: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
+    def mean_latency(self, intervals: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
         """Ask for the mean time of a request, in the place of a share."""
-        kept = self.progress.pace
+        kept = self.progress.mean_latency
         if self.gap is not None:
             return CheckResult(SLOW, Outcome.ERROR, *self.gap), kept
-        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, beats, self.number)
+        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, intervals, self.number)
         return self._by_load(result), kept
 
     def _by_load(self, result: CheckResult) -> CheckResult:
@@ -396,11 +396,11 @@ class _WindowChecks:
         )
         return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
 
-    def arrival(self) -> tuple[CheckResult, TrafficShare]:
+    def traffic_share(self) -> tuple[CheckResult, TrafficShare]:
         """Ask for the share of traffic."""
         if self.gap is not None:
-            return CheckResult(TRAFFIC_SHARE, Outcome.ERROR, *self.gap), self.progress.arrivals
-        return evaluate_traffic_share(self.policy, self.progress.arrivals, self.window)
+            return CheckResult(TRAFFIC_SHARE, Outcome.ERROR, *self.gap), self.progress.traffic_share
+        return evaluate_traffic_share(self.policy, self.progress.traffic_share, self.window)
 
 
 def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:

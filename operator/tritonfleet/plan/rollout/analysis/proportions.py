@@ -63,7 +63,7 @@ class RequestCounts:
         return self.bad / self.requests if self.requests else 0.0
 
     def plus(self, cells: Sequence[Cell]) -> "RequestCounts":
-        """Return the tally with more cells."""
+        """Return the counts with more cells."""
         return RequestCounts(self.bad + sum(bad for bad, _ in cells), self.requests + sum(of for _, of in cells))
 
 

@@ -54,7 +54,7 @@ class RevisionCounts:
     """Pods that exist but whose counts in this window are not known."""
     refused: int = 0
     """Requests that failed without any pod having counted them: only a gateway saw it."""
-    edges: Mapping[str, PodCounts] = field(default_factory=dict)
+    gateways: Mapping[str, PodCounts] = field(default_factory=dict)
     """What each instance of a gateway timed; its pods' own latencies do not count then."""
 
     @property
@@ -65,7 +65,7 @@ class RevisionCounts:
     @property
     def timings(self) -> Mapping[str, PodCounts]:
         """Return who timed requests: a gateway's instances where they did, else the pods."""
-        return self.edges or self.pods
+        return self.gateways or self.pods
 
     @property
     def requests_per_pod(self) -> float:
@@ -176,7 +176,7 @@ class Window:
     """Why no counters could be read; empty when they could."""
     untimed: str = ""
     """Why latencies, which are measured elsewhere, could not be read; empty when they could."""
-    beats: tuple[ScrapeInterval, ...] | None = None
+    intervals: tuple[ScrapeInterval, ...] | None = None
     """What was counted from one scrape to the next, where nothing keeps a histogram; None where something does."""
     probe: ProbeRun | None = None
     """None when no golden requests are configured or none could be sent."""
