@@ -346,7 +346,7 @@ async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
     async with canaries() as world:
         await started(world)
         ticked, beaten = asyncio.Event(), asyncio.Event()
-        tick, interval, failing = world.rollouts.tick, world.telemetry.rollouts.interval, True
+        tick, beat, failing = world.rollouts.tick, world.telemetry.rollouts.beat, True
 
         async def stumble():
             ticked.set()
@@ -355,7 +355,7 @@ async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
             await tick()
 
         def pulse(now):
-            interval(now)
+            beat(now)
             beaten.set()
 
         monkeypatch.setattr(world.rollouts, "tick", stumble)

@@ -44,6 +44,7 @@ from tritonfleet.plan.rollout.planner import (
     written_state,
 )
 from tritonfleet.plan.rollout.promql import confine
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.state import (
     EPOCH,
     TRAITS,
@@ -51,7 +52,6 @@ from tritonfleet.plan.rollout.state import (
     Attempt,
     Phase,
     Rejection,
-    RolloutReason,
     Standby,
     State,
     TransitionRecord,

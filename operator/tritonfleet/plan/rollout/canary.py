@@ -32,9 +32,10 @@ from tritonfleet.plan.rollout.analysis import (
     record_stable,
 )
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
+from tritonfleet.plan.rollout.reasons import RolloutReason, of_finding, of_why
 from tritonfleet.plan.rollout.rollback import roll_back
 from tritonfleet.plan.rollout.sizing import pods_for_step, reachable_weight, revision_sizes
-from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, RolloutReason, of_finding, of_why
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
 
 IMAGE_GRACE: Final = timedelta(seconds=60)
 """A registry may be away for a moment."""

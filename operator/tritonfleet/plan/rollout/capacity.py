@@ -15,9 +15,10 @@ from tritonfleet.api.rollout import Strategy
 from tritonfleet.plan.rollout.canary import provision, trouble
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, pods_take
 from tritonfleet.plan.rollout.inputs import RolloutInputs
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back
 from tritonfleet.plan.rollout.sizing import without_contract_check
-from tritonfleet.plan.rollout.state import Phase, RolloutReason
+from tritonfleet.plan.rollout.state import Phase
 
 GPUS: Final = "GPUs"
 

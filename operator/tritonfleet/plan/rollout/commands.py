@@ -20,9 +20,10 @@ from tritonfleet.plan.rollout.canary import go_on, provision
 from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import resume
 from tritonfleet.plan.rollout.inputs import Request, Verb
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back
 from tritonfleet.plan.rollout.sizing import pods_for_step, without_contract_check, without_steps
-from tritonfleet.plan.rollout.state import Phase, RolloutReason
+from tritonfleet.plan.rollout.state import Phase
 from tritonfleet.plan.world import Event, Manifest
 
 _HASH: Final = re.compile(r"[0-9a-f]{10}", re.ASCII)

@@ -16,7 +16,8 @@ from tritonfleet.api.rollout_status import TRANSITIONS_MAX
 from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.analysis import AnalysisVerdict
 from tritonfleet.plan.rollout.inputs import RolloutInputs
-from tritonfleet.plan.rollout.state import TRAITS, TRANSITIONS, Attempt, Phase, RolloutReason, State, TransitionRecord
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.state import TRAITS, TRANSITIONS, Attempt, Phase, State, TransitionRecord
 from tritonfleet.plan.world import Event
 
 REQUEUE_SECONDS: Final = 5.0

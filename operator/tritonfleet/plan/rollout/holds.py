@@ -19,6 +19,7 @@ from tritonfleet.plan.rollout.canary import (
 )
 from tritonfleet.plan.rollout.capacity import choose_capacity, uncounted
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.sizing import (
     is_stable_lost,
     min_ready,
@@ -26,7 +27,7 @@ from tritonfleet.plan.rollout.sizing import (
     pods_for_weight,
     reachable_weight,
 )
-from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, RolloutReason
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
 
 
 def held(context: RolloutContext) -> StepResult:

@@ -19,7 +19,8 @@ from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects import SPLIT_RULES, build_revision, split_seen, split_written
 from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.rollout.state import Attempt, Phase, RolloutReason, State, traits_of
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.state import Attempt, Phase, State, traits_of
 from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed
 
 

@@ -35,10 +35,11 @@ from tritonfleet.plan.rollout.commands import answer_request, requests_of
 from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import held, stable_lost
 from tritonfleet.plan.rollout.inputs import RolloutInputs, observed_split
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back, rolling_back
 from tritonfleet.plan.rollout.sizing import is_stable_lost, pods_for_step, revision_sizes, stable_needed
 from tritonfleet.plan.rollout.stable import initializing, promoting, rolled_back, stable
-from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, RolloutReason, State
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, State
 from tritonfleet.plan.rollout.status import restore_state
 from tritonfleet.plan.world import Event, Manifest, Observed
 

@@ -10,8 +10,9 @@ from datetime import datetime
 
 from tritonfleet.api.rollout_status import REJECTED_MAX
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force, pods_take
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.sizing import reachable_weight
-from tritonfleet.plan.rollout.state import Phase, Rejection, RolloutReason, State
+from tritonfleet.plan.rollout.state import Phase, Rejection, State
 
 
 def roll_back(context: RolloutContext, reason: RolloutReason, message: str, *, rejecting: bool) -> StepResult:

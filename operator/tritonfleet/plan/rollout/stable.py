@@ -12,9 +12,10 @@ from datetime import timedelta
 from tritonfleet.api.canary import Canary, CapacityMode
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import with_rejection
 from tritonfleet.plan.rollout.sizing import snapshot_plan, without_contract_check, without_steps
-from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, RolloutReason, Standby, State
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, Standby, State
 
 
 def initializing(context: RolloutContext) -> StepResult:

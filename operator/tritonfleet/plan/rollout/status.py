@@ -19,7 +19,8 @@ from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.rollout.analysis import Outcome
-from tritonfleet.plan.rollout.state import Phase, RolloutReason, State
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.state import Phase, State
 
 _STATE: Final = TypeAdapter(State)
 
@@ -117,14 +118,14 @@ def rollout_healthy(state: State | None) -> Condition:
     kind = ConditionType.ROLLOUT_HEALTHY
     if state is None or not (state.traits.under_way or state.phase is Phase.ROLLED_BACK):
         return Condition(kind, ConditionStatus.TRUE, Reason.NO_ROLLOUT, "no rollout is under way")
-    reason, attempt = Reason(state.reason), state.attempt
+    reason, attempt = RolloutReason(state.reason), state.attempt
     is_rejecting = attempt is not None and attempt.rejecting
     if is_rejecting or (state.traits.is_trouble and state.reason not in _PAUSES):
         return Condition(kind, ConditionStatus.FALSE, reason, state.message)
     for result in state.results:
         if state.phase is Phase.ANALYZING and result["outcome"] == Outcome.FAILED:
-            word = result["reason"] if result["reason"] in _CHECK_WORDS else Reason.INCONCLUSIVE
-            return Condition(kind, ConditionStatus.FALSE, Reason(word), result["message"])
+            word = result["reason"] if result["reason"] in _CHECK_WORDS else RolloutReason.INCONCLUSIVE
+            return Condition(kind, ConditionStatus.FALSE, RolloutReason(word), result["message"])
     if attempt is not None and attempt.metrics_lost_since is not None:
         message = f"metrics have stayed away since {attempt.metrics_lost_since:%Y-%m-%d %H:%M:%S} UTC; {state.message}"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.METRICS_STALE, message)

@@ -118,8 +118,11 @@ def test_a_check_that_fails_is_told_in_its_own_words_before_the_rollback():
 
     healthy = rollout_healthy(failing)
 
-    assert (healthy.status, healthy.reason, healthy.message) == ("False", Reason.WORSE, result["message"])
-    assert rollout_healthy(replace(failing, results=({**result, "reason": "ByHand"},))).reason is Reason.INCONCLUSIVE
+    assert (healthy.status, healthy.reason, healthy.message) == ("False", RolloutReason.WORSE, result["message"])
+    assert (
+        rollout_healthy(replace(failing, results=({**result, "reason": "ByHand"},))).reason
+        is RolloutReason.INCONCLUSIVE
+    )
 
 
 def test_the_results_of_the_last_rollout_say_nothing_of_the_next():
