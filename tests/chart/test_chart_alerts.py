@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
-from tritonfleet.plan.rollout import Phase, State
+from tritonfleet.plan.rollout import Attempt, Phase, State
 from tritonfleet.runtime import Telemetry
 
 SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")
@@ -37,7 +37,7 @@ async def exposed():
     telemetry.errors.labels("modeldeployment", "Conflict").inc()
     telemetry.scaling.failures.labels("decide").inc()
     telemetry.scaling.verdicts[Key("shop", "demo")] = VERDICT
-    telemetry.rollouts.saw(Key("shop", "demo"), State(phase=Phase.HELD, applied_weight=10))
+    telemetry.rollouts.saw(Key("shop", "demo"), State(phase=Phase.HELD, attempt=Attempt(applied_weight=10)))
     telemetry.rollouts.saw(Key("shop", "other"), State(phase=Phase.ROLLED_BACK))
     families = text_string_to_metric_families(telemetry.exposition().decode())
     exposed: dict = {}

@@ -28,7 +28,7 @@ def _evidence(body: Manifest, now: datetime, *, good: bool) -> Evidence | None:
     watch = measurement_of(body, state) if state is not None else None
     if watch is None:
         return None
-    segment = watch.segment
+    segment = watch.key
     verification = Verification(Outcome.PASSED, (), pods=segment.weight + 1) if watch.verifies else None
     window, end = None, watch.opens_seconds + watch.interval_seconds
     if segment.weight and now.timestamp() >= end:

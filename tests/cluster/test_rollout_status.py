@@ -9,9 +9,11 @@ import pytest
 
 from devcluster import gobuild
 from tritonfleet.api import names
+from tritonfleet.api.canary import Canary, CapacityMode
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, updated_conditions
 from tritonfleet.errors import Refused
 from tritonfleet.plan.rollout import (
+    Attempt,
     Phase,
     Rejection,
     State,
@@ -25,20 +27,14 @@ from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Pro
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 STABLE, CANARY, OLDER = "1a2b3c4d5e", "0123456789", "00000000aa"
 CHECK = CheckResult("errors", Outcome.FAILED, Why.WORSE, "5 % of 400", Numbers(0.05, 400, 0.005, 1200, 0.0075, 1e-12))
-FULL = State(
-    phase=Phase.HELD,
-    entered_at=NOW,
-    reason="Inconclusive",
-    message="looked 30 times",
-    stable=STABLE,
+PLAN = Canary.model_validate(
+    {"steps": [{"weight": 10, "pause": {}}], "analysis": {"errorRate": {"ratio": 2.0}, "maxErrorRate": 1.5}}
+)
+ATTEMPT = Attempt(
     canary=CANARY,
-    previous=OLDER,
-    retained_until=NOW,
-    attempt=3,
-    plan={"steps": [{"weight": 10, "pause": {}}], "analysis": {"errorRate": {"ratio": 2.0}, "maxErrorRate": 1.5}},
-    mode="Surge",
+    plan=PLAN,
+    mode=CapacityMode.SURGE,
     surge=4,
-    replicas=4,
     canary_replicas=2,
     step=1,
     step_entered_at=NOW,
@@ -46,14 +42,24 @@ FULL = State(
     applied_weight=10,
     settled_at=NOW,
     measured_share=0.4871,
-    verification=(CHECK.document(),),
     verified=True,
-    analysis=Progress(windows=3).document(),
-    results=(CHECK.document(),),
+    analysis=Progress(windows=3),
     metrics_lost_since=NOW,
     resume=Phase.ANALYZING,
     reverts=(NOW,),
     rejecting=True,
+)
+FULL = State(
+    phase=Phase.HELD,
+    entered_at=NOW,
+    reason="Inconclusive",
+    message="looked 30 times",
+    stable=STABLE,
+    attempts=3,
+    replicas=4,
+    attempt=ATTEMPT,
+    verification=(CHECK.document(),),
+    results=(CHECK.document(),),
     rejected=(Rejection(OLDER, "Worse", "it was worse", NOW),),
     override=OLDER,
     override_of=CANARY,
@@ -71,7 +77,7 @@ def kubectl(control_plane, *arguments):
 async def written(world, name, state, **more):
     """Write a status as the operator does, and return it as the API server gives it back."""
     body = await world.get(name)
-    status = {"observedGeneration": 1, "rollout": rollout_document(state, name, 3), **more}
+    status = {"observedGeneration": 1, "rollout": rollout_document(state, name), **more}
     await world.cluster.apply_status(
         {
             "apiVersion": names.API_VERSION,
@@ -94,7 +100,7 @@ async def test_a_rollout_comes_back_from_the_api_server_exactly_as_it_was(world)
 async def test_what_is_over_leaves_nothing_behind(world):
     await world.create("shop")
     await written(world, "shop", FULL)
-    after = State(phase=Phase.STABLE, entered_at=NOW, stable=CANARY, reason="Promoted", attempt=3)
+    after = State(phase=Phase.STABLE, entered_at=NOW, stable=CANARY, reason="Promoted", attempts=3)
 
     assert restore_state((await written(world, "shop", after))["rollout"]) == after
 
@@ -110,7 +116,7 @@ async def test_what_is_over_leaves_nothing_behind(world):
 )
 async def test_what_could_never_be_is_refused(world, wrong, says):
     await world.create("shop")
-    rollout = {key: value for key, value in {**rollout_document(FULL, "shop", 3), **wrong}.items() if value is not None}
+    rollout = {key: value for key, value in {**rollout_document(FULL, "shop"), **wrong}.items() if value is not None}
 
     with pytest.raises(Refused, match=says):
         await world.patch(names.KIND, "shop", {"status": {"rollout": rollout}}, "/status")
@@ -119,7 +125,7 @@ async def test_what_could_never_be_is_refused(world, wrong, says):
 async def test_a_list_shows_the_canary_and_its_share_of_the_traffic(world, control_plane):
     await world.create("shop")
     ready = Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.HELD, "looked 30 times")
-    healthy = rollout_healthy(replace(FULL, rejecting=False))
+    healthy = rollout_healthy(replace(FULL, attempt=replace(ATTEMPT, rejecting=False)))
     conditions = updated_conditions([], [ready, healthy], generation=1, now=NOW)
     await written(world, "shop", FULL, replicas=4, conditions=conditions, revision={"stable": f"shop-{STABLE}"})
 

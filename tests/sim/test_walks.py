@@ -17,8 +17,8 @@ from tritonfleet.plan.reconcile import reconcile
 from tritonfleet.plan.rollout import Phase, RolloutInputs, State, StepResult, advance
 from tritonfleet.plan.world import Observed, Plan
 
-RECONCILE_FILES, RECONCILE_MOVES = 42, 410
-ADVANCE_FILES, ADVANCE_MOVES = 16, 175
+RECONCILE_FILES, RECONCILE_MOVES = 40, 250
+ADVANCE_FILES, ADVANCE_MOVES = 12, 90
 
 
 @dataclass

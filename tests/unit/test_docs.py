@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tritonfleet.api.conditions import ConditionType, Reason
+from tritonfleet.plan.autoscale import ScaleReason
+from tritonfleet.plan.rollout import RolloutReason
 from tritonfleet.runtime import Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +67,7 @@ def test_every_condition_and_every_reason_is_documented_once() -> None:
     types, reasons = page.split("## Reasons")
 
     assert sorted(first_cells(types.split("## What they say")[0])) == sorted(ConditionType)
-    assert sorted(first_cells(reasons)) == sorted(Reason)
+    assert sorted(first_cells(reasons)) == sorted({*Reason, *RolloutReason, *ScaleReason})
 
 
 def test_every_reason_that_debugging_explains_exists() -> None:
@@ -74,7 +76,7 @@ def test_every_reason_that_debugging_explains_exists() -> None:
         word for words in re.findall(r"^\*\*([A-Za-z, ]+)\.\*\*", page, re.MULTILINE) for word in words.split(", ")
     }
 
-    assert explained <= set(Reason)
+    assert explained <= {*Reason, *RolloutReason, *ScaleReason}
 
 
 def first_cells(text: str) -> list[str]:

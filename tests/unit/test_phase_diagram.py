@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tritonfleet.plan.rollout import RUNNING, TRANSITIONS, Phase, RolloutReason
+from tritonfleet.plan.rollout import TRAITS, TRANSITIONS, Phase, RolloutReason
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "rollouts.md").read_text()
@@ -54,7 +54,7 @@ def test_every_phase_can_be_reached_and_none_is_a_trap() -> None:
 def test_a_rollout_under_way_can_always_be_taken_back_until_it_is_promoted() -> None:
     back = {edge.source for edge in TRANSITIONS if edge.target is Phase.ROLLING_BACK}
 
-    assert back >= RUNNING - {Phase.PROMOTING, Phase.ROLLING_BACK}
+    assert back >= {phase for phase in Phase if TRAITS[phase].before_promotion}
 
 
 def test_the_drawing_on_the_page_is_made_from_the_code() -> None:

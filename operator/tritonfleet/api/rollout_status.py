@@ -13,7 +13,7 @@ REVERTS_MAX = 10
 REJECTED_MAX = 5
 CONSUMED_MAX = 20
 """More than an object can ask for at a time: an annotation for each verb, and the fields of the spec."""
-PASSAGES_MAX = 20
+TRANSITIONS_MAX = 20
 REQUEST_MAX_LENGTH = 253
 NUMBER_MAX = 1_000_000_000_000
 
@@ -78,7 +78,7 @@ class Rejected(ApiModel):
     """When it was rejected."""
 
 
-class PassageEntry(ApiModel):
+class TransitionEntry(ApiModel):
     """One transition."""
 
     at: Time
@@ -164,5 +164,5 @@ class RolloutStatus(ApiModel):
         items(CONSUMED_MAX),
     ] = ()
     """Requests that were carried out or refused, newest last."""
-    history: Annotated[tuple[PassageEntry, ...], items(PASSAGES_MAX)] = ()
+    history: Annotated[tuple[TransitionEntry, ...], items(TRANSITIONS_MAX)] = ()
     """The newest transitions, newest first."""

@@ -2,16 +2,19 @@
 
 The first functions read one pod and are used by every layer above. `image_digest()` and `model_digest()` read what
 the pods of a revision run, for the status and the rollout. `diagnose()` says in the user's words why a revision is not
-ready, from its pods and its Deployment; `reconcile()` and the rollout call it. Its order is from the most specific
-cause to the least: a container that cannot start or has failed, a pod that no node can take, a pod that cannot be
-created. A pod that waits for 2 GPUs where 1 is free on each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu,
-2 free on 2 matching nodes, at most 1 on one node where a pod needs 2".
+ready, from its pods and its Deployment; `reconcile()` and the rollout call it. `count_pods()` sums all of that up for
+the rollout. The order of `diagnose()` is from the most specific cause to the least: a container that cannot start or
+has failed, a pod that no node can take, a pod that cannot be created. A pod that waits for 2 GPUs where 1 is free on
+each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu, 2 free on 2 matching nodes, at most 1 on one node where
+a pod needs 2".
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median_low
+from typing import Any
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.objects import TRITON
@@ -258,3 +261,80 @@ def _gpu_request(pod: Manifest) -> tuple[str, int] | None:
             if "/" in resource:
                 return resource, int(amount)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionPods:
+    """One revision's pods, counted now."""
+
+    number: int = 0
+    """Of the revision, from 1."""
+    existing: int = 0
+    """Pods that hold resources, ending ones included: a GPU is taken until its pod is really gone."""
+    ready: int = 0
+    """Ready pods that stay, by a count that is not out of date."""
+    asked: int = 0
+    """Replicas of its Deployment."""
+    finding: Finding | None = None
+    """What keeps its pods from being ready, if anything is known."""
+    unsteady: str = ""
+    """What is wrong with pods that were ready once: restarts, out of memory, unready for a minute; empty if nothing."""
+    changed: str = ""
+    """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
+    ready_seconds: float | None = None
+    """From a pod's creation until it was ready, measured on those that are; None while none is."""
+    placed: int = 0
+    """Pods that stay and have a node, whether they are ready or not."""
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether the scheduler has no place for one of its pods."""
+        return self.finding is not None and self.finding.lacks_room
+
+
+NOT_READY_GRACE = timedelta(seconds=60)
+"""A pod that was ready may be busy or cut off for as long before it speaks against its revision."""
+
+
+def count_pods(
+    revision: KnownRevision, remembered: Mapping[str, Any], gpus: GpuPool | None, since: datetime, now: datetime
+) -> RevisionPods:
+    """Return the count; `remembered` is its entry in `status.revisions`, what ended before `since` is forgiven."""
+    staying = tuple(pod for pod in revision.pods if exists(pod))
+    took = sorted((ready - created_at(pod)).total_seconds() for pod in staying if (ready := ready_since(pod)))
+    return RevisionPods(
+        number=revision.number,
+        existing=sum(not has_ended(pod) for pod in revision.pods),
+        ready=sum(is_ready(pod) for pod in staying),
+        asked=int((revision.deployment or {}).get("spec", {}).get("replicas", 0)),
+        placed=sum("nodeName" in pod["spec"] for pod in staying),
+        finding=diagnose(revision, gpus, now),
+        unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
+        changed=_changed(revision, remembered),
+        ready_seconds=median_low(took) if took else None,
+    )
+
+
+def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
+    name = pod["metadata"]["name"]
+    for container in pod.get("status", {}).get("containerStatuses") or ():
+        ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
+        finished = ended.get("finishedAt")
+        if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
+            cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
+            yield f"container '{container['name']}' of pod '{name}' ended ({cause})"
+        if container["name"] == TRITON and container.get("started"):
+            unready = unready_since(pod)
+            if unready is not None and now - unready >= NOT_READY_GRACE:
+                yield f"pod '{name}' has not been ready for {NOT_READY_GRACE.total_seconds():.0f} s"
+
+
+def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
+    for what, key, found in (
+        ("image", "imageDigest", image_digest(revision.pods)),
+        ("model", "modelDigest", model_digest(revision.pods)),
+    ):
+        first = remembered.get(key)
+        if first is not None and found is not None and first != found:
+            return f"its {what} is {found}, and was {first} when it was first started"
+    return ""

@@ -79,7 +79,7 @@ class _Decision:
     problem: InvalidSpec | None
     linger: timedelta
     size: Size
-    steering: RolloutPlan | None
+    rollout: RolloutPlan | None
     """None where a change reaches clients all at once."""
 
 
@@ -92,37 +92,37 @@ def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _
         wanted, problem = None, size.problem
     target = wanted.hash if wanted is not None else None
     if is_planned(deployment, observed.body):
-        steering = plan_rollout(deployment, observed, known, target, size.replicas, now)
-        course = steering.desired
+        rollout = plan_rollout(deployment, observed, known, target, size.replicas, now)
+        shares = rollout.desired
     else:
-        steering, course = None, at_once(target, serves, known, size.replicas)
+        rollout, shares = None, at_once(target, serves, known, size.replicas)
     retired = {name.removeprefix(f"{deployment.metadata.name}-"): at for name, at in retired_at(observed.body).items()}
     linger = timedelta(seconds=linger_seconds(deployment))
-    running = frozenset(course.sizes)
-    roles = assign_roles(target, course.stable or None, running, known, retired, now, linger)
-    desired = tuple(_desired(deployment, wanted, known, course, observed))
+    running = frozenset(shares.sizes)
+    roles = assign_roles(target, shares.stable or None, running, known, retired, now, linger)
+    desired = tuple(_desired(deployment, wanted, known, shares, observed))
     route = ChildId(HTTP_ROUTE.kind, deployment.metadata.name)
-    if steering is not None and steering.is_contested and route in observed.children:
+    if rollout is not None and rollout.is_contested and route in observed.children:
         desired = tuple(each for each in desired if each["kind"] != HTTP_ROUTE.kind)
-    return _Decision(deployment, known, roles, desired, problem, linger, size, steering)
+    return _Decision(deployment, known, roles, desired, problem, linger, size, rollout)
 
 
 def _desired(
     deployment: ModelDeployment,
     wanted: Revision | None,
     known: dict[str, KnownRevision],
-    course: DesiredRollout,
+    shares: DesiredRollout,
     observed: Observed,
 ) -> Iterator[Manifest]:
-    for revision_hash, replicas in course.sizes.items():
+    for revision_hash, replicas in shares.sizes.items():
         if wanted is not None and revision_hash == wanted.hash:
             number = next_number(known, wanted.hash)
             yield from revision_children(deployment, wanted, number, replicas)
         elif revision_hash in known:
             yield from _old_children(deployment, known[revision_hash], replicas)
-    if course.split:
+    if shares.split:
         route = observed.children.get(ChildId(HTTP_ROUTE.kind, deployment.metadata.name))
-        yield from shared_children(deployment, course.split, observed.defaults, route, opened=course.opened)
+        yield from shared_children(deployment, shares.split, observed.defaults, route, opened=shares.opened)
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
@@ -205,14 +205,14 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
 
 def _move(decision: _Decision, now: datetime, *, asked: bool) -> StepResult | None:
     """Let the rollout go one step on, once the cluster has been asked for what its state says."""
-    if decision.steering is None:
+    if decision.rollout is None:
         return None
-    state, inputs = decision.steering.state, decision.steering.inputs
+    state, inputs = decision.rollout.state, decision.rollout.inputs
     return advance(state, inputs, now) if asked else StepResult(record_conflicts(state, inputs, now))
 
 
 def _is_news(decision: _Decision, moved: StepResult | None) -> bool:
-    return moved is not None and decision.steering is not None and moved.state != decision.steering.state
+    return moved is not None and decision.rollout is not None and moved.state != decision.rollout.state
 
 
 def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | None, now: datetime) -> Finding | None:

@@ -70,7 +70,7 @@ def choose_serving(
 def at_once(
     target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int
 ) -> DesiredRollout:
-    """Return the course of a change that reaches all clients as soon as the new pods are ready."""
+    """Return the rollout of a change that reaches all clients as soon as the new pods are ready."""
     serves = choose_serving(target, serving, known, replicas)
     roles = dict.fromkeys(revision for revision in (target, serves) if revision is not None)
     return DesiredRollout(

@@ -25,7 +25,7 @@ from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observat
 from tritonfleet.plan.objects import UNLEARNED, Learned
 from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.revisions import KnownRevision, known_revisions, serving_hash
-from tritonfleet.plan.rollout import RUNNING
+from tritonfleet.plan.rollout import traits_of
 from tritonfleet.plan.world import Manifest, Observed
 from tritonfleet.triton.config import executions_side_by_side, largest_batch, model_config
 
@@ -179,7 +179,7 @@ def _rolling(body: Manifest) -> bool:
     """Tell whether a change of revision is under way; one that was rejected and taken back no longer is."""
     status = body.get("status") or {}
     if "rollout" in status:
-        return status["rollout"].get("phase") in RUNNING
+        return traits_of(status["rollout"].get("phase")).under_way
     roles = status.get("revision") or {}
     return bool(roles.get("target") != roles.get("stable"))
 
@@ -187,7 +187,7 @@ def _rolling(body: Manifest) -> bool:
 def _carrying(body: Manifest) -> int:
     """Return the pods that carry all traffic during a rollout in steps, whatever their revision; 0 without one."""
     rollout = (body.get("status") or {}).get("rollout") or {}
-    return int(rollout.get("replicas") or 0) if rollout.get("phase") in RUNNING else 0
+    return int(rollout.get("replicas") or 0) if traits_of(rollout.get("phase")).under_way else 0
 
 
 def _shown(observed: Observed, serving: str | None) -> tuple[PodState, ...]:

@@ -86,11 +86,11 @@ def checkpoint(body: Manifest, verdict: Verdict) -> Manifest | None:
     return {**status, "autoscaling": {**before, "memory": memory}}
 
 
-def slo_state(verdict: Verdict) -> Reason:
+def slo_state(verdict: Verdict) -> Reason | ScaleReason:
     """Return the reason of `SLOMet`."""
     attainment = verdict.attainment
     if attainment.reason is not None:
-        return Reason(attainment.reason.value)
+        return attainment.reason
     if attainment.met is None:
         return Reason.NOT_OBSERVED
     return Reason.MET if attainment.met else Reason.MISSED
@@ -230,8 +230,8 @@ def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleRepor
     verdict = observed.scaling
     if verdict is None or not report.fresh:
         return None
-    reason = Reason(slo_state(verdict))
-    if verdict.attainment.met is None and reason is not Reason.SLO_INFEASIBLE:
+    reason = slo_state(verdict)
+    if verdict.attainment.met is None and reason is not ScaleReason.SLO_INFEASIBLE:
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, reason, verdict.message)
     met = bool(verdict.attainment.met)
     return Condition(ConditionType.SLO_MET, ConditionStatus.of(met), reason, _against_target(deployment, verdict))
@@ -267,7 +267,7 @@ def _scaling_active(deployment: ModelDeployment, observed: Observed, document: M
         return None
     reason = ScaleReason(document["reason"])
     advice = " (advice only: `replicas` decides)" if not spec.scaled_by_us else ""
-    return Condition(kind, ConditionStatus.of(reason not in _BLIND), Reason(reason), document["message"] + advice)
+    return Condition(kind, ConditionStatus.of(reason not in _BLIND), reason, document["message"] + advice)
 
 
 def _scaled_by_others(deployment: ModelDeployment, observed: Observed) -> Condition:

@@ -22,12 +22,10 @@ from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
 from tritonfleet.plan.rollout import (
     ROLLOUT_REASONS,
-    RUNNING,
     State,
     progress_conditions,
     rollout_document,
     rollout_healthy,
-    steps_of,
 )
 from tritonfleet.plan.scaling_status import ScaleReport, scale_conditions
 from tritonfleet.plan.world import Event, GpuPool, Manifest, Observed, WriteFailure
@@ -92,29 +90,29 @@ class Assessment:
         return target is not None and self.roles.serving == target.hash and target.carries(self.replicas)
 
 
-def status_and_events(facts: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
+def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
     """Return the complete status, and Events: `Ready` has another reason, replicas changed, another scaler appeared."""
-    stable = facts.stable
-    metadata = facts.deployment.metadata
+    stable = seen.stable
+    metadata = seen.deployment.metadata
     status: dict[str, Any] = {
         "observedGeneration": metadata.generation,
         "replicas": stable.size if stable is not None and stable.ready_replicas else 0,
         "readyReplicas": stable.ready_replicas if stable is not None else 0,
         "url": f"http://{metadata.name}.{metadata.namespace}.svc:{PORTS['http']}",
-        "revisions": revision_entries(facts),
-        "revision": _roles(facts),
-        "model": _model(facts),
-        "gpu": _gpu(facts),
+        "revisions": revision_entries(seen),
+        "revision": _roles(seen),
+        "model": _model(seen),
+        "gpu": _gpu(seen),
     }
-    if facts.report.document:
-        status["autoscaling"] = facts.report.document
-    if facts.rollout is not None:
-        status["rollout"] = rollout_document(facts.rollout, metadata.name, len(steps_of(facts.rollout)))
-    if facts.roles.serving is not None:
-        selector = names.serving_selector(metadata.name, facts.roles.serving)
+    if seen.report.document:
+        status["autoscaling"] = seen.report.document
+    if seen.rollout is not None:
+        status["rollout"] = rollout_document(seen.rollout, metadata.name)
+    if seen.roles.serving is not None:
+        selector = names.serving_selector(metadata.name, seen.roles.serving)
         status["selector"] = ",".join(f"{label}={value}" for label, value in sorted(selector.items()))
-    status, events = _with_conditions(facts.body, status, conditions(facts, now), now)
-    return status, events if facts.report.event is None else (*events, facts.report.event)
+    status, events = _with_conditions(seen.body, status, conditions(seen, now), now)
+    return status, events if seen.report.event is None else (*events, seen.report.event)
 
 
 def unreadable_status(body: Manifest, problem: InvalidSpec, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
@@ -146,50 +144,50 @@ def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition])
         yield Event("Warning", active.reason.value, active.message)
 
 
-def _roles(facts: Assessment) -> dict[str, str]:
+def _roles(seen: Assessment) -> dict[str, str]:
     """Name the revision that serves, the one the spec asks for, and the one that served before."""
-    owner = facts.deployment.metadata.name
-    roles = {"stable": facts.roles.serving, "target": facts.roles.target}
+    owner = seen.deployment.metadata.name
+    roles = {"stable": seen.roles.serving, "target": seen.roles.target}
     named = {role: names.revision_name(owner, revision) for role, revision in roles.items() if revision is not None}
-    before = (facts.body.get("status") or {}).get("revision") or {}
+    before = (seen.body.get("status") or {}).get("revision") or {}
     previous = before.get("previous")
     if before.get("stable") not in (None, named.get("stable")):
         previous = before["stable"]
     return {**named, "previous": previous} if previous is not None else named
 
 
-def _model(facts: Assessment) -> dict[str, str]:
-    finding = facts.finding
+def _model(seen: Assessment) -> dict[str, str]:
+    finding = seen.finding
     if finding is not None and finding.reason is Reason.MODEL_LOAD_FAILED:
         return {"state": ModelState.FAILED.value, "reason": shortened(finding.message)}
-    if facts.replicas == 0:
+    if seen.replicas == 0:
         return {"state": ModelState.UNLOADED.value}
-    if facts.target is not None and facts.target.ready_replicas > 0:
+    if seen.target is not None and seen.target.ready_replicas > 0:
         return {"state": ModelState.READY.value}
     return {"state": ModelState.LOADING.value}
 
 
-def _gpu(facts: Assessment) -> dict[str, int]:
-    need = gpu_need(facts.target.pods) if facts.target is not None else None
+def _gpu(seen: Assessment) -> dict[str, int]:
+    need = gpu_need(seen.target.pods) if seen.target is not None else None
     waiting = need.total if need is not None else 0
-    free = facts.gpus.free if facts.gpus is not None else 0
+    free = seen.gpus.free if seen.gpus is not None else 0
     return {
-        "requested": facts.deployment.spec.server.gpu.count * facts.replicas,
+        "requested": seen.deployment.spec.server.gpu.count * seen.replicas,
         "waiting": waiting,
         "shortBy": max(0, waiting - free),
     }
 
 
-def conditions(facts: Assessment, now: datetime) -> tuple[Condition, ...]:
+def conditions(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
     """Return every condition; each is always set, so that nobody has to guess what its absence means."""
     return (
-        *(_of_rollout(facts, now) or _of_pods(facts)),
-        _available(facts),
-        _config_valid(facts),
-        _model_loaded(facts),
-        *scale_conditions(facts.deployment, facts.observed, facts.report),
-        _capacity(facts),
-        rollout_healthy(facts.rollout),
+        *(_of_rollout(seen, now) or _of_pods(seen)),
+        _available(seen),
+        _config_valid(seen),
+        _model_loaded(seen),
+        *scale_conditions(seen.deployment, seen.observed, seen.report),
+        _capacity(seen),
+        rollout_healthy(seen.rollout),
     )
 
 
@@ -204,39 +202,39 @@ def unreadable_conditions(problem: InvalidSpec) -> tuple[Condition, ...]:
     )
 
 
-def _of_rollout(facts: Assessment, now: datetime) -> tuple[Condition, ...]:
+def _of_rollout(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
     """Return `Ready`, `Reconciling` and `Stalled` of a rollout, unless it cannot be carried out at all."""
-    if facts.rollout is None or facts.replicas == 0 or facts.problem is not None or facts.failure is not None:
+    if seen.rollout is None or seen.replicas == 0 or seen.problem is not None or seen.failure is not None:
         return ()
-    trouble = facts.finding.message if facts.finding is not None else ""
-    return tuple(progress_conditions(facts.rollout, facts.deployment.spec.rollout, now, trouble))
+    trouble = seen.finding.message if seen.finding is not None else ""
+    return tuple(progress_conditions(seen.rollout, seen.deployment.spec.rollout, now, trouble))
 
 
-def _of_pods(facts: Assessment) -> tuple[Condition, ...]:
-    ready = _ready(facts)
-    return (ready, *_progress(facts, ready))
+def _of_pods(seen: Assessment) -> tuple[Condition, ...]:
+    ready = _ready(seen)
+    return (ready, *_progress(seen, ready))
 
 
-def _ready(facts: Assessment) -> Condition:
-    if facts.finding is not None:
-        return Condition(ConditionType.READY, ConditionStatus.FALSE, facts.finding.reason, facts.finding.message)
-    if facts.replicas == 0:
-        cause = "suspended" if facts.deployment.spec.suspend else "replicas is 0"
+def _ready(seen: Assessment) -> Condition:
+    if seen.finding is not None:
+        return Condition(ConditionType.READY, ConditionStatus.FALSE, seen.finding.reason, seen.finding.message)
+    if seen.replicas == 0:
+        cause = "suspended" if seen.deployment.spec.suspend else "replicas is 0"
         return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.SUSPENDED, f"no pod runs: {cause}")
-    target = facts.target
-    if facts.settled and target is not None:
-        message = f"{facts.replicas} of {facts.replicas} replicas serve revision {target.number}"
+    target = seen.target
+    if seen.settled and target is not None:
+        message = f"{seen.replicas} of {seen.replicas} replicas serve revision {target.number}"
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, message)
-    count = f"{target.ready_replicas if target else 0} of {facts.replicas} replicas"
-    if facts.stable is None or facts.roles.serving == facts.roles.target:
+    count = f"{target.ready_replicas if target else 0} of {seen.replicas} replicas"
+    if seen.stable is None or seen.roles.serving == seen.roles.target:
         return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.PROVISIONING, f"{count} are ready")
-    number = target.number if target is not None else facts.stable.number + 1
-    message = f"{count} of revision {number} are ready; revision {facts.stable.number} serves"
+    number = target.number if target is not None else seen.stable.number + 1
+    message = f"{count} of revision {number} are ready; revision {seen.stable.number} serves"
     return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.ROLLING_OUT, message)
 
 
-def _available(facts: Assessment) -> Condition:
-    serving = [revision for revision in (facts.stable, facts.canary) if revision is not None]
+def _available(seen: Assessment) -> Condition:
+    serving = [revision for revision in (seen.stable, seen.canary) if revision is not None]
     served = [
         f"{revision.ready_replicas} ready replicas serve revision {revision.number}"
         for revision in serving
@@ -249,60 +247,63 @@ def _available(facts: Assessment) -> Condition:
     return Condition(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, "; ".join(served))
 
 
-def _progress(facts: Assessment, ready: Condition) -> tuple[Condition, Condition]:
+def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]:
     """Say whether work goes on or a person is needed: never both (kstatus)."""
-    at_rest = facts.settled or (facts.replicas == 0 and facts.finding is None)
-    overdue = _overdue(facts)
-    stalled = facts.finding is not None and (facts.finding.stalled or overdue)
+    at_rest = seen.settled or (seen.replicas == 0 and seen.finding is None)
+    overdue = _overdue(seen)
+    stalled = seen.finding is not None and (seen.finding.stalled or overdue)
     stalled = stalled or (overdue and not at_rest)
     reconciling = not stalled and not at_rest
-    reason = Reason.PROGRESS_DEADLINE_EXCEEDED if overdue and facts.finding is None else ready.reason
+    reason = Reason.PROGRESS_DEADLINE_EXCEEDED if overdue and seen.finding is None else ready.reason
     return (
         Condition(ConditionType.RECONCILING, ConditionStatus.of(reconciling), ready.reason, ready.message),
         Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, ready.message),
     )
 
 
-def _overdue(facts: Assessment) -> bool:
+def _overdue(seen: Assessment) -> bool:
     """Tell whether the Deployment controller has given up on `rollout.progressDeadline`."""
-    status = ((facts.target.deployment if facts.target else None) or {}).get("status", {})
+    status = ((seen.target.deployment if seen.target else None) or {}).get("status", {})
     return any(
         condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
         for condition in status.get("conditions", ())
     )
 
 
-def _config_valid(facts: Assessment) -> Condition:
-    if facts.problem is not None:
+def _config_valid(seen: Assessment) -> Condition:
+    if seen.problem is not None:
         return Condition(
-            ConditionType.CONFIG_VALID, ConditionStatus.FALSE, Reason(facts.problem.reason), str(facts.problem)
+            ConditionType.CONFIG_VALID,
+            ConditionStatus.FALSE,
+            Reason(seen.problem.reason),
+            str(seen.problem),
         )
     message = "the Triton configuration renders and validates"
-    image = facts.target.image if facts.target is not None else None
+    image = seen.target.image if seen.target is not None else None
     concern = images.warning(images.Image.parse(image)) if image is not None else None
     if concern is not None:
         message = f"{message}, but the image has a flaw: {concern}"
     return Condition(ConditionType.CONFIG_VALID, ConditionStatus.TRUE, Reason.VALID, message)
 
 
-def _model_loaded(facts: Assessment) -> Condition:
-    if facts.finding is not None and facts.finding.reason is Reason.MODEL_LOAD_FAILED:
+def _model_loaded(seen: Assessment) -> Condition:
+    if seen.finding is not None and seen.finding.reason is Reason.MODEL_LOAD_FAILED:
         return Condition(
-            ConditionType.MODEL_LOADED, ConditionStatus.FALSE, Reason.MODEL_LOAD_FAILED, facts.finding.message
+            ConditionType.MODEL_LOADED, ConditionStatus.FALSE, Reason.MODEL_LOAD_FAILED, seen.finding.message
         )
-    ready = facts.target.ready_replicas if facts.target is not None else 0
+    ready = seen.target.ready_replicas if seen.target is not None else 0
     if ready > 0:
-        message = f"Triton says the model is ready on {ready} of {facts.replicas} replicas"
+        message = f"Triton says the model is ready on {ready} of {seen.replicas} replicas"
         return Condition(ConditionType.MODEL_LOADED, ConditionStatus.TRUE, Reason.LOADED, message)
     return Condition(ConditionType.MODEL_LOADED, ConditionStatus.UNKNOWN, Reason.NOT_LOADED, "no pod has loaded it yet")
 
 
-def _capacity(facts: Assessment) -> Condition:
-    finding = facts.finding
+def _capacity(seen: Assessment) -> Condition:
+    finding = seen.finding
     if finding is not None and finding.lacks_room:
         return Condition(ConditionType.CAPACITY_AVAILABLE, ConditionStatus.FALSE, finding.reason, finding.message)
-    if facts.settled:
-        message = f"{facts.replicas} of {facts.replicas} pods have a node"
+    if seen.settled:
+        message = f"{seen.replicas} of {seen.replicas} pods have a node"
         return Condition(ConditionType.CAPACITY_AVAILABLE, ConditionStatus.TRUE, Reason.PLACED, message)
     # Not counted while pods start: a number that changes with each pod would be a status write for each pod.
     return Condition(
@@ -310,54 +311,54 @@ def _capacity(facts: Assessment) -> Condition:
     )
 
 
-def revision_entries(facts: Assessment) -> list[dict[str, Any]]:
+def revision_entries(seen: Assessment) -> list[dict[str, Any]]:
     """Return the newest revisions, newest first; what only pods could tell is carried over from the last status."""
-    owner = facts.deployment.metadata.name
-    remembered = {entry["name"]: entry for entry in (facts.body.get("status") or {}).get("revisions") or ()}
-    newest = sorted(facts.known.values(), key=lambda revision: revision.number, reverse=True)[:ENTRIES_MAX]
+    owner = seen.deployment.metadata.name
+    remembered = {entry["name"]: entry for entry in (seen.body.get("status") or {}).get("revisions") or ()}
+    newest = sorted(seen.known.values(), key=lambda revision: revision.number, reverse=True)[:ENTRIES_MAX]
     named = {names.revision_name(owner, revision.hash): revision for revision in newest}
-    return [_entry(facts, name, revision, remembered.get(name, {})) for name, revision in named.items()]
+    return [_entry(seen, name, revision, remembered.get(name, {})) for name, revision in named.items()]
 
 
-def _entry(facts: Assessment, name: str, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": name,
         "number": revision.number,
-        "outcome": _outcome(facts, revision, remembered).value,
+        "outcome": _outcome(seen, revision, remembered).value,
         "created": revision.created,
         "image": revision.image or remembered.get("image"),
         # The first that was seen counts: a model or an image that is exchanged behind its name must be told from it.
         "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
         "modelDigest": remembered.get("modelDigest") or model_digest(revision.pods),
-        "retiredAt": _retired_at(facts, revision),
+        "retiredAt": _retired_at(seen, revision),
     }
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _outcome(facts: Assessment, revision: KnownRevision, remembered: Mapping[str, Any]) -> Outcome:
-    if revision.hash == facts.roles.serving:
+def _outcome(seen: Assessment, revision: KnownRevision, remembered: Mapping[str, Any]) -> Outcome:
+    if revision.hash == seen.roles.serving:
         return Outcome.SERVING if revision.ready_replicas > 0 else Outcome.PROVISIONING
-    part = _part(facts.rollout, revision.hash) if facts.rollout is not None else None
+    part = _part(seen.rollout, revision.hash) if seen.rollout is not None else None
     if part is not None:
         return part
-    if revision.hash == facts.roles.target:
+    if revision.hash == seen.roles.target:
         return Outcome.PROVISIONING
     before = remembered.get("outcome")
-    served = before in _SERVED or (revision.hash in facts.roles.retiring and before not in _TRIED)
+    served = before in _SERVED or (revision.hash in seen.roles.retiring and before not in _TRIED)
     return Outcome.RETIRED if served else Outcome.SUPERSEDED
 
 
 def _part(state: State, revision_hash: str) -> Outcome | None:
     """Return the part that a revision plays in a rollout; None if it plays none."""
-    if revision_hash == state.canary and state.phase in RUNNING:
+    if revision_hash == state.canary and state.traits.under_way:
         return Outcome.CANARY
-    if revision_hash == state.previous:
+    if state.standby is not None and revision_hash == state.standby.revision:
         return Outcome.STANDING_BY
     if any(rejection.revision == revision_hash for rejection in state.rejected):
         return Outcome.REJECTED
     return None
 
 
-def _retired_at(facts: Assessment, revision: KnownRevision) -> str | None:
-    since = facts.roles.retiring.get(revision.hash)
+def _retired_at(seen: Assessment, revision: KnownRevision) -> str | None:
+    since = seen.roles.retiring.get(revision.hash)
     return since.isoformat(timespec="seconds").replace("+00:00", "Z") if since is not None else None

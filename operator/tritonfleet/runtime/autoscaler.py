@@ -19,7 +19,16 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.slo import Metrics, MetricsSource
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan import scaling
-from tritonfleet.plan.autoscale import History, LatencyReading, Memory, Observation, Policy, Verdict, decide
+from tritonfleet.plan.autoscale import (
+    LATENCY_FRESH_SECONDS,
+    History,
+    LatencyReading,
+    Memory,
+    Observation,
+    Policy,
+    Verdict,
+    decide,
+)
 from tritonfleet.plan.world import Observed
 from tritonfleet.runtime.controller import Observer
 from tritonfleet.runtime.latency_sources import Gateway, Responses
@@ -40,8 +49,6 @@ PASTS_AT_ONCE = 5
 """Of two weeks' rates, in one tick: to learn one takes about 40 ms, and a new process may have to learn a thousand."""
 UNREAD = -1
 """No number that the store ever gives to a change."""
-LATENCY_FRESH_SECONDS = 60.0
-"""A reading of the gateway that is older is passed over for Triton's own."""
 
 
 @dataclass(slots=True)
@@ -267,6 +274,7 @@ class Autoscaler:
         wanted = (subject.deployment.spec.metrics or Metrics()).source
         if self._gateway is not None and wanted is not MetricsSource.TRITON:
             reading = self._gateway.reading(key, policy)
+            # Else Triton's own is taken.
             if reading is not None and now.timestamp() - reading.at_seconds <= LATENCY_FRESH_SECONDS:
                 return reading
         return subject.responses.reading(policy) if wanted is not MetricsSource.GATEWAY else None

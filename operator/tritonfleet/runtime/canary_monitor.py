@@ -208,7 +208,7 @@ class CanaryMonitor:
             return
         uid = body["metadata"]["uid"]
         session = self._sessions.get(key)
-        if session is None or session.uid != uid or session.watch.segment != watch.segment:
+        if session is None or session.uid != uid or session.watch.key != watch.key:
             session = self._begin(key, uid, watch)
         pods = (target_of(pod, watch.model) for pod in self._store.pods(key))
         session.targets = of_rollout(watch, (target for target in pods if target is not None))
@@ -224,13 +224,13 @@ class CanaryMonitor:
         return revisions_by_cluster(route) if route is not None else None
 
     def _begin(self, key: Key, uid: str, watch: MeasurementSpec) -> CanarySession:
-        """Begin a segment; what the canary said before traffic stays true in the next."""
+        """Begin to measure with another key; what the canary said before traffic stays true in the next."""
         known = self._evidence.get(uid)
         self._drop(key)
-        segment = watch.segment
-        if known is not None and (known.canary, known.attempt) == (segment.canary, segment.attempt):
+        measured = watch.key
+        if known is not None and (known.canary, known.attempt) == (measured.canary, measured.attempt):
             self._evidence[uid] = Evidence(
-                segment.canary, segment.attempt, segment.step, verification=known.verification
+                measured.canary, measured.attempt, measured.step, verification=known.verification
             )
         session = self._sessions[key] = CanarySession(uid, watch, (), None, WindowFinalizer(key, watch))
         return session
@@ -282,7 +282,7 @@ class CanaryMonitor:
         before: asyncio.Task[Snapshot] | None,
         after: asyncio.Task[Snapshot] | None,
     ) -> None:
-        pods = session.addresses(session.watch.segment.canary)
+        pods = session.addresses(session.watch.key.canary)
         try:
             window = await session.closing.complete(self._prober, window, pods, session.clusters, before, after)
         except Exception as error:
@@ -294,7 +294,7 @@ class CanaryMonitor:
 
     def _verify(self, key: Key, session: CanarySession) -> None:
         """Begin to ask the canary, unless the pods that are there have all been asked."""
-        there = frozenset(target.uid for target in session.targets if target.revision == session.watch.segment.canary)
+        there = frozenset(target.uid for target in session.targets if target.revision == session.watch.key.canary)
         busy = session.verifying is not None and not session.verifying.done()
         if not session.watch.verifies or not there or busy:
             return
@@ -305,7 +305,7 @@ class CanaryMonitor:
 
     async def _ask(self, key: Key, session: CanarySession) -> None:
         watch = session.watch
-        canary, stable = session.addresses(watch.segment.canary), session.addresses(watch.stable)
+        canary, stable = session.addresses(watch.key.canary), session.addresses(watch.stable)
         try:
             found = await self._prober.verify(key.namespace, watch, canary, next(iter(stable), None))
         except (TimeoutError, TritonfleetError) as error:
@@ -330,8 +330,8 @@ class CanaryMonitor:
         self._look_again(key)
         if self._sessions.get(key) is not session:
             return
-        segment = session.watch.segment
-        known = self._evidence.get(session.uid) or Evidence(segment.canary, segment.attempt, segment.step)
+        measured = session.watch.key
+        known = self._evidence.get(session.uid) or Evidence(measured.canary, measured.attempt, measured.step)
         self._evidence[session.uid] = replace(
             known, window=window or known.window, verification=verification or known.verification
         )

@@ -260,7 +260,7 @@ class CanaryProber:
         if self._prometheus is None:
             return QueryAnswer(query.name, error="the operator knows no Prometheus (prometheus.url)")
         try:
-            mine = confine(query.query, namespace, watch.segment.canary)
+            mine = confine(query.query, namespace, watch.key.canary)
             other = confine(query.baseline, namespace, watch.stable) if query.baseline is not None else None
             # A rollout may have many, and there may be many rollouts; the answers are awaited in the same order.
             async with self._one_query:

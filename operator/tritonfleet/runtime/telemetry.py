@@ -189,8 +189,9 @@ class _States(Collector):
         for key, state in list(self._states.items()):
             phase.add_metric([*key, state.phase.value], 1.0)
             weight.add_metric(key, float(state.applied_weight))
-            looked = state.analysis.get("lastEndSeconds")
-            if state.phase is Phase.ANALYZING and isinstance(looked, int | float):
+            progress = state.attempt.analysis if state.attempt is not None else None
+            looked = progress.last_end_seconds if progress is not None else None
+            if state.phase is Phase.ANALYZING and looked is not None:
                 age.add_metric(key, max(0.0, self._now().timestamp() - looked))
         yield from (phase, weight, age)
 
@@ -239,12 +240,12 @@ class RolloutMetrics:
             self._states.pop(key, None)
             return
         self._states[key] = state
-        for passage in state.history:
-            if since is None or passage.at <= since:
+        for record in state.history:
+            if since is None or record.at <= since:
                 break
-            self._transitions.labels(passage.source.value, passage.target.value, passage.reason).inc()
-            if passage.target is Phase.ROLLING_BACK:
-                self._rollbacks.labels(passage.reason).inc()
+            self._transitions.labels(record.source.value, record.target.value, record.reason).inc()
+            if record.target is Phase.ROLLING_BACK:
+                self._rollbacks.labels(record.reason).inc()
 
     def forget(self, key: Key) -> None:
         """Drop a ModelDeployment that is gone."""

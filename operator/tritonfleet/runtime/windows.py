@@ -70,7 +70,7 @@ class WindowRecorder:
     def hear(self, targets: Sequence[Target], answer_of: AnswerOf, now: float) -> None:
         """Take in the newest answers of all pods that are ready now."""
         self._targets, self.heard_seconds = tuple(targets), now
-        canary, stable = self.watch.segment.canary, self.watch.stable
+        canary, stable = self.watch.key.canary, self.watch.stable
         self._shares.append(self.watch.desired_share(self._ready(canary), self._ready(stable)))
         gained = {canary: (0, 0.0), stable: (0, 0.0)}
         for target in targets:
@@ -92,7 +92,7 @@ class WindowRecorder:
 
     def window(self, now: float) -> Window:
         """Return what was counted from the start until now."""
-        canary, stable = self._revision(self.watch.segment.canary, now), self._revision(self.watch.stable, now)
+        canary, stable = self._revision(self.watch.key.canary, now), self._revision(self.watch.stable, now)
         timed = any(page.reading.buckets for page in self._last.values())
         return Window(
             end_seconds=now,
@@ -100,7 +100,7 @@ class WindowRecorder:
             stable=stable,
             desired_share=sum(self._shares) / len(self._shares) if self._shares else 0.0,
             unreachable=self._unreachable(now),
-            beats=None if timed else tuple(self._beats),
+            intervals=None if timed else tuple(self._beats),
         )
 
     def _take(self, container: str, page: _Page) -> tuple[int, float]:
@@ -140,8 +140,8 @@ class WindowRecorder:
         return ""
 
     def _asked(self) -> Iterator[tuple[str, str]]:
-        if self.watch.segment.weight > 0:
-            yield "canary", self.watch.segment.canary
+        if self.watch.key.weight > 0:
+            yield "canary", self.watch.key.canary
         if not self.watch.alone:
             yield "stable", self.watch.stable
 
@@ -154,7 +154,7 @@ class WindowRecorder:
 
 def of_rollout(watch: MeasurementSpec, targets: Iterable[Target]) -> tuple[Target, ...]:
     """Return the pods of the two revisions."""
-    return tuple(target for target in targets if target.revision in (watch.segment.canary, watch.stable))
+    return tuple(target for target in targets if target.revision in (watch.key.canary, watch.stable))
 
 
 def _container(target: Target) -> str:
@@ -176,11 +176,11 @@ def _page(answer: Answer) -> _Page | None:
 
 @dataclass(slots=True)
 class WindowFinalizer:
-    """Completes the windows of one segment, one after the other."""
+    """Completes the windows with one key, one after the other."""
 
     key: Key
     watch: MeasurementSpec
-    tallies: dict[str, GatewayFailures] = field(default_factory=dict)
+    failures: dict[str, GatewayFailures] = field(default_factory=dict)
     """By revision."""
 
     async def complete(
@@ -211,7 +211,7 @@ class WindowFinalizer:
         """Return the window with the latencies that the gateway measured, and with what only it saw fail."""
         for said in (before, after):
             if isinstance(said, str):
-                return replace(window, untimed=shorten(said), beats=None)
+                return replace(window, untimed=shorten(said), intervals=None)
         first, last = (said.get(self.key, {}) if not isinstance(said, str) else {} for said in (before, after))
         if self.watch.source is MetricsSource.AUTO and not first and not last:
             # Nobody scrapes the gateway: there is what the pods themselves say.
@@ -219,18 +219,20 @@ class WindowFinalizer:
         if not first or not last:
             moment = "end" if first else "start"
             text = f"Prometheus had no series of HTTPRoute '{self.key}' at the window's {moment}"
-            return replace(window, untimed=text, beats=None)
+            return replace(window, untimed=text, intervals=None)
         found = count_gateway(first, last, clusters)
         return replace(
             window,
-            canary=self._told(self.watch.segment.canary, window.canary, found),
+            canary=self._told(self.watch.key.canary, window.canary, found),
             stable=self._told(self.watch.stable, window.stable, found),
-            beats=None,
+            intervals=None,
         )
 
     def _told(self, revision: str, counted: RevisionCounts, found: Mapping[str, GatewayCounts]) -> RevisionCounts:
         if revision not in found:
             return counted
-        tally = self.tallies.get(revision, GatewayFailures())
-        counted, self.tallies[revision] = merge_gateway_counts(counted, found[revision], tally, alone=self.watch.alone)
+        before = self.failures.get(revision, GatewayFailures())
+        counted, self.failures[revision] = merge_gateway_counts(
+            counted, found[revision], before, alone=self.watch.alone
+        )
         return counted

@@ -25,7 +25,7 @@ class History:
         self.dice = random.Random(seed)
         number = self.dice.randrange(len(SPECS))
         self.scene = self.dice.choice(checkpoints(number)).copy(is_told=is_told)
-        self.did: list[str] = [f"spec {number}, {self.scene.phase} at step {self.scene.state.step}"]
+        self.did: list[str] = [f"spec {number}, {self.scene.phase} at step {self.scene.attempt.step}"]
 
     def play(self, turns: int) -> None:
         """Do something at random in every turn, then let a little time pass."""
@@ -60,18 +60,18 @@ class History:
         if not state.canary:
             return
         is_held = state.phase is Phase.HELD and self.dice.random() < 0.5
-        verb, step = ("resume", "") if is_held else ("approve", f":{state.step + 1}")
+        verb, step = ("resume", "") if is_held else ("approve", f":{self.scene.attempt.step + 1}")
         self.scene.cluster.annotate(verb, f"m-{state.canary}{step} at={now}")
 
     def ask(self, verb: str) -> None:
         """Annotate, mostly with the right revision."""
         state = self.scene.state
-        revision = state.canary or state.previous or state.stable
+        revision = state.canary or (state.standby.revision if state.standby else state.stable)
         if self.dice.random() < 0.2:
             revision = self.dice.choice((state.stable, "0" * 10))
         word = f"m-{revision}" if verb != "retry" else f"again-{self.dice.random():.6f}"
         if verb == "approve":
-            word += f":{state.step + self.dice.choice((1, 1, 1, 2))}"
+            word += f":{self.scene.attempt.step + self.dice.choice((1, 1, 1, 2))}"
         self.scene.cluster.annotate(verb, f"{word} at={self.scene.cluster.now.isoformat(timespec='seconds')}")
 
     def edit_rollout(self, **fields: Any) -> None:

@@ -49,16 +49,16 @@ def checkpoints(number: int) -> tuple[Scene, ...]:
         scene.roll(version)
         approved = 0
         for _ in range(150):
-            before = scene.state
+            before, step = scene.phase, scene.attempt.step
             scene.run(CHECKPOINT_TICK_SECONDS, CHECKPOINT_TICK_SECONDS)
-            if (before.phase, before.step) != (scene.phase, scene.state.step):
+            if (before, step) != (scene.phase, scene.attempt.step):
                 found.append(scene.copy())
-            if scene.phase is Phase.ANALYZING is not before.phase:
+            if scene.phase is Phase.ANALYZING is not before:
                 found += _interrupted(scene)
-            if scene.phase is Phase.AWAITING_APPROVAL is not before.phase:
+            if scene.phase is Phase.AWAITING_APPROVAL is not before:
                 found.append(_paused(scene))
-            if scene.phase is Phase.AWAITING_APPROVAL and scene.state.step >= approved:
-                approved = scene.state.step + 1
+            if scene.phase is Phase.AWAITING_APPROVAL and scene.attempt.step >= approved:
+                approved = scene.attempt.step + 1
                 scene.ask("approve", f"m-{scene.state.canary}:{approved}")
         scene.log.clear()
     return tuple(found)

@@ -11,8 +11,9 @@ from tests.sim.rollout.cluster import Cluster
 from tests.sim.rollout.gateway import FRONT, ROUTE, Shares, by_service, route_backends, route_shares, route_weights
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
+from tritonfleet.api.canary import CapacityMode
 from tritonfleet.plan.objects import SPLIT_RULES, split_written
-from tritonfleet.plan.rollout import RUNNING, TRANSITIONS, Phase, State, TransitionRecord
+from tritonfleet.plan.rollout import TRANSITIONS, Phase, State, TransitionRecord
 from tritonfleet.plan.world import Manifest, Observed
 
 EDGES = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
@@ -35,6 +36,11 @@ class Moment:
     """What says so: a route's shares, or the selector of the front Service."""
     route: Manifest | None
     state: State | None
+
+
+def weight_of(state: State) -> int:
+    """Return what the canary is to get."""
+    return state.attempt.weight if state.attempt is not None else 0
 
 
 @dataclass
@@ -81,7 +87,7 @@ class Invariants:
             self._divisions.append(after.division)
         if after.asked != before.asked:
             self._asks_within_bounds(before, after)
-        if after.state is not None and (before.state is None or after.state.weight != before.state.weight):
+        if after.state is not None and (before.state is None or weight_of(after.state) != weight_of(before.state)):
             self._decided = {revision: len(self.cluster.pool.serving(revision)) for revision in after.asked}
             self._made_room = self._makes_room(after.state)
         taken = self._status_is_sound(before.state, after.state, observed) if after.state != before.state else []
@@ -155,9 +161,12 @@ class Invariants:
         if spec.get("suspend") or state is None:
             return 0
         wanted = int(spec.get("replicas", 1)) if isinstance(spec.get("replicas", 1), int) else 0
-        if state.phase not in RUNNING:
+        if not state.traits.under_way:
             return wanted
-        return {"Recreate": 0, "InPlace": state.replicas - 1}.get(state.mode, state.replicas)
+        mode = state.attempt.mode if state.attempt is not None else None
+        if mode is CapacityMode.RECREATE:
+            return 0
+        return state.replicas - 1 if mode is CapacityMode.IN_PLACE else state.replicas
 
     def _makes_room(self, state: State | None) -> bool:
         """Tell whether a canary that is taken back gives its places, one at a time, to pods of stable without one."""
@@ -167,9 +176,10 @@ class Invariants:
 
     def _asks_within_bounds(self, before: Moment, after: Moment) -> None:
         state = after.state
-        if state is None or state.phase not in RUNNING or not state.mode:
+        attempt = state.attempt if state is not None else None
+        if state is None or attempt is None or not state.traits.under_way or attempt.mode is None:
             return
-        allowed = state.replicas + state.surge
+        allowed = state.replicas + attempt.surge
         grown = {each for each, size in after.asked.items() if size > before.asked.get(each, 0)}
         taken = sum(max(size, len(self.cluster.pool.of(each))) for each, size in after.asked.items())
         assert not grown or taken <= allowed, f"{after.asked} asked with {taken} pods at once, {allowed} allowed"
@@ -178,7 +188,7 @@ class Invariants:
         assert new is not None, "the status of a rollout went away"
         if old is None:
             return list(new.history[:1])
-        taken = [passage for passage in new.history if passage not in old.history]
+        taken = [record for record in new.history if record not in old.history]
         assert len(taken) <= 1, f"{len(taken)} transitions in one write: {taken}"
         assert bool(taken) == (old.phase is not new.phase), f"{old.phase} -> {new.phase} with {taken} in the history"
         if old.phase is not new.phase:
@@ -191,7 +201,7 @@ class Invariants:
         if new.phase in (Phase.HELD, Phase.WAITING_FOR_CAPACITY, Phase.ROLLED_BACK, Phase.STABLE_LOST):
             assert new.reason, f"{new.phase} without a reason"
             assert new.message, f"{new.phase} without a message"
-        assert 0 <= new.weight <= 100
+        assert 0 <= weight_of(new) <= 100
         assert 0 <= new.applied_weight <= 100
         return taken
 

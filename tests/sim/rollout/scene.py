@@ -14,7 +14,7 @@ from tests.sim.rollout.invariants import Invariants
 from tests.sim.rollout.pool import Pool
 from tests.sim.rollout.reading import state_of
 from tritonfleet.api import names
-from tritonfleet.plan.rollout import Phase, State, TransitionRecord
+from tritonfleet.plan.rollout import Attempt, Phase, State, TransitionRecord
 
 FOUR_GPUS = {"node-a": 1, "node-b": 1, "node-c": 1, "node-d": 1}
 EIGHT_GPUS = {"node-a": 2, "node-b": 2, "node-c": 2, "node-d": 2}
@@ -81,6 +81,11 @@ class Scene:
     def state(self) -> State:
         """What `status.rollout` says."""
         return state_of(self.cluster.api.body) or State()
+
+    @property
+    def attempt(self) -> Attempt:
+        """The rollout under way; an empty one where there is none."""
+        return self.state.attempt or Attempt()
 
     @property
     def phase(self) -> Phase:
@@ -194,7 +199,7 @@ class Scene:
 
     def path(self) -> list[str]:
         """Return the phases gone through so far."""
-        return [passage.target.value for passage in self.passages()]
+        return [record.target.value for record in self.passages()]
 
     def say(self, who: str, what: str) -> None:
         """Add a line to the log."""
@@ -213,8 +218,8 @@ class Scene:
         taken = self.invariants.wrote(observed)
         if not self.is_told:
             return
-        for passage in taken:
-            self.say("operator", f"{passage.source} -> {passage.target} ({passage.reason}) {passage.message}")
+        for record in taken:
+            self.say("operator", f"{record.source} -> {record.target} ({record.reason}) {record.message}")
         self._note_change("asks", ", ".join(f"{size} of {version}" for version, size in sorted(self.asked().items())))
         self._note_change("writes", self._weights())
 
@@ -242,9 +247,9 @@ class Scene:
 def seconds_between(passages: list[TransitionRecord], first: Phase, last: Phase) -> float:
     """Return the time from entering one phase first to entering another first after that."""
     began: datetime | None = None
-    for passage in passages:
-        if began is None and passage.target is first:
-            began = passage.at
-        elif began is not None and passage.target is last:
-            return (passage.at - began).total_seconds()
+    for record in passages:
+        if began is None and record.target is first:
+            began = record.at
+        elif began is not None and record.target is last:
+            return (record.at - began).total_seconds()
     raise AssertionError(f"never from {first} to {last}")

@@ -45,7 +45,7 @@ def test_a_rollout_that_was_suspended_does_not_blame_the_canary_for_having_no_po
 
 def test_a_canary_that_was_suspended_when_it_had_everything_is_promoted() -> None:
     scene = Scene(spec_of(steps=(50,), analysis={"bakeTime": "0s"})).serve().roll("2")
-    scene.run_until(lambda: scene.phase is Phase.SHIFTING and scene.state.weight == 100)
+    scene.run_until(lambda: scene.phase is Phase.SHIFTING and scene.attempt.weight == 100)
     scene.cluster.pool.pods.remove(scene.cluster.pods(scene.revision("2"))[0])
     scene.run_until(lambda: scene.phase is Phase.PROMOTING, every=0.5)
     scene.edit(suspend=True).run(20)
@@ -108,9 +108,9 @@ def test_what_a_canary_was_given_for_a_lost_stable_counts_as_in_force_when_stabl
     scene = Scene(spec).serve().roll("2").run_to(Phase.ANALYZING).run(3)
     (stable,) = scene.cluster.pods(scene.revision("1"))
     stable.hangs = True
-    scene.run_until(lambda: scene.state.weight == 100)
+    scene.run_until(lambda: scene.attempt.weight == 100)
     assert (scene.phase, scene.state.applied_weight) == (Phase.STABLE_LOST, 50)
     stable.hangs = False
     scene.run_to(Phase.PROVISIONING, within=5)
 
-    assert (scene.state.weight, scene.state.applied_weight) == (50, 100)
+    assert (scene.attempt.weight, scene.state.applied_weight) == (50, 100)

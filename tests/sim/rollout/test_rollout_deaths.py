@@ -36,7 +36,7 @@ def play(scene: Scene, dies_after: int | None = None) -> Scene:
     scene.operator.dies_after = dies_after
     scene.tick()
     scene.run_to(Phase.STABLE, every=TICK_SECONDS).roll("2")
-    scene.run_until(lambda: scene.phase in ENDS and scene.state.attempt > 0, every=TICK_SECONDS)
+    scene.run_until(lambda: scene.phase in ENDS and scene.state.attempts > 0, every=TICK_SECONDS)
     return scene.run(120, 4 * TICK_SECONDS)
 
 

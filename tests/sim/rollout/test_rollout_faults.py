@@ -5,6 +5,7 @@ import pytest
 from tests.sim.rollout.behavior import Behavior
 from tests.sim.rollout.scene import EIGHT_GPUS, FOUR_GPUS, Scene, seconds_between, spec_of
 from tests.sim.rollout.watching import Metrics
+from tritonfleet.api.canary import CapacityMode
 from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import QueryAnswer
 
@@ -21,14 +22,14 @@ def analyzing(spec=None, **given) -> Scene:
 
 def test_an_operator_that_was_away_for_half_an_hour_takes_up_the_step_where_it_was() -> None:
     scene = analyzing().run(3)
-    before, shares = scene.state, scene.shares()
+    before, shares, step = scene.state, scene.shares(), scene.attempt.step
     for _ in range(180):
         scene.cluster.pass_time(10)
     assert (scene.state, scene.shares()) == (before, shares)
     scene.operator = scene.start_operator()
     scene.run(2)
 
-    assert (scene.phase, scene.state.step) == (Phase.ANALYZING, before.step)
+    assert (scene.phase, scene.attempt.step) == (Phase.ANALYZING, step)
 
 
 @pytest.mark.parametrize("minutes", [5, 60])
@@ -40,7 +41,7 @@ def test_metrics_that_are_away_neither_promote_nor_roll_back(minutes: int) -> No
 
     assert scene.state.applied_weight == weight
     assert scene.phase is (Phase.ANALYZING if minutes < 30 else Phase.HELD)
-    assert scene.state.metrics_lost_since is not None
+    assert scene.attempt.metrics_lost_since is not None
     if scene.phase is Phase.HELD:
         scene.cluster.metrics = Metrics()
         scene.ask("resume", f"m-{scene.revision('2')}")
@@ -80,7 +81,7 @@ def test_an_answer_that_says_nothing_is_no_pass(answer: QueryAnswer) -> None:
     scene.run(120, 5)
 
     assert scene.phase is Phase.ANALYZING
-    assert scene.state.step == 0
+    assert scene.attempt.step == 0
 
 
 def test_windows_that_never_end_keep_the_step() -> None:
@@ -88,7 +89,7 @@ def test_windows_that_never_end_keep_the_step() -> None:
     scene.cluster.metrics = Metrics(frozen=True)
     scene.run(600, 10)
 
-    assert (scene.phase, scene.state.step) in {(Phase.ANALYZING, 0), (Phase.HELD, 0)}
+    assert (scene.phase, scene.attempt.step) in {(Phase.ANALYZING, 0), (Phase.HELD, 0)}
 
 
 def test_a_canary_that_crashes_under_traffic_goes_back_by_that_alone() -> None:
@@ -213,12 +214,12 @@ def test_in_place_nothing_more_is_taken_away_while_a_pod_does_not_end() -> None:
 def test_a_full_pool_is_rolled_in_place_with_at_most_one_pod_missing_and_without_a_lost_request() -> None:
     for mode in ("InPlace", "Auto"):
         scene = Scene(spec_of(mode=mode), gpus=FOUR_GPUS).serve().roll("2")
-        fewest, modes = 4, {""}
+        fewest, modes = 4, set[CapacityMode | None]()
         while scene.version(scene.state.stable) != "2":
             scene.run(1)
             fewest = min(fewest, sum(scene.ready(version) for version in scene.asked()))
-            modes.add(scene.state.mode)
-        assert (fewest, modes, scene.cluster.traffic.unserved) == (3, {"", "InPlace"}, 0)
+            modes.add(scene.attempt.mode)
+        assert (fewest, modes, scene.cluster.traffic.unserved) == (3, {None, CapacityMode.IN_PLACE}, 0)
 
 
 def test_a_node_lost_with_canary_pods_costs_no_more_requests_than_its_pods_did() -> None:
@@ -249,11 +250,11 @@ def test_nothing_is_sent_to_a_stable_that_is_gone() -> None:
         pod.crash(scene.cluster.now)
         pod.behavior = Behavior(ready_after_seconds=120)
     scene.run_to(Phase.STABLE_LOST, within=60)
-    weight = scene.state.weight
+    weight = scene.attempt.weight
     scene.run(60)
 
     assert scene.phase is Phase.STABLE_LOST
-    assert scene.state.weight >= weight >= 50
+    assert scene.attempt.weight >= weight >= 50
     scene.run(90)
     assert scene.phase is not Phase.STABLE_LOST
 

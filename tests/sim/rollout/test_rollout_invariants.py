@@ -23,16 +23,16 @@ def asks_for_one_pod_more(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         planner,
         "revision_sizes",
-        lambda state, inputs: {revision: size + 1 for revision, size in right(state, inputs).items()},
+        lambda context: {revision: size + 1 for revision, size in right(context).items()},
     )
 
 
 def takes_stable_away_at_once(patch: pytest.MonkeyPatch) -> None:
     right = sizing.revision_sizes
 
-    def wrong(state, inputs):
-        found = dict(right(state, inputs))
-        return found | {state.stable: 0} if state.phase is Phase.ANALYZING else found
+    def wrong(context):
+        found = dict(right(context))
+        return found | {context.state.stable: 0} if context.state.phase is Phase.ANALYZING else found
 
     patch.setattr(planner, "revision_sizes", wrong)
 
@@ -58,10 +58,11 @@ def rolls_back_when_it_sees_nothing(patch: pytest.MonkeyPatch) -> None:
 def changes_stable_when_the_canary_gets_traffic(patch: pytest.MonkeyPatch) -> None:
     right = context.RolloutContext.go
 
-    def wrong(self, target, *of, **changes):
-        if target is Phase.ANALYZING:
-            changes["stable"] = self.state.canary
-        return right(self, target, *of, **changes)
+    def wrong(self, target, *of):
+        found = right(self, target, *of)
+        return (
+            replace(found, state=replace(found.state, stable=self.state.canary)) if target is Phase.ANALYZING else found
+        )
 
     patch.setattr(context.RolloutContext, "go", wrong)
 
@@ -79,8 +80,8 @@ def takes_two_steps_at_once(patch: pytest.MonkeyPatch) -> None:
 def holds_without_a_word(patch: pytest.MonkeyPatch) -> None:
     right = context.RolloutContext.go
 
-    def wrong(self, target, *of, **changes):
-        found = right(self, target, *of, **changes)
+    def wrong(self, target, *of):
+        found = right(self, target, *of)
         return replace(found, state=replace(found.state, message="")) if target is Phase.HELD else found
 
     patch.setattr(context.RolloutContext, "go", wrong)

@@ -36,7 +36,7 @@ def test_a_first_revision_that_serves_nobody_is_given_up_for_the_next() -> None:
     scene.roll("2").run_to(Phase.STABLE)
 
     assert stable_of(scene) == "2"
-    assert scene.state.attempt == 0
+    assert scene.state.attempts == 0
 
 
 @pytest.mark.parametrize("mode", ["Recreate", "Auto"])
@@ -89,7 +89,7 @@ def test_no_canary_starts_while_the_pods_of_an_earlier_revision_still_serve() ->
     scene = Scene(spec, gpus={"a": 12}).serve().roll("2").run_to_stable("2").run(2).roll("3")
     while scene.version(scene.state.stable) != "3":
         assert set(scene.shares()) != {"1", "2", "3"}
-        assert scene.state.canary_replicas == 0 or not scene.cluster.pods(scene.revision("1"))
+        assert scene.attempt.canary_replicas == 0 or not scene.cluster.pods(scene.revision("1"))
         scene.run(5, 5)
 
 

@@ -14,7 +14,8 @@ from tests.sim.rollout.pool import Pool
 from tests.sim.rollout.traffic import Traffic, readings
 from tests.sim.rollout.watching import Metrics, Watcher
 from tritonfleet.api import names
-from tritonfleet.plan.rollout import Phase, State, rollout_document
+from tritonfleet.api.canary import Canary
+from tritonfleet.plan.rollout import Attempt, Phase, State, rollout_document
 from tritonfleet.plan.rollout.analysis import Outcome
 from tritonfleet.plan.world import ChildId, Manifest
 
@@ -206,11 +207,12 @@ def watched(cluster: Cluster, **said: Any) -> Manifest:
         control_deployments(cluster.api, cluster.pool, cluster.behaviors, cluster.now)
     cluster.now += timedelta(seconds=20)
     cluster.pool.step(cluster.now)
-    plan = {"analysis": {"interval": "10s", "warmup": "0s"}}
-    given: dict[str, Any] = {"phase": Phase.ANALYZING, "reason": "Looking", "stable": OLD, "canary": NEW, "plan": plan}
-    given |= {"applied_weight": 50, **said}
+    plan = Canary.model_validate({"analysis": {"interval": "10s", "warmup": "0s"}})
+    phase = said.pop("phase", Phase.ANALYZING)
+    attempt = Attempt(**{"canary": NEW, "plan": plan, "applied_weight": 50, **said})
+    state = State(phase, reason="Looking", stable=OLD, attempt=attempt)
     spec = {"traffic": {"gateway": {"parentRefs": [{"name": "gw"}]}}}
-    return {**body_of(spec), "status": {"rollout": rollout_document(State(**given), "m", steps=2)}}
+    return {**body_of(spec), "status": {"rollout": rollout_document(state, "m")}}
 
 
 def look(cluster: Cluster, watcher: Watcher, body: Manifest, seconds: float = 10) -> Any:

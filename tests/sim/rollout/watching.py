@@ -56,27 +56,27 @@ class Watcher:
         if watch is None:
             self._began = None
             return self.evidence
-        segment, seen = watch.segment, self.evidence
-        if seen is None or (seen.canary, seen.attempt, seen.step) != (segment.canary, segment.attempt, segment.step):
-            seen = Evidence(segment.canary, segment.attempt, segment.step)
+        key, seen = watch.key, self.evidence
+        if seen is None or (seen.canary, seen.attempt, seen.step) != (key.canary, key.attempt, key.step):
+            seen = Evidence(key.canary, key.attempt, key.step)
         if watch.verifies and not metrics.mute:
-            seen = replace(seen, verification=_verified(watch, *map(pool.serving, (segment.canary, watch.stable))))
+            seen = replace(seen, verification=_verified(watch, *map(pool.serving, (key.canary, watch.stable))))
         if not metrics.frozen and now.timestamp() >= watch.opens_seconds:
             seen = replace(seen, window=self._window(watch, pool, metrics, now) or seen.window)
         self.evidence = seen
         return seen
 
     def _window(self, watch: MeasurementSpec, pool: Pool, metrics: Metrics, now: datetime) -> Window | None:
-        segment, at = watch.segment, now.timestamp()
-        read = readings(pod for pod in pool.pods if not (metrics.blind_to_canary and pod.revision == segment.canary))
-        if self._began is None or self._began[0] != segment or at < self._began[1]:
-            self._began = (segment, at, read)
+        key, at = watch.key, now.timestamp()
+        read = readings(pod for pod in pool.pods if not (metrics.blind_to_canary and pod.revision == key.canary))
+        if self._began is None or self._began[0] != key or at < self._began[1]:
+            self._began = (key, at, read)
             return None
         _, start, before = self._began
         if at - start < watch.interval_seconds:
             return None
-        self._began = (segment, at, read)
-        canary, stable = pool.serving(segment.canary), pool.serving(watch.stable)
+        self._began = (key, at, read)
+        canary, stable = pool.serving(key.canary), pool.serving(watch.stable)
         probe = _probes(canary) if watch.probes else None
         share = watch.desired_share(len(canary), len(stable))
         if metrics.away:

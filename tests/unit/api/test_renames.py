@@ -11,7 +11,8 @@ from tritonfleet.api.crd import definition, root_schema
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.renames import RENAMES, with_new_names
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.rollout import plan_of, restore_state
+from tritonfleet.plan.rollout import restore_state
+from tritonfleet.plan.rollout.analysis import Progress
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -86,7 +87,7 @@ def test_a_former_name_is_reported_beside_what_else_is_wrong():
         ModelDeployment.parse(wrong)
 
 
-ANALYZING = {
+MIDWAY = {
     "phase": "Analyzing",
     "reason": "Looking",
     "enteredAt": "2026-01-01T00:00:00Z",
@@ -109,9 +110,7 @@ def test_the_plan_of_a_rollout_that_began_before_the_upgrade_is_carried_on():
             "minRequests": 50,
         },
     }
-    state = restore_state({**ANALYZING, "plan": before})
-    assert state is not None
-    found = plan_of(state.plan)
+    found = restore_state({**MIDWAY, "plan": before}).attempt.plan
     analysis = found.analysis
     assert (analysis.windows, analysis.max_windows, analysis.failure_threshold) == (3, 6, 1)
     assert (analysis.error_rate.ratio, analysis.max_error_rate, analysis.latency.difference) == (2.0, 1.5, 1.0)
@@ -123,9 +122,11 @@ def test_a_new_name_wins_over_the_former_one():
 
 
 def test_a_rollout_that_lost_its_metrics_before_the_upgrade_waits_for_them_anew():
-    state = restore_state({**ANALYZING, "blindSince": "2026-01-01T00:00:00Z", "analysis": {"looks": 4}})
+    former = {"blindSince": "2026-01-01T00:00:00Z", "analysis": {"looks": 4}, "plan": {"analysis": {"looks": 4}}}
+    state = restore_state({**MIDWAY, **former})
     assert state is not None
-    assert state.metrics_lost_since is None
+    assert state.attempt.metrics_lost_since is None
+    assert state.attempt.analysis == Progress()
 
 
 FORMER = re.compile(
@@ -139,7 +140,7 @@ MAY_SAY_IT = {
     "operator/tritonfleet/api/renames.py",
     "operator/tritonfleet/plan/objects/revision.py",
     "tests/unit/api/test_renames.py",
-    "tests/cluster/test_definition_upgrade.py",
+    "tests/cluster/test_refusals.py",
 }
 GENERATED = ("crds/", "charts/tritonfleet/crd/", "charts/tritonfleet-crds/crd/", "benchmarks/results/")
 

@@ -5,36 +5,35 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.unit.plan.rollout.stage import but
+from tritonfleet.api.canary import Canary, CapacityMode
 from tritonfleet.cli.rollout.model import Account
-from tritonfleet.plan.rollout import Phase, Rejection, State, rollout_document, steps_of
+from tritonfleet.plan.rollout import Attempt, Phase, Rejection, Standby, State, rollout_document
 from tritonfleet.plan.world import Manifest
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BEFORE, STABLE, CANARY = "0123456789", "aaaaaaaaaa", "1a2b3c4d5e"
 PLAN = {"steps": [{"weight": 10}, {"weight": 50, "pause": {}}]}
-IDLE = State(Phase.STABLE, NOW - timedelta(hours=1), stable=STABLE, previous=BEFORE)
+IDLE = State(Phase.STABLE, NOW - timedelta(hours=1), stable=STABLE, standby=Standby(BEFORE))
 REJECTED = (Rejection(CANARY, "Worse", "errors Worse: canary 5.0 % (20 of 400)", NOW - timedelta(minutes=2)),)
 
 
 def under_way(phase: Phase, **changes: Any) -> State:
     """A canary at its second step, with half of the traffic."""
-    state = State(
-        phase=phase,
-        entered_at=NOW - timedelta(minutes=3),
-        reason="Looking",
-        message="window 4 of 10",
-        stable=STABLE,
+    attempt = Attempt(
         canary=CANARY,
-        plan=PLAN,
-        mode="Surge",
+        plan=Canary.model_validate(PLAN),
+        mode=CapacityMode.SURGE,
         surge=8,
-        replicas=8,
         canary_replicas=4,
         step=1,
         weight=50,
         applied_weight=50,
     )
-    return replace(state, **changes)
+    state = State(phase, NOW - timedelta(minutes=3), "Looking", "window 4 of 10", STABLE, replicas=8, attempt=attempt)
+    if not (state.traits.under_way or phase is Phase.INITIALIZING):
+        state = replace(state, attempt=None)
+    return but(state, **changes)
 
 
 def body(state: State | None, *, wanted: str = CANARY, **spec: Any) -> Manifest:
@@ -50,7 +49,7 @@ def body(state: State | None, *, wanted: str = CANARY, **spec: Any) -> Manifest:
         "revisions": revisions,
     }
     if state is not None:
-        status["rollout"] = rollout_document(state, "shop", len(steps_of(state)))
+        status["rollout"] = rollout_document(state, "shop")
     return {
         "apiVersion": "tritonfleet.dev/v1alpha1",
         "kind": "ModelDeployment",

@@ -16,7 +16,7 @@ from tritonfleet.cli.rollout.output import difference, found, plain
 from tritonfleet.cli.terminal import UsageError
 from tritonfleet.errors import Transient
 from tritonfleet.plan.objects import build_revision, controller_revision
-from tritonfleet.plan.rollout import Phase, State
+from tritonfleet.plan.rollout import Attempt, Phase, Standby, State
 from tritonfleet.plan.world import Defaults, Manifest
 
 SERVES = account(IDLE, wanted=STABLE)
@@ -51,7 +51,7 @@ def test_a_rollout_that_waits_for_a_person_has_no_end_though_it_counts_as_stalle
 
 
 def test_a_first_revision_that_cannot_start_is_a_bad_end() -> None:
-    state = State(Phase.INITIALIZING, NOW, canary=CANARY)
+    state = State(Phase.INITIALIZING, NOW, attempt=Attempt(canary=CANARY))
 
     assert ending(with_condition(state, "Stalled", "ModelLoadFailed")) == (
         ROLLED_BACK,
@@ -60,7 +60,7 @@ def test_a_first_revision_that_cannot_start_is_a_bad_end() -> None:
 
 
 def test_an_emergency_rollback_ends_well_though_it_counts_as_stalled() -> None:
-    state = under_way(Phase.STABLE, canary="", override=STABLE, override_of=CANARY)
+    state = under_way(Phase.STABLE, override=STABLE, override_of=CANARY)
 
     assert ending(with_condition(state, "Stalled", "Overridden")) == (
         PROMOTED,
@@ -108,7 +108,7 @@ def test_a_retry_or_another_wish_after_a_rejection_is_a_beginning_and_no_end() -
 
 
 def test_an_emergency_rollback_that_serves_is_a_good_end() -> None:
-    state = under_way(Phase.STABLE, canary="", override=STABLE, override_of=CANARY)
+    state = under_way(Phase.STABLE, override=STABLE, override_of=CANARY)
 
     assert ending(account(state)) == (PROMOTED, f"shop-{STABLE} (6) serves in place of the spec's")
 
@@ -178,7 +178,7 @@ def test_history_lists_what_became_of_each_revision() -> None:
 
 
 def test_history_says_which_revision_stands_by() -> None:
-    state = under_way(Phase.STABLE, canary="", previous=BEFORE, retained_until=NOW + timedelta(minutes=1))
+    state = under_way(Phase.STABLE, standby=Standby(BEFORE, NOW + timedelta(minutes=1)))
 
     assert output.history_text(account(state)).splitlines()[3].split("  ")[-1] == "Standing by"
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, under_way
 from tritonfleet.cli.rollout.requests import asked, permitted, refusal
 from tritonfleet.cli.terminal import UsageError
-from tritonfleet.plan.rollout import Phase, Request, State, Verb, parse_request
+from tritonfleet.plan.rollout import Attempt, Phase, Request, Standby, State, Verb, parse_request
 
 ROLLED_BACK = State(Phase.ROLLED_BACK, NOW, "Worse", stable=STABLE, rejected=REJECTED)
 
@@ -41,7 +41,7 @@ def test_whatever_may_be_asked_is_what_the_operator_reads(phase: Phase) -> None:
         (under_way(Phase.PROMOTING), {Verb.ROLLBACK_TO}),
         (ROLLED_BACK, {Verb.RETRY, Verb.ROLLBACK_TO}),
         (IDLE, {Verb.ROLLBACK_TO}),
-        (State(Phase.INITIALIZING, NOW, canary=CANARY), set()),
+        (State(Phase.INITIALIZING, NOW, attempt=Attempt(canary=CANARY)), set()),
         (None, set()),
     ],
     ids=lambda value: value.phase if isinstance(value, State) else "",
@@ -83,7 +83,7 @@ def test_an_undo_may_name_its_revision_in_three_ways(word: str) -> None:
 
 
 def test_an_undo_says_how_long_it_takes_and_what_ends_it() -> None:
-    standing_by = under_way(Phase.STABLE, canary="", previous=BEFORE, retained_until=NOW + timedelta(minutes=4))
+    standing_by = under_way(Phase.STABLE, standby=Standby(BEFORE, NOW + timedelta(minutes=4)))
 
     assert (
         "takes over within seconds: its pods stand by"
@@ -111,7 +111,7 @@ def test_an_undo_to_what_cannot_be_is_refused(word: str, why: str) -> None:
         (under_way(Phase.ANALYZING), STABLE, f"shop-{STABLE} (6) gets all traffic again; the spec stays as it is"),
         (under_way(Phase.PROMOTING), None, f"shop-{STABLE} (6) takes over again after the promotion; the spec stays"),
         (
-            under_way(Phase.STABLE, canary="", override=STABLE, override_of=CANARY),
+            under_way(Phase.STABLE, override=STABLE, override_of=CANARY),
             "7",
             "the spec decides again, and asks",
         ),
@@ -122,9 +122,7 @@ def test_an_undo_says_what_comes_of_it(state: State, word: str | None, outcome: 
 
 
 def test_an_undo_does_not_go_back_to_what_was_rejected() -> None:
-    rejected = account(
-        under_way(Phase.STABLE, canary="", rejected=(REJECTED[0], REJECTED[0].__class__(BEFORE, "Worse", "", NOW)))
-    )
+    rejected = account(under_way(Phase.STABLE, rejected=(REJECTED[0], REJECTED[0].__class__(BEFORE, "Worse", "", NOW))))
 
     assert (refusal(rejected, Verb.ROLLBACK_TO) or "").startswith(
         f"it is Stable, shop-{STABLE} (6) serves; name an older revision"

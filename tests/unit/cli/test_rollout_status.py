@@ -9,8 +9,8 @@ from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE,
 from tritonfleet.cli.rollout.model import Account, waits_for, would_change
 from tritonfleet.cli.rollout.output import Course, document, plain
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.rollout import Phase, TransitionRecord
-from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Why
+from tritonfleet.plan.rollout import Phase, Standby, TransitionRecord
+from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
 
 RESULTS = (
     CheckResult("errors", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(0.004, 1234, 0.0035, 11002, 0.006, 0.31)),
@@ -64,8 +64,8 @@ def test_before_any_window_the_verification_is_shown() -> None:
 
 
 def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
-    passage = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
-    said = plain(account(under_way(Phase.ROLLED_BACK, canary="", rejected=REJECTED, history=(passage,))))
+    record = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
+    said = plain(account(under_way(Phase.ROLLED_BACK, rejected=REJECTED, history=(record,))))
 
     assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2 min ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]
     assert said.splitlines()[-1] == "  2 min ago  Analyzing -> RollingBack  Worse  errors 5.0 %"
@@ -92,7 +92,7 @@ def test_a_canary_without_room_says_how_many_pods_wait_and_what_follows() -> Non
 
 
 def test_a_step_under_analysis_says_which_look_comes_and_what_decides() -> None:
-    found = account(under_way(Phase.ANALYZING, analysis={"windows": 4}))
+    found = account(under_way(Phase.ANALYZING, analysis=Progress(windows=4)))
 
     assert waits_for(found) == "window 5 of 10, 60s each"
     assert next(would_change(found)).startswith("passes after window 10 if no check fails")
@@ -118,8 +118,8 @@ def test_a_held_rollout_says_whether_it_can_go_on_by_itself(reason: str, waits: 
 def test_what_was_seen_of_a_canary_is_shown_until_it_serves() -> None:
     results = tuple(result.document() for result in RESULTS)
 
-    assert "CHECK " in plain(account(under_way(Phase.ROLLED_BACK, canary="", results=results)))
-    assert "CHECK " not in plain(account(under_way(Phase.STABLE, canary="", results=results)))
+    assert "CHECK " in plain(account(under_way(Phase.ROLLED_BACK, results=results)))
+    assert "CHECK " not in plain(account(under_way(Phase.STABLE, results=results)))
 
 
 def test_a_pause_with_a_time_says_when_it_ends() -> None:
@@ -132,7 +132,7 @@ def test_a_pause_with_a_time_says_when_it_ends() -> None:
 
 
 def test_a_revision_that_stands_by_is_shown_until_its_time_is_over() -> None:
-    state = under_way(Phase.STABLE, canary="", previous=BEFORE, retained_until=NOW + timedelta(minutes=4))
+    state = under_way(Phase.STABLE, standby=Standby(BEFORE, NOW + timedelta(minutes=4)))
 
     assert lines(plain(account(state, wanted=STABLE)), "standing by ")[0].startswith(f"shop-{BEFORE} (5)")
     assert "stands by for 4 min more" in next(would_change(account(state, wanted=STABLE)))
@@ -164,7 +164,7 @@ def test_a_status_of_another_version_is_refused_in_words() -> None:
 
 def test_plain_data_has_the_rollout_without_what_is_not_meant_for_reading() -> None:
     said = document(
-        account(under_way(Phase.ANALYZING, analysis={"windows": 4}, consumed=("pause=x",)), pods(CANARY, 1, 1))
+        account(under_way(Phase.ANALYZING, analysis=Progress(windows=4), consumed=("pause=x",)), pods(CANARY, 1, 1))
     )
 
     assert said["rollout"]["weights"] == {"desired": 50, "applied": 50}

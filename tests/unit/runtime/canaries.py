@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.unit.plan.rollout.stage import but
 from tests.unit.runtime.fleet import sample
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
@@ -157,19 +159,20 @@ class World:
 
     def be(self, phase=Phase.ANALYZING, *, weight=10, step=0, attempt=1, plan=PLAN, spec=(), looked=None, **state):
         """Write a state into the status, as a reconcile would."""
-        progress = Progress(last_end_seconds=looked.timestamp() if looked else None).document()
-        found = State(
+        progress = Progress(last_end_seconds=looked.timestamp() if looked else None)
+        history = (TransitionRecord(START, Phase.SHIFTING, phase, "WeightInForce", ""),)
+        found = but(
+            State(phase, START, "Looking", stable=STABLE, attempts=attempt, replicas=3, history=history),
             **{
-                "phase": phase, "entered_at": START, "stable": STABLE, "canary": CANARY, "attempt": attempt,
-                "step": step, "step_entered_at": START, "weight": weight, "applied_weight": weight, "plan": plan,
-                "analysis": progress, "mode": "Surge", "surge": 1, "replicas": 3, "canary_replicas": 1,
-                "verified": True, "reason": "Looking",
-                "history": (TransitionRecord(START, Phase.SHIFTING, phase, "WeightInForce", ""),),
-                **state,
-            }
+                "canary": CANARY, "step": step, "step_entered_at": START, "weight": weight, "applied_weight": weight,
+                "plan": plan, "analysis": progress, "mode": "Surge", "surge": 1, "canary_replicas": 1,
+                "verified": True, **state,
+            },
         )  # fmt: skip
+        if not found.traits.under_way:
+            found = replace(found, attempt=None)
         spec = {"model": {"uri": "s3://m/1", "backend": "onnxruntime"}, **dict(spec)}
-        return self.put(names.KIND, KEY.name, spec=spec, status={"rollout": rollout_document(found, KEY.name, 3)})
+        return self.put(names.KIND, KEY.name, spec=spec, status={"rollout": rollout_document(found, KEY.name)})
 
     def route(self):
         gateway = TrafficGateway.model_validate(GATEWAY)

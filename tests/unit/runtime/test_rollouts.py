@@ -238,8 +238,8 @@ async def test_means_between_scrapes_come_with_a_window_where_nothing_keeps_a_hi
             canary.serve(20, each=0.015)
 
         await world.until(30, serve)
-        assert [beat.canary for beat in world.window.beats[1:]] == [20, 20, 20, 20]
-        last = world.window.beats[-1]
+        assert [interval.canary for interval in world.window.intervals[1:]] == [20, 20, 20, 20]
+        last = world.window.intervals[-1]
         assert last.canary_seconds / last.canary == pytest.approx(0.015)
         assert last.stable_seconds / last.stable == pytest.approx(0.010)
 
@@ -327,9 +327,9 @@ async def test_transitions_are_counted_once_and_not_those_of_the_process_before(
     async with canaries() as world:
         await started(world)
         await world.tick()
-        passage = TransitionRecord(START + timedelta(seconds=40), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "5 %")
+        record = TransitionRecord(START + timedelta(seconds=40), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "5 %")
         world.be(
-            Phase.ROLLING_BACK, history=(passage, TransitionRecord(START, Phase.SHIFTING, Phase.ANALYZING, "x", ""))
+            Phase.ROLLING_BACK, history=(record, TransitionRecord(START, Phase.SHIFTING, Phase.ANALYZING, "x", ""))
         )
         for _ in range(3):
             await world.tick()
@@ -359,7 +359,7 @@ async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
             beaten.set()
 
         monkeypatch.setattr(world.rollouts, "tick", stumble)
-        monkeypatch.setattr(world.telemetry.rollouts, "beat", pulse)
+        monkeypatch.setattr(world.telemetry.rollouts, "interval", pulse)
         world.rollouts._interval = 0.0
         running = asyncio.create_task(world.rollouts.run())
         await ticked.wait()

@@ -25,7 +25,7 @@ from tritonfleet.cli.rollout.output import Course, difference, document, found, 
 from tritonfleet.cli.rollout.requests import asked, command_of
 from tritonfleet.cli.terminal import UsageError, follow
 from tritonfleet.errors import Conflict, Refused, Transient
-from tritonfleet.plan.rollout import RUNNING, Phase, Verb
+from tritonfleet.plan.rollout import Phase, Verb, traits_of
 
 PROMOTED, ROLLED_BACK, TOO_LATE = 0, 3, 4
 _RETRIED_SECONDS: Final = 5.0
@@ -63,7 +63,7 @@ def ending(account: Account) -> tuple[int, str] | None:
     """Return the exit status and what to say, None while there is no end; raises UsageError if none can come."""
     if account.deployment.spec.suspend:
         raise UsageError(f"{account.title} is suspended: nothing is rolled out until `suspend` is false")
-    if not account.observed or account.phase in RUNNING or account.is_asked:
+    if not account.observed or traits_of(account.phase).under_way or account.is_asked:
         # Also while it is held, which counts as stalled: a person may let it go on.
         return None
     rollout = account.rollout

@@ -24,14 +24,12 @@ from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.pods import exists, has_ended, is_ready
 from tritonfleet.plan.rollout import (
     ENDS_WHEN,
+    Attempt,
     Phase,
     State,
-    is_last,
-    plan_of,
     requests_of,
     resolve_revision,
     restore_state,
-    step_of,
 )
 from tritonfleet.plan.world import Manifest
 
@@ -98,9 +96,14 @@ class Account:
         return self.state.phase if self.state is not None else None
 
     @property
+    def attempt(self) -> Attempt | None:
+        """What the operator remembers of the rollout under way; None without one."""
+        return self.state.attempt if self.state is not None else None
+
+    @property
     def plan(self) -> Canary:
         """What the rollout goes by, whatever the spec has become since."""
-        return plan_of(self.state.plan if self.state is not None else {})
+        return self.attempt.plan if self.attempt is not None else Canary()
 
     @property
     def weights(self) -> Weights:
@@ -225,7 +228,7 @@ def _pods(account: Account, rollout: RolloutStatus) -> str:
 
 def _analysis(account: Account, rollout: RolloutStatus) -> str:
     policy, windows = account.plan.analysis, int(rollout.analysis.get("windows") or 0)
-    if account.state is not None and is_last(account.state):
+    if account.attempt is not None and account.attempt.is_last_step:
         return f"the bake time of {policy.bake_time} at 100 %, watched in windows of {policy.interval}"
     if windows == 0:
         return f"the first window of {policy.interval}, after {policy.warmup} of warm-up"
@@ -233,7 +236,7 @@ def _analysis(account: Account, rollout: RolloutStatus) -> str:
 
 
 def _approval(account: Account, rollout: RolloutStatus) -> str:
-    pause = step_of(account.state).pause if account.state is not None else None
+    pause = account.attempt.current_step.pause if account.attempt is not None else None
     if pause is None or pause.duration is None:
         return f"a person who approves step {rollout.step}"
     return f"the pause of {pause.duration} to end{_in(rollout.entered_at, pause.duration, account)}, or an approval"
@@ -294,7 +297,7 @@ def _timeout(account: Account, rollout: RolloutStatus) -> Iterator[str]:
 def _verdicts(account: Account, rollout: RolloutStatus) -> Iterator[str]:
     policy = account.plan.analysis
     again = f"in {policy.failure_threshold} windows running" if policy.failure_threshold > 1 else "in one window"
-    if account.state is not None and is_last(account.state):
+    if account.attempt is not None and account.attempt.is_last_step:
         yield f"becomes stable when the bake time is over and no limit is broken; one broken {again} takes it back"
         return
     yield (

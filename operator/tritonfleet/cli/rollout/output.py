@@ -22,7 +22,7 @@ from tritonfleet.cli.rollout.model import Account, waits_for, would_change
 from tritonfleet.cli.rollout.requests import command_of, permitted
 from tritonfleet.cli.terminal import UsageError, rows, sparkline
 from tritonfleet.plan.objects import revision_from
-from tritonfleet.plan.rollout import RUNNING, Phase, resolve_revision
+from tritonfleet.plan.rollout import Phase, resolve_revision, traits_of
 from tritonfleet.plan.rollout.analysis import PROMQL_PREFIX as PROMQL
 from tritonfleet.plan.rollout.analysis import Outcome, percent, probability, value_of
 from tritonfleet.plan.world import Manifest
@@ -54,7 +54,7 @@ def headline(account: Account) -> str:
         ready = "ready" if account.is_true(ConditionType.READY) else "not ready"
         return f"{account.title}: {ready}; no steps are asked for (rollout.canary is not set)"
     step = f", step {rollout.step} of {rollout.steps}" if rollout.step is not None else ""
-    mode = f", {rollout.mode}" if rollout.mode and Phase(rollout.phase) in RUNNING else ""
+    mode = f", {rollout.mode}" if rollout.mode and traits_of(rollout.phase).under_way else ""
     return f"{account.title}: {rollout.phase}{step}{mode}, for {_ago(account, rollout.entered_at)}"
 
 

@@ -11,14 +11,13 @@ from tritonfleet.api.status import Outcome
 from tritonfleet.cli.rollout.model import Account
 from tritonfleet.cli.terminal import UsageError
 from tritonfleet.plan.rollout import (
-    BEFORE_RETURN,
     Phase,
     Request,
     RevisionPods,
     RolloutContext,
     RolloutInputs,
     Verb,
-    is_last,
+    traits_of,
 )
 from tritonfleet.plan.rollout import refusal as refused
 
@@ -48,7 +47,7 @@ def refusal(account: Account, verb: Verb, revision: str | None = None) -> str | 
     phase, serves = account.state.phase, f"{account.called(account.stable)} serves"
     means = (revision or undone_to(account)) if verb is Verb.ROLLBACK_TO else account.rollout.canary
     if verb is Verb.ROLLBACK_TO and means is None:
-        hint = f"{serves}; abort takes the canary back" if phase in BEFORE_RETURN else serves
+        hint = f"{serves}; abort takes the canary back" if traits_of(phase).before_promotion else serves
         return f"it is {phase}, {hint}; name an older revision to go back to"
     why = refused(RolloutContext(account.state, _inputs(account), account.now), _request(account, verb, means))
     if why is None:
@@ -62,7 +61,7 @@ def undone_to(account: Account) -> str | None:
 
     A canary under way has replaced nothing yet: that is what an abort is for.
     """
-    if account.state is None or account.rollout is None or account.phase in BEFORE_RETURN:
+    if account.state is None or account.rollout is None or traits_of(account.phase).before_promotion:
         return None
     if account.phase is Phase.PROMOTING:
         return account.stable
@@ -146,7 +145,8 @@ def _outcome(account: Account, verb: Verb, canary: str, stable: str, step: int |
     if verb is Verb.RESUME:
         return f"{canary} goes on with step {step}"
     if verb is Verb.APPROVE:
-        last = account.state is not None and is_last(account.state)
+        attempt = account.state.attempt if account.state is not None else None
+        last = attempt is not None and attempt.is_last_step
         return f"{canary} becomes stable" if last else f"{canary} goes on to the step after {step}"
     if verb is Verb.PROMOTE:
         return f"{canary} gets 100 % as soon as its pods carry it, without further comparison, and then becomes stable"
@@ -157,7 +157,11 @@ def _back_to(account: Account, name: str) -> tuple[str, str]:
     if name == account.wanted:
         return name, f"the spec decides again, and asks for {account.called(name)}"
     if name == account.stable:
-        how = "gets all traffic again" if account.phase in BEFORE_RETURN else "takes over again after the promotion"
+        how = (
+            "gets all traffic again"
+            if traits_of(account.phase).before_promotion
+            else "takes over again after the promotion"
+        )
     elif name == account.standing_by:
         how = "takes over within seconds: its pods stand by"
     else:

@@ -16,6 +16,7 @@ from tritonfleet.plan.autoscale.autoscaler import Verdict, decide
 from tritonfleet.plan.autoscale.capacity import BatchServer, Capacity, Fit, capacity_of, update_fit
 from tritonfleet.plan.autoscale.demand import Growth, burst_demand, demand_of, update_growth
 from tritonfleet.plan.autoscale.interface import (
+    LATENCY_FRESH_SECONDS,
     Attainment,
     Counters,
     History,
@@ -38,6 +39,7 @@ from tritonfleet.plan.autoscale.stabilization import (
 
 __all__ = [
     "BURSTS",
+    "LATENCY_FRESH_SECONDS",
     "RIPPLE_WINDOWS",
     "Attainment",
     "BatchServer",

@@ -89,6 +89,10 @@ class PodState:
     """False once the scheduler has reported that no node fits it."""
 
 
+LATENCY_FRESH_SECONDS = 60.0
+"""An older reading of the latency is ignored."""
+
+
 @dataclass(frozen=True, slots=True)
 class LatencyReading:
     """A latency histogram of all replicas together over the last minute, corrected for counter resets."""

@@ -23,7 +23,14 @@ from typing import Any, NamedTuple
 
 from tritonfleet.plan.autoscale.arrivals import Reading, Work
 from tritonfleet.plan.autoscale.capacity import Capacity, Fit
-from tritonfleet.plan.autoscale.interface import Attainment, LatencyReading, Observation, Policy, ScaleReason
+from tritonfleet.plan.autoscale.interface import (
+    LATENCY_FRESH_SECONDS,
+    Attainment,
+    LatencyReading,
+    Observation,
+    Policy,
+    ScaleReason,
+)
 
 
 class SloEvaluation(NamedTuple):
@@ -129,8 +136,6 @@ def adjust(headroom: Headroom, evaluation: SloEvaluation, policy: Policy, usual:
 
 ATTAINMENT_WINDOW_SECONDS = 300.0
 """Attainment is reported for the last five minutes."""
-LATENCY_FRESH_SECONDS = 60.0
-"""An older histogram is ignored."""
 ESTIMATED = "Estimated"
 
 

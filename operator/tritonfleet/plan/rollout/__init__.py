@@ -12,10 +12,11 @@ The phases and the rules are in docs/explanation/rollouts.md. `analysis` decides
 everything else from here and not from the modules inside.
 """
 
+from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.commands import parse_request, refusal, requests_of, resolve_revision
 from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import ENDS_WHEN
-from tritonfleet.plan.rollout.inputs import Request, RevisionPods, RolloutInputs, Verb, pod_that_needs_room
+from tritonfleet.plan.rollout.inputs import Request, RolloutInputs, Verb, pod_that_needs_room
 from tritonfleet.plan.rollout.measurement import (
     GATEWAY_BUCKETS,
     GATEWAY_CLUSTER,
@@ -43,17 +44,18 @@ from tritonfleet.plan.rollout.planner import (
     written_state,
 )
 from tritonfleet.plan.rollout.promql import confine
-from tritonfleet.plan.rollout.sizing import is_last, plan_of, step_of, steps_of
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.state import (
-    BEFORE_RETURN,
     EPOCH,
-    RUNNING,
+    TRAITS,
     TRANSITIONS,
+    Attempt,
     Phase,
     Rejection,
-    RolloutReason,
+    Standby,
     State,
     TransitionRecord,
+    traits_of,
 )
 from tritonfleet.plan.rollout.status import (
     ROLLOUT_REASONS,
@@ -64,7 +66,6 @@ from tritonfleet.plan.rollout.status import (
 )
 
 __all__ = [
-    "BEFORE_RETURN",
     "ENDS_WHEN",
     "EPOCH",
     "GATEWAY_BUCKETS",
@@ -72,8 +73,9 @@ __all__ = [
     "GATEWAY_GRPC",
     "GATEWAY_STATUSES",
     "ROLLOUT_REASONS",
-    "RUNNING",
+    "TRAITS",
     "TRANSITIONS",
+    "Attempt",
     "DesiredRollout",
     "GatewayCounters",
     "GatewayCounts",
@@ -89,6 +91,7 @@ __all__ = [
     "RolloutInputs",
     "RolloutPlan",
     "RolloutReason",
+    "Standby",
     "State",
     "StepResult",
     "TransitionRecord",
@@ -97,12 +100,10 @@ __all__ = [
     "confine",
     "count_gateway",
     "desired_rollout",
-    "is_last",
     "is_planned",
     "measurement_of",
     "merge_gateway_counts",
     "parse_request",
-    "plan_of",
     "plan_rollout",
     "pod_that_needs_room",
     "progress_conditions",
@@ -114,7 +115,6 @@ __all__ = [
     "revisions_by_cluster",
     "rollout_document",
     "rollout_healthy",
-    "step_of",
-    "steps_of",
+    "traits_of",
     "written_state",
 ]

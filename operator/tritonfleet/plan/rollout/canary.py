@@ -5,22 +5,24 @@ requests before the first traffic (`verifying`), the weight moves as far as the 
 windows of traffic are compared until the step passes or fails (`analyzing`), and a pause waits for a person or a time
 (`awaiting`). `go_on` then provisions the next step, or promotes after the last one.
 
-A window is analyzed in one place, `analyze_window`, for whoever asks: it returns the verdict with what it changes in
-the state. The planner dispatches to the handlers; `holds.py` and `commands.py` use `go_on`, `analyze_window` and
-`failed`.
+A window is analyzed in one place, `analyze_window`, for whoever asks: it returns the context with the verdict
+and the state that remembers it. The planner dispatches to the handlers; `holds.py` and `commands.py` use `go_on`,
+`analyze_window` and `failed`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from tritonfleet.api.canary import ContractPolicy, OnMetricsError
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.rollout_status import CHECKS_MAX
 from tritonfleet.plan.rollout.analysis import (
     AnalysisVerdict,
     CheckResult,
     Outcome,
+    Progress,
     Verification,
     Why,
     Window,
@@ -30,9 +32,10 @@ from tritonfleet.plan.rollout.analysis import (
     record_stable,
 )
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
+from tritonfleet.plan.rollout.reasons import RolloutReason, of_finding, of_why
 from tritonfleet.plan.rollout.rollback import roll_back
-from tritonfleet.plan.rollout.sizing import FULL_WEIGHT, is_last, reachable_weight, revision_sizes, step_of
-from tritonfleet.plan.rollout.state import Phase, RolloutReason, State, of_finding, of_why
+from tritonfleet.plan.rollout.sizing import pods_for_step, reachable_weight, revision_sizes
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
 
 IMAGE_GRACE: Final = timedelta(seconds=60)
 """A registry may be away for a moment."""
@@ -40,12 +43,12 @@ IMAGE_GRACE: Final = timedelta(seconds=60)
 
 def provisioning(context: RolloutContext) -> StepResult:
     """Wait for the canary's pods, and move the weight as soon as both revisions carry more of the step's."""
-    state = context.state
-    asked = revision_sizes(state, context.inputs)[state.canary]
-    reach = reachable_weight(state, context.inputs, context.goal)
-    if context.canary.ready >= max(1, asked) and (reach != state.applied_weight or reach == context.goal):
-        if state.verified:
-            return shift(context, RolloutReason.CAPACITY_READY, reach)
+    attempt = context.attempt
+    asked = revision_sizes(context)[attempt.canary]
+    reach = reachable_weight(context, context.goal)
+    if context.canary.ready >= max(1, asked) and (reach != attempt.applied_weight or reach == context.goal):
+        if attempt.verified:
+            return shift(context, RolloutReason.CAPACITY_READY, attempt, reach)
         return _ask(context, reach)
     found = trouble(context)
     if found is not None:
@@ -53,26 +56,32 @@ def provisioning(context: RolloutContext) -> StepResult:
     if context.canary.ready < asked and context.canary.lacks_room and context.canary.finding is not None:
         message = f"{context.canary.ready} of {asked} pods are ready: {context.canary.finding.message}"
         return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.NO_CAPACITY, message)
-    left = context.seconds_left(state.entered_at, context.inputs.policy.progress_deadline)
+    left = context.seconds_left(context.state.entered_at, context.inputs.policy.progress_deadline)
     return context.stay(wait_seconds=left) if left > 0 else _overdue(context, asked)
 
 
-def shift(context: RolloutContext, reason: RolloutReason, weight: int, said: str = "", **changes: Any) -> StepResult:
+def provision(context: RolloutContext, reason: RolloutReason, message: str, attempt: Attempt) -> StepResult:
+    """Return the transition to Provisioning, with the pods that the attempt's step gives the canary."""
+    pods = pods_for_step(attempt, context.state.replicas, by_gateway=context.inputs.by_gateway)
+    return context.go(Phase.PROVISIONING, reason, message, replace(attempt, canary_replicas=pods))
+
+
+def shift(context: RolloutContext, reason: RolloutReason, attempt: Attempt, weight: int, said: str = "") -> StepResult:
     """Return the transition to Shifting: the weight is written down here, before anybody carries it out.
 
     A gateway is first made to know a canary that it sends nothing to: requests that it sends to a backend which it has
     learned of in the same moment fail. If nobody else answers, that is no reason to wait.
     """
-    state = context.state
-    unknown = context.inputs.by_gateway and state.weight == state.applied_weight == 0 and context.stable.ready > 0
-    opening = unknown or (state.opening and state.weight > 0)
+    unknown = context.inputs.by_gateway and attempt.weight == attempt.applied_weight == 0 and context.stable.ready > 0
+    opening = unknown or (attempt.opening and attempt.weight > 0)
     message = (
-        f"{weight} % for {context.name(state.canary)} with {context.canary.ready} ready pods, "
-        f"{100 - weight} % for {context.name(state.stable)} with {context.stable.ready}"
+        f"{weight} % for {context.name(attempt.canary)} with {context.canary.ready} ready pods, "
+        f"{100 - weight} % for {context.name(context.state.stable)} with {context.stable.ready}"
     )
     if said:
         message = f"{said}; {message}"
-    return context.go(Phase.SHIFTING, reason, message, weight=weight, opening=opening, settled_at=None, **changes)
+    shifting_to = replace(attempt, weight=weight, opening=opening, settled_at=None)
+    return context.go(Phase.SHIFTING, reason, message, shifting_to)
 
 
 def trouble(context: RolloutContext) -> StepResult | None:
@@ -83,15 +92,16 @@ def trouble(context: RolloutContext) -> StepResult | None:
     pulling = finding.reason is Reason.IMAGE_PULL_FAILED and context.now - context.state.entered_at >= IMAGE_GRACE
     if not finding.stalled and not pulling:
         return None
-    message = f"{context.name(context.state.canary)} has {context.canary.ready} ready pods: {finding.message}"
+    message = f"{context.name(context.attempt.canary)} has {context.canary.ready} ready pods: {finding.message}"
     return roll_back(context, of_finding(finding), message, rejecting=True)
 
 
 def _ask(context: RolloutContext, reach: int) -> StepResult:
-    policy = context.plan.verification
-    ready = f"{context.canary.ready} pods of {context.name(context.state.canary)} are ready"
+    attempt, policy = context.attempt, context.attempt.plan.verification
+    ready = f"{context.canary.ready} pods of {context.name(attempt.canary)} are ready"
     if policy.contract is ContractPolicy.OFF and policy.golden is None and not context.canary.changed:
-        return shift(context, RolloutReason.VERIFIED, reach, f"{ready}; nothing is to be asked", verified=True)
+        verified = replace(attempt, verified=True)
+        return shift(context, RolloutReason.VERIFIED, verified, reach, f"{ready}; nothing is to be asked")
     return context.go(Phase.VERIFYING, RolloutReason.CANARY_READY, f"{ready} to be asked")
 
 
@@ -110,39 +120,37 @@ def _overdue(context: RolloutContext, asked: int) -> StepResult:
         return context.hold(RolloutReason.STABLE_PODS_REMAIN, message)
     message = (
         f"{stable.ready} of {stable.asked} pods of {context.name(state.stable)} are ready after {deadline}, "
-        f"too few beside {context.goal} % for {context.name(state.canary)}"
+        f"too few beside {context.goal} % for {context.name(context.attempt.canary)}"
     )
     return context.hold(RolloutReason.STABLE_NOT_READY, message)
 
 
-CHECKS_MAX: Final = 10
-
-
 def verifying(context: RolloutContext) -> StepResult:
     """Wait for what the canary answers before any user asks it."""
-    state, evidence = context.state, context.inputs.evidence
+    evidence = context.inputs.evidence
     if context.canary.unsteady:
-        message = f"{context.name(state.canary)} before any traffic: {context.canary.unsteady}"
+        message = f"{context.name(context.attempt.canary)} before any traffic: {context.canary.unsteady}"
         return roll_back(context, RolloutReason.CANARY_UNSTEADY, message, rejecting=True)
     found = trouble(context)
     if found is not None:
         return found
-    if evidence is None or (evidence.canary, evidence.attempt) != (state.canary, state.attempt):
-        return _unanswered(context, {}, "nothing was answered yet")
+    if evidence is None or (evidence.canary, evidence.attempt) != (context.attempt.canary, context.state.attempts):
+        return _unanswered(context, "nothing was answered yet")
     if evidence.verification is None:
-        return _unanswered(context, {}, "nothing was answered yet")
+        return _unanswered(context, "nothing was answered yet")
     return _answered(context, evidence.verification)
 
 
 def _answered(context: RolloutContext, answer: Verification) -> StepResult:
-    kept = {"verification": tuple(check.document() for check in answer.checks)[:CHECKS_MAX]}
+    checks = tuple(map(CheckResult.document, answer.checks))[:CHECKS_MAX]
+    context = context.after(replace(context.state, verification=checks))
     worst = next((check for check in answer.checks if check.outcome is answer.outcome), None)
     said = f"{worst.check}: {worst.message}" if worst is not None else "nothing was asked"
     if answer.outcome is Outcome.FAILED:
-        return roll_back(context, _broken(worst), said, rejecting=True, **kept)
+        return roll_back(context, _broken(worst), said, rejecting=True)
     if answer.outcome is not Outcome.PASSED or answer.pods < 1:
-        return _unanswered(context, kept, said)
-    return _verified(context, f"{len(answer.checks)} checks passed on {answer.pods} pods; {said}", kept)
+        return _unanswered(context, said)
+    return _verified(context, f"{len(answer.checks)} checks passed on {answer.pods} pods; {said}")
 
 
 def _broken(worst: CheckResult | None) -> RolloutReason:
@@ -151,109 +159,98 @@ def _broken(worst: CheckResult | None) -> RolloutReason:
     return RolloutReason.GOLDEN_FAILED
 
 
-def _verified(context: RolloutContext, message: str, kept: dict[str, Any]) -> StepResult:
-    state = context.state
+def _verified(context: RolloutContext, message: str) -> StepResult:
+    verified = replace(context.attempt, verified=True)
     if context.canary.changed:
-        name = context.name(state.canary)
+        name = context.name(verified.canary)
         message = f"{name} is not what it was: {context.canary.changed}; resume it to use it anyway"
-        return context.hold(RolloutReason.ROLLBACK_UNSAFE, message, Phase.PROVISIONING, verified=True, **kept)
-    reach = reachable_weight(state, context.inputs, context.goal)
-    if reach == state.applied_weight:
-        return context.provision(RolloutReason.VERIFIED, message, verified=True, **kept)
-    return shift(context, RolloutReason.VERIFIED, reach, message, verified=True, **kept)
+        return context.hold(RolloutReason.ROLLBACK_UNSAFE, message, verified, resume=Phase.PROVISIONING)
+    reach = reachable_weight(context, context.goal)
+    if reach == verified.applied_weight:
+        return provision(context, RolloutReason.VERIFIED, message, verified)
+    return shift(context, RolloutReason.VERIFIED, verified, reach, message)
 
 
-def _unanswered(context: RolloutContext, kept: dict[str, Any], said: str) -> StepResult:
+def _unanswered(context: RolloutContext, said: str) -> StepResult:
     left = context.seconds_left(context.state.entered_at, context.inputs.policy.progress_deadline)
     if left > 0:
-        return context.stay(wait_seconds=min(left, REQUEUE_SECONDS), **kept)
+        return context.stay(wait_seconds=min(left, REQUEUE_SECONDS))
     message = f"not verified after {context.inputs.policy.progress_deadline}: {said}"
-    return context.hold(RolloutReason.VERIFICATION_UNANSWERED, message, **kept)
+    return context.hold(RolloutReason.VERIFICATION_UNANSWERED, message)
 
 
-RESULTS_MAX: Final = 10
 SILENT_WINDOWS: Final = 3
 """So many windows may be late before there counts as being no word from the metrics."""
 
 
-@dataclass(frozen=True, slots=True)
-class WindowResult:
-    """What a window came to."""
-
-    verdict: AnalysisVerdict
-    changes: dict[str, Any]
-    """Of the state."""
-
-
-def analyze_window(context: RolloutContext) -> WindowResult | None:
-    """Return the verdict on the newest window with traffic; None if there is none that was not looked at before."""
-    state, window = context.state, fresh_window(context)
-    if window is None or state.applied_weight == 0:
-        return None
-    policy = analysis_policy(context.plan.analysis, context.inputs.slo)
-    if state.applied_weight >= FULL_WEIGHT:
-        verdict = bake(policy, context.progress, window, state.step_entered_at.timestamp())
+def analyze_window(context: RolloutContext) -> RolloutContext:
+    """Return the context after the newest window with traffic was analyzed; the same if none is new."""
+    state, attempt, window = context.state, context.attempt, fresh_window(context)
+    if window is None or attempt.applied_weight == 0:
+        return context
+    policy = analysis_policy(attempt.plan.analysis, context.inputs.slo)
+    progress = attempt.analysis or Progress()
+    if attempt.applied_weight >= FULL_WEIGHT:
+        verdict = bake(policy, progress, window, attempt.step_entered_at.timestamp())
     else:
         if not 0 < window.desired_share < 1:
-            window = replace(window, desired_share=state.applied_weight / FULL_WEIGHT)
-        verdict = analyze(policy, context.progress, window)
-    return WindowResult(verdict, _changes(context, window, verdict))
+            window = replace(window, desired_share=attempt.applied_weight / FULL_WEIGHT)
+        verdict = analyze(policy, progress, window)
+    total = window.canary.requests + window.stable.requests
+    blind = verdict.outcome is Outcome.ERROR
+    analyzed = replace(
+        attempt,
+        analysis=verdict.progress,
+        measured_share=round(window.canary.requests / total, 4) if total else attempt.measured_share,
+        metrics_lost_since=(attempt.metrics_lost_since or context.now) if blind else None,
+    )
+    results = tuple(map(CheckResult.document, verdict.results))[:CHECKS_MAX]
+    return context.after(replace(state, attempt=analyzed, results=results), verdict)
 
 
 def fresh_window(context: RolloutContext) -> Window | None:
     """Return the newest window of this canary, attempt and step, if it was not looked at before."""
-    state, evidence = context.state, context.inputs.evidence
+    attempt, evidence = context.attempt, context.inputs.evidence
     if evidence is None or evidence.window is None:
         return None
-    if (evidence.canary, evidence.attempt, evidence.step) != (state.canary, state.attempt, state.step):
+    if (evidence.canary, evidence.attempt, evidence.step) != (attempt.canary, context.state.attempts, attempt.step):
         return None
-    last = context.progress.last_end_seconds
-    began = state.step_entered_at.timestamp()
+    last = attempt.analysis.last_end_seconds if attempt.analysis is not None else None
+    began = attempt.step_entered_at.timestamp()
     end = evidence.window.end_seconds
     return evidence.window if end > began and (last is None or end > last) else None
 
 
-def reset_analysis(context: RolloutContext) -> dict[str, Any]:
-    """Return the analysis of a comparison that begins now: how stable varies is all that is remembered."""
-    return context.progress.next_step().document()
+def reset_analysis(attempt: Attempt) -> Attempt:
+    """Return the attempt in which a comparison begins now: how stable varies is all that is remembered."""
+    return replace(attempt, analysis=(attempt.analysis or Progress()).next_step())
 
 
-def watched(context: RolloutContext) -> dict[str, Any]:
-    """Return what a window before the canary's traffic teaches about stable; nothing if there is no new one."""
-    window = fresh_window(context)
-    if window is None or context.state.applied_weight > 0:
-        return {}
-    progress = record_stable(analysis_policy(context.plan.analysis, context.inputs.slo), context.progress, window)
-    return {"analysis": progress.document()}
+def watched(context: RolloutContext) -> Attempt:
+    """Return the attempt with what a window before the canary's traffic teaches about stable, if there is a new one."""
+    attempt, window = context.attempt, fresh_window(context)
+    if window is None or attempt.applied_weight > 0:
+        return attempt
+    policy = analysis_policy(attempt.plan.analysis, context.inputs.slo)
+    return replace(attempt, analysis=record_stable(policy, attempt.analysis or Progress(), window))
 
 
-def failed(context: RolloutContext, look: WindowResult | None) -> StepResult | None:
-    """Return the way back from a canary that the look found wanting; None if it did not."""
-    if look is None or look.verdict.outcome is not Outcome.FAILED:
+def failed(context: RolloutContext) -> StepResult | None:
+    """Return the way back from a canary that the analysis found wanting; None if it did not."""
+    attempt, verdict = context.attempt, context.verdict
+    if verdict is None or verdict.outcome is not Outcome.FAILED:
         return None
-    state, verdict = context.state, look.verdict
-    step = f"step {state.step + 1} at {state.applied_weight} %, window {verdict.progress.windows}"
-    return roll_back(context, of_why(verdict.why), f"{step}: {verdict.message}", rejecting=True, **look.changes)
+    step = f"step {attempt.step + 1} at {attempt.applied_weight} %, window {verdict.progress.windows}"
+    return roll_back(context, of_why(verdict.why), f"{step}: {verdict.message}", rejecting=True)
 
 
 def silence_from(context: RolloutContext) -> datetime | None:
     """Return since when there is no word from the metrics; None while the next one is not overdue."""
-    analysis, state = context.plan.analysis, context.state
-    last = context.progress.last_end_seconds
-    heard = max(state.step_entered_at.timestamp(), state.entered_at.timestamp(), last or 0.0)
+    attempt, analysis = context.attempt, context.attempt.plan.analysis
+    last = attempt.analysis.last_end_seconds if attempt.analysis is not None else None
+    heard = max(attempt.step_entered_at.timestamp(), context.state.entered_at.timestamp(), last or 0.0)
     patience = duration_seconds(analysis.warmup) + SILENT_WINDOWS * duration_seconds(analysis.interval)
     return context.now if context.now.timestamp() - heard > patience else None
-
-
-def _changes(context: RolloutContext, window: Window, verdict: AnalysisVerdict) -> dict[str, Any]:
-    total = window.canary.requests + window.stable.requests
-    blind = verdict.outcome is Outcome.ERROR
-    return {
-        "analysis": verdict.progress.document(),
-        "results": tuple(result.document() for result in verdict.results)[:RESULTS_MAX],
-        "measured_share": round(window.canary.requests / total, 4) if total else context.state.measured_share,
-        "metrics_lost_since": (context.state.metrics_lost_since or context.now) if blind else None,
-    }
 
 
 ROUTE_GRACE_SECONDS = 30.0
@@ -262,109 +259,112 @@ ROUTE_GRACE_SECONDS = 30.0
 
 def shifting(context: RolloutContext) -> StepResult:
     """Wait until the weight is in force; a part of the step's makes room for the canary's next pods."""
-    state, split = context.state, context.inputs.split
+    state, attempt, split = context.state, context.attempt, context.inputs.split
     since = (context.now - state.entered_at).total_seconds()
     forced = in_force(context)
-    if forced is not None and forced.state.applied_weight == state.weight and forced.state.settled_at is None:
-        return _moved(context, forced.state)
+    after = forced.state.attempt if forced is not None else None
+    if after is not None and after.applied_weight == attempt.weight and after.settled_at is None:
+        return _moved(context.after(after))
     if split.problem and since >= ROUTE_GRACE_SECONDS:
-        return context.hold(RolloutReason.ROUTE_REFUSED, f"{state.weight} % is not in force: {split.problem}")
+        return context.hold(RolloutReason.ROUTE_REFUSED, f"{attempt.weight} % is not in force: {split.problem}")
     deadline = context.inputs.policy.progress_deadline
     if forced is None and context.seconds_left(state.entered_at, deadline) <= 0:
-        message = f"{state.weight} % is not in force after {deadline}, and nothing is said against it"
+        message = f"{attempt.weight} % is not in force after {deadline}, and nothing is said against it"
         return context.hold(RolloutReason.ROUTE_UNSETTLED, message)
     return forced or context.stay(wait_seconds=REQUEUE_SECONDS)
 
 
+def _moved(context: RolloutContext) -> StepResult:
+    """Return what follows once the weight is in force."""
+    attempt = context.attempt
+    message = f"{attempt.weight} % of the traffic is at {context.name(attempt.canary)}"
+    if attempt.weight != context.goal:
+        text = f"{message}; {context.goal} % follows when there are more pods"
+        return provision(context, RolloutReason.WEIGHT_IN_FORCE, text, attempt)
+    fresh = replace(reset_analysis(attempt), step_entered_at=context.now, metrics_lost_since=None)
+    if attempt.weight >= FULL_WEIGHT and duration_seconds(attempt.plan.analysis.bake_time) == 0:
+        text = f"{message}, without a bake time"
+        return passed(context.after(fresh), RolloutReason.WEIGHT_IN_FORCE, text)
+    return context.go(Phase.ANALYZING, RolloutReason.WEIGHT_IN_FORCE, message, fresh)
+
+
 def analyzing(context: RolloutContext) -> StepResult:
     """Look at every window once, and go on only when the step has passed."""
-    look = analyze_window(context)
-    if look is None:
-        silent = context.state.metrics_lost_since or silence_from(context)
-        return _blind(context, {}) or context.stay(metrics_lost_since=silent, wait_seconds=REQUEUE_SECONDS)
-    return failed(context, look) or _looked(context, look)
-
-
-def _looked(context: RolloutContext, look: WindowResult) -> StepResult:
-    verdict = look.verdict
-    if verdict.outcome is Outcome.PASSED:
-        reason = RolloutReason.UNPROVEN if verdict.unproven else RolloutReason.ANALYSIS_PASSED
-        return passed(context, reason, verdict.message, **look.changes)
-    if is_shared_incident(look):
-        return context.hold(RolloutReason.SHARED_INCIDENT, _worst(verdict), **look.changes)
-    if verdict.needs_person:
-        return context.hold(of_why(verdict.why), f"a person has to decide: {verdict.message}", **look.changes)
-    blind = _blind(context, look.changes) if verdict.outcome is Outcome.ERROR else None
-    message = f"step {context.state.step + 1} at {context.state.applied_weight} %: {verdict.message}"
-    return blind or context.say(RolloutReason.LOOKING, message, wait_seconds=REQUEUE_SECONDS, **look.changes)
-
-
-def awaiting(context: RolloutContext) -> StepResult:
-    """Wait for a person or a time; the canary is still looked at, and only a failure counts."""
-    look = analyze_window(context)
-    rolled_back = failed(context, look)
+    context = analyze_window(context)
+    verdict = context.verdict
+    if verdict is None:
+        silent = context.attempt.metrics_lost_since or silence_from(context)
+        unheard = replace(context.attempt, metrics_lost_since=silent)
+        return _blind(context, "") or context.stay(unheard, wait_seconds=REQUEUE_SECONDS)
+    rolled_back = failed(context)
     if rolled_back is not None:
         return rolled_back
-    changes = look.changes if look is not None else {}
-    pause = step_of(context.state).pause
-    if pause is None or pause.duration is None:
-        return context.stay(wait_seconds=REQUEUE_SECONDS, **changes)
-    left = context.seconds_left(context.state.entered_at, pause.duration)
-    if left > 0:
-        return context.stay(wait_seconds=min(left, REQUEUE_SECONDS), **changes)
-    return go_on(context, RolloutReason.PAUSE_OVER, f"paused for {pause.duration}", **changes)
+    if verdict.outcome is Outcome.PASSED:
+        reason = RolloutReason.UNPROVEN if verdict.unproven else RolloutReason.ANALYSIS_PASSED
+        return passed(context, reason, verdict.message)
+    if is_shared_incident(verdict):
+        return context.hold(RolloutReason.SHARED_INCIDENT, _worst(verdict))
+    if verdict.needs_person:
+        return context.hold(of_why(verdict.why), f"a person has to decide: {verdict.message}")
+    blind = None
+    if verdict.outcome is Outcome.ERROR:
+        blind = _blind(context, next((each.message for each in verdict.results if each.outcome is Outcome.ERROR), ""))
+    message = f"step {context.attempt.step + 1} at {context.attempt.applied_weight} %: {verdict.message}"
+    return blind or context.say(RolloutReason.LOOKING, message, wait_seconds=REQUEUE_SECONDS)
 
 
-def passed(context: RolloutContext, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
-    """Return what follows from a step that has passed: its pause, or the next one."""
-    state, step = context.state, step_of(context.state)
-    if step.pause is None:
-        return go_on(context, reason, message, **changes)
-    until = f"for {step.pause.duration}" if step.pause.duration else f"until step {state.step + 1} is approved"
-    text = f"step {state.step + 1} at {step.weight} % passed and waits {until}: {message}"
-    fresh = {**changes, "analysis": reset_analysis(context.changed(**changes))}
-    return context.go(Phase.AWAITING_APPROVAL, RolloutReason.PAUSE_BETWEEN_STEPS, text, **fresh)
-
-
-def go_on(context: RolloutContext, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
-    """Return the transition to the next step, or to Promoting after the last one."""
-    state = context.state
-    done = f"step {state.step + 1} at {step_of(state).weight} %: {message}"
-    if is_last(state):
-        return context.go(Phase.PROMOTING, reason, done, **changes)
-    fresh = {**changes, "analysis": reset_analysis(context.changed(**changes)), "metrics_lost_since": None}
-    return context.provision(reason, done, step=state.step + 1, step_entered_at=context.now, **fresh)
-
-
-def is_shared_incident(look: WindowResult) -> bool:
-    """Tell whether both revisions are beyond an objective."""
-    return any(result.why is Why.SHARED_INCIDENT for result in look.verdict.results)
-
-
-def _moved(context: RolloutContext, after: State) -> StepResult:
-    state = context.state
-    applied = {"applied_weight": after.applied_weight, "settled_at": None}
-    message = f"{state.weight} % of the traffic is at {context.name(state.canary)}"
-    if state.weight != context.goal:
-        text = f"{message}; {context.goal} % follows when there are more pods"
-        return context.provision(RolloutReason.WEIGHT_IN_FORCE, text, **applied)
-    fresh = {"analysis": reset_analysis(context), "step_entered_at": context.now, "metrics_lost_since": None}
-    if state.weight >= FULL_WEIGHT and duration_seconds(context.plan.analysis.bake_time) == 0:
-        return passed(context, RolloutReason.WEIGHT_IN_FORCE, f"{message}, without a bake time", **applied, **fresh)
-    return context.go(Phase.ANALYZING, RolloutReason.WEIGHT_IN_FORCE, message, **applied, **fresh)
-
-
-def _blind(context: RolloutContext, changes: dict[str, Any]) -> StepResult | None:
+def _blind(context: RolloutContext, why: str) -> StepResult | None:
     """Return what follows when the metrics have stayed away for as long as they may; a wait is never a pass."""
-    since, analysis = changes.get("metrics_lost_since", context.state.metrics_lost_since), context.plan.analysis
+    since, analysis = context.attempt.metrics_lost_since, context.attempt.plan.analysis
     if since is None or context.seconds_left(since, analysis.metrics_timeout) > 0:
         return None
-    why = next((entry["message"] for entry in changes.get("results", ()) if entry["outcome"] == "Error"), "")
     message = f"no answer from the metrics for {analysis.metrics_timeout}{': ' if why else ''}{why}"
     if analysis.on_metrics_error is OnMetricsError.ROLLBACK:
-        return roll_back(context, RolloutReason.METRICS_LOST, message, rejecting=True, **changes)
-    return context.hold(RolloutReason.METRICS_LOST, message, **changes)
+        return roll_back(context, RolloutReason.METRICS_LOST, message, rejecting=True)
+    return context.hold(RolloutReason.METRICS_LOST, message)
 
 
 def _worst(verdict: AnalysisVerdict) -> str:
     return next(result.message for result in verdict.results if result.why is Why.SHARED_INCIDENT)
+
+
+def is_shared_incident(verdict: AnalysisVerdict) -> bool:
+    """Tell whether both revisions are beyond an objective."""
+    return any(result.why is Why.SHARED_INCIDENT for result in verdict.results)
+
+
+def awaiting(context: RolloutContext) -> StepResult:
+    """Wait for a person or a time; the canary is still looked at, and only a failure counts."""
+    context = analyze_window(context)
+    rolled_back = failed(context)
+    if rolled_back is not None:
+        return rolled_back
+    pause = context.attempt.current_step.pause
+    if pause is None or pause.duration is None:
+        return context.stay(wait_seconds=REQUEUE_SECONDS)
+    left = context.seconds_left(context.state.entered_at, pause.duration)
+    if left > 0:
+        return context.stay(wait_seconds=min(left, REQUEUE_SECONDS))
+    return go_on(context, RolloutReason.PAUSE_OVER, f"paused for {pause.duration}")
+
+
+def passed(context: RolloutContext, reason: RolloutReason, message: str) -> StepResult:
+    """Return what follows from a step that has passed: its pause, or the next one."""
+    attempt, step = context.attempt, context.attempt.current_step
+    if step.pause is None:
+        return go_on(context, reason, message)
+    until = f"for {step.pause.duration}" if step.pause.duration else f"until step {attempt.step + 1} is approved"
+    text = f"step {attempt.step + 1} at {step.weight} % passed and waits {until}: {message}"
+    return context.go(Phase.AWAITING_APPROVAL, RolloutReason.PAUSE_BETWEEN_STEPS, text, reset_analysis(attempt))
+
+
+def go_on(context: RolloutContext, reason: RolloutReason, message: str) -> StepResult:
+    """Return the transition to the next step, or to Promoting after the last one."""
+    attempt = context.attempt
+    done = f"step {attempt.step + 1} at {context.goal} %: {message}"
+    if attempt.is_last_step:
+        return context.go(Phase.PROMOTING, reason, done)
+    fresh = replace(
+        reset_analysis(attempt), step=attempt.step + 1, step_entered_at=context.now, metrics_lost_since=None
+    )
+    return provision(context, reason, done, fresh)

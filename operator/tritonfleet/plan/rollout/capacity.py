@@ -6,18 +6,19 @@ InPlace where none does. Example: 4 replicas with 1 GPU each, at most 2 pods of 
 with 2 extra pods; with no free GPU, Auto comes to InPlace, which keeps 3 of the 4 pods ready.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 from tritonfleet.api.canary import Capacity, CapacityMode, OnTimeout
 from tritonfleet.api.rollout import Strategy
-from tritonfleet.plan.rollout.canary import trouble
+from tritonfleet.plan.rollout.canary import provision, trouble
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, pods_take
 from tritonfleet.plan.rollout.inputs import RolloutInputs
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back
-from tritonfleet.plan.rollout.sizing import steps_of, without_contract_check
-from tritonfleet.plan.rollout.state import Phase, RolloutReason
+from tritonfleet.plan.rollout.sizing import without_contract_check
+from tritonfleet.plan.rollout.state import Phase
 
 GPUS: Final = "GPUs"
 
@@ -48,7 +49,7 @@ def fitting(inputs: RolloutInputs, most: int) -> int:
 
 def choose_capacity(context: RolloutContext) -> CapacityChoice | None:
     """Return the mode that the pinned plan and the free GPUs allow; None if there is no room."""
-    capacity, replicas = context.plan.capacity, context.state.replicas
+    capacity, replicas = context.attempt.plan.capacity, context.state.replicas
     if CapacityMode.RECREATE in (capacity.mode, _by_strategy(context)):
         said = (
             f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(context, 1)}; "
@@ -68,7 +69,7 @@ def choose_capacity(context: RolloutContext) -> CapacityChoice | None:
 
 def shortage(context: RolloutContext) -> str:
     """Say in numbers what there is no room for."""
-    inputs, capacity = context.inputs, context.plan.capacity
+    inputs, capacity = context.inputs, context.attempt.plan.capacity
     resource = inputs.headroom.resource if inputs.headroom is not None else GPUS
     return (
         f"a canary pod needs {inputs.gpus_per_pod} {resource}{_free(inputs)}; waiting up to {capacity.wait_timeout}"
@@ -103,7 +104,7 @@ COUNTING: Final = timedelta(seconds=30)
 
 def admitting(context: RolloutContext) -> StepResult:
     """Choose the capacity mode once nothing is left of what was before."""
-    left = context.seconds_left(context.state.entered_at, context.plan.capacity.wait_timeout)
+    left = context.seconds_left(context.state.entered_at, context.attempt.plan.capacity.wait_timeout)
     ending = _ending(context)
     # A Service that leads to all pods would lead to these again.
     serving = any(context.inputs.revisions[each].ready for each in ending if each != context.state.stable)
@@ -122,40 +123,42 @@ def admitting(context: RolloutContext) -> StepResult:
 def waiting(context: RolloutContext) -> StepResult:
     """Wait for room: before the mode is chosen by the count of free GPUs, after that by what the scheduler says."""
     state = context.state
-    if not state.mode:
+    if context.attempt.mode is None:
         found = choose_capacity(context)
         if found is not None:
             return _admitted(context, found, RolloutReason.CAPACITY_FOUND)
     elif not context.canary.lacks_room:
-        message = f"the pods of {context.name(state.canary)} have a node"
-        return trouble(context) or context.provision(RolloutReason.CAPACITY_FOUND, message)
-    left = context.seconds_left(state.entered_at, context.plan.capacity.wait_timeout)
+        message = f"the pods of {context.name(context.attempt.canary)} have a node"
+        return trouble(context) or provision(context, RolloutReason.CAPACITY_FOUND, message, context.attempt)
+    left = context.seconds_left(state.entered_at, context.attempt.plan.capacity.wait_timeout)
     return context.stay(wait_seconds=min(left, REQUEUE_SECONDS)) if left > 0 else _timed_out(context)
 
 
 def _timed_out(context: RolloutContext) -> StepResult:
-    state, capacity = context.state, context.plan.capacity
+    state, attempt, capacity = context.state, context.attempt, context.attempt.plan.capacity
     message = f"no room within {capacity.wait_timeout}: {state.message}"
     if capacity.on_timeout is OnTimeout.FAIL:
         return roll_back(context, RolloutReason.NO_CAPACITY, message, rejecting=True)
-    if capacity.on_timeout is OnTimeout.IN_PLACE and state.mode in ("", CapacityMode.SURGE) and state.replicas > 1:
-        fallen = {"mode": CapacityMode.IN_PLACE.value, "surge": 0}
-        return context.provision(RolloutReason.FELL_BACK_IN_PLACE, f"{message}; stable's pods make room", **fallen)
+    if capacity.on_timeout is OnTimeout.IN_PLACE and attempt.mode in (None, CapacityMode.SURGE) and state.replicas > 1:
+        text = f"{message}; stable's pods make room"
+        fallen = replace(attempt, mode=CapacityMode.IN_PLACE, surge=0)
+        return provision(context, RolloutReason.FELL_BACK_IN_PLACE, text, fallen)
     return context.hold(RolloutReason.NO_CAPACITY, message)
 
 
 def _ending(context: RolloutContext) -> list[str]:
     """Return the revisions with pods that are on their way out: what they hold is not free yet."""
-    current = (context.state.stable, context.state.canary)
+    current = (context.state.stable, context.attempt.canary)
     return [
         revision
-        for revision, track in sorted(context.inputs.revisions.items())
-        if track.existing > (track.asked if revision in current else 0)
+        for revision, pods in sorted(context.inputs.revisions.items())
+        if pods.existing > (pods.asked if revision in current else 0)
     ]
 
 
 def _admitted(context: RolloutContext, found: CapacityChoice, reason: RolloutReason) -> StepResult:
-    state = context.state
-    message = f"attempt {state.attempt}, {len(steps_of(state))} steps, {found.mode}: {found.message}"
-    plan = without_contract_check(state.plan) if found.mode is CapacityMode.RECREATE else state.plan
-    return context.provision(reason, message, mode=found.mode.value, surge=found.surge, plan=plan)
+    attempt = context.attempt
+    message = f"attempt {context.state.attempts}, {len(attempt.steps)} steps, {found.mode}: {found.message}"
+    plan = without_contract_check(attempt.plan) if found.mode is CapacityMode.RECREATE else attempt.plan
+    admitted = replace(attempt, mode=found.mode, surge=found.surge, plan=plan)
+    return provision(context, reason, message, admitted)

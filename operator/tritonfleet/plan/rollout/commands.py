@@ -11,18 +11,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from tritonfleet.api import names
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import CONSUMED_MAX
-from tritonfleet.plan.rollout.canary import go_on
-from tritonfleet.plan.rollout.context import RolloutContext, StepResult, pods_for_step
+from tritonfleet.plan.rollout.canary import go_on, provision
+from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import resume
 from tritonfleet.plan.rollout.inputs import Request, Verb
+from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back
-from tritonfleet.plan.rollout.sizing import without_contract_check, without_steps
-from tritonfleet.plan.rollout.state import BEFORE_RETURN, HOLDABLE, Phase, RolloutReason
+from tritonfleet.plan.rollout.sizing import pods_for_step, without_contract_check, without_steps
+from tritonfleet.plan.rollout.state import Phase
 from tritonfleet.plan.world import Event, Manifest
 
 _HASH: Final = re.compile(r"[0-9a-f]{10}", re.ASCII)
@@ -181,12 +182,12 @@ def _remembered(context: RolloutContext, answered: tuple[str, ...]) -> tuple[str
 
 
 def _abort(context: RolloutContext, request: Request) -> StepResult:
-    state = context.state
+    state, attempt = context.state, context.attempt
     _must_be_canary(context, request)
-    message = f"{context.name(state.canary)} was aborted{_by(request)} at {state.applied_weight} %"
+    message = f"{context.name(attempt.canary)} was aborted{_by(request)} at {attempt.applied_weight} %"
     if state.phase is Phase.ROLLING_BACK:
-        return context.say(RolloutReason.ABORTED, message, rejecting=True)
-    if state.phase not in BEFORE_RETURN:
+        return context.say(RolloutReason.ABORTED, message, replace(attempt, rejecting=True))
+    if not state.traits.before_promotion:
         raise Refusal(f"the rollout is {state.phase}, past the point of no return: ask for rollback-to instead")
     return roll_back(context, RolloutReason.ABORTED, message, rejecting=True)
 
@@ -201,17 +202,17 @@ def _rollback_to(context: RolloutContext, request: Request) -> StepResult:
     if context.rejected(revision):
         raise Refusal(f"{context.name(revision)} was rejected: a retry lifts that")
     if revision == target:
-        return context.stay(override="", override_of="")
-    return context.stay(override=revision, override_of=target)
+        return context.stay(replace(state, override="", override_of=""))
+    return context.stay(replace(state, override=revision, override_of=target))
 
 
 def _pause(context: RolloutContext, request: Request) -> StepResult:
     _must_be_canary(context, request)
     state = context.state
-    message = f"paused{_by(request)} in {state.phase} at {state.applied_weight} %"
+    message = f"paused{_by(request)} in {state.phase} at {context.attempt.applied_weight} %"
     if state.phase is Phase.HELD:
         return context.say(RolloutReason.PAUSED, f"{message}; held before: {state.message}")
-    if state.phase not in HOLDABLE:
+    if not state.traits.can_hold:
         raise Refusal(f"there is nothing to pause in {state.phase}")
     return context.hold(RolloutReason.PAUSED, message)
 
@@ -231,38 +232,49 @@ def _retry(context: RolloutContext, request: Request) -> StepResult:
         raise Refusal("the revision that the spec asks for is not rejected")
     left = tuple(rejection for rejection in state.rejected if rejection.revision != context.wanted)
     message = f"{context.name(context.wanted)} is tried again{_by(request)}"
-    return context.say(RolloutReason.RETRY_REQUESTED, message, rejected=left)
+    return context.say(RolloutReason.RETRY_REQUESTED, message, replace(state, rejected=left))
 
 
 def _approve(context: RolloutContext, request: Request) -> StepResult:
     _must_be_canary(context, request)
-    state = context.state
-    if request.step != state.step + 1:
-        raise Refusal(f"the rollout is at step {state.step + 1}, not {request.step}")
+    state, attempt = context.state, context.attempt
+    if request.step != attempt.step + 1:
+        raise Refusal(f"the rollout is at step {attempt.step + 1}, not {request.step}")
     if state.phase is Phase.AWAITING_APPROVAL:
         return go_on(context, RolloutReason.APPROVED, f"approved{_by(request)}")
-    if state.phase is Phase.HELD and state.resume is Phase.ANALYZING and state.reason in _JUDGED:
-        return go_on(context, RolloutReason.APPROVED, f"approved{_by(request)} though: {state.message}", resume=None)
+    if state.phase is Phase.HELD and attempt.resume is Phase.ANALYZING and state.reason in _JUDGED:
+        released = context.after(replace(attempt, resume=None))
+        return go_on(released, RolloutReason.APPROVED, f"approved{_by(request)} though: {state.message}")
     raise Refusal(f"no step waits for approval, the rollout is {state.phase}")
 
 
 def _promote(context: RolloutContext, request: Request) -> StepResult:
     _must_be_canary(context, request)
-    state = context.state
+    state, attempt = context.state, context.attempt
     if context.inputs.policy.paused:
         raise Refusal("spec.rollout.paused is set: take it away first")
-    if state.phase not in BEFORE_RETURN or state.phase is Phase.ADMITTING:
+    if not state.traits.before_promotion or state.phase is Phase.ADMITTING:
         raise Refusal(f"there is nothing to promote in {state.phase}")
-    plan = without_steps(state.plan) if context.stable.ready else without_contract_check(without_steps(state.plan))
-    changes: dict[str, Any] = {"plan": plan, "step": 0, "step_entered_at": context.now}
-    cleared = {**changes, "resume": None, "reverts": (), "metrics_lost_since": None, "analysis": {}}
+    plan = without_steps(attempt.plan)
+    straight = replace(
+        attempt,
+        plan=plan if context.stable.ready else without_contract_check(plan),
+        step=0,
+        step_entered_at=context.now,
+        resume=None,
+        reverts=(),
+        metrics_lost_since=None,
+        analysis=None,
+    )
     message = f"to 100 % without further analysis{_by(request)}"
-    if state.phase is Phase.HELD and not state.mode:
-        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, **cleared)
-    if state.phase not in (Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY):
-        return context.provision(RolloutReason.PROMOTE_REQUESTED, message, **cleared)
-    pods = pods_for_step(replace(state, **changes), by_gateway=context.inputs.by_gateway) if state.mode else 0
-    return context.say(RolloutReason.PROMOTE_REQUESTED, message, **cleared, canary_replicas=pods)
+    if state.phase is Phase.HELD and attempt.mode is None:
+        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, straight)
+    if state.traits.can_promote_now:
+        return provision(context, RolloutReason.PROMOTE_REQUESTED, message, straight)
+    pods = 0
+    if attempt.mode is not None:
+        pods = pods_for_step(straight, state.replicas, by_gateway=context.inputs.by_gateway)
+    return context.say(RolloutReason.PROMOTE_REQUESTED, message, replace(straight, canary_replicas=pods))
 
 
 _CARRY_OUT: Final[Mapping[Verb, Callable[[RolloutContext, Request], StepResult]]] = {
@@ -291,7 +303,7 @@ def _word(request: Request) -> str:
 
 
 def _must_be_canary(context: RolloutContext, request: Request) -> None:
-    canary = context.state.canary
+    canary = context.attempt.canary
     if not canary or context.state.phase is Phase.INITIALIZING:
         raise Refusal("no rollout is under way")
     if _existing(context, request) != canary:
@@ -300,7 +312,7 @@ def _must_be_canary(context: RolloutContext, request: Request) -> None:
 
 def _existing(context: RolloutContext, request: Request) -> str:
     revision = resolve_revision(
-        request.revision, {each: track.number for each, track in context.inputs.revisions.items()}
+        request.revision, {each: pods.number for each, pods in context.inputs.revisions.items()}
     )
     if revision is None:
         raise Refusal(f"there is no revision '{request.revision}'")
@@ -309,7 +321,7 @@ def _existing(context: RolloutContext, request: Request) -> str:
 
 def _asked(context: RolloutContext, request: Request) -> str:
     revision = resolve_revision(
-        request.revision, {each: track.number for each, track in context.inputs.revisions.items()}
+        request.revision, {each: pods.number for each, pods in context.inputs.revisions.items()}
     )
     what = context.name(revision) if revision is not None else f"'{request.revision}'"
     step = f", step {request.step}" if request.step is not None else ""

@@ -1,29 +1,28 @@
 """What the handler of every phase gets, and the two results it can return: stay, or make a transition.
 
-`planner.advance` builds one `RolloutContext` per pass from the state, the inputs and the time. A handler reads it and
-returns `context.stay(...)` or `context.go(...)` (`say`, `hold` and `provision` are special cases of the two); `go`
-refuses a transition that `state.TRANSITIONS` does not list. `in_force` tells every phase that moves traffic when a
-weight counts as applied.
+`planner.advance` builds one `RolloutContext` per pass from the state, the inputs and the time; it resolves who plays
+which part once. A handler reads it and returns `context.stay(...)` or `context.go(...)` (`say` and `hold` are special
+cases of the two); `go` refuses a transition that `state.TRANSITIONS` does not list. What else changes is given as the
+changed `Attempt`, or as the changed `State` where more than the attempt does. `in_force` tells every phase that moves
+traffic when a weight counts as applied.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from tritonfleet.api.canary import Canary
 from tritonfleet.api.quantities import duration_seconds
-from tritonfleet.plan.rollout.analysis import Progress
-from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs
-from tritonfleet.plan.rollout.sizing import canary_pods, plan_of, revision_pods, step_of
-from tritonfleet.plan.rollout.state import TRANSITIONS, Phase, RolloutReason, State, TransitionRecord
+from tritonfleet.api.rollout_status import TRANSITIONS_MAX
+from tritonfleet.plan.pods import RevisionPods
+from tritonfleet.plan.rollout.analysis import AnalysisVerdict
+from tritonfleet.plan.rollout.inputs import RolloutInputs
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.state import TRAITS, TRANSITIONS, Attempt, Phase, State, TransitionRecord
 from tritonfleet.plan.world import Event
 
-TRANSITION_RECORDS_MAX: Final = 20
 REQUEUE_SECONDS: Final = 5.0
 
 _EDGES: Final = frozenset((transition.source, transition.target) for transition in TRANSITIONS)
-_WARNINGS: Final = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.HELD, Phase.STABLE_LOST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,51 +36,40 @@ class StepResult:
     """When to look again though nothing happened; None if nothing is due at a known time."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RolloutContext:
-    """What a decision is made from."""
+    """What a decision is made from; nothing in it is changed."""
 
     state: State
     inputs: RolloutInputs
     now: datetime
+    verdict: AnalysisVerdict | None = None
+    """On the window that was analyzed in this pass; None if none was."""
+    attempt: Attempt = field(init=False)
+    """The rollout under way; one without a canary where there is none."""
+    canary: RevisionPods = field(init=False)
+    """The canary's pods."""
+    stable: RevisionPods = field(init=False)
+    """Stable's pods."""
+    previous: RevisionPods = field(init=False)
+    """The pods of the revision that was stable before."""
+    goal: int = field(init=False)
+    """Percent of the traffic that the step asks for."""
+    wanted: str = field(init=False)
+    """The revision that is to serve: the spec's, unless a person asked for another; empty while none is known."""
 
-    @property
-    def canary(self) -> RevisionPods:
-        """The canary's pods."""
-        return revision_pods(self.inputs, self.state.canary)
+    def __post_init__(self) -> None:
+        state, revisions = self.state, self.inputs.revisions
+        self.attempt = state.attempt or Attempt()
+        self.canary = revisions.get(self.attempt.canary) or RevisionPods()
+        self.stable = revisions.get(state.stable) or RevisionPods()
+        self.previous = revisions.get(state.standby.revision if state.standby is not None else "") or RevisionPods()
+        self.goal = self.attempt.current_step.weight
+        self.wanted = state.override or self.inputs.target
 
-    @property
-    def stable(self) -> RevisionPods:
-        """Stable's pods."""
-        return revision_pods(self.inputs, self.state.stable)
-
-    @property
-    def previous(self) -> RevisionPods:
-        """The pods of the revision that was stable before."""
-        return revision_pods(self.inputs, self.state.previous)
-
-    @property
-    def wanted(self) -> str:
-        """The revision that is to serve: the spec's, unless a person asked for another; empty while none is known."""
-        return self.state.override or self.inputs.target
-
-    @cached_property
-    def plan(self) -> Canary:
-        """The plan as it was pinned."""
-        return plan_of(self.state.plan)
-
-    @cached_property
-    def progress(self) -> Progress:
-        """What the step has counted; a step whose progress cannot be read begins anew."""
-        try:
-            return Progress.restore(self.state.analysis)
-        except ValueError:
-            return Progress()
-
-    @property
-    def goal(self) -> int:
-        """Percent of the traffic that the step asks for."""
-        return step_of(self.state).weight
+    def after(self, changed: State | Attempt, verdict: AnalysisVerdict | None = None) -> "RolloutContext":
+        """Return the context in which that is the state, or the attempt of the state."""
+        return RolloutContext(self._with(changed), self.inputs, self.now, verdict or self.verdict)
 
     def rejected(self, revision: str) -> bool:
         """Tell whether the revision is not to be tried again by itself."""
@@ -93,25 +81,29 @@ class RolloutContext:
 
     def name(self, revision: str) -> str:
         """Return a revision as people know it."""
-        number = revision_pods(self.inputs, revision).number
+        number = (self.inputs.revisions.get(revision) or RevisionPods()).number
         return f"revision {number} ({revision})" if number else f"revision {revision}"
 
-    def stay(self, *events: Event, wait_seconds: float | None = None, **changes: Any) -> StepResult:
-        """Return this phase, with some fields changed; the same state if none differs."""
-        changed = any(getattr(self.state, name) != value for name, value in changes.items())
-        return StepResult(replace(self.state, **changes) if changed else self.state, events, wait_seconds)
-
-    def changed(self, **changes: Any) -> "RolloutContext":
-        """Return this context with some fields of the state changed."""
-        return replace(self, state=self.stay(**changes).state)
+    def stay(self, changed: State | Attempt | None = None, *, wait_seconds: float | None = None) -> StepResult:
+        """Return this phase, with what changed; the same state if nothing differs."""
+        state = self._with(changed) if changed is not None else self.state
+        return StepResult(state if state != self.state else self.state, (), wait_seconds)
 
     def say(
-        self, reason: RolloutReason, message: str, *, wait_seconds: float | None = None, **changes: Any
+        self,
+        reason: RolloutReason,
+        message: str,
+        changed: State | Attempt | None = None,
+        *,
+        wait_seconds: float | None = None,
     ) -> StepResult:
         """Return this phase with what there is to say of it."""
-        return self.stay(reason=reason.value, message=message, wait_seconds=wait_seconds, **changes)
+        state = self._with(changed) if changed is not None else self.state
+        return self.stay(replace(state, reason=reason.value, message=message), wait_seconds=wait_seconds)
 
-    def go(self, target: Phase, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
+    def go(
+        self, target: Phase, reason: RolloutReason, message: str, changed: State | Attempt | None = None
+    ) -> StepResult:
         """Return the transition to another phase.
 
         Raises:
@@ -120,32 +112,28 @@ class RolloutContext:
         source = self.state.phase
         if (source, target) not in _EDGES:
             raise ValueError(f"there is no way from {source} to {target} ({reason}: {message})")
-        passage = TransitionRecord(self.now, source, target, reason.value, message)
-        changes = {"reason": reason.value, "message": message, **changes}
+        record = TransitionRecord(self.now, source, target, reason.value, message)
         state = replace(
-            self.state,
+            self._with(changed) if changed is not None else self.state,
             phase=target,
             entered_at=self.now,
-            history=(passage, *self.state.history)[:TRANSITION_RECORDS_MAX],
-            **changes,
+            reason=reason.value,
+            message=message,
+            history=(record, *self.state.history)[:TRANSITIONS_MAX],
         )
-        event = Event("Warning" if target in _WARNINGS else "Normal", reason.value, f"{source} to {target}: {message}")
+        kind = "Warning" if TRAITS[target].is_trouble else "Normal"
+        event = Event(kind, reason.value, f"{source} to {target}: {message}")
         return StepResult(state, (event,), REQUEUE_SECONDS)
 
-    def hold(self, reason: RolloutReason, message: str, resume: Phase | None = None, **changes: Any) -> StepResult:
+    def hold(
+        self, reason: RolloutReason, message: str, attempt: Attempt | None = None, *, resume: Phase | None = None
+    ) -> StepResult:
         """Return the transition to Held; it goes on where it was, or where `resume` says."""
-        return self.go(Phase.HELD, reason, message, resume=resume or self.state.phase, **changes)
+        held = replace(attempt or self.attempt, resume=resume or self.state.phase)
+        return self.go(Phase.HELD, reason, message, held)
 
-    def provision(self, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
-        """Return the transition to Provisioning, with the pods that the step gives the canary."""
-        after = replace(self.state, **changes)
-        pods = pods_for_step(after, by_gateway=self.inputs.by_gateway)
-        return self.go(Phase.PROVISIONING, reason, message, **{**changes, "canary_replicas": pods})
-
-
-def pods_for_step(state: State, *, by_gateway: bool) -> int:
-    """Return the pods that the state's step gives the canary."""
-    return canary_pods(step_of(state).weight, state.replicas, state.surge, by_gateway=by_gateway)
+    def _with(self, changed: State | Attempt) -> State:
+        return changed if isinstance(changed, State) else replace(self.state, attempt=changed)
 
 
 EFFECT_DELAY: Final = timedelta(seconds=3)
@@ -157,17 +145,17 @@ def in_force(context: RolloutContext) -> StepResult | None:
 
     A gateway that has only made a way to the canary gives it its weight next.
     """
-    state = context.state
+    attempt = context.attempt
     if not context.inputs.split.settled:
-        return context.stay(settled_at=None) if state.settled_at is not None else None
-    if state.settled_at is None or state.settled_at > context.now:
-        return context.stay(settled_at=context.now, wait_seconds=EFFECT_DELAY.total_seconds())
-    left = (state.settled_at + EFFECT_DELAY - context.now).total_seconds()
+        return context.stay(replace(attempt, settled_at=None)) if attempt.settled_at is not None else None
+    if attempt.settled_at is None or attempt.settled_at > context.now:
+        return context.stay(replace(attempt, settled_at=context.now), wait_seconds=EFFECT_DELAY.total_seconds())
+    left = (attempt.settled_at + EFFECT_DELAY - context.now).total_seconds()
     if left > 0:
         return context.stay(wait_seconds=left)
-    if state.is_opening:
-        return context.stay(opening=False, settled_at=None, wait_seconds=REQUEUE_SECONDS)
-    return context.stay(applied_weight=state.weight, settled_at=None)
+    if attempt.is_opening:
+        return context.stay(replace(attempt, opening=False, settled_at=None), wait_seconds=REQUEUE_SECONDS)
+    return context.stay(replace(attempt, applied_weight=attempt.weight, settled_at=None))
 
 
 def pods_take(context: RolloutContext, turns: int) -> str:

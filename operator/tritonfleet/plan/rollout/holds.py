@@ -6,98 +6,114 @@ traffic to the canary if nothing is left of stable and the canary's pods can car
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from tritonfleet.plan.rollout.analysis import Outcome
-from tritonfleet.plan.rollout.canary import WindowResult, analyze_window, failed, is_shared_incident, reset_analysis
+from tritonfleet.plan.rollout.canary import (
+    analyze_window,
+    failed,
+    is_shared_incident,
+    provision,
+    reset_analysis,
+)
 from tritonfleet.plan.rollout.capacity import choose_capacity, uncounted
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
-from tritonfleet.plan.rollout.rollback import is_stable_lost
-from tritonfleet.plan.rollout.sizing import FULL_WEIGHT, min_ready, min_ready_wanted, pods_for_weight, reachable_weight
-from tritonfleet.plan.rollout.state import Phase, RolloutReason
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.sizing import (
+    is_stable_lost,
+    min_ready,
+    min_ready_wanted,
+    pods_for_weight,
+    reachable_weight,
+)
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
 
 
 def held(context: RolloutContext) -> StepResult:
     """Look at the canary for its safety, and go on when the cause of the hold is over."""
-    look = analyze_window(context)
-    rolled_back = failed(context, look)
+    before, context = context.attempt, analyze_window(context)
+    rolled_back = failed(context)
     if rolled_back is not None:
         return rolled_back
-    changes = look.changes if look is not None else {}
     is_over = ENDS_WHEN.get(context.state.reason)
-    if is_over is not None and is_over(context, look):
-        return resume(context, RolloutReason.RESUMED, f"no longer: {context.state.message}", **changes)
-    return context.stay(wait_seconds=REQUEUE_SECONDS, **changes)
+    if is_over is not None and is_over(context):
+        return resume(context, RolloutReason.RESUMED, f"no longer: {context.state.message}", before)
+    return context.stay(wait_seconds=REQUEUE_SECONDS)
 
 
-def resume(context: RolloutContext, reason: RolloutReason, message: str, **changes: Any) -> StepResult:
-    """Return the transition to where the rollout was held; a comparison begins anew."""
-    target = context.state.resume or Phase.PROVISIONING
-    cleared = {**changes, "resume": None, "reverts": (), "metrics_lost_since": None}
+def resume(context: RolloutContext, reason: RolloutReason, message: str, before: Attempt | None = None) -> StepResult:
+    """Return the transition to where the rollout was held; a comparison begins anew.
+
+    The window that ended a hold is the first of that comparison: `before` is the attempt that had not seen it.
+    """
+    target = context.attempt.resume or Phase.PROVISIONING
+    resumed = replace(context.attempt, resume=None, reverts=(), metrics_lost_since=None)
     if target in (Phase.PROVISIONING, Phase.HELD):
-        return context.provision(reason, message, **cleared)
+        return provision(context, reason, message, resumed)
     if target is Phase.ANALYZING:
-        cleared["analysis"] = reset_analysis(context)
-    return context.go(target, reason, message, **cleared)
+        resumed = reset_analysis(replace(resumed, analysis=(before or context.attempt).analysis))
+    return context.go(target, reason, message, resumed)
 
 
 def stable_lost(context: RolloutContext) -> StepResult:
     """Wait for stable; if nothing of it is left and the canary can, the canary takes everything meanwhile."""
-    state = context.state
-    back = pods_for_weight(FULL_WEIGHT - context.goal, min_ready_wanted(state, context.inputs))
+    state, attempt = context.state, context.attempt
+    back = pods_for_weight(FULL_WEIGHT - context.goal, min_ready_wanted(context))
     if context.stable.ready >= max(1, back) and not is_stable_lost(context):
         message = f"{context.name(state.stable)} has {context.stable.ready} ready pods again"
         # What the canary was given last may be in force already: it keeps the pods for it.
-        given = {"applied_weight": max(state.weight, state.applied_weight), "settled_at": None}
-        if state.resume is Phase.HELD:
+        given = replace(attempt, applied_weight=max(attempt.weight, attempt.applied_weight), settled_at=None)
+        if attempt.resume is Phase.HELD:
             text = f"{message}; the rollout was held before, and a person resumes it"
-            return context.go(Phase.HELD, RolloutReason.STABLE_BACK, text, resume=Phase.PROVISIONING, **given)
-        return context.provision(RolloutReason.STABLE_BACK, message, resume=None, **given)
+            return context.hold(RolloutReason.STABLE_BACK, text, given, resume=Phase.PROVISIONING)
+        return provision(context, RolloutReason.STABLE_BACK, message, replace(given, resume=None))
     needed = pods_for_weight(FULL_WEIGHT, max(1, min_ready(state)))
-    if state.weight < FULL_WEIGHT and context.stable.ready == 0 and context.canary.ready >= needed:
-        message = f"{state.message}; {context.name(state.canary)} takes all traffic until it is back"
-        everything = {"weight": FULL_WEIGHT, "opening": False, "settled_at": None}
-        return context.stay(**everything, message=message, wait_seconds=REQUEUE_SECONDS)
-    if state.weight != state.applied_weight:
+    if attempt.weight < FULL_WEIGHT and context.stable.ready == 0 and context.canary.ready >= needed:
+        message = f"{state.message}; {context.name(attempt.canary)} takes all traffic until it is back"
+        everything = replace(attempt, weight=FULL_WEIGHT, opening=False, settled_at=None)
+        return context.stay(replace(state, attempt=everything, message=message), wait_seconds=REQUEUE_SECONDS)
+    if attempt.weight != attempt.applied_weight:
         return in_force(context) or context.stay(wait_seconds=REQUEUE_SECONDS)
     return context.stay(wait_seconds=REQUEUE_SECONDS)
 
 
-def _metrics_are_back(_context: RolloutContext, look: WindowResult | None) -> bool:
-    return look is not None and look.verdict.outcome is not Outcome.ERROR
+def _metrics_are_back(context: RolloutContext) -> bool:
+    return context.verdict is not None and context.verdict.outcome is not Outcome.ERROR
 
 
-def _incident_is_over(context: RolloutContext, look: WindowResult | None) -> bool:
-    return _metrics_are_back(context, look) and look is not None and not is_shared_incident(look)
+def _incident_is_over(context: RolloutContext) -> bool:
+    verdict = context.verdict
+    return verdict is not None and verdict.outcome is not Outcome.ERROR and not is_shared_incident(verdict)
 
 
-def _route_is_taken(context: RolloutContext, _look: WindowResult | None) -> bool:
+def _route_is_taken(context: RolloutContext) -> bool:
     return not context.inputs.split.problem and context.inputs.split.settled
 
 
-def _has_room(context: RolloutContext, _look: WindowResult | None) -> bool:
-    if context.state.mode:
+def _has_room(context: RolloutContext) -> bool:
+    if context.attempt.mode is not None:
         return not context.canary.lacks_room
     return not uncounted(context.inputs) and choose_capacity(context) is not None
 
 
-def _pods_are_gone(context: RolloutContext, _look: WindowResult | None) -> bool:
+def _pods_are_gone(context: RolloutContext) -> bool:
     return context.stable.existing <= context.stable.asked
 
 
-def _can_move(context: RolloutContext, _look: WindowResult | None) -> bool:
-    return reachable_weight(context.state, context.inputs, context.goal) != context.state.applied_weight
+def _can_move(context: RolloutContext) -> bool:
+    return reachable_weight(context, context.goal) != context.attempt.applied_weight
 
 
-def _is_unpaused(context: RolloutContext, _look: WindowResult | None) -> bool:
+def _is_unpaused(context: RolloutContext) -> bool:
     return not context.inputs.policy.paused
 
 
-def _is_unsuspended(context: RolloutContext, _look: WindowResult | None) -> bool:
+def _is_unsuspended(context: RolloutContext) -> bool:
     return not context.inputs.suspended
 
 
-ENDS_WHEN: Final[Mapping[str, Callable[[RolloutContext, WindowResult | None], bool]]] = {
+ENDS_WHEN: Final[Mapping[str, Callable[[RolloutContext], bool]]] = {
     RolloutReason.PAUSED_BY_SPEC: _is_unpaused,
     RolloutReason.SUSPENDED: _is_unsuspended,
     RolloutReason.NO_CAPACITY: _has_room,

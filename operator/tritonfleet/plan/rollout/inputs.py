@@ -1,17 +1,14 @@
 """What a rollout is decided from, apart from its own state: the observed pods, the traffic split, and requests.
 
-The planner gathers one `RolloutInputs` per pass. `count_pods()` counts the pods of one revision and finds what is wrong
-with them; `observed_split()` reads from the HTTPRoute, or from the selector of the front Service, which share the
-canary gets and whether that is in force. `pod_that_needs_room()` tells `runtime/controller.py` for which pods free GPUs
-are to be counted.
+The planner gathers one `RolloutInputs` per pass. `observed_split()` reads from the HTTPRoute, or from the selector of
+the front Service, which share the canary gets and whether that is in force. `pod_that_needs_room()` tells
+`runtime/controller.py` for which pods free GPUs are to be counted.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from enum import StrEnum
-from statistics import median_low
-from typing import Any, Final
+from typing import Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
@@ -19,22 +16,11 @@ from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects import SPLIT_RULES, TRITON, build_revision, split_seen, split_written
-from tritonfleet.plan.pods import (
-    Finding,
-    created_at,
-    diagnose,
-    exists,
-    has_ended,
-    image_digest,
-    is_ready,
-    model_digest,
-    ready_since,
-    unready_since,
-)
-from tritonfleet.plan.revisions import KnownRevision
+from tritonfleet.plan.objects import SPLIT_RULES, build_revision, split_seen, split_written
+from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.rollout.state import Phase, RolloutReason, State
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.state import Attempt, Phase, State, traits_of
 from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed
 
 
@@ -71,35 +57,6 @@ class Request:
         """Return what tells it from others, as `status.rollout.consumed` keeps it; at most 128 characters."""
         step = f":{self.step}" if self.step is not None else ""
         return f"{self.verb}={self.revision}{step}{'@' + self.at if self.at else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class RevisionPods:
-    """One revision's pods, counted now."""
-
-    number: int = 0
-    """Of the revision, from 1."""
-    existing: int = 0
-    """Pods that hold resources, ending ones included: a GPU is taken until its pod is really gone."""
-    ready: int = 0
-    """Ready pods that stay, by a count that is not out of date."""
-    asked: int = 0
-    """Replicas of its Deployment."""
-    finding: Finding | None = None
-    """What keeps its pods from being ready, if anything is known."""
-    unsteady: str = ""
-    """What is wrong with pods that were ready once: restarts, out of memory, unready for a minute; empty if nothing."""
-    changed: str = ""
-    """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
-    ready_seconds: float | None = None
-    """From a pod's creation until it was ready, measured on those that are; None while none is."""
-    placed: int = 0
-    """Pods that stay and have a node, whether they are ready or not."""
-
-    @property
-    def lacks_room(self) -> bool:
-        """Whether the scheduler has no place for one of its pods."""
-        return self.finding is not None and self.finding.lacks_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,65 +99,17 @@ class RolloutInputs:
     """Whether `target` comes from `spec.rollback.toRevision`."""
 
 
-NOT_READY_GRACE = timedelta(seconds=60)
-"""A pod that was ready may be busy or cut off for as long before it speaks against its revision."""
-
-
-def count_pods(
-    revision: KnownRevision, remembered: Mapping[str, Any], gpus: GpuPool | None, since: datetime, now: datetime
-) -> RevisionPods:
-    """Return the count; `remembered` is its entry in `status.revisions`, what ended before `since` is forgiven."""
-    staying = tuple(pod for pod in revision.pods if exists(pod))
-    took = sorted((ready - created_at(pod)).total_seconds() for pod in staying if (ready := ready_since(pod)))
-    return RevisionPods(
-        number=revision.number,
-        existing=sum(not has_ended(pod) for pod in revision.pods),
-        ready=sum(is_ready(pod) for pod in staying),
-        asked=int((revision.deployment or {}).get("spec", {}).get("replicas", 0)),
-        placed=sum("nodeName" in pod["spec"] for pod in staying),
-        finding=diagnose(revision, gpus, now),
-        unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
-        changed=_changed(revision, remembered),
-        ready_seconds=median_low(took) if took else None,
-    )
-
-
-def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
-    name = pod["metadata"]["name"]
-    for container in pod.get("status", {}).get("containerStatuses") or ():
-        ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
-        finished = ended.get("finishedAt")
-        if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
-            cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
-            yield f"container '{container['name']}' of pod '{name}' ended ({cause})"
-        if container["name"] == TRITON and container.get("started"):
-            unready = unready_since(pod)
-            if unready is not None and now - unready >= NOT_READY_GRACE:
-                yield f"pod '{name}' has not been ready for {NOT_READY_GRACE.total_seconds():.0f} s"
-
-
-def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
-    for what, key, found in (
-        ("image", "imageDigest", image_digest(revision.pods)),
-        ("model", "modelDigest", model_digest(revision.pods)),
-    ):
-        first = remembered.get(key)
-        if first is not None and found is not None and first != found:
-            return f"its {what} is {found}, and was {first} when it was first started"
-    return ""
-
-
 _REQUIRED: Final = ("Accepted", "ResolvedRefs")
 """Conditions that a gateway must report as true, for the generation that was written, before a weight counts."""
 _TROUBLE: Final = "PartiallyInvalid"
 
 
 def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> ObservedSplit:
-    """Return how the traffic is divided now, and whether that is what `state.weight` asks for."""
+    """Return how the traffic is divided now, and whether that is what the state asks for."""
     name = observed.body["metadata"]["name"]
     if by_gateway:
         route = observed.children.get(ChildId(HTTP_ROUTE.kind, name))
-        return _by_route(route, state) if route is not None else ObservedSplit(None, settled=False)
+        return _by_route(route, state.attempt or Attempt()) if route is not None else ObservedSplit(None, settled=False)
     service = observed.children.get(ChildId("Service", name))
     return (
         _by_service(name, service["spec"].get("selector") or {}, state)
@@ -211,28 +120,30 @@ def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> Obs
 
 def _by_service(name: str, selector: dict[str, str], state: State) -> ObservedSplit:
     """Tell from the selector: it leads to one revision, or to the pods of all."""
+    attempt = state.attempt or Attempt()
     if selector == {names.OWNER_LABEL: name}:
-        shared = 0 < state.weight < 100
-        return ObservedSplit(state.weight if shared else state.applied_weight, settled=shared)
-    by_revision = {state.previous: None, state.canary: 100, state.stable: 0}
+        shared = 0 < attempt.weight < 100
+        return ObservedSplit(attempt.weight if shared else attempt.applied_weight, settled=shared)
+    previous = state.standby.revision if state.standby is not None else ""
+    by_revision = {previous: None, attempt.canary: 100, state.stable: 0}
     revision = selector.get(names.REVISION_LABEL, "")
     if revision not in by_revision or selector != names.serving_selector(name, revision):
         return ObservedSplit(None, settled=False, foreign=True)
     weight = by_revision[revision]
-    return ObservedSplit(weight, settled=weight == state.weight)
+    return ObservedSplit(weight, settled=weight == attempt.weight)
 
 
-def _by_route(route: Manifest, state: State) -> ObservedSplit:
+def _by_route(route: Manifest, attempt: Attempt) -> ObservedSplit:
     rules = split_seen(route)
     written = split_written(route)
-    weights = {_percent(rule, state.canary) for rule in rules}
+    weights = {_percent(rule, attempt.canary) for rule in rules}
     weight = weights.pop() if len(weights) == 1 else None
     foreign = rules != [written] * len(SPLIT_RULES)
     reports = list(_reports(route))
     problem = next((text for text, _ in reports if text), "")
     taken = all(taken for _, taken in reports)
-    opened = not state.is_opening or any(revision == state.canary and share for revision, share in written)
-    settled = weight == state.routed_weight and opened and not foreign and not problem and taken
+    opened = not attempt.is_opening or any(revision == attempt.canary and share for revision, share in written)
+    settled = weight == attempt.routed_weight and opened and not foreign and not problem and taken
     return ObservedSplit(weight, settled=settled, problem=problem, foreign=foreign)
 
 
@@ -276,17 +187,15 @@ def _identity(reference: Manifest, route: Manifest) -> tuple[str, str, str | Non
     return reference.get("namespace") or route["metadata"]["namespace"], reference["name"], reference.get("sectionName")
 
 
-_LOOKS_FOR_ROOM: Final = frozenset({Phase.ADMITTING, Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY})
-
-
 def pod_that_needs_room(body: Manifest, children: Mapping[ChildId, Manifest], defaults: Defaults) -> Manifest | None:
     """Return the template of the canary's pods while its rollout looks for room; None while it does not.
 
     Before the canary is recorded it is what the spec renders to.
     """
     rollout = (body.get("status") or {}).get("rollout") or {}
-    held_for_room = rollout.get("phase") == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
-    if rollout.get("phase") not in _LOOKS_FOR_ROOM and not held_for_room:
+    phase = rollout.get("phase")
+    held_for_room = phase == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
+    if not traits_of(phase).looks_for_room and not held_for_room:
         return None
     record = children.get(ChildId("ControllerRevision", rollout.get("canary", "")))
     template: Manifest | None = (record or {}).get("data", {}).get("template")

@@ -12,27 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tritonfleet.api.canary import Canary, ContractPolicy, Golden, PromQuery
+from tritonfleet.api.canary import ContractPolicy, Golden, PromQuery
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.objects import backends
 from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
-from tritonfleet.plan.rollout.sizing import plan_of
-from tritonfleet.plan.rollout.state import EPOCH, Phase, State
+from tritonfleet.plan.rollout.state import EPOCH, Attempt, Phase, State
 from tritonfleet.plan.world import Manifest
-
-_WITH_TRAFFIC: Final = frozenset(
-    {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL}
-    | {Phase.HELD, Phase.STABLE_LOST}
-)
-"""Phases in which a canary that gets traffic is looked at, be it only for its safety."""
-_BEFORE_TRAFFIC: Final = frozenset({Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING})
-"""Phases in which stable is watched, so that the first look knows how restless it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurementKey:
-    """Windows of one segment are alike; a window never reaches from one into another."""
+    """Windows with the same key are alike; a window never reaches from one into another."""
 
     canary: str
     attempt: int
@@ -45,7 +36,7 @@ class MeasurementKey:
 class MeasurementSpec:
     """One rollout, as far as something is to be seen of it."""
 
-    segment: MeasurementKey
+    key: MeasurementKey
     stable: str
     model: str
     opens_seconds: float
@@ -64,19 +55,19 @@ class MeasurementSpec:
     @property
     def alone(self) -> bool:
         """Whether there is no stable to compare with any more: the canary gets everything."""
-        return self.segment.weight >= 100
+        return self.key.weight >= 100
 
     @property
     def probes(self) -> bool:
         """Whether golden requests belong to each window."""
-        return self.golden is not None and self.segment.weight > 0
+        return self.golden is not None and self.key.weight > 0
 
     def desired_share(self, canary_ready: int, stable_ready: int) -> float:
         """Return the share of all requests that is sent to the canary, 0..1.
 
         A gateway keeps to its weights. Without one a request goes to any ready pod of the front Service.
         """
-        weight = self.segment.weight
+        weight = self.key.weight
         if self.by_gateway or weight in (0, 100):
             return weight / 100
         return canary_ready / max(1, canary_ready + stable_ready)
@@ -87,20 +78,21 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
 
     The plan is the one that the rollout began with, whatever the spec says by now.
     """
-    if not state.canary or not state.stable:
+    attempt = state.attempt
+    if attempt is None or not state.stable:
         return None
-    with_traffic = state.applied_weight > 0 and state.phase in _WITH_TRAFFIC
-    before_traffic = state.applied_weight == 0 and state.phase in _BEFORE_TRAFFIC
+    with_traffic = attempt.applied_weight > 0 and state.traits.has_traffic
+    before_traffic = attempt.applied_weight == 0 and state.traits.before_traffic
     if not with_traffic and not before_traffic:
         return None
-    spec, plan = body["spec"], plan_of(state.plan)
+    spec, plan = body["spec"], attempt.plan
     return MeasurementSpec(
-        segment=MeasurementKey(state.canary, state.attempt, state.step, state.applied_weight),
+        key=MeasurementKey(attempt.canary, state.attempts, attempt.step, attempt.applied_weight),
         stable=state.stable,
         model=(spec.get("model") or {}).get("name") or body["metadata"]["name"],
-        opens_seconds=_opens(state, plan, with_traffic=with_traffic),
+        opens_seconds=_opens(state, attempt, with_traffic=with_traffic),
         interval_seconds=duration_seconds(plan.analysis.interval),
-        verifies=state.phase is Phase.VERIFYING and not state.verified,
+        verifies=state.phase is Phase.VERIFYING and not attempt.verified,
         by_gateway=bool((spec.get("traffic") or {}).get("gateway")),
         source=MetricsSource((spec.get("metrics") or {}).get("source", MetricsSource.AUTO)),
         contract=plan.verification.contract,
@@ -109,15 +101,15 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
     )
 
 
-def _opens(state: State, plan: Canary, *, with_traffic: bool) -> float:
+def _opens(state: State, attempt: Attempt, *, with_traffic: bool) -> float:
     """Return since when windows may begin; the warm-up counts from when the weight was in force."""
-    opens = state.step_entered_at.timestamp()
+    opens = attempt.step_entered_at.timestamp()
     if with_traffic:
-        shifted = next((passage.at for passage in state.history if passage.source is Phase.SHIFTING), EPOCH)
+        shifted = next((record.at for record in state.history if record.source is Phase.SHIFTING), EPOCH)
         # By a clock that was ahead it may have been later than what followed.
-        opens = max(opens, min(shifted, state.entered_at).timestamp()) + duration_seconds(plan.analysis.warmup)
-    last_end = state.analysis.get("lastEndSeconds")
-    return max(opens, last_end) if isinstance(last_end, int | float) else opens
+        opens = max(opens, min(shifted, state.entered_at).timestamp()) + duration_seconds(attempt.plan.analysis.warmup)
+    last_end = attempt.analysis.last_end_seconds if attempt.analysis is not None else None
+    return max(opens, last_end) if last_end is not None else opens
 
 
 GatewayLabels = frozenset[tuple[str, str]]
@@ -221,7 +213,7 @@ def _counts(buckets: Mapping[float, int]) -> PodCounts:
 
 @dataclass(frozen=True, slots=True)
 class GatewayFailures:
-    """Failures of one revision in all windows of a segment so far."""
+    """Failures of one revision in all windows with the same key so far."""
 
     seen: int = 0
     """By the gateway."""
@@ -232,13 +224,15 @@ class GatewayFailures:
 
 
 def merge_gateway_counts(
-    revision: RevisionCounts, edge: GatewayCounts, tally: GatewayFailures, *, alone: bool
+    revision: RevisionCounts, gateway: GatewayCounts, before: GatewayFailures, *, alone: bool
 ) -> tuple[RevisionCounts, GatewayFailures]:
-    """Return what a revision did in a window with what the gateway saw of it, and the tally after it."""
-    seen = tally.seen + edge.bad(alone=alone)
-    errors = tally.errors + sum(counts.errors for counts in revision.pods.values())
-    refused = max(tally.refused, unseen(seen, errors))
-    return replace(revision, edges=edge.timed, refused=refused - tally.refused), GatewayFailures(seen, errors, refused)
+    """Return what a revision did in a window with what the gateway saw of it, and its failures after it."""
+    seen = before.seen + gateway.bad(alone=alone)
+    errors = before.errors + sum(counts.errors for counts in revision.pods.values())
+    refused = max(before.refused, unseen(seen, errors))
+    return replace(revision, gateways=gateway.timed, refused=refused - before.refused), GatewayFailures(
+        seen, errors, refused
+    )
 
 
 def _envoy_gateway(namespace: str, route: str, rule: int, backend: int) -> str:

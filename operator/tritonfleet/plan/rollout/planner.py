@@ -6,18 +6,19 @@
 2. `record_conflicts()` notes that somebody else changed the traffic, before the change is undone.
 3. `advance()` decides on the next state, once nothing is left to be written for the present one.
 
-`advance()` runs the checks in the order of whom they protect: users, then people's commands, then the spec. Only if
-none of them has anything to say does the handler of the present phase decide.
+`advance()` runs `CHECKS` in the order of whom they protect: users, then people's commands, then the spec. Only if none
+of them has anything to say does the handler of the present phase decide.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.rollout import Strategy
+from tritonfleet.plan.pods import RevisionPods, count_pods
 from tritonfleet.plan.revisions import KnownRevision, serving_hash
 from tritonfleet.plan.rollout.canary import (
     analyze_window,
@@ -31,13 +32,14 @@ from tritonfleet.plan.rollout.canary import (
 )
 from tritonfleet.plan.rollout.capacity import admitting, waiting
 from tritonfleet.plan.rollout.commands import answer_request, requests_of
-from tritonfleet.plan.rollout.context import RolloutContext, StepResult, pods_for_step
+from tritonfleet.plan.rollout.context import RolloutContext, StepResult
 from tritonfleet.plan.rollout.holds import held, stable_lost
-from tritonfleet.plan.rollout.inputs import RevisionPods, RolloutInputs, count_pods, observed_split
-from tritonfleet.plan.rollout.rollback import keep_safe, roll_back, rolling_back
-from tritonfleet.plan.rollout.sizing import FULL_WEIGHT, revision_pods, revision_sizes
+from tritonfleet.plan.rollout.inputs import RolloutInputs, observed_split
+from tritonfleet.plan.rollout.reasons import RolloutReason
+from tritonfleet.plan.rollout.rollback import roll_back, rolling_back
+from tritonfleet.plan.rollout.sizing import is_stable_lost, pods_for_step, revision_sizes, stable_needed
 from tritonfleet.plan.rollout.stable import initializing, promoting, rolled_back, stable
-from tritonfleet.plan.rollout.state import BEFORE_RETURN, HOLDABLE, RUNNING, Phase, RolloutReason, State
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, State
 from tritonfleet.plan.rollout.status import restore_state
 from tritonfleet.plan.world import Event, Manifest, Observed
 
@@ -56,31 +58,33 @@ class DesiredRollout:
     """Revisions without a share that a gateway keeps a way to."""
 
 
-def desired_rollout(state: State, inputs: RolloutInputs) -> DesiredRollout:
+def desired_rollout(context: RolloutContext) -> DesiredRollout:
     """Return what to render: who serves comes from the state alone, how many pods also from those that are there."""
-    stable = state.canary if state.phase is Phase.INITIALIZING else state.stable
-    pods, split = revision_sizes(state, inputs), _split(state, stable)
-    return DesiredRollout(pods, split, stable, frozenset(_opened(state, inputs, pods, split)))
+    state = context.state
+    stable = context.attempt.canary if state.phase is Phase.INITIALIZING else state.stable
+    pods, split = revision_sizes(context), _split(state, stable)
+    return DesiredRollout(pods, split, stable, frozenset(_opened(context, pods, split)))
 
 
 def _split(state: State, stable: str) -> Mapping[str, int]:
     if not stable:
         return {}
-    if state.canary and state.canary != stable:
-        return {stable: FULL_WEIGHT - state.routed_weight, state.canary: state.routed_weight}
-    if state.previous:
-        return {stable: FULL_WEIGHT, state.previous: 0}
+    if state.attempt is not None and state.canary != stable:
+        return {stable: FULL_WEIGHT - state.attempt.routed_weight, state.canary: state.attempt.routed_weight}
+    if state.standby is not None:
+        return {stable: FULL_WEIGHT, state.standby.revision: 0}
     return {stable: FULL_WEIGHT}
 
 
-def _opened(state: State, inputs: RolloutInputs, pods: Mapping[str, int], split: Mapping[str, int]) -> Iterator[str]:
+def _opened(context: RolloutContext, pods: Mapping[str, int], split: Mapping[str, int]) -> Iterator[str]:
     """Yield those without a share that may get requests at any moment, or got some until now.
 
     A canary is one of them only while the weight moves: not before it is verified, nor once it was taken back.
     """
-    moving = state.weight != state.applied_weight
+    moving = context.attempt.weight != context.attempt.applied_weight
     for revision in (each for each, percent in split.items() if percent == 0):
-        takes_over = revision != state.canary and (pods.get(revision) or revision_pods(inputs, revision).existing)
+        existing = (context.inputs.revisions.get(revision) or RevisionPods()).existing
+        takes_over = revision != context.attempt.canary and (pods.get(revision) or existing)
         if moving or takes_over:
             yield revision
 
@@ -108,7 +112,9 @@ def is_planned(deployment: ModelDeployment, body: Manifest) -> bool:
     if rollout.canary is not None or rollout.strategy in (Strategy.CANARY, Strategy.RECREATE):
         return True
     state = written_state(body)
-    return state is not None and (state.phase in {*RUNNING, Phase.ROLLED_BACK} or bool(state.override))
+    if state is None:
+        return False
+    return state.traits.under_way or state.phase is Phase.ROLLED_BACK or bool(state.override)
 
 
 def written_state(body: Manifest) -> State | None:
@@ -143,8 +149,8 @@ def plan_rollout(
         and not (inputs.revisions.get(state.canary) or RevisionPods()).ready
     ):
         # Nobody is served yet, so nothing is lost by following the spec.
-        state = replace(state, canary=target)
-    return RolloutPlan(state, inputs, desired_rollout(state, inputs))
+        state = replace(state, attempt=Attempt(canary=target))
+    return RolloutPlan(state, inputs, desired_rollout(RolloutContext(state, inputs, now)))
 
 
 def _not_ahead(state: State, now: datetime) -> State:
@@ -152,16 +158,20 @@ def _not_ahead(state: State, now: datetime) -> State:
 
     When the last window ended stays as it is, or that one would be looked at twice.
     """
-    moments = ("entered_at", "step_entered_at", "metrics_lost_since")
-    changes: dict[str, Any] = {name: now for name in moments if (getattr(state, name) or now) > now}
-    return replace(state, **changes) if changes else state
+    attempt = state.attempt
+    if attempt is not None:
+        metrics_lost_since = min(attempt.metrics_lost_since, now) if attempt.metrics_lost_since is not None else None
+        attempt = replace(
+            attempt, step_entered_at=min(attempt.step_entered_at, now), metrics_lost_since=metrics_lost_since
+        )
+    return replace(state, entered_at=min(state.entered_at, now), attempt=attempt)
 
 
 def _initial_state(observed: Observed, known: Mapping[str, KnownRevision], target: str | None, now: datetime) -> State:
     stable = serving_hash(observed, known)
     # The front Service leads to the first revision before any of its pods is ready.
     if stable is None or (stable == target and len(known) == 1 and not known[stable].carries(1)):
-        return State(entered_at=now, canary=target or "")
+        return State(entered_at=now, attempt=Attempt(canary=target) if target else None)
     return State(phase=Phase.STABLE, entered_at=now, stable=stable)
 
 
@@ -219,11 +229,11 @@ def _trusted_since(state: State) -> datetime:
     That is since the first ones of this rollout were ready, whether they were asked anything or not.
     """
     since = state.entered_at
-    for passage in state.history:
-        if passage.target is Phase.ADMITTING:
+    for record in state.history:
+        if record.target is Phase.ADMITTING:
             break
-        if passage.target in (Phase.VERIFYING, Phase.SHIFTING):
-            since = passage.at
+        if record.target in (Phase.VERIFYING, Phase.SHIFTING):
+            since = record.at
     return since
 
 
@@ -231,9 +241,6 @@ CONFLICT_WINDOW: Final = timedelta(minutes=5)
 CONFLICT_REVERTS: Final = 3
 REVERT_APART: Final = timedelta(seconds=5)
 """Changes of a route by somebody else that are closer together are one."""
-
-_ON_THE_WAY: Final = frozenset({Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.SHIFTING, Phase.STABLE_LOST})
-"""Between two steps a canary has its share still: there it is looked at for a failure, and nothing else counts."""
 
 _PHASES: Final[Mapping[Phase, Callable[[RolloutContext], StepResult]]] = {
     Phase.INITIALIZING: initializing,
@@ -256,79 +263,99 @@ _PHASES: Final[Mapping[Phase, Callable[[RolloutContext], StepResult]]] = {
 def advance(state: State, inputs: RolloutInputs, now: datetime) -> StepResult:
     """Return the state after this moment. Called only when the cluster has been asked for what `state` says.
 
-    What harms users comes first, then people, then the spec, then the phase's own affairs.
+    The first of `CHECKS` that has something to say decides, and else the handler of the phase.
     """
     context = RolloutContext(state, inputs, now)
-    if inputs.suspended:
-        return _suspended(context)
-    kept, events = _follow_spec(context)
-    look = analyze_window(context) if state.phase in _ON_THE_WAY else None
-    context = context.changed(**kept, **(look.changes if look is not None else {}))
-    found = (
-        keep_safe(context)
-        or answer_request(context)
-        or failed(context, look)
-        or _superseded(context)
-        or _conflict(context)
-        or _paused(context)
-        or _PHASES[context.state.phase](context)
-    )
-    return replace(found, events=(*events, *found.events))
+    context, events = _follow_spec(context) if not inputs.suspended else (context, ())
+    if state.traits.between_steps and not inputs.suspended:
+        context = analyze_window(context)
+    found = next((found for _, check in CHECKS if (found := check(context)) is not None), None)
+    found = found or _PHASES[state.phase](context)
+    return replace(found, state=state if found.state == state else found.state, events=(*events, *found.events))
 
 
 def record_conflicts(state: State, inputs: RolloutInputs, now: datetime) -> State:
     """Return the state that remembers what somebody else did to the traffic, before it is undone."""
-    recent = tuple(at for at in state.reverts if now - at < CONFLICT_WINDOW)
+    if state.attempt is None or not (inputs.split.foreign and state.traits.before_promotion):
+        return state
+    recent = tuple(at for at in state.attempt.reverts if now - at < CONFLICT_WINDOW)
     another = not recent or not timedelta(0) <= now - recent[-1] < REVERT_APART
-    if inputs.split.foreign and state.phase in BEFORE_RETURN and another:
-        return replace(state, reverts=(*recent, now))
-    return state
+    return replace(state, attempt=replace(state.attempt, reverts=(*recent, now))) if another else state
 
 
-def _suspended(context: RolloutContext) -> StepResult:
+def _suspended(context: RolloutContext) -> StepResult | None:
     """Stand still: what waits for pods would only run out of time. No pod is left to weigh the traffic for.
 
     A share that a canary had is forgotten, or it would be blamed for having no pods when it is wanted again.
     """
-    state = context.state
+    state, attempt = context.state, context.attempt
+    if not context.inputs.suspended:
+        return None
     if state.phase is Phase.PROMOTING:
         return promoting(context)
-    resume = Phase.PROVISIONING if state.mode else Phase.WAITING_FOR_CAPACITY
-    nothing = {"weight": 0, "applied_weight": 0, "settled_at": None}
-    if state.phase in (*HOLDABLE, Phase.STABLE_LOST):
-        message = f"suspended in {state.phase} at {state.applied_weight} %"
-        return context.hold(RolloutReason.SUSPENDED, message, resume, **nothing)
-    if state.phase is Phase.HELD and max(state.weight, state.applied_weight) > 0:
-        return context.stay(resume=resume, **nothing)
+    resume = Phase.PROVISIONING if attempt.mode is not None else Phase.WAITING_FOR_CAPACITY
+    without_share = replace(attempt, weight=0, applied_weight=0, settled_at=None)
+    if state.traits.can_hold or state.phase is Phase.STABLE_LOST:
+        message = f"suspended in {state.phase} at {attempt.applied_weight} %"
+        return context.hold(RolloutReason.SUSPENDED, message, without_share, resume=resume)
+    if state.phase is Phase.HELD and max(attempt.weight, attempt.applied_weight) > 0:
+        return context.stay(replace(without_share, resume=resume))
     return context.stay()
 
 
-def _follow_spec(context: RolloutContext) -> tuple[dict[str, Any], tuple[Event, ...]]:
+def _follow_spec(context: RolloutContext) -> tuple[RolloutContext, tuple[Event, ...]]:
     """Return what changes in every phase, and what is to be told of it: size, override, what others did."""
-    state, inputs = context.state, context.inputs
-    changes: dict[str, Any] = {}
-    events: tuple[Event, ...] = ()
+    state, inputs, events = context.state, context.inputs, tuple[Event, ...]()
     if state.override and inputs.target not in ("", state.override_of):
-        changes = {"override": "", "override_of": ""}
         message = (
             f"{context.name(state.override)} is no longer asked for: the spec asks for {context.name(inputs.target)}"
         )
         events = (Event("Normal", RolloutReason.OVERRIDE_ENDED.value, message),)
-    if state.phase in RUNNING and inputs.replicas > state.replicas:
-        grown = replace(state, replicas=inputs.replicas)
-        changes["replicas"] = inputs.replicas
-        if state.canary_replicas > 0:
-            changes["canary_replicas"] = pods_for_step(grown, by_gateway=inputs.by_gateway)
-    if state.applied_weight == 0 and state.phase in (Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING):
-        changes |= watched(context)
-    return changes, events
+        state = replace(state, override="", override_of="")
+    if state.attempt is not None and state.traits.under_way and inputs.replicas > state.replicas:
+        state = replace(state, replicas=inputs.replicas)
+        if state.attempt is not None and state.attempt.canary_replicas > 0:
+            pods = pods_for_step(state.attempt, state.replicas, by_gateway=inputs.by_gateway)
+            state = replace(state, attempt=replace(state.attempt, canary_replicas=pods))
+    if state.traits.before_traffic:
+        state = replace(state, attempt=watched(context.after(state)))
+    return context.after(state), events
+
+
+def _keep_safe(context: RolloutContext) -> StepResult | None:
+    """Return the way back from a canary that harms users, or from a stable that cannot take them; None if all is well.
+
+    Only while the canary gets traffic: what goes wrong before that harms nobody, and is its phase's own affair.
+    """
+    state, attempt = context.state, context.attempt
+    given = max(attempt.weight, attempt.applied_weight)
+    if not (state.traits.before_promotion or state.phase is Phase.PROMOTING) or given == 0:
+        return None
+    share = f"{given} % of the traffic"
+    name = context.name(attempt.canary)
+    if context.canary.unsteady:
+        message = f"{name} got {share} with {context.canary.ready} ready pods: {context.canary.unsteady}"
+        return roll_back(context, RolloutReason.CANARY_UNSTEADY, message, rejecting=True)
+    if context.canary.ready == 0 and attempt.applied_weight > 0:
+        trouble = f": {context.canary.finding.message}" if context.canary.finding is not None else ""
+        message = f"{name} got {share} and none of its {context.canary.asked} pods is ready{trouble}"
+        return roll_back(context, RolloutReason.CANARY_LOST, message, rejecting=True)
+    if state.traits.stable_may_be_lost and is_stable_lost(context):
+        message = (
+            f"{context.name(state.stable)} has {context.stable.ready} ready pods "
+            f"and needs {stable_needed(context)} for "
+            f"{FULL_WEIGHT - attempt.applied_weight} % of the traffic; {name} has {context.canary.ready}"
+        )
+        resume = Phase.HELD if state.phase is Phase.HELD else Phase.PROVISIONING
+        lost = replace(attempt, resume=resume, settled_at=None)
+        return context.go(Phase.STABLE_LOST, RolloutReason.STABLE_LOST, message, lost)
+    return None
 
 
 def _conflict(context: RolloutContext) -> StepResult | None:
     """Return the hold of a rollout whose weights somebody else keeps changing: they are not fought over."""
-    state = context.state
-    recent = [at for at in state.reverts if context.now - at < CONFLICT_WINDOW]
-    if len(recent) < CONFLICT_REVERTS or state.phase not in HOLDABLE:
+    recent = [at for at in context.attempt.reverts if context.now - at < CONFLICT_WINDOW]
+    if len(recent) < CONFLICT_REVERTS or not context.state.traits.can_hold:
         return None
     message = (
         f"somebody else changed the traffic's weights {len(recent)} times in "
@@ -339,16 +366,35 @@ def _conflict(context: RolloutContext) -> StepResult | None:
 
 def _superseded(context: RolloutContext) -> StepResult | None:
     """Return the way back from a canary that nobody asks for any more; nothing is held against it."""
-    state, wanted = context.state, context.wanted
-    if state.phase not in BEFORE_RETURN or not wanted or wanted == state.canary:
+    state, attempt, wanted = context.state, context.attempt, context.wanted
+    if not state.traits.before_promotion or not wanted or wanted == attempt.canary:
         return None
     reason = RolloutReason.REVERTED if wanted == state.stable else RolloutReason.SUPERSEDED
-    message = f"{context.name(wanted)} is wanted, and no longer {context.name(state.canary)}"
-    return roll_back(context, reason, f"{message}, which had {state.applied_weight} %", rejecting=False)
+    message = f"{context.name(wanted)} is wanted, and no longer {context.name(attempt.canary)}"
+    return roll_back(context, reason, f"{message}, which had {attempt.applied_weight} %", rejecting=False)
 
 
 def _paused(context: RolloutContext) -> StepResult | None:
-    if not context.inputs.policy.paused or context.state.phase not in HOLDABLE:
+    if not context.inputs.policy.paused or not context.state.traits.can_hold:
         return None
-    message = f"spec.rollout.paused is set: held in {context.state.phase} at {context.state.applied_weight} %"
+    message = f"spec.rollout.paused is set: held in {context.state.phase} at {context.attempt.applied_weight} %"
     return context.hold(RolloutReason.PAUSED_BY_SPEC, message)
+
+
+CHECKS: Final[tuple[tuple[str, Callable[[RolloutContext], StepResult | None]], ...]] = (
+    # No pod is to run: nothing can be decided about any.
+    ("suspended", _suspended),
+    # The canary harms users, or stable cannot take them.
+    ("safety", _keep_safe),
+    # A person asked for something that was not answered yet.
+    ("request", answer_request),
+    # Between two steps the analysis found the canary wanting; in other phases their handlers look at windows.
+    ("failed", failed),
+    # The spec asks for another revision than the canary.
+    ("superseded", _superseded),
+    # Somebody else keeps changing the weights.
+    ("conflict", _conflict),
+    # `spec.rollout.paused` is set.
+    ("paused", _paused),
+)
+"""What is asked before the handler of the phase, in this order: users come first, then people, then the spec."""

@@ -1,18 +1,32 @@
-"""The phases of a rollout, the transitions between them, the reasons for them, and the state that is kept.
+"""The phases of a rollout, the transitions between them, and the state that is kept.
 
 `TRANSITIONS` is the one table of what may follow what: `context.go` enforces it, and docs/explanation/rollouts.md is
 drawn from it. `State` is all that a rollout remembers between two passes; `status.py` writes it to `status.rollout` and
-reads it back. `RolloutReason` lists every word that `status.rollout.reason`, an Event or a rejection can hold.
+reads it back.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from tritonfleet.plan.pods import Finding
-from tritonfleet.plan.rollout.analysis import Why
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializationInfo,
+    WrapSerializer,
+)
+from pydantic.alias_generators import to_camel
+
+from tritonfleet.api import names
+from tritonfleet.api import rollout_status as limits
+from tritonfleet.api.canary import Canary, CapacityMode, Step
+from tritonfleet.api.renames import with_new_names
+from tritonfleet.plan.rollout.analysis import Progress
 
 
 class Phase(StrEnum):
@@ -58,37 +72,73 @@ class Transition:
     """The condition, as the diagram and the docs show it."""
 
 
-_BEFORE_RETURN: Final = (
-    Phase.ADMITTING,
-    Phase.PROVISIONING,
-    Phase.WAITING_FOR_CAPACITY,
-    Phase.VERIFYING,
-    Phase.SHIFTING,
-    Phase.ANALYZING,
-    Phase.AWAITING_APPROVAL,
-    Phase.HELD,
-    Phase.STABLE_LOST,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseTraits:
+    """What holds in a phase, whatever its handler does."""
+
+    under_way: bool = True
+    """Whether a rollout is under way: stable does not shrink by the autoscaler's wish."""
+    before_promotion: bool = True
+    """Whether the canary can still be taken back, or given up for another revision."""
+    can_hold: bool = True
+    """Whether the rollout can be held here, and go on from here."""
+    can_promote_now: bool = True
+    """Whether a person who promotes now brings it back to Provisioning; earlier phases only change their plan."""
+    has_traffic: bool = True
+    """Whether a canary with a share of the traffic is measured here, be it only for its safety."""
+    before_traffic: bool = False
+    """Whether stable is measured while the canary has no share, so that the first window knows how stable varies."""
+    between_steps: bool = False
+    """Whether windows are analyzed for a failure alone, by the planner: the handler waits for something else."""
+    stable_may_be_lost: bool = True
+    """Whether a stable that cannot carry its share leads to StableLost."""
+    looks_for_room: bool = False
+    """Whether free GPUs are counted for the canary's pods."""
+    is_trouble: bool = False
+    """Whether users of the cluster are warned."""
+
+
+_NO_ROLLOUT: Final = PhaseTraits(
+    under_way=False,
+    before_promotion=False,
+    can_hold=False,
+    can_promote_now=False,
+    has_traffic=False,
+    stable_may_be_lost=False,
 )
+TRAITS: Final[Mapping[Phase, PhaseTraits]] = {
+    Phase.INITIALIZING: _NO_ROLLOUT,
+    Phase.STABLE: _NO_ROLLOUT,
+    Phase.ADMITTING: PhaseTraits(
+        can_hold=False, can_promote_now=False, has_traffic=False, stable_may_be_lost=False, looks_for_room=True
+    ),
+    Phase.PROVISIONING: PhaseTraits(
+        can_promote_now=False, before_traffic=True, between_steps=True, looks_for_room=True
+    ),
+    Phase.WAITING_FOR_CAPACITY: PhaseTraits(
+        can_promote_now=False, before_traffic=True, between_steps=True, looks_for_room=True
+    ),
+    Phase.VERIFYING: PhaseTraits(has_traffic=False, before_traffic=True, stable_may_be_lost=False),
+    Phase.SHIFTING: PhaseTraits(between_steps=True),
+    Phase.ANALYZING: PhaseTraits(),
+    Phase.AWAITING_APPROVAL: PhaseTraits(),
+    Phase.HELD: PhaseTraits(can_hold=False, is_trouble=True),
+    Phase.PROMOTING: replace(_NO_ROLLOUT, under_way=True),
+    Phase.ROLLING_BACK: replace(_NO_ROLLOUT, under_way=True, is_trouble=True),
+    Phase.ROLLED_BACK: replace(_NO_ROLLOUT, is_trouble=True),
+    Phase.STABLE_LOST: PhaseTraits(can_hold=False, between_steps=True, stable_may_be_lost=False, is_trouble=True),
+}
+"""Every phase, in the order of a rollout."""
 
-BEFORE_RETURN: Final = frozenset(_BEFORE_RETURN)
-"""Phases of a rollout before its point of no return."""
 
-HOLDABLE: Final = tuple(
-    phase for phase in _BEFORE_RETURN if phase not in (Phase.ADMITTING, Phase.HELD, Phase.STABLE_LOST)
-)
-"""Phases that can be held, and gone on with."""
+def traits_of(word: str | None) -> PhaseTraits:
+    """Return what holds in the phase that a status names; where it names none, no rollout is under way."""
+    return next((traits for phase, traits in TRAITS.items() if phase == word), _NO_ROLLOUT)
 
-RUNNING: Final = frozenset({*_BEFORE_RETURN, Phase.PROMOTING, Phase.ROLLING_BACK})
-"""Phases in which a rollout is under way: stable does not shrink by the autoscaler's wish."""
 
-_ON_THE_WAY: Final = (
-    Phase.VERIFYING,
-    Phase.SHIFTING,
-    Phase.ANALYZING,
-    Phase.AWAITING_APPROVAL,
-    Phase.HELD,
-    Phase.STABLE_LOST,
-)
+_BEFORE_PROMOTION: Final = tuple(phase for phase, traits in TRAITS.items() if traits.before_promotion)
+_HOLDABLE: Final = tuple(phase for phase, traits in TRAITS.items() if traits.can_hold)
+_CAN_PROMOTE_NOW: Final = tuple(phase for phase, traits in TRAITS.items() if traits.can_promote_now)
 
 
 def _edges(*edges: tuple[tuple[Phase, ...], tuple[Phase, ...], str]) -> tuple[Transition, ...]:
@@ -122,236 +172,142 @@ TRANSITIONS: Final = _edges(
     ((Phase.ANALYZING,), (Phase.PROMOTING,), "the last step passed"),
     ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROVISIONING,), "approved, and another step follows"),
     ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROMOTING,), "approved after the last step"),
-    (_ON_THE_WAY, (Phase.PROVISIONING,), "a person promotes now"),
-    (HOLDABLE, (Phase.HELD,), "paused, or a person has to decide"),
-    ((Phase.HELD,), HOLDABLE, "resumed"),
+    (_CAN_PROMOTE_NOW, (Phase.PROVISIONING,), "a person promotes now"),
+    (_HOLDABLE, (Phase.HELD,), "paused, or a person has to decide"),
+    ((Phase.HELD,), _HOLDABLE, "resumed"),
     (
-        (*(phase for phase in HOLDABLE if phase is not Phase.VERIFYING), Phase.HELD),
+        (*(phase for phase in _HOLDABLE if phase is not Phase.VERIFYING), Phase.HELD),
         (Phase.STABLE_LOST,),
         "stable cannot carry its share",
     ),
     ((Phase.STABLE_LOST,), (Phase.PROVISIONING, Phase.HELD), "stable is back"),
     ((Phase.PROMOTING,), (Phase.STABLE,), "clients reach the new stable"),
     ((Phase.PROMOTING,), (Phase.ROLLED_BACK,), "clients reach the retained revision, and the other one is rejected"),
-    ((*_BEFORE_RETURN, Phase.PROMOTING), (Phase.ROLLING_BACK,), "failed, aborted or superseded"),
+    ((*_BEFORE_PROMOTION, Phase.PROMOTING), (Phase.ROLLING_BACK,), "failed, aborted or superseded"),
     ((Phase.ROLLING_BACK,), (Phase.ROLLED_BACK,), "stable has all traffic and the revision is rejected"),
     ((Phase.ROLLING_BACK,), (Phase.STABLE,), "stable has all traffic and nothing is rejected"),
 )
 """Every transition there is; `RolloutContext.go` refuses any other."""
 
 
-class RolloutReason(StrEnum):
-    """One word for programs; the message beside it has the numbers. Each word is part of the API."""
-
-    STARTING = "Starting"
-    """The first revision's pods are being started."""
-    SERVES = "Serves"
-    """The wanted revision serves alone."""
-    NO_REPLICAS = "NoReplicas"
-    """Another revision is wanted, but no pod is to run; it is rolled out once there are replicas."""
-    NEW_REVISION = "NewRevision"
-    """The spec asks for another revision."""
-    OLDER_REVISION = "OlderRevision"
-    """An older revision is asked for by name, by `spec.rollback` or by a request: no steps, but it is verified."""
-    RETAINED_REVISION = "RetainedRevision"
-    """The revision before is wanted back, and its pods still stand by."""
-    PROMOTED_BROKE = "PromotedBroke"
-    """The promoted revision broke while the one before still stood by."""
-    REVERTED = "Reverted"
-    """The spec asks for stable again; nothing is rejected."""
-    SUPERSEDED = "Superseded"
-    """A third revision is wanted in the midst of a rollout; the canary goes first, and is not rejected."""
-    REJECTED = "Rejected"
-    """The spec asks for a revision that was rejected: only another revision or a retry starts a rollout."""
-    PODS_ENDING = "PodsEnding"
-    """Pods of an earlier rollout are not gone yet."""
-    COUNTING_GPUS = "CountingGPUs"
-    """Free GPUs are being counted before the capacity mode is chosen."""
-    ADMITTED = "Admitted"
-    """Plan and capacity mode are fixed."""
-    NO_CAPACITY = "NoCapacity"
-    """There is no room for the canary's pods."""
-    FELL_BACK_IN_PLACE = "FellBackInPlace"
-    """There was no room in time, so stable's pods make it, one at a time."""
-    CAPACITY_FOUND = "CapacityFound"
-    """There is room now."""
-    CANARY_READY = "CanaryReady"
-    """The canary's pods are ready to be asked."""
-    VERIFIED = "Verified"
-    """Contract and golden requests pass, or nothing was to be asked."""
-    CONTRACT_BROKEN = "ContractBroken"
-    """Inputs, outputs, batching or decoupling do not fit stable's clients."""
-    GOLDEN_FAILED = "GoldenFailed"
-    """A golden request was answered wrong before any user's was sent."""
-    VERIFICATION_UNANSWERED = "VerificationUnanswered"
-    """The canary could not be asked in time."""
-    ROLLBACK_UNSAFE = "RollbackUnsafe"
-    """The revision's image or model is not the one that it was first started with: a person has to consent."""
-    CAPACITY_READY = "CapacityReady"
-    """Both revisions' ready pods carry the next weight."""
-    WEIGHT_IN_FORCE = "WeightInForce"
-    """The gateway or the Service divides the traffic as asked."""
-    ROUTE_REFUSED = "RouteRefused"
-    """The gateway does not accept the route."""
-    ROUTE_UNSETTLED = "RouteUnsettled"
-    """The gateway has said nothing of the route in time."""
-    ROUTE_CONFLICT = "RouteConflict"
-    """Somebody else keeps changing the weights; they are not fought over."""
-    ANALYSIS_PASSED = "AnalysisPassed"
-    """The canary is no worse than stable at this weight."""
-    UNPROVEN = "Unproven"
-    """The step passed on golden requests alone, for want of traffic."""
-    LOOKING = "Looking"
-    """The analysis goes on."""
-    WORSE = "Worse"
-    """The canary is clearly worse than stable."""
-    BEYOND_LIMIT = "BeyondLimit"
-    """The canary is beyond an objective or a query's limit, whatever stable does."""
-    HARD_LIMIT = "HardLimit"
-    """So many of the canary's requests fail that nothing else needs to be asked."""
-    REJECTS_EVERYTHING = "RejectsEverything"
-    """Next to none of the canary's share of requests is served, and golden requests fail."""
-    PROBE_FAILED = "ProbeFailed"
-    """Golden requests are answered wrong while users are served."""
-    TOO_FEW_REQUESTS = "TooFewRequests"
-    """There was too little traffic to tell."""
-    SHARED_INCIDENT = "SharedIncident"
-    """Both revisions are beyond the objective: not the canary's doing, and no time to promote."""
-    INCONCLUSIVE = "Inconclusive"
-    """Longer looking will not settle it."""
-    METRICS_LOST = "MetricsLost"
-    """The sources of metrics have not answered for as long as they may."""
-    PAUSE_BETWEEN_STEPS = "PauseBetweenSteps"
-    """The step passed; the plan asks for a person or for a time before the next one."""
-    PAUSE_OVER = "PauseOver"
-    """The time between two steps is over."""
-    APPROVED = "Approved"
-    """A person let the step go on."""
-    PROMOTE_REQUESTED = "PromoteRequested"
-    """A person asked for 100 % now."""
-    ABORTED = "Aborted"
-    """A person took the canary back."""
-    PAUSED = "Paused"
-    """A person paused the rollout; a person resumes it."""
-    PAUSED_BY_SPEC = "PausedBySpec"
-    """`spec.rollout.paused` is set."""
-    SUSPENDED = "Suspended"
-    """The ModelDeployment is suspended."""
-    RESUMED = "Resumed"
-    """What held the rollout is over."""
-    OVERRIDDEN = "Overridden"
-    """A person asked for an older revision in the place of the spec's."""
-    OVERRIDE_ENDED = "OverrideEnded"
-    """The spec asks for something else than when it was overridden."""
-    RETRY_REQUESTED = "RetryRequested"
-    """A person asked for the rejected revision to be tried again."""
-    REQUEST_REFUSED = "RequestRefused"
-    """A request came too late, or names what is not there."""
-    CANARY_UNSTEADY = "CanaryUnsteady"
-    """A pod of the canary that was ready restarted, ran out of memory or stopped being ready."""
-    CANARY_LOST = "CanaryLost"
-    """The canary gets traffic and has no ready pod."""
-    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
-    """The canary was not ready in time, and nothing more specific is known."""
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    """The canary's image cannot be pulled."""
-    CONTAINER_NOT_CREATED = "ContainerNotCreated"
-    """A container of the canary cannot be started."""
-    CRASH_LOOPING = "CrashLooping"
-    """A container of the canary ends again and again."""
-    FETCH_FAILED = "FetchFailed"
-    """The canary's model cannot be fetched."""
-    MODEL_LOAD_FAILED = "ModelLoadFailed"
-    """Triton does not load the canary's model."""
-    OUT_OF_MEMORY = "OutOfMemory"
-    """A container of the canary used more memory than it may."""
-    PODS_FORBIDDEN = "PodsForbidden"
-    """The API server does not let the canary's pods be created."""
-    STABLE_PODS_REMAIN = "StablePodsRemain"
-    """Pods of stable that were to make room are still ending."""
-    STABLE_NOT_READY = "StableNotReady"
-    """Stable's ready pods do not carry its share of the next weight."""
-    STABLE_LOST = "StableLost"
-    """Stable cannot carry its share, and the canary gets traffic."""
-    STABLE_BACK = "StableBack"
-    """Stable carries its share again."""
-    PROMOTED = "Promoted"
-    """The canary has become stable."""
-
-
-def of_finding(finding: Finding | None) -> RolloutReason:
-    """Return the word for what keeps a canary from being ready; the deadline's if it has none of its own."""
-    words = {reason.value: reason for reason in RolloutReason}
-    fallback = RolloutReason.PROGRESS_DEADLINE_EXCEEDED
-    return words.get(finding.reason.value, fallback) if finding is not None else fallback
-
-
-def of_why(why: Why) -> RolloutReason:
-    """Return the word for what the analysis found."""
-    words = {reason.value: reason for reason in RolloutReason}
-    return words.get(why.value, RolloutReason.INCONCLUSIVE)
-
-
 EPOCH = datetime.fromtimestamp(0, UTC)
+FULL_WEIGHT: Final = 100
+
+
+def _read_time(said: str) -> datetime:
+    moment = datetime.fromisoformat(said)
+    if moment.tzinfo is None:
+        raise ValueError(f"{said!r} has no time zone")
+    return moment.astimezone(UTC)
+
+
+def _write_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _read_revision(name: str) -> str:
+    if not names.REVISION_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a revision")
+    return name.rpartition("-")[2]
+
+
+def _write_revision(revision: str, info: SerializationInfo) -> str:
+    return names.revision_name((info.context or {})["owner"], revision) if revision else ""
+
+
+def _write_message(text: str) -> str:
+    most = limits.ROLLOUT_MESSAGE_MAX
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _read_progress(document: Mapping[str, Any]) -> Progress:
+    """Return what a step has counted; a step whose progress cannot be read begins anew."""
+    try:
+        return Progress.restore(document)
+    except ValueError:
+        return Progress()
+
+
+def _write_checks(checks: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:
+    """Return what the API server would keep of them."""
+    return [
+        {
+            key: _write_message(value) if key == "message" else value
+            for key, value in check.items()
+            if key in _CHECK_FIELDS and (not isinstance(value, float) or abs(value) <= limits.NUMBER_MAX)
+        }
+        for check in checks[: limits.CHECKS_MAX]
+    ]
+
+
+def _newest(count: int) -> WrapSerializer:
+    return WrapSerializer(lambda values, write: write(values[-count:]))
+
+
+_CHECK_FIELDS: Final = frozenset(info.alias or name for name, info in limits.Check.model_fields.items())
+_Time = Annotated[datetime, PlainValidator(_read_time), PlainSerializer(_write_time)]
+_Revision = Annotated[str, PlainValidator(_read_revision), PlainSerializer(_write_revision)]
+_Message = Annotated[str, PlainSerializer(_write_message)]
+_Checks = Annotated[tuple[Mapping[str, Any], ...], PlainSerializer(_write_checks)]
+NO_PLAN: Final = Canary()
+_STATUS: Final = ConfigDict(alias_generator=to_camel, extra="ignore")
+"""How the fields of `status.rollout` are spelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A revision that will not be tried again by itself."""
 
-    revision: str
+    __pydantic_config__: ClassVar = _STATUS
+
+    revision: _Revision
     """Its hash."""
     reason: str
-    message: str
-    at: datetime
+    message: _Message
+    at: _Time
 
 
 @dataclass(frozen=True, slots=True)
 class TransitionRecord:
     """One transition that was taken."""
 
-    at: datetime
-    source: Phase
-    target: Phase
+    __pydantic_config__: ClassVar = _STATUS
+
+    at: _Time
+    source: Annotated[Phase, Field(alias="from")]
+    target: Annotated[Phase, Field(alias="to")]
     reason: str
-    message: str
+    message: _Message
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """One ModelDeployment's rollout. Weights are percent of the traffic, revisions are hashes, empty for none."""
+class Attempt:
+    """One rollout, from Admitting to its end. Weights are percent of the traffic, revisions are hashes.
 
-    phase: Phase = Phase.INITIALIZING
-    entered_at: datetime = EPOCH
-    """When the phase was entered."""
-    reason: str = ""
-    """Why it is where it is: one CamelCase word of `RolloutReason`."""
-    message: str = ""
-    """The same for people, with numbers."""
+    In Initializing it is the first revision, and nothing else of it is set.
+    """
 
-    stable: str = ""
-    """Serves users; changes only in Promoting."""
-    canary: str = ""
+    __pydantic_config__: ClassVar = _STATUS
+
+    canary: _Revision = ""
     """Is being rolled out, or taken back."""
-    previous: str = ""
-    """Was stable before; its pods stay until `retained_until`."""
-    retained_until: datetime | None = None
-
-    attempt: int = 0
-    """Counts rollouts of this ModelDeployment."""
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    plan: Annotated[
+        Canary,
+        BeforeValidator(lambda plan: with_new_names(plan, "spec.rollout.canary")),
+        PlainSerializer(lambda plan: plan.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
+    ] = NO_PLAN
     """`spec.rollout.canary` as it was when the rollout began; empty for one without steps."""
-    mode: str = ""
-    """Surge, InPlace or Recreate: what Auto came to."""
+    mode: CapacityMode | None = None
+    """Surge, InPlace or Recreate: what Auto came to; None until it is chosen."""
     surge: int = 0
     """Pods beyond `replicas` that the rollout may have at any time."""
-    replicas: int = 0
-    """Pods that carry all traffic; rises with the autoscaler's wish during a rollout and never falls."""
     canary_replicas: int = 0
     """Pods that the step gives the canary."""
-    step: int = 0
+    step: Annotated[int, PlainValidator(lambda one: max(1, one) - 1), PlainSerializer(lambda index: index + 1)] = 0
     """Index of the step; the last one, 100 %, is implied where the plan does not name it."""
-    step_entered_at: datetime = EPOCH
+    step_entered_at: Annotated[
+        datetime, PlainValidator(_read_time), PlainSerializer(lambda at: _write_time(at) if at != EPOCH else "")
+    ] = EPOCH
 
     weight: int = 0
     """What the canary is to get, written before it is carried out."""
@@ -359,36 +315,47 @@ class State:
     """Whether the gateway only makes a way to the canary yet: see `routed_weight`."""
     applied_weight: int = 0
     """What the gateway or the Service is seen to give it."""
-    settled_at: datetime | None = None
+    settled_at: _Time | None = None
     """Since when `weight` is accepted, while it does not count as in force yet."""
     measured_share: float | None = None
     """Of the requests in the last window, 0..1."""
 
-    verification: tuple[Mapping[str, Any], ...] = ()
-    """What each check before traffic said."""
     verified: bool = False
-    analysis: Mapping[str, Any] = field(default_factory=dict)
-    """`Progress.document()` of the step."""
-    results: tuple[Mapping[str, Any], ...] = ()
-    """What each check of the last look said."""
-    metrics_lost_since: datetime | None = None
+    """Whether the checks before traffic let it go on."""
+    analysis: Annotated[
+        Progress | None,
+        PlainValidator(_read_progress),
+        PlainSerializer(lambda progress: progress.document() if progress is not None else None),
+    ] = None
+    """What the step has counted; None before anything was."""
+    metrics_lost_since: _Time | None = None
     """Since when the sources of metrics have not answered."""
 
     resume: Phase | None = None
     """Where Held or StableLost goes on."""
-    reverts: tuple[datetime, ...] = ()
+    reverts: Annotated[tuple[_Time, ...], _newest(limits.REVERTS_MAX)] = ()
     """When somebody else changed the weights, newest last."""
     rejecting: bool = False
     """Whether the rollback ends with the canary rejected."""
-    rejected: tuple[Rejection, ...] = ()
-    override: str = ""
-    """The revision that an emergency request put in the place of the spec's."""
-    override_of: str = ""
-    """The spec's revision at that moment: another one ends the override."""
-    consumed: tuple[str, ...] = ()
-    """Requests that were carried out or refused, newest last."""
-    history: tuple[TransitionRecord, ...] = ()
-    """The newest transitions, newest first."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps; the last one is always 100 %. With Recreate there is no other: nothing is left to compare."""
+        steps = self.plan.steps if self.mode is not CapacityMode.RECREATE else ()
+        if steps and steps[-1].weight == FULL_WEIGHT:
+            return steps
+        return (*steps, Step(weight=FULL_WEIGHT))
+
+    @property
+    def current_step(self) -> Step:
+        """The step that the rollout is at."""
+        steps = self.steps
+        return steps[min(self.step, len(steps) - 1)]
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether no other step follows."""
+        return self.step >= len(self.steps) - 1
 
     @property
     def is_opening(self) -> bool:
@@ -399,3 +366,75 @@ class State:
     def routed_weight(self) -> int:
         """Percent that the route is to give the canary now."""
         return 0 if self.is_opening else self.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """The revision that was stable before: some of its pods stay for a quick way back."""
+
+    __pydantic_config__: ClassVar = _STATUS
+
+    revision: Annotated[_Revision, Field(alias="previous")]
+    until: Annotated[_Time | None, Field(alias="retainedUntil")] = None
+    surge: int = 0
+    """Most pods that stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One ModelDeployment's rollouts: where it is, what is remembered from one to the next, and the one under way."""
+
+    __pydantic_config__: ClassVar = _STATUS
+
+    phase: Phase = Phase.INITIALIZING
+    entered_at: _Time = EPOCH
+    """When the phase was entered."""
+    reason: str = ""
+    """Why it is where it is: one CamelCase word of `RolloutReason`."""
+    message: _Message = ""
+    """The same for people, with numbers."""
+
+    stable: _Revision = ""
+    """Serves users; changes only in Promoting."""
+    attempts: int = 0
+    """Counts rollouts of this ModelDeployment."""
+    replicas: int = 0
+    """Pods that carry all traffic; rises with the autoscaler's wish during a rollout and never falls."""
+    attempt: Attempt | None = None
+    """The rollout under way; None while one revision serves alone."""
+    standby: Standby | None = None
+
+    verification: _Checks = ()
+    """What each check before traffic said, in the last rollout."""
+    results: _Checks = ()
+    """What each check of the last window said, in the last rollout."""
+
+    rejected: Annotated[tuple[Rejection, ...], _newest(limits.REJECTED_MAX)] = ()
+    override: _Revision = ""
+    """The revision that an emergency request put in the place of the spec's."""
+    override_of: _Revision = ""
+    """The spec's revision at that moment: another one ends the override."""
+    consumed: Annotated[
+        tuple[Annotated[str, PlainSerializer(lambda request: request[: limits.REQUEST_MAX_LENGTH])], ...],
+        _newest(limits.CONSUMED_MAX),
+    ] = ()
+    """Requests that were carried out or refused, newest last."""
+    history: Annotated[
+        tuple[TransitionRecord, ...], WrapSerializer(lambda records, write: write(records[: limits.TRANSITIONS_MAX]))
+    ] = ()
+    """The newest transitions, newest first."""
+
+    @property
+    def traits(self) -> PhaseTraits:
+        """What holds in the phase."""
+        return TRAITS[self.phase]
+
+    @property
+    def canary(self) -> str:
+        """The revision that is being rolled out, or taken back; empty for none."""
+        return self.attempt.canary if self.attempt is not None else ""
+
+    @property
+    def applied_weight(self) -> int:
+        """Percent of the traffic that the canary is seen to get."""
+        return self.attempt.applied_weight if self.attempt is not None else 0

@@ -1,12 +1,22 @@
 """States and inputs of a rollout in few words, and a tiny pool of pods in which one can be played to its end."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 
+from tritonfleet.api.canary import Canary, CapacityMode
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.plan.pods import Finding
-from tritonfleet.plan.rollout import TRANSITIONS, Phase, RevisionPods, RolloutInputs, State, advance
+from tritonfleet.plan.rollout import (
+    TRANSITIONS,
+    Attempt,
+    Phase,
+    RevisionPods,
+    RolloutContext,
+    RolloutInputs,
+    State,
+    advance,
+)
 from tritonfleet.plan.rollout.analysis import Evidence, PodCounts, RevisionCounts, Window
 from tritonfleet.plan.rollout.inputs import ObservedSplit
 from tritonfleet.plan.rollout.sizing import min_ready, revision_sizes
@@ -32,13 +42,29 @@ def policy(*weights, rollout=None, **more):
     return Rollout.model_validate({"canary": plan(*weights, **more), **(rollout or {})})
 
 
+OF_ATTEMPT = {each.name for each in fields(Attempt)}
+
+
+def but(state, **changes):
+    """Return the state with some fields changed, its own or those of its attempt; a plan may be plain data."""
+    if isinstance(changes.get("plan"), dict):
+        changes["plan"] = Canary.model_validate(changes["plan"])
+    if isinstance(changes.get("mode"), str):
+        changes["mode"] = CapacityMode(changes["mode"])
+    attempt = {name: value for name, value in changes.items() if name in OF_ATTEMPT}
+    own = {name: value for name, value in changes.items() if name not in OF_ATTEMPT}
+    if attempt:
+        own["attempt"] = replace(state.attempt or Attempt(), **attempt)
+    return replace(state, **own)
+
+
 def running(phase, **changes):
     """Return a rollout from OLD to NEW at 25 %, its first step of two, with room for four more pods."""
     given = {
         "entered_at": NOW,
         "stable": OLD,
         "canary": NEW,
-        "attempt": 1,
+        "attempts": 1,
         "plan": plan(25, 50),
         "mode": "Surge",
         "surge": 4,
@@ -50,7 +76,12 @@ def running(phase, **changes):
         "reason": "Looking",
     }
     weights = {"weight": 25, "applied_weight": 25} if phase in WITH_TRAFFIC else {}
-    return State(phase=phase, **{**given, **weights, **changes})
+    return but(State(phase=phase), **{**given, **weights, **changes})
+
+
+def context(state, inputs=None, after=0.0):
+    """Return what a decision about the state is made from."""
+    return RolloutContext(state, inputs or seen(), NOW + timedelta(seconds=after))
 
 
 WITH_TRAFFIC = (Phase.ANALYZING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.STABLE_LOST)
@@ -96,7 +127,7 @@ def _counts(requests, errors):
 
 def evidence(state, **what):
     """Return what was seen of the state's own canary."""
-    return Evidence(state.canary, state.attempt, state.step, **what)
+    return Evidence(state.canary, state.attempts, (state.attempt or Attempt()).step, **what)
 
 
 def go(state, inputs, after=0.0):
@@ -104,7 +135,7 @@ def go(state, inputs, after=0.0):
     now = NOW + timedelta(seconds=after)
     found = advance(state, inputs, now)
     assert found == advance(state, inputs, now)
-    taken = [passage for passage in found.state.history if passage not in state.history]
+    taken = [record for record in found.state.history if record not in state.history]
     assert len(taken) == (found.state.phase is not state.phase), (state.history, found.state.history)
     assert found.state.phase is state.phase or (state.phase, found.state.phase) in EDGES
     assert bool(taken) <= bool(found.events)
@@ -119,7 +150,7 @@ def settle(state, inputs, after=0.0):
         if found is state:
             return found
         state = found
-    raise AssertionError(f"never at rest: {[passage.reason for passage in state.history]}")
+    raise AssertionError(f"never at rest: {[record.reason for record in state.history]}")
 
 
 @dataclass
@@ -150,7 +181,8 @@ class Pool:
             own = [pod for pod in self.pods if pod.revision == revision]
             asked = sum(pod.ending is None for pod in own)
             revisions[revision] = RevisionPods(number, len(own), len(self.ready(revision)), asked)
-        split = ObservedSplit(self.state.weight, settled=True)
+        weight = self.state.attempt.weight if self.state.attempt else 0
+        split = ObservedSplit(weight, settled=True)
         look = window(self.ticks * 10.0, share=self.state.applied_weight / 100, requests=100_000)
         return replace(self.inputs, revisions=revisions, split=split, evidence=evidence(self.state, window=look))
 
@@ -173,14 +205,14 @@ class Pool:
         """Ask for pods until the rollout asks for no others, and check what no rollout may do to users."""
         state = self.state
         for _ in range(20):
-            asked = revision_sizes(state, self.seen())
+            asked = revision_sizes(context(state, self.seen()))
             changed = False
             for revision in NUMBERS:
                 changed = self._scale(revision, asked.get(revision, 0)) or changed
             if not changed:
                 break
-        if state.mode and state.canary:
-            assert len(self.pods) <= state.replicas + state.surge, (state.phase, asked, self.pods)
+        if state.attempt is not None and state.attempt.mode:
+            assert len(self.pods) <= state.replicas + state.attempt.surge, (state.phase, asked, self.pods)
             assert len(self.ready(state.stable)) + len(self.ready(state.canary)) >= min_ready(state), (state, asked)
 
     def _scale(self, revision, size):

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.plan.rollout.stage import but
+from tritonfleet.api.canary import Canary, CapacityMode
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.plan.rollout import (
-    RUNNING,
+    TRAITS,
+    Attempt,
     Phase,
     Rejection,
     RolloutReason,
+    Standby,
     State,
     TransitionRecord,
     restore_state,
@@ -24,25 +28,28 @@ from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Pro
 OWNER = "shop-recommender"
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 STABLE, CANARY = "1a2b3c4d5e", "0123456789"
+KEYS = {field.alias or name for name, field in RolloutStatus.model_fields.items()}
 MIDWAY = State(
     phase=Phase.ANALYZING,
     entered_at=NOW,
     reason="Looking",
     message="step 2 of 3: 50 %",
     stable=STABLE,
-    canary=CANARY,
-    attempt=3,
-    plan={"steps": [{"weight": 10}, {"weight": 50}]},
-    mode="Surge",
-    surge=4,
+    attempts=3,
     replicas=4,
-    canary_replicas=2,
-    step=1,
-    step_entered_at=NOW,
-    weight=50,
-    applied_weight=50,
-    measured_share=0.4871,
-    verified=True,
+    attempt=Attempt(
+        canary=CANARY,
+        plan=Canary.model_validate({"steps": [{"weight": 10}, {"weight": 50}]}),
+        mode=CapacityMode.SURGE,
+        surge=4,
+        canary_replicas=2,
+        step=1,
+        step_entered_at=NOW,
+        weight=50,
+        applied_weight=50,
+        measured_share=0.4871,
+        verified=True,
+    ),
 )
 
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - `timezones` adds it
@@ -68,10 +75,36 @@ passages = st.builds(
 )
 
 
+PLANS = (Canary(), Canary.model_validate({"steps": [{"weight": 5, "pause": {}}], "analysis": {"bakeTime": "1m"}}))
+attempts = st.builds(
+    Attempt,
+    canary=hashes,
+    plan=st.sampled_from(PLANS),
+    mode=st.sampled_from((None, CapacityMode.SURGE, CapacityMode.IN_PLACE, CapacityMode.RECREATE)),
+    surge=counts,
+    canary_replicas=counts,
+    step=st.integers(0, 10),
+    step_entered_at=moments,
+    weight=st.integers(0, 100),
+    applied_weight=st.integers(0, 100),
+    opening=st.booleans(),
+    measured_share=st.one_of(st.none(), st.integers(0, 10_000).map(lambda parts: parts / 10_000)),
+    verified=st.booleans(),
+    analysis=st.sampled_from((None, Progress(last_end_seconds=1.5))),
+    settled_at=st.one_of(st.none(), moments),
+    metrics_lost_since=st.one_of(st.none(), moments),
+    resume=st.one_of(st.none(), st.sampled_from(Phase)),
+    reverts=st.lists(moments, max_size=3).map(tuple),
+    rejecting=st.booleans(),
+)
+
+
 @st.composite
 def states(draw):
     phase = draw(st.sampled_from(Phase))
-    running = phase in RUNNING
+    running = TRAITS[phase].under_way
+    first = st.one_of(st.none(), st.builds(Attempt, canary=hashes))
+    standby = st.builds(Standby, hashes, st.one_of(st.none(), moments), counts)
     return draw(
         st.builds(
             State,
@@ -80,80 +113,49 @@ def states(draw):
             reason=reasons if running or phase is Phase.ROLLED_BACK else st.one_of(st.just(""), reasons),
             message=sentences,
             stable=perhaps if phase is Phase.INITIALIZING else hashes,
-            canary=hashes if running else perhaps,
-            previous=perhaps,
-            retained_until=st.one_of(st.none(), moments),
-            attempt=counts,
-            plan=st.sampled_from(
-                ({}, {"steps": [{"weight": 5, "pause": {}}], "analysis": {"maxErrorRate": None, "bakeTime": "1m"}})
-            ),
-            mode=st.sampled_from(("", "Surge", "InPlace", "Recreate")),
-            surge=counts,
+            attempts=counts,
             replicas=counts,
-            canary_replicas=counts,
-            step=st.integers(0, 10),
-            step_entered_at=moments,
-            weight=st.integers(0, 100),
-            applied_weight=st.integers(0, 100),
-            measured_share=st.one_of(st.none(), st.integers(0, 10_000).map(lambda parts: parts / 10_000)),
+            attempt=attempts if running else first if phase is Phase.INITIALIZING else st.none(),
+            standby=st.none() if running or phase is Phase.INITIALIZING else st.one_of(st.none(), standby),
             verification=st.lists(checks, max_size=2).map(tuple),
-            verified=st.booleans(),
-            analysis=st.sampled_from(({}, Progress(last_end_seconds=1.5).document())),
             results=st.lists(checks, max_size=2).map(tuple),
-            settled_at=st.one_of(st.none(), moments),
-            metrics_lost_since=st.one_of(st.none(), moments),
-            resume=st.one_of(st.none(), st.sampled_from(Phase)),
-            reverts=st.lists(moments, max_size=3).map(tuple),
-            rejecting=st.booleans(),
             rejected=st.lists(st.builds(Rejection, hashes, words, sentences, moments), max_size=2).map(tuple),
             override=perhaps,
             override_of=perhaps,
             consumed=st.lists(st.text(min_size=1, max_size=20), max_size=3).map(tuple),
-            history=st.lists(
-                st.builds(
-                    TransitionRecord,
-                    moments,
-                    st.sampled_from(Phase),
-                    st.sampled_from(Phase),
-                    st.one_of(st.just(""), words),
-                    sentences,
-                ),
-                max_size=3,
-            ).map(tuple),
+            history=st.lists(passages, max_size=3).map(tuple),
         )
     )
 
 
 @given(states())
 def test_what_is_written_down_is_read_back_exactly(state):
-    written = json.loads(json.dumps(rollout_document(state, OWNER, 3), allow_nan=False))
+    written = json.loads(json.dumps(rollout_document(state, OWNER), allow_nan=False))
 
     assert restore_state(written) == state
 
 
 @given(states())
 def test_what_was_read_back_is_written_down_the_same(state):
-    written = rollout_document(state, OWNER, 3)
+    written = rollout_document(state, OWNER)
 
     restored = restore_state(written)
 
     assert restored is not None
-    assert rollout_document(restored, OWNER, 3) == written
+    assert rollout_document(restored, OWNER) == written
 
 
 def test_nothing_that_a_rollout_remembers_is_left_out():
-    passage = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
+    record = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
     check = CheckResult("golden", Outcome.PASSED, Why.NOT_WORSE, "2 of 2 pods").document()
-    full = replace(
+    full = but(
         MIDWAY,
         phase=Phase.HELD,
         resume=Phase.SHIFTING,
-        previous="00000000ff",
-        retained_until=NOW,
         opening=True,
         settled_at=NOW,
         verification=(check,),
-        analysis=Progress().document(),
+        analysis=Progress(),
         results=(check,),
         metrics_lost_since=NOW,
         reverts=(NOW,),
@@ -162,19 +164,36 @@ def test_nothing_that_a_rollout_remembers_is_left_out():
         override="00000000aa",
         override_of="00000000bb",
         consumed=("abort=00000000aa",),
-        history=(passage,),
+        history=(record,),
     )
 
-    assert [field.name for field in fields(State) if getattr(full, field.name) == getattr(State(), field.name)] == []
-    assert restore_state(rollout_document(full, OWNER, 3)) == full
+    kept = [each.name for each in fields(State) if getattr(full, each.name) == getattr(State(), each.name)]
+    assert kept == ["standby"]
+    assert [
+        each.name for each in fields(Attempt) if getattr(full.attempt, each.name) == getattr(Attempt(), each.name)
+    ] == []
+    assert restore_state(rollout_document(full, OWNER)) == full
+    assert {*rollout_document(full, OWNER), "previous", "retainedUntil"} == KEYS
+
+
+def test_what_stands_by_is_written_down_and_read_back():
+    state = State(Phase.STABLE, NOW, stable=CANARY, standby=Standby(STABLE, NOW, 4))
+    written = rollout_document(state, OWNER)
+
+    assert (written["previous"], written["surge"]) == (f"{OWNER}-{STABLE}", 4)
+    assert restore_state(written) == state
+
+
+def test_no_canary_is_left_where_no_rollout_is_under_way():
+    assert restore_state({**rollout_document(MIDWAY, OWNER), "phase": "Stable"}) is None
 
 
 def test_a_fresh_start_is_written_down_and_read_back():
-    assert restore_state(rollout_document(State(), OWNER, 1)) == State()
+    assert restore_state(rollout_document(State(), OWNER)) == State()
 
 
 def test_people_read_names_of_revisions_and_count_steps_from_one():
-    written = rollout_document(MIDWAY, OWNER, 3)
+    written = rollout_document(MIDWAY, OWNER)
 
     assert (written["stable"], written["canary"]) == (f"{OWNER}-{STABLE}", f"{OWNER}-{CANARY}")
     assert (written["step"], written["steps"]) == (2, 3)
@@ -184,21 +203,21 @@ def test_people_read_names_of_revisions_and_count_steps_from_one():
 
 
 def test_what_grows_is_cut_to_what_the_api_server_takes():
-    passage = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
+    record = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
     check = CheckResult(
         "errors", Outcome.FAILED, Why.WORSE, "m" * 3000, Numbers(canary=float("inf"), limit=float("nan"))
     )
-    grown = replace(
+    grown = but(
         MIDWAY,
         message="m" * 3000,
-        history=tuple(replace(passage, at=NOW + timedelta(minutes=n)) for n in range(40)),
+        history=tuple(replace(record, at=NOW + timedelta(minutes=n)) for n in range(40)),
         results=(check.document(),) * 30,
         rejected=tuple(Rejection(f"{n:010x}", "Worse", "m" * 3000, NOW) for n in range(9)),
         consumed=tuple(f"abort={n}" for n in range(30)),
         reverts=tuple(NOW + timedelta(seconds=n) for n in range(30)),
     )
 
-    written = rollout_document(grown, OWNER, 3)
+    written = rollout_document(grown, OWNER)
     restored = restore_state(json.loads(json.dumps(written, allow_nan=False)))
 
     RolloutStatus.model_validate(written)
@@ -207,8 +226,8 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
     assert restored.history[0].at == NOW
     assert [one.revision for one in restored.rejected] == [f"{n:010x}" for n in range(4, 9)]
     assert restored.consumed == tuple(f"abort={n}" for n in range(10, 30))
-    assert restored.reverts[-1] == grown.reverts[-1]
-    assert rollout_document(restored, OWNER, 3) == written
+    assert restored.attempt.reverts[-1] == grown.attempt.reverts[-1]
+    assert rollout_document(restored, OWNER) == written
 
 
 @pytest.mark.parametrize(
@@ -242,9 +261,7 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
     ids=str,
 )
 def test_what_cannot_be_gone_on_from_is_no_state(change):
-    written = {
-        key: value for key, value in {**rollout_document(MIDWAY, OWNER, 3), **change}.items() if value is not None
-    }
+    written = {key: value for key, value in {**rollout_document(MIDWAY, OWNER), **change}.items() if value is not None}
 
     assert restore_state(written) is None
 
@@ -263,6 +280,6 @@ json_values = st.recursive(
 
 @given(st.sampled_from(sorted(RolloutStatus.model_json_schema()["properties"])), json_values)
 def test_whatever_a_person_writes_into_a_field_is_never_an_error(field, value):
-    restored = restore_state({**rollout_document(MIDWAY, OWNER, 3), field: value})
+    restored = restore_state({**rollout_document(MIDWAY, OWNER), field: value})
 
     assert restored is None or isinstance(restored, State)

@@ -1,13 +1,24 @@
 """Where the canary's pods come from, and what follows when there is no room."""
 
-from dataclasses import replace
-
 import pytest
 
-from tests.unit.plan.rollout.stage import CRASHING, NEW, NO_GPU, OLD, THIRD, go, gpus, plan, running, seen, track
-from tritonfleet.plan.rollout import Phase, plan_of
+from tests.unit.plan.rollout.stage import (
+    CRASHING,
+    NEW,
+    NO_GPU,
+    OLD,
+    THIRD,
+    but,
+    go,
+    gpus,
+    plan,
+    running,
+    seen,
+    track,
+)
+from tritonfleet.plan.rollout import Phase
 
-FRESH = {"mode": "", "surge": 0, "canary_replicas": 0, "verified": False}
+FRESH = {"mode": None, "surge": 0, "canary_replicas": 0, "verified": False}
 
 
 def admitting(mode="Auto", **more):
@@ -33,16 +44,16 @@ def with_gpus(free, **more):
 def test_the_mode_follows_from_the_free_gpus(mode, free, found):
     state = go(admitting(mode), with_gpus(free)).state
 
-    assert (state.phase, (state.mode, state.surge)) == (Phase.PROVISIONING, found)
-    assert state.canary_replicas == (4 if mode == "Recreate" else 1)
+    assert (state.phase, (state.attempt.mode, state.attempt.surge)) == (Phase.PROVISIONING, found)
+    assert state.attempt.canary_replicas == (4 if mode == "Recreate" else 1)
 
 
 def test_a_recreate_compares_no_contract_for_it_leaves_no_pod_of_stable_to_ask():
     state = go(admitting("Recreate"), with_gpus(8)).state
 
-    assert plan_of(state.plan).verification.contract == "Off"
+    assert state.attempt.plan.verification.contract == "Off"
     assert state.message.endswith("the contract is not compared, since none of them is left to ask")
-    assert plan_of(go(admitting("InPlace"), with_gpus(8)).state.plan).verification.contract == "Enforce"
+    assert go(admitting("InPlace"), with_gpus(8)).state.attempt.plan.verification.contract == "Enforce"
 
 
 @pytest.mark.parametrize(
@@ -59,17 +70,17 @@ def test_how_long_it_will_take_is_told_from_how_long_it_took(mode, said):
 
 
 def test_no_more_pods_are_added_than_the_spec_allows():
-    assert go(admitting("Surge", capacity={"maxSurge": 2}), with_gpus(8)).state.surge == 2
+    assert go(admitting("Surge", capacity={"maxSurge": 2}), with_gpus(8)).state.attempt.surge == 2
 
 
 def test_pods_without_gpus_are_always_added():
-    assert go(admitting(), seen(new=0)).state.surge == 4
+    assert go(admitting(), seen(new=0)).state.attempt.surge == 4
 
 
 def test_free_gpus_that_are_scattered_are_no_room():
     inputs = seen(new=0, gpus_per_pod=2, headroom=gpus(4, on_one=1))
 
-    assert go(admitting(), inputs).state.mode == "InPlace"
+    assert go(admitting(), inputs).state.attempt.mode == "InPlace"
 
 
 @pytest.mark.parametrize("mode", ["Auto", "Surge", "InPlace"])
@@ -111,7 +122,7 @@ def test_room_that_appears_is_taken():
     assert go(state, with_gpus(0)).state is state
     found = go(state, with_gpus(3)).state
 
-    assert (found.phase, found.reason, found.surge) == (Phase.PROVISIONING, "CapacityFound", 3)
+    assert (found.phase, found.reason, found.attempt.surge) == (Phase.PROVISIONING, "CapacityFound", 3)
 
 
 @pytest.mark.parametrize(
@@ -125,19 +136,19 @@ def test_after_the_timeout_the_spec_decides(on_timeout, phase):
 
     assert (found.phase, "1m" in found.message) == (phase, True)
     if on_timeout == "InPlace":
-        assert (found.mode, found.surge) == ("InPlace", 0)
+        assert (found.attempt.mode, found.attempt.surge) == ("InPlace", 0)
     if on_timeout == "Fail":
-        assert found.rejecting
+        assert found.attempt.rejecting
 
 
 def test_one_replica_cannot_make_room_in_place():
-    state = replace(waiting(onTimeout="InPlace"), replicas=1)
+    state = but(waiting(onTimeout="InPlace"), replicas=1)
 
     assert go(state, with_gpus(0, replicas=1), after=3600).state.phase is Phase.HELD
 
 
 def test_a_hold_for_room_ends_with_room():
-    held = {"weight": 0, "applied_weight": 0, "resume": Phase.WAITING_FOR_CAPACITY, "plan": waiting().plan}
+    held = {"weight": 0, "applied_weight": 0, "resume": Phase.WAITING_FOR_CAPACITY, "plan": waiting().attempt.plan}
     state = running(Phase.HELD, **{**FRESH, **held}, reason="NoCapacity", message="no room")
     assert go(state, with_gpus(0)).state is state
     assert go(state, seen(new=0, gpus_per_pod=1)).state is state
@@ -164,5 +175,5 @@ def test_a_pod_that_got_its_node_and_crashes_is_not_waited_for():
 def test_a_third_revision_ends_the_wait():
     found = go(waiting(), with_gpus(0, target=THIRD, third=0)).state
 
-    assert (found.phase, found.reason, found.rejecting) == (Phase.ROLLING_BACK, "Superseded", False)
+    assert (found.phase, found.reason, found.attempt.rejecting) == (Phase.ROLLING_BACK, "Superseded", False)
     assert found.canary == NEW

@@ -1,16 +1,28 @@
 """What people ask for is carried out or refused, once, and told with who asked and when."""
 
-from dataclasses import replace
-
 import pytest
 
-from tests.unit.plan.rollout.stage import NEW, NOW, OLD, THIRD, go, gpus, plan, policy, running, seen, track
-from tritonfleet.plan.rollout import BEFORE_RETURN, Phase, Rejection, Request, State, Verb
-from tritonfleet.plan.rollout.state import HOLDABLE
+from tests.unit.plan.rollout.stage import (
+    NEW,
+    NOW,
+    OLD,
+    THIRD,
+    but,
+    go,
+    gpus,
+    plan,
+    policy,
+    running,
+    seen,
+    track,
+)
+from tritonfleet.api.canary import Canary
+from tritonfleet.plan.rollout import TRAITS, Attempt, Phase, Rejection, Request, State, Verb
 
 AT = "2026-01-01T12:00:00Z"
 SERVES = State(phase=Phase.STABLE, entered_at=NOW, stable=OLD, replicas=4, reason="Serves", message="it serves")
 AWAITING = running(Phase.AWAITING_APPROVAL)
+BEFORE_PROMOTION = [phase for phase in Phase if TRAITS[phase].before_promotion]
 
 
 def asked(verb, revision=NEW, step=None, **inputs):
@@ -19,18 +31,22 @@ def asked(verb, revision=NEW, step=None, **inputs):
 
 def refused(state, inputs):
     found = go(state, inputs)
-    assert found.state == replace(state, consumed=found.state.consumed)
+    assert found.state == but(state, consumed=found.state.consumed)
     assert len(found.state.consumed) == 1
     assert (found.events[0].type, found.events[0].reason) == ("Warning", "RequestRefused")
     assert "RequestRefused" not in [event.reason for event in go(found.state, inputs).events]
     return found.events[0].message
 
 
-@pytest.mark.parametrize("phase", sorted(BEFORE_RETURN))
+@pytest.mark.parametrize("phase", BEFORE_PROMOTION)
 def test_an_abort_takes_the_canary_back_from_everywhere_and_rejects_it(phase):
     found = go(running(phase), asked(Verb.ABORT))
 
-    assert (found.state.phase, found.state.reason, found.state.rejecting) == (Phase.ROLLING_BACK, "Aborted", True)
+    assert (found.state.phase, found.state.reason, found.state.attempt.rejecting) == (
+        Phase.ROLLING_BACK,
+        "Aborted",
+        True,
+    )
     assert f"by ann at {AT}" in found.state.message
     assert found.events[0].message == f"abort of revision 2 (bbbbbbbbbb) by ann at {AT} is carried out"
     assert found.state.consumed == (f"abort={NEW}@{AT}",)
@@ -39,7 +55,7 @@ def test_an_abort_takes_the_canary_back_from_everywhere_and_rejects_it(phase):
 def test_an_abort_during_a_rollback_only_rejects():
     state = go(running(Phase.ROLLING_BACK, reason="Superseded", weight=0, applied_weight=25), asked(Verb.ABORT)).state
 
-    assert (state.phase, state.rejecting) == (Phase.ROLLING_BACK, True)
+    assert (state.phase, state.attempt.rejecting) == (Phase.ROLLING_BACK, True)
 
 
 def test_an_abort_after_the_point_of_no_return_says_what_to_do_instead():
@@ -67,11 +83,11 @@ def test_an_approval_lets_its_step_go_on_and_no_other():
     assert "at step 1, not 2" in refused(AWAITING, asked(Verb.APPROVE, step=2))
     state = go(AWAITING, asked(Verb.APPROVE, step=1)).state
 
-    assert (state.phase, state.step, state.reason) == (Phase.PROVISIONING, 1, "Approved")
+    assert (state.phase, state.attempt.step, state.reason) == (Phase.PROVISIONING, 1, "Approved")
 
 
 def test_an_approval_after_the_last_step_promotes():
-    last = replace(AWAITING, step=2, weight=100, applied_weight=100)
+    last = but(AWAITING, step=2, weight=100, applied_weight=100)
 
     assert go(last, asked(Verb.APPROVE, step=3, new=4)).state.phase is Phase.PROMOTING
 
@@ -80,7 +96,7 @@ def test_an_approval_settles_what_the_analysis_could_not():
     held = running(Phase.HELD, reason="TooFewRequests", message="12 requests")
     state = go(held, asked(Verb.APPROVE, step=1)).state
 
-    assert (state.phase, state.step, state.resume) == (Phase.PROVISIONING, 1, None)
+    assert (state.phase, state.attempt.step, state.attempt.resume) == (Phase.PROVISIONING, 1, None)
     assert "12 requests" in state.message
 
 
@@ -91,14 +107,14 @@ def test_an_approval_settles_no_other_hold(reason):
     assert "no step waits" in refused(held, asked(Verb.APPROVE, step=1))
 
 
-@pytest.mark.parametrize("phase", HOLDABLE)
+@pytest.mark.parametrize("phase", [phase for phase in Phase if TRAITS[phase].can_hold])
 def test_a_pause_holds_the_rollout_and_a_resume_lets_it_go_on(phase):
     held = go(running(phase), asked(Verb.PAUSE)).state
-    assert (held.phase, held.reason, held.resume) == (Phase.HELD, "Paused", phase)
+    assert (held.phase, held.reason, held.attempt.resume) == (Phase.HELD, "Paused", phase)
     assert "paused by ann" in held.message
     state = go(held, asked(Verb.RESUME)).state
 
-    assert (state.phase, state.resume, state.reason) == (phase, None, "Resumed")
+    assert (state.phase, state.attempt.resume, state.reason) == (phase, None, "Resumed")
 
 
 def test_a_pause_of_what_is_held_keeps_it_held_when_the_cause_is_over():
@@ -120,20 +136,20 @@ def test_a_resume_does_not_overrule_the_field():
 def test_promote_goes_straight_to_everything_without_further_analysis():
     state = go(AWAITING, asked(Verb.PROMOTE)).state
 
-    assert (state.phase, state.reason, state.step, state.canary_replicas) == (
+    assert (state.phase, state.reason, state.attempt.step, state.attempt.canary_replicas) == (
         Phase.PROVISIONING,
         "PromoteRequested",
         0,
         4,
     )
-    assert "steps" not in state.plan
-    assert (state.weight, state.applied_weight) == (25, 25)
+    assert state.attempt.plan.steps == ()
+    assert (state.attempt.weight, state.applied_weight) == (25, 25)
 
 
 def test_promote_does_not_skip_the_questions():
     fresh = running(Phase.PROVISIONING, verified=False)
     state = go(fresh, asked(Verb.PROMOTE)).state
-    assert (state.phase, state.canary_replicas, state.verified) == (Phase.PROVISIONING, 4, False)
+    assert (state.phase, state.attempt.canary_replicas, state.attempt.verified) == (Phase.PROVISIONING, 4, False)
 
     assert go(state, seen(new=4)).state.phase is Phase.VERIFYING
 
@@ -141,7 +157,7 @@ def test_promote_does_not_skip_the_questions():
 def test_promote_of_what_is_held_for_room_still_looks_for_room():
     held = running(
         Phase.HELD,
-        mode="",
+        mode=None,
         surge=0,
         canary_replicas=0,
         weight=0,
@@ -157,10 +173,10 @@ def test_promote_of_what_is_held_for_room_still_looks_for_room():
 def test_promote_saves_users_whose_stable_is_gone():
     lost = running(Phase.STABLE_LOST, resume=Phase.PROVISIONING)
     state = go(lost, asked(Verb.PROMOTE, old=track(0, OLD, asked=4))).state
-    assert (state.phase, state.canary_replicas) == (Phase.PROVISIONING, 4)
+    assert (state.phase, state.attempt.canary_replicas) == (Phase.PROVISIONING, 4)
     assert go(state, seen(old=track(0, OLD, asked=4), new=track(2, asked=4))).state is state
 
-    assert go(state, seen(old=track(0, OLD, asked=4), new=4)).state.weight == 100
+    assert go(state, seen(old=track(0, OLD, asked=4), new=4)).state.attempt.weight == 100
 
 
 def test_promote_is_refused_where_there_is_nothing_to_promote():
@@ -184,13 +200,13 @@ def test_a_retry_lifts_the_rejection_of_what_is_wanted():
 
 
 def test_rollback_to_serves_an_older_revision_until_the_spec_asks_for_something_new():
-    serves = replace(SERVES, stable=NEW)
+    serves = but(SERVES, stable=NEW)
     state = go(serves, asked(Verb.ROLLBACK_TO, "1", old=0, new=4)).state
     assert (state.override, state.override_of) == (OLD, NEW)
     begun = go(state, seen(old=0, new=4)).state
     assert (begun.phase, begun.canary, begun.reason) == (Phase.ADMITTING, OLD, "OlderRevision")
-    assert begun.plan == {"analysis": {**plan()["analysis"], "bakeTime": "0s"}}
-    found = go(replace(state, stable=OLD), seen(old=4, new=0, target=THIRD, third=0))
+    assert begun.attempt.plan == Canary.model_validate(plan(analysis={"bakeTime": "0s"}))
+    found = go(but(state, stable=OLD), seen(old=4, new=0, target=THIRD, third=0))
 
     assert (found.state.override, found.state.canary) == ("", THIRD)
     assert found.events[0].reason == "OverrideEnded"
@@ -203,19 +219,21 @@ def test_rollback_to_stable_in_the_midst_takes_the_canary_back():
 
 
 def test_rollback_to_what_the_spec_asks_for_ends_the_override():
-    overridden = replace(SERVES, override=OLD, override_of=NEW)
+    overridden = but(SERVES, override=OLD, override_of=NEW)
     state = go(overridden, asked(Verb.ROLLBACK_TO, NEW)).state
 
     assert (state.override, state.override_of) == ("", "")
 
 
 def test_rollback_to_is_refused_with_its_reason():
-    rejected = replace(SERVES, rejected=(Rejection(NEW, "Worse", "", NOW),))
+    rejected = but(SERVES, rejected=(Rejection(NEW, "Worse", "", NOW),))
 
     assert "there is no revision" in refused(SERVES, asked(Verb.ROLLBACK_TO, "f" * 10, target=OLD))
     assert "asked for already" in refused(SERVES, asked(Verb.ROLLBACK_TO, OLD, target=OLD))
     assert "was rejected" in refused(rejected, asked(Verb.ROLLBACK_TO, NEW, target=OLD))
-    assert "no revision has served" in refused(State(canary=NEW, reason="Starting"), asked(Verb.ROLLBACK_TO, OLD))
+    assert "no revision has served" in refused(
+        State(attempt=Attempt(canary=NEW), reason="Starting"), asked(Verb.ROLLBACK_TO, OLD)
+    )
 
 
 def test_a_request_that_was_answered_is_not_answered_again():
@@ -236,7 +254,7 @@ def test_a_broken_override_is_given_up():
         applied_weight=0,
         rejecting=True,
     )
-    state = go(replace(state, reason="CanaryUnsteady"), seen(old=0, new=4)).state
+    state = go(but(state, reason="CanaryUnsteady"), seen(old=0, new=4)).state
 
     assert (state.phase, state.override) == (Phase.ROLLED_BACK, "")
     assert go(state, seen(old=0, new=4)).state.phase is Phase.STABLE

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.unit.plan.rollout.stage import but
 from tritonfleet.api.conditions import ConditionType, Reason
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.plan.rollout import Phase, RolloutReason, State, progress_conditions, rollout_healthy
@@ -15,9 +16,8 @@ WORK, PERSON, PODS = ("False", "True", "False"), ("False", "False", "True"), Non
 
 
 def at(phase, reason=RolloutReason.LOOKING, **fields):
-    return State(
-        phase=phase, reason=reason.value, message="numbers", entered_at=NOW, stable="a" * 10, canary="b" * 10, **fields
-    )
+    state = State(phase, NOW, reason.value, "numbers", stable="a" * 10)
+    return but(state, **({"canary": "b" * 10} if state.traits.under_way else {}), **fields)
 
 
 def said(state, now=NOW):
@@ -118,8 +118,11 @@ def test_a_check_that_fails_is_told_in_its_own_words_before_the_rollback():
 
     healthy = rollout_healthy(failing)
 
-    assert (healthy.status, healthy.reason, healthy.message) == ("False", Reason.WORSE, result["message"])
-    assert rollout_healthy(replace(failing, results=({**result, "reason": "ByHand"},))).reason is Reason.INCONCLUSIVE
+    assert (healthy.status, healthy.reason, healthy.message) == ("False", RolloutReason.WORSE, result["message"])
+    assert (
+        rollout_healthy(replace(failing, results=({**result, "reason": "ByHand"},))).reason
+        is RolloutReason.INCONCLUSIVE
+    )
 
 
 def test_the_results_of_the_last_rollout_say_nothing_of_the_next():

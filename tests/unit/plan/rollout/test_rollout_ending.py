@@ -1,6 +1,5 @@
 """How a rollout ends: promoted, or taken back."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from tests.unit.plan.rollout.stage import (
     NOW,
     OLD,
     THIRD,
+    but,
     go,
     policy,
     running,
@@ -18,13 +18,14 @@ from tests.unit.plan.rollout.stage import (
     settle,
     track,
 )
-from tritonfleet.plan.rollout import BEFORE_RETURN, Phase, Rejection
+from tritonfleet.plan.rollout import TRAITS, Phase, Rejection, Standby
 from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 DONE = running(Phase.PROMOTING, step=2, canary_replicas=4, weight=100, applied_weight=100)
 BACK = running(
     Phase.ROLLING_BACK, canary_replicas=2, weight=0, applied_weight=50, rejecting=True, reason="Worse", message="5 %"
 )
+BEFORE_PROMOTION = [phase for phase in Phase if TRAITS[phase].before_promotion]
 ZERO = ObservedSplit(0, settled=True)
 
 
@@ -32,16 +33,15 @@ def test_a_canary_with_all_traffic_and_all_pods_becomes_stable_and_the_old_one_s
     found = go(DONE, seen(new=4), after=1)
     state = found.state
 
-    assert (state.phase, state.stable, state.canary, state.previous) == (Phase.STABLE, NEW, "", OLD)
-    assert state.retained_until == NOW + timedelta(seconds=601)
-    assert (state.reason, state.weight, state.plan) == ("Promoted", 0, {})
+    assert (state.phase, state.stable, state.attempt, state.reason) == (Phase.STABLE, NEW, None, "Promoted")
+    assert state.standby == Standby(OLD, NOW + timedelta(seconds=601), 4)
     assert "serves with 4 ready pods; 4 pods of revision 1" in state.message
     assert found.events[0].type == "Normal"
 
 
 def test_no_canary_becomes_stable_with_fewer_pods_than_are_wanted_now():
     state = go(DONE, seen(new=4, replicas=6)).state
-    assert (state.phase, state.replicas, state.canary_replicas) == (Phase.PROMOTING, 6, 6)
+    assert (state.phase, state.replicas, state.attempt.canary_replicas) == (Phase.PROMOTING, 6, 6)
     assert go(state, seen(new=5, replicas=6), after=1).state is state
 
     assert go(state, seen(new=6, replicas=6), after=2).state.stable == NEW
@@ -64,22 +64,22 @@ def test_pods_that_find_no_place_hold_up_nothing_for_those_that_stand_by_may_hav
     [({"mode": "InPlace", "surge": 0}, {}), ({}, {"policy": policy(25, rollout={"stableRetention": "0s"})})],
 )
 def test_nothing_stands_by_where_there_is_no_room_or_no_wish_for_it(changes, inputs):
-    state = go(replace(DONE, **changes), seen(new=4, old=0, **inputs)).state
+    state = go(but(DONE, **changes), seen(new=4, old=0, **inputs)).state
 
-    assert (state.phase, state.stable, state.previous, state.retained_until) == (Phase.STABLE, NEW, "", None)
+    assert (state.phase, state.stable, state.standby) == (Phase.STABLE, NEW, None)
 
 
 def test_a_canary_that_breaks_before_it_is_stable_still_goes_back():
     state = go(DONE, seen(new=track(4, unsteady="it ended"))).state
 
-    assert (state.phase, state.stable, state.weight) == (Phase.ROLLING_BACK, OLD, 0)
+    assert (state.phase, state.stable, state.attempt.weight) == (Phase.ROLLING_BACK, OLD, 0)
 
 
 def test_another_wish_waits_until_the_canary_is_stable():
     assert go(DONE, seen(new=4, target=THIRD, third=0)).state.stable == NEW
 
 
-FLIPPING = replace(DONE, stable=NEW, canary=OLD, weight=100, applied_weight=0)
+FLIPPING = but(DONE, stable=NEW, canary=OLD, weight=100, applied_weight=0)
 
 
 def test_going_back_to_the_retained_revision_counts_when_it_is_in_force():
@@ -87,15 +87,15 @@ def test_going_back_to_the_retained_revision_counts_when_it_is_in_force():
     assert go(FLIPPING, seen(old=4, new=4, target=OLD, split=ObservedSplit(0, settled=False))).state is FLIPPING
     state = settle(settle(FLIPPING, inputs), inputs, after=3)
 
-    assert (state.phase, state.stable, state.previous) == (Phase.STABLE, OLD, NEW)
+    assert (state.phase, state.stable, state.standby.revision) == (Phase.STABLE, OLD, NEW)
 
 
 def test_a_promoted_revision_that_broke_is_rejected_when_the_old_one_serves_again():
-    broke = replace(FLIPPING, rejecting=True, applied_weight=100, reason="PromotedBroke", message="it ended")
+    broke = but(FLIPPING, rejecting=True, applied_weight=100, reason="PromotedBroke", message="it ended")
     found = go(broke, seen(old=4, new=2))
     state = found.state
 
-    assert (state.phase, state.stable, state.previous) == (Phase.ROLLED_BACK, OLD, "")
+    assert (state.phase, state.stable, state.standby) == (Phase.ROLLED_BACK, OLD, None)
     assert state.rejected == (Rejection(NEW, "PromotedBroke", "it ended", NOW),)
     assert found.events[0].type == "Warning"
 
@@ -111,7 +111,7 @@ def test_a_canary_keeps_its_pods_until_its_traffic_is_gone():
 
 
 def test_what_failed_is_remembered_with_its_reason_and_stable_serves():
-    found = go(replace(BACK, applied_weight=0), seen(new=0))
+    found = go(but(BACK, applied_weight=0), seen(new=0))
     state = found.state
 
     assert (state.phase, state.stable, state.canary, state.reason) == (Phase.ROLLED_BACK, OLD, "", "Worse")
@@ -122,13 +122,13 @@ def test_what_failed_is_remembered_with_its_reason_and_stable_serves():
 
 def test_only_the_last_five_rejections_are_remembered():
     earlier = tuple(Rejection(f"{number:010}", "Worse", "", NOW) for number in range(5))
-    state = go(replace(BACK, applied_weight=0, rejected=earlier), seen(new=0)).state
+    state = go(but(BACK, applied_weight=0, rejected=earlier), seen(new=0)).state
 
     assert [each.revision for each in state.rejected] == [*(each.revision for each in earlier[1:]), NEW]
 
 
 def test_what_was_only_superseded_is_not_held_against_it():
-    state = go(replace(BACK, applied_weight=0, rejecting=False, reason="Superseded"), seen(new=0)).state
+    state = go(but(BACK, applied_weight=0, rejecting=False, reason="Superseded"), seen(new=0)).state
 
     assert (state.phase, state.rejected, state.reason) == (Phase.STABLE, (), "Superseded")
 
@@ -136,12 +136,12 @@ def test_what_was_only_superseded_is_not_held_against_it():
 def test_a_stable_that_was_shrunk_takes_the_traffic_back_pod_by_pod():
     state = running(Phase.ANALYZING, mode="InPlace", surge=0, step=2, canary_replicas=4, weight=100, applied_weight=100)
     state = go(state, seen(old=0, new=4, target=OLD)).state
-    assert (state.phase, state.weight) == (Phase.ROLLING_BACK, 100)
+    assert (state.phase, state.attempt.weight) == (Phase.ROLLING_BACK, 100)
     assert go(state, seen(old=0, new=3, target=OLD), after=1).state is state
     state = go(state, seen(old=1, new=3, target=OLD), after=2).state
-    assert state.weight == 67
+    assert state.attempt.weight == 67
 
-    assert go(state, seen(old=3, new=1, target=OLD), after=3).state.weight == 0
+    assert go(state, seen(old=3, new=1, target=OLD), after=3).state.attempt.weight == 0
 
 
 def test_a_rollback_that_has_to_wait_for_pods_says_for_how_many_and_how_long():
@@ -155,15 +155,20 @@ def test_a_rollback_that_has_to_wait_for_pods_says_for_how_many_and_how_long():
 def test_a_weight_that_may_be_in_force_already_counts_until_it_is_known_not_to_be():
     state = go(running(Phase.SHIFTING, weight=50, applied_weight=25), seen(new=2, target=OLD)).state
 
-    assert (state.weight, state.applied_weight) == (0, 50)
+    assert (state.attempt.weight, state.applied_weight) == (0, 50)
 
 
-@pytest.mark.parametrize("phase", sorted(BEFORE_RETURN))
+@pytest.mark.parametrize("phase", BEFORE_PROMOTION)
 @pytest.mark.parametrize(("target", "reason"), [(OLD, "Reverted"), (THIRD, "Superseded")])
 def test_a_canary_that_nobody_wants_any_more_goes_back_from_everywhere_and_is_not_rejected(phase, target, reason):
     state = go(running(phase), seen(target=target)).state
 
-    assert (state.phase, state.reason, state.rejecting, state.canary) == (Phase.ROLLING_BACK, reason, False, NEW)
+    assert (state.phase, state.reason, state.attempt.rejecting, state.canary) == (
+        Phase.ROLLING_BACK,
+        reason,
+        False,
+        NEW,
+    )
     done = settle(
         settle(state, seen(new=0, target=target, split=ZERO)), seen(new=0, target=target, split=ZERO), after=3
     )

@@ -1,6 +1,5 @@
 """Held rollouts, lost stables, and the safety that no hold suspends."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +9,7 @@ from tests.unit.plan.rollout.stage import (
     NEW,
     NOW,
     OLD,
+    but,
     evidence,
     go,
     policy,
@@ -38,8 +38,8 @@ def test_a_canary_pod_that_restarts_under_traffic_sends_it_back_from_everywhere(
     inputs = seen(new=UNSTEADY, **({"policy": PAUSED} if paused else {}))
     state = go(with_traffic(phase), inputs).state
 
-    assert (state.phase, state.reason, state.rejecting) == (Phase.ROLLING_BACK, "CanaryUnsteady", True)
-    assert (state.weight, state.applied_weight) == (0, 25)
+    assert (state.phase, state.reason, state.attempt.rejecting) == (Phase.ROLLING_BACK, "CanaryUnsteady", True)
+    assert (state.attempt.weight, state.applied_weight) == (0, 25)
     assert "exit code 139" in state.message
 
 
@@ -60,7 +60,12 @@ def test_a_canary_that_fails_its_requests_goes_back_also_while_a_person_is_asked
 
 def test_the_field_holds_a_rollout_where_it_is_and_lets_it_go_on():
     held = go(running(Phase.ANALYZING), seen(policy=PAUSED)).state
-    assert (held.phase, held.reason, held.resume, held.weight) == (Phase.HELD, "PausedBySpec", Phase.ANALYZING, 25)
+    assert (held.phase, held.reason, held.attempt.resume, held.attempt.weight) == (
+        Phase.HELD,
+        "PausedBySpec",
+        Phase.ANALYZING,
+        25,
+    )
     assert go(held, seen(policy=PAUSED), after=3600).state is held
 
     assert go(held, seen(), after=3601).state.phase is Phase.ANALYZING
@@ -80,7 +85,7 @@ def test_what_goes_on_begins_to_wait_anew():
 
 def test_a_suspended_rollout_is_held_without_traffic_and_goes_on_with_its_pods():
     held = go(running(Phase.ANALYZING), seen(suspended=True)).state
-    assert (held.phase, held.reason, held.weight, held.applied_weight) == (Phase.HELD, "Suspended", 0, 0)
+    assert (held.phase, held.reason, held.attempt.weight, held.applied_weight) == (Phase.HELD, "Suspended", 0, 0)
     assert go(held, seen(old=0, new=0, suspended=True), after=3600).state is held
 
     assert go(held, seen(old=0, new=0), after=3601).state.phase is Phase.PROVISIONING
@@ -96,15 +101,20 @@ def test_what_is_suspended_elsewhere_stands_still(phase):
 @pytest.mark.parametrize("phase", [Phase.HELD, Phase.STABLE_LOST])
 def test_a_canary_is_not_blamed_for_the_pods_that_a_suspension_took(phase):
     held = settle(with_traffic(phase), seen(suspended=True))
-    assert (held.phase, held.weight, held.applied_weight, held.resume) == (Phase.HELD, 0, 0, Phase.PROVISIONING)
+    assert (held.phase, held.attempt.weight, held.applied_weight, held.attempt.resume) == (
+        Phase.HELD,
+        0,
+        0,
+        Phase.PROVISIONING,
+    )
 
     assert go(held, seen(old=0, new=0), after=600).state.phase in (Phase.HELD, Phase.PROVISIONING)
 
 
 def test_a_rollout_that_was_suspended_before_it_had_a_mode_looks_for_room_again():
-    waiting = running(Phase.WAITING_FOR_CAPACITY, mode="", surge=0, canary_replicas=0)
+    waiting = running(Phase.WAITING_FOR_CAPACITY, mode=None, surge=0, canary_replicas=0)
 
-    assert go(waiting, seen(suspended=True)).state.resume is Phase.WAITING_FOR_CAPACITY
+    assert go(waiting, seen(suspended=True)).state.attempt.resume is Phase.WAITING_FOR_CAPACITY
 
 
 def test_a_canary_that_was_about_to_become_stable_does_so_when_it_is_suspended():
@@ -123,7 +133,7 @@ def test_weights_that_somebody_keeps_changing_are_not_fought_over():
         assert record_conflicts(state, seen(split=CHANGED), NOW + timedelta(minutes=minute)) is state
     held = go(state, seen(), after=121).state
 
-    assert (held.phase, held.reason, held.resume) == (Phase.HELD, "RouteConflict", Phase.ANALYZING)
+    assert (held.phase, held.reason, held.attempt.resume) == (Phase.HELD, "RouteConflict", Phase.ANALYZING)
     assert "3 times in 5 minutes" in held.message
     assert go(held, seen(), after=10_000).state is held
 
@@ -141,7 +151,7 @@ GONE = track(0, OLD, asked=4)
 
 def test_nothing_moves_to_a_stable_that_cannot_take_it():
     lost = go(running(Phase.ANALYZING), seen(old=GONE)).state
-    assert (lost.phase, lost.reason, lost.weight) == (Phase.STABLE_LOST, "StableLost", 25)
+    assert (lost.phase, lost.reason, lost.attempt.weight) == (Phase.STABLE_LOST, "StableLost", 25)
     assert "0 ready pods and needs 3 for 75 % of the traffic" in lost.message
 
     assert go(lost, seen(old=GONE), after=60).state is lost
@@ -150,13 +160,13 @@ def test_nothing_moves_to_a_stable_that_cannot_take_it():
 def test_a_canary_that_carries_everything_takes_it_while_stable_is_gone_and_gives_it_back():
     state = running(Phase.ANALYZING, step=1, canary_replicas=4, weight=50, applied_weight=50)
     lost = settle(state, seen(old=GONE, new=4, split=ObservedSplit(100, settled=True)))
-    assert (lost.phase, lost.weight) == (Phase.STABLE_LOST, 100)
+    assert (lost.phase, lost.attempt.weight) == (Phase.STABLE_LOST, 100)
     lost = settle(lost, seen(old=GONE, new=4, split=ObservedSplit(100, settled=True)), after=3)
     assert lost.applied_weight == 100
     back = go(lost, seen(old=4, new=4), after=60).state
     assert (back.phase, back.reason) == (Phase.PROVISIONING, "StableBack")
 
-    assert go(back, seen(old=4, new=4), after=60).state.weight == 50
+    assert go(back, seen(old=4, new=4), after=60).state.attempt.weight == 50
 
 
 def test_a_pod_of_stable_that_is_missing_for_a_moment_is_no_loss():
@@ -168,10 +178,10 @@ def test_a_pod_of_stable_that_is_missing_for_a_moment_is_no_loss():
 
 def test_a_rollout_that_was_held_is_held_again_when_stable_is_back():
     lost = go(HELD, seen(old=GONE)).state
-    assert (lost.phase, lost.resume) == (Phase.STABLE_LOST, Phase.HELD)
+    assert (lost.phase, lost.attempt.resume) == (Phase.STABLE_LOST, Phase.HELD)
     held = go(lost, seen(), after=60).state
 
-    assert (held.phase, held.resume) == (Phase.HELD, Phase.PROVISIONING)
+    assert (held.phase, held.attempt.resume) == (Phase.HELD, Phase.PROVISIONING)
     assert go(held, seen(), after=600).state is held
 
 
@@ -182,8 +192,8 @@ def test_before_it_has_any_traffic_a_canary_cannot_save_anybody():
 
 
 def test_one_more_replica_is_given_to_both_and_none_is_taken_away():
-    state = go(replace(running(Phase.ANALYZING), canary_replicas=1), seen(replicas=8)).state
-    assert (state.replicas, state.canary_replicas) == (8, 2)
+    state = go(but(running(Phase.ANALYZING), canary_replicas=1), seen(replicas=8)).state
+    assert (state.replicas, state.attempt.canary_replicas) == (8, 2)
 
     assert go(state, seen(replicas=2), after=1).state is state
     assert state.canary == NEW

@@ -16,6 +16,7 @@ from tests.unit.plan.rollout.stage import (
     NUMBERS,
     OLD,
     THIRD,
+    context,
     evidence,
     go,
     gpus,
@@ -26,23 +27,24 @@ from tests.unit.plan.rollout.stage import (
     settle,
     window,
 )
+from tritonfleet.api.canary import Canary
 from tritonfleet.plan.rollout import (
-    BEFORE_RETURN,
-    RUNNING,
+    TRAITS,
     TRANSITIONS,
+    Attempt,
     Phase,
     Rejection,
     Request,
     RevisionPods,
     RolloutContext,
     RolloutReason,
+    Standby,
     State,
     Verb,
     desired_rollout,
 )
 from tritonfleet.plan.rollout.analysis import CheckResult, Outcome, Verification, Why
 from tritonfleet.plan.rollout.inputs import ObservedSplit
-from tritonfleet.plan.rollout.state import HOLDABLE
 
 FINDINGS = st.sampled_from([None, None, None, CRASHING, NO_GPU])
 COUNT = st.integers(0, 5)
@@ -63,28 +65,25 @@ def revisions(draw):
 def states(draw):
     phase = draw(st.sampled_from(list(Phase)))
     if phase is Phase.INITIALIZING:
-        return State(entered_at=NOW, canary=NEW)
+        return State(entered_at=NOW, attempt=Attempt(canary=NEW))
     mode, surge = draw(st.sampled_from([("Surge", 4), ("Surge", 1), ("InPlace", 0), ("Recreate", 0)]))
-    common: dict[str, Any] = {
-        "stable": OLD,
-        "replicas": 4,
-        "mode": mode,
-        "surge": surge,
-        "entered_at": NOW,
-        "reason": "Serves",
-    }
+    common: dict[str, Any] = {"stable": OLD, "replicas": 4, "entered_at": NOW, "reason": "Serves"}
     rejected = draw(st.sampled_from([(), (Rejection(NEW, "Worse", "", NOW),)]))
-    if phase not in RUNNING:
-        retained: dict[str, Any] = (
-            {"previous": THIRD, "retained_until": NOW + timedelta(minutes=5)} if draw(st.booleans()) else {}
-        )
-        return State(phase=phase, **common, **retained, rejected=rejected)
+    if not TRAITS[phase].under_way:
+        standby = Standby(THIRD, NOW + timedelta(minutes=5), surge) if draw(st.booleans()) else None
+        return State(phase=phase, **common, standby=standby, rejected=rejected)
     weight, applied = draw(st.sampled_from([(0, 0), (25, 0), (25, 25), (50, 25), (50, 50), (100, 50), (100, 100)]))
-    resume = draw(st.sampled_from([None, *HOLDABLE])) if phase is Phase.HELD else None
+    resume = (
+        draw(st.sampled_from([None, *(each for each in Phase if TRAITS[each].can_hold)]))
+        if phase is Phase.HELD
+        else None
+    )
     reasons = [RolloutReason.SERVES, *RolloutReason] if phase is Phase.HELD else [RolloutReason.WORSE]
     return running(
         phase,
         **{**common, "reason": draw(st.sampled_from(reasons)).value},
+        mode=mode,
+        surge=surge,
         step=draw(st.integers(0, 2)),
         canary_replicas=draw(st.integers(1, 4)),
         verified=draw(st.booleans()),
@@ -109,7 +108,7 @@ def facts_about(draw, state):
         st.sampled_from(
             [
                 ObservedSplit(None, settled=False),
-                ObservedSplit(state.weight, settled=True),
+                ObservedSplit(state.attempt.weight if state.attempt else 0, settled=True),
                 ObservedSplit(0, settled=False, problem="refused"),
                 ObservedSplit(0, settled=False, foreign=True),
             ]
@@ -139,12 +138,12 @@ def test_from_wherever_whatever_is_seen_a_step_is_one_edge_and_the_steps_of_a_mo
     after = data.draw(st.sampled_from([0, 31, 1000, 100_000]))
     last = settle(state, inputs, after)
 
-    assert 0 <= last.weight <= 100
-    assert last.phase in RUNNING or (last.weight, last.applied_weight) == (0, 0)
+    assert last.attempt is None or 0 <= last.attempt.weight <= 100
+    assert TRAITS[last.phase].under_way or last.phase is Phase.INITIALIZING or last.attempt is None
     assert last.phase is not Phase.HELD or last.reason
-    split = desired_rollout(last, inputs).split
+    split = desired_rollout(context(last, inputs)).split
     assert sum(split.values()) in (0, 100)
-    assert all(size >= 0 for size in desired_rollout(last, inputs).sizes.values())
+    assert all(size >= 0 for size in desired_rollout(context(last, inputs)).sizes.values())
 
 
 @settings(max_examples=200, deadline=None)
@@ -188,10 +187,10 @@ def test_every_edge_is_told_once_and_every_phase_can_be_left_and_reached():
 def test_a_rollout_can_be_taken_back_from_everywhere_before_it_is_stable():
     back = {edge.source for edge in TRANSITIONS if edge.target is Phase.ROLLING_BACK}
 
-    assert back == BEFORE_RETURN | {Phase.PROMOTING}
+    assert back == {*(phase for phase in Phase if TRAITS[phase].before_promotion), Phase.PROMOTING}
 
 
 def test_steps_edited_in_the_midst_are_for_the_next_rollout():
     state = running(Phase.ANALYZING)
 
-    assert go(state, seen(policy=policy(90)), after=1).state.plan == plan(25, 50)
+    assert go(state, seen(policy=policy(90)), after=1).state.attempt.plan == Canary.model_validate(plan(25, 50))

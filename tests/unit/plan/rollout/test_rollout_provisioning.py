@@ -1,10 +1,8 @@
 """The canary's pods, and what they are asked before any user asks them."""
 
-from dataclasses import replace
-
 import pytest
 
-from tests.unit.plan.rollout.stage import CRASHING, NEW, OLD, evidence, go, plan, running, seen, track
+from tests.unit.plan.rollout.stage import CRASHING, NEW, OLD, but, evidence, go, plan, running, seen, track
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.pods import Finding
 from tritonfleet.plan.rollout import Phase
@@ -31,21 +29,21 @@ def test_pods_that_start_are_waited_for_until_the_deadline():
 def test_the_first_pods_are_asked_before_they_get_anything():
     state = go(FIRST, seen()).state
 
-    assert (state.phase, state.weight) == (Phase.VERIFYING, 0)
+    assert (state.phase, state.attempt.weight) == (Phase.VERIFYING, 0)
 
 
 def test_where_nothing_is_to_be_asked_the_weight_follows_at_once():
-    silent = replace(FIRST, plan=plan(25, verification={"contract": "Off"}))
+    silent = but(FIRST, plan=plan(25, verification={"contract": "Off"}))
     state = go(silent, seen()).state
 
-    assert (state.phase, state.weight, state.verified) == (Phase.SHIFTING, 25, True)
+    assert (state.phase, state.attempt.weight, state.attempt.verified) == (Phase.SHIFTING, 25, True)
 
 
 def test_later_pods_get_their_weight_without_being_asked_again():
     later = running(Phase.PROVISIONING, step=1, canary_replicas=2, weight=25, applied_weight=25)
     state = go(later, seen(new=2)).state
 
-    assert (state.phase, state.weight, state.applied_weight) == (Phase.SHIFTING, 50, 25)
+    assert (state.phase, state.attempt.weight, state.applied_weight) == (Phase.SHIFTING, 50, 25)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +53,13 @@ def test_later_pods_get_their_weight_without_being_asked_again():
 )
 def test_the_way_to_a_canary_is_made_first_where_a_gateway_has_to_learn_it(old, more, opening):
     state = running(Phase.PROVISIONING, weight=0, applied_weight=0)
-    assert go(state, seen(old=old, new=4, **more)).state.opening is opening
+    assert go(state, seen(old=old, new=4, **more)).state.attempt.opening is opening
 
 
 @pytest.mark.parametrize("applied", [0, 25])
 def test_the_way_to_a_canary_that_was_given_a_share_is_there(applied):
     state = running(Phase.PROVISIONING, step=1, weight=25, applied_weight=applied, canary_replicas=2)
-    assert not go(state, seen(new=2)).state.opening
+    assert not go(state, seen(new=2)).state.attempt.opening
 
 
 def test_no_weight_moves_while_stable_is_too_small_for_the_rest():
@@ -74,7 +72,7 @@ def test_in_place_a_part_of_the_weight_moves_first():
     state = running(Phase.PROVISIONING, mode="InPlace", surge=0, canary_replicas=2, plan=plan(50))
     found = go(state, seen(old=3, new=1)).state
 
-    assert (found.phase, found.weight) == (Phase.SHIFTING, 33)
+    assert (found.phase, found.attempt.weight) == (Phase.SHIFTING, 33)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +82,7 @@ def test_in_place_a_part_of_the_weight_moves_first():
 def test_a_canary_that_will_not_start_goes_back_with_its_own_reason(finding, after, reason):
     state = go(FIRST, seen(new=track(0, asked=1, finding=finding)), after=after).state
 
-    assert (state.phase, state.reason, state.rejecting) == (Phase.ROLLING_BACK, reason, True)
+    assert (state.phase, state.reason, state.attempt.rejecting) == (Phase.ROLLING_BACK, reason, True)
     assert finding.message in state.message
 
 
@@ -120,7 +118,12 @@ def test_a_stable_that_stays_too_small_holds_the_rollout():
 def test_a_canary_that_answers_right_gets_its_first_users():
     state = go(ASKING, answered(Outcome.PASSED)).state
 
-    assert (state.phase, state.weight, state.verified, state.reason) == (Phase.SHIFTING, 25, True, "Verified")
+    assert (state.phase, state.attempt.weight, state.attempt.verified, state.reason) == (
+        Phase.SHIFTING,
+        25,
+        True,
+        "Verified",
+    )
     assert [check["check"] for check in state.verification] == ["contract"]
     assert "1 checks passed on 1 pods" in state.message
 
@@ -128,14 +131,19 @@ def test_a_canary_that_answers_right_gets_its_first_users():
 def test_pods_that_were_lost_while_it_was_asked_are_waited_for_again():
     state = go(ASKING, answered(Outcome.PASSED, old=track(2, OLD, asked=4))).state
 
-    assert (state.phase, state.verified) == (Phase.PROVISIONING, True)
+    assert (state.phase, state.attempt.verified) == (Phase.PROVISIONING, True)
 
 
 @pytest.mark.parametrize(("check", "reason"), [("contract", "ContractBroken"), ("golden", "GoldenFailed")])
 def test_a_canary_that_answers_wrong_never_gets_a_user(check, reason):
     state = go(ASKING, answered(Outcome.FAILED, check)).state
 
-    assert (state.phase, state.reason, state.rejecting, state.weight) == (Phase.ROLLING_BACK, reason, True, 0)
+    assert (state.phase, state.reason, state.attempt.rejecting, state.attempt.weight) == (
+        Phase.ROLLING_BACK,
+        reason,
+        True,
+        0,
+    )
     assert f"{check} says so" in state.message
 
 
@@ -151,7 +159,7 @@ def test_a_canary_that_cannot_be_asked_is_no_pass_and_no_rollback(outcome):
 
 
 def test_an_answer_of_no_pod_or_of_another_attempt_is_no_answer():
-    other = running(Phase.VERIFYING, attempt=7)
+    other = running(Phase.VERIFYING, attempts=7)
 
     assert go(ASKING, answered(Outcome.PASSED, pods=0)).state.phase is Phase.VERIFYING
     assert go(ASKING, answered(Outcome.PASSED, state=other)).state is ASKING
@@ -166,7 +174,7 @@ def test_a_canary_that_restarts_while_it_is_asked_goes_back():
 def test_a_revision_that_is_not_what_it_was_needs_a_person():
     changed = track(1, changed="its image is sha256:b, and was sha256:a when it was first started")
     held = go(ASKING, answered(Outcome.PASSED, new=changed)).state
-    assert (held.phase, held.reason, held.resume) == (Phase.HELD, "RollbackUnsafe", Phase.PROVISIONING)
+    assert (held.phase, held.reason, held.attempt.resume) == (Phase.HELD, "RollbackUnsafe", Phase.PROVISIONING)
 
     assert go(held, seen(new=changed), after=600).state is held
     assert NEW in held.message

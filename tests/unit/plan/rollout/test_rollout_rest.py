@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.plan.rollout.stage import CRASHING, NEW, NO_GPU, NOW, OLD, THIRD, go, plan, policy, seen, track
-from tritonfleet.plan.rollout import Phase, Rejection, State
+from tritonfleet.api.canary import Canary
+from tritonfleet.plan.rollout import Phase, Rejection, Standby, State
 
 SERVES = State(phase=Phase.STABLE, entered_at=NOW, stable=OLD, replicas=4, reason="Serves", message="it serves")
 REJECTED = (Rejection(NEW, "Worse", "errors 5 %", NOW),)
@@ -14,10 +15,7 @@ RETAINED = State(
     entered_at=NOW,
     reason="Promoted",
     stable=NEW,
-    previous=OLD,
-    retained_until=NOW + timedelta(minutes=10),
-    mode="Surge",
-    surge=4,
+    standby=Standby(OLD, NOW + timedelta(minutes=10), 4),
     replicas=4,
 )
 
@@ -44,9 +42,9 @@ def test_a_spec_that_cannot_be_rendered_changes_nothing():
 def test_another_revision_begins_a_rollout_whose_plan_is_pinned():
     state = go(SERVES, seen(new=None)).state
 
-    assert (state.phase, state.canary, state.attempt, state.reason) == (Phase.ADMITTING, NEW, 1, "NewRevision")
-    assert state.plan == plan(25, 50)
-    assert (state.weight, state.step, state.canary_replicas) == (0, 0, 0)
+    assert (state.phase, state.canary, state.attempts, state.reason) == (Phase.ADMITTING, NEW, 1, "NewRevision")
+    assert state.attempt.plan == Canary.model_validate(plan(25, 50))
+    assert (state.attempt.weight, state.attempt.step, state.attempt.canary_replicas) == (0, 0, 0)
 
 
 def test_a_rejected_revision_is_not_tried_again_by_itself():
@@ -81,29 +79,34 @@ def test_a_revision_asked_for_by_name_is_verified_and_takes_no_steps():
     state = go(SERVES, seen(older=True)).state
 
     assert state.reason == "OlderRevision"
-    assert state.plan == {"analysis": {**plan()["analysis"], "bakeTime": "0s"}}
+    assert state.attempt.plan == Canary.model_validate(plan(analysis={"bakeTime": "0s"}))
 
 
 def test_nothing_is_compared_with_a_stable_that_has_no_ready_pod():
     found = go(SERVES, seen(old=track(0, OLD, asked=4))).state
 
-    assert "steps" not in found.plan
-    assert found.plan["verification"] == {"contract": "Off"}
+    assert found.attempt.plan.steps == ()
+    assert found.attempt.plan.verification.contract == "Off"
     assert "no ready pod" in found.message
 
 
 def test_within_retention_going_back_is_a_change_of_weight_alone():
     state = go(RETAINED, seen(target=OLD, old=4, new=4)).state
 
-    assert (state.phase, state.canary, state.weight, state.reason) == (Phase.PROMOTING, OLD, 100, "RetainedRevision")
-    assert not state.rejecting
+    assert (state.phase, state.canary, state.attempt.weight, state.reason) == (
+        Phase.PROMOTING,
+        OLD,
+        100,
+        "RetainedRevision",
+    )
+    assert not state.attempt.rejecting
 
 
 def test_within_retention_a_promoted_revision_that_breaks_goes_back_by_itself():
     broken = track(2, asked=4, unsteady="container 'triton' of pod 'm-1' ended (OOMKilled)")
     state = go(RETAINED, seen(old=4, new=broken)).state
 
-    assert (state.phase, state.canary, state.rejecting) == (Phase.PROMOTING, OLD, True)
+    assert (state.phase, state.canary, state.attempt.rejecting) == (Phase.PROMOTING, OLD, True)
     assert "OOMKilled" in state.message
 
 
@@ -115,7 +118,7 @@ def test_a_revision_that_has_fewer_pods_left_than_the_broken_one_does_not_take_o
 
 def test_after_retention_a_promoted_revision_that_breaks_has_nothing_to_go_back_to():
     found = go(RETAINED, seen(old=4, new=4), after=600).state
-    assert (found.phase, found.previous, found.retained_until) == (Phase.STABLE, "", None)
+    assert (found.phase, found.standby) == (Phase.STABLE, None)
 
     assert go(found, seen(old=None, new=track(0, asked=4, finding=CRASHING)), after=601).state is found
 
@@ -123,7 +126,7 @@ def test_after_retention_a_promoted_revision_that_breaks_has_nothing_to_go_back_
 def test_the_retained_revision_makes_room_for_stable_to_grow():
     crowded = track(4, asked=6, finding=NO_GPU)
 
-    assert go(RETAINED, seen(old=4, new=crowded, replicas=6)).state.previous == ""
+    assert go(RETAINED, seen(old=4, new=crowded, replicas=6)).state.standby is None
 
 
 def test_going_back_after_retention_is_a_rollout():

@@ -13,50 +13,52 @@ from tests.unit.plan.rollout.stage import (
     THIRD,
     Pod,
     Pool,
+    but,
+    context,
     plan,
     policy,
     running,
     seen,
     track,
 )
-from tritonfleet.plan.rollout import Phase, State, desired_rollout
+from tritonfleet.plan.rollout import Attempt, Phase, Standby, State, desired_rollout
 from tritonfleet.plan.rollout.sizing import revision_sizes
 
 IN_PLACE = {"mode": "InPlace", "surge": 0}
 
 
 def asked(state, inputs):
-    found = revision_sizes(state, inputs)
+    found = revision_sizes(context(state, inputs))
     return found.get(OLD), found.get(NEW)
 
 
 def test_the_first_revision_is_started_at_full_size_and_gets_everything():
-    state = State(canary=NEW)
+    state = State(attempt=Attempt(canary=NEW))
 
-    assert revision_sizes(state, seen(old=None, new=0)) == {NEW: 4}
-    assert desired_rollout(state, seen(old=None, new=0)).split == {NEW: 100}
+    assert revision_sizes(context(state, seen(old=None, new=0))) == {NEW: 4}
+    assert desired_rollout(context(state, seen(old=None, new=0))).split == {NEW: 100}
 
 
 def test_stable_follows_the_autoscaler_at_rest():
-    assert revision_sizes(State(phase=Phase.STABLE, stable=OLD, replicas=4), seen(replicas=7)) == {OLD: 7}
+    assert revision_sizes(context(State(phase=Phase.STABLE, stable=OLD, replicas=4), seen(replicas=7))) == {OLD: 7}
 
 
 def test_nothing_is_served_by_a_revision_that_was_never_named():
-    assert desired_rollout(State(), seen()).split == {}
+    assert desired_rollout(context(State(), seen())).split == {}
 
 
 def test_the_retained_revision_keeps_the_pods_it_has_and_gets_no_more():
-    state = State(phase=Phase.STABLE, stable=NEW, previous=OLD, surge=4, replicas=4)
+    state = State(phase=Phase.STABLE, stable=NEW, standby=Standby(OLD, surge=4), replicas=4)
 
-    assert revision_sizes(state, seen(old=4, new=4)) == {NEW: 4, OLD: 4}
-    assert revision_sizes(state, seen(old=4, new=4, replicas=2)) == {NEW: 2, OLD: 2}
-    assert revision_sizes(state, seen(old=2, new=4, replicas=8)) == {NEW: 8, OLD: 2}
-    assert desired_rollout(state, seen(old=4, new=4)).split == {NEW: 100, OLD: 0}
-    assert desired_rollout(state, seen(old=4, new=4)).opened == {OLD}
+    assert revision_sizes(context(state, seen(old=4, new=4))) == {NEW: 4, OLD: 4}
+    assert revision_sizes(context(state, seen(old=4, new=4, replicas=2))) == {NEW: 2, OLD: 2}
+    assert revision_sizes(context(state, seen(old=2, new=4, replicas=8))) == {NEW: 8, OLD: 2}
+    assert desired_rollout(context(state, seen(old=4, new=4))).split == {NEW: 100, OLD: 0}
+    assert desired_rollout(context(state, seen(old=4, new=4))).opened == {OLD}
 
 
 def test_a_suspended_rollout_has_no_pods():
-    assert set(revision_sizes(running(Phase.ANALYZING), seen(suspended=True)).values()) == {0}
+    assert set(revision_sizes(context(running(Phase.ANALYZING), seen(suspended=True))).values()) == {0}
 
 
 def test_with_room_the_canary_stands_beside_all_of_stable():
@@ -76,7 +78,7 @@ def test_the_next_pod_of_stable_goes_only_when_the_weight_has_followed():
     state = running(Phase.PROVISIONING, **IN_PLACE, canary_replicas=2, plan=plan(50))
     assert asked(state, seen(old=3, new=1)) == (3, 1)
 
-    assert asked(replace(state, weight=33, applied_weight=33), seen(old=3, new=1)) == (2, 1)
+    assert asked(but(state, weight=33, applied_weight=33), seen(old=3, new=1)) == (2, 1)
 
 
 def test_a_canary_pod_that_is_not_ready_for_a_moment_moves_no_pod():
@@ -97,7 +99,7 @@ def test_a_canary_is_kept_while_it_still_carries_users():
     state = running(Phase.ROLLING_BACK, canary_replicas=2, weight=0, applied_weight=50)
     assert asked(state, seen(old=4, new=2)) == (4, 2)
 
-    assert asked(replace(state, applied_weight=0), seen(old=4, new=2)) == (4, 0)
+    assert asked(but(state, applied_weight=0), seen(old=4, new=2)) == (4, 0)
 
 
 def test_a_rollback_in_place_takes_a_canary_pod_for_every_pod_that_stable_is_to_get_back():
@@ -105,7 +107,7 @@ def test_a_rollback_in_place_takes_a_canary_pod_for_every_pod_that_stable_is_to_
     assert asked(state, seen(old=0, new=4)) == (0, 3)
     assert asked(state, seen(old=0, new=3)) == (1, 3)
 
-    assert asked(replace(state, weight=67, applied_weight=67), seen(old=1, new=3)) == (1, 2)
+    assert asked(but(state, weight=67, applied_weight=67), seen(old=1, new=3)) == (1, 2)
 
 
 def test_a_dead_canary_gives_all_its_places_back_at_once():

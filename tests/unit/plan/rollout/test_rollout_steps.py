@@ -4,9 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.plan.rollout.stage import NEW, OLD, evidence, go, plan, running, seen, settle, window
+from tests.unit.plan.rollout.stage import (
+    NEW,
+    OLD,
+    but,
+    context,
+    evidence,
+    go,
+    plan,
+    running,
+    seen,
+    settle,
+    window,
+)
 from tritonfleet.plan.rollout import Phase, desired_rollout
-from tritonfleet.plan.rollout.analysis import ProbeRun, Progress, QueryAnswer
+from tritonfleet.plan.rollout.analysis import ProbeRun, QueryAnswer
 from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 MOVING = running(Phase.SHIFTING, weight=25, applied_weight=0)
@@ -18,7 +30,7 @@ ACCEPTED = ObservedSplit(25, settled=True)
 def looked(state, *windows, **more):
     """Return the state after each window, at its end."""
     for one in windows:
-        at = one.end_seconds - state.step_entered_at.timestamp()
+        at = one.end_seconds - state.attempt.step_entered_at.timestamp()
         state = go(state, seen(evidence=evidence(state, window=one), split=ACCEPTED, **more), after=at).state
     return state
 
@@ -32,18 +44,18 @@ def test_a_weight_counts_only_some_seconds_after_the_gateway_accepts_it():
     found = go(accepted, seen(split=ACCEPTED), after=13).state
 
     assert (found.phase, found.applied_weight, found.reason) == (Phase.ANALYZING, 25, "WeightInForce")
-    assert found.step_entered_at == found.entered_at
+    assert found.attempt.step_entered_at == found.entered_at
 
 
 def test_a_gateway_knows_the_canary_before_it_sends_anything_to_it():
-    moving = replace(MOVING, opening=True)
-    assert desired_rollout(moving, seen()).split == {OLD: 100, NEW: 0}
-    assert desired_rollout(moving, seen()).opened == {NEW}
+    moving = but(MOVING, opening=True)
+    assert desired_rollout(context(moving, seen())).split == {OLD: 100, NEW: 0}
+    assert desired_rollout(context(moving, seen())).opened == {NEW}
 
     known = go(go(moving, seen(split=ACCEPTED)).state, seen(split=ACCEPTED), after=3)
 
-    assert (known.state.phase, known.state.applied_weight, known.state.settled_at) == (Phase.SHIFTING, 0, None)
-    assert desired_rollout(known.state, seen()).split == {OLD: 75, NEW: 25}
+    assert (known.state.phase, known.state.applied_weight, known.state.attempt.settled_at) == (Phase.SHIFTING, 0, None)
+    assert desired_rollout(context(known.state, seen())).split == {OLD: 75, NEW: 25}
     assert settle(known.state, seen(split=ObservedSplit(25, settled=False)), after=4).applied_weight == 0
 
 
@@ -51,7 +63,7 @@ def test_a_weight_that_is_taken_back_before_it_counts_has_to_be_accepted_again()
     accepted = go(MOVING, seen(split=ACCEPTED), after=1).state
     lost = go(accepted, seen(split=ObservedSplit(0, settled=False, foreign=True)), after=2).state
 
-    assert lost.settled_at is None
+    assert lost.attempt.settled_at is None
     assert go(lost, seen(split=ACCEPTED), after=60).state.phase is Phase.SHIFTING
 
 
@@ -74,22 +86,22 @@ def test_a_part_of_the_weight_leads_back_to_the_pods():
     inputs = seen(old=3, split=ObservedSplit(33, settled=True))
     state = go(go(part, inputs).state, inputs, after=3).state
 
-    assert (state.phase, state.applied_weight, state.canary_replicas) == (Phase.PROVISIONING, 33, 2)
+    assert (state.phase, state.applied_weight, state.attempt.canary_replicas) == (Phase.PROVISIONING, 33, 2)
 
 
 def test_a_window_that_passes_leads_to_the_next_step_with_its_pods():
     state = looked(LOOKING, window())
 
-    assert (state.phase, state.step, state.canary_replicas) == (Phase.PROVISIONING, 1, 2)
+    assert (state.phase, state.attempt.step, state.attempt.canary_replicas) == (Phase.PROVISIONING, 1, 2)
     assert state.reason == "AnalysisPassed"
     assert "errors" in state.message
     assert {check["check"] for check in state.results} == {"errors", "slow", "arrival"}
-    assert state.measured_share == 0.25
-    assert Progress.restore(state.analysis).windows == 0
+    assert state.attempt.measured_share == 0.25
+    assert state.attempt.analysis.windows == 0
 
 
 def test_a_step_may_ask_for_a_person_after_it_has_passed():
-    paused = replace(LOOKING, plan={**plan(), "steps": [{"weight": 25, "pause": {}}]})
+    paused = but(LOOKING, plan={**plan(), "steps": [{"weight": 25, "pause": {}}]})
     state = looked(paused, window())
 
     assert (state.phase, state.reason) == (Phase.AWAITING_APPROVAL, "PauseBetweenSteps")
@@ -97,7 +109,7 @@ def test_a_step_may_ask_for_a_person_after_it_has_passed():
 
 
 def test_a_step_may_ask_for_a_time_after_it_has_passed():
-    paused = replace(LOOKING, plan={**plan(), "steps": [{"weight": 25, "pause": {"duration": "10m"}}]})
+    paused = but(LOOKING, plan={**plan(), "steps": [{"weight": 25, "pause": {"duration": "10m"}}]})
     state = looked(paused, window())
     assert go(state, seen(split=ACCEPTED), after=629).state is state
 
@@ -106,22 +118,27 @@ def test_a_step_may_ask_for_a_time_after_it_has_passed():
 
 @pytest.mark.parametrize(("errors", "reason"), [(300, "HardLimit"), (30, "Worse")])
 def test_a_canary_that_is_worse_goes_back_with_the_numbers(errors, reason):
-    slower = replace(LOOKING, plan=plan(25, analysis={"windows": 10}))
+    slower = but(LOOKING, plan=plan(25, analysis={"windows": 10}))
     state = looked(slower, window(10, errors))
     if state.phase is Phase.ANALYZING:
         assert state.reason == "Looking"
         state = looked(state, window(20, errors))
 
-    assert (state.phase, state.reason, state.rejecting, state.weight) == (Phase.ROLLING_BACK, reason, True, 0)
+    assert (state.phase, state.reason, state.attempt.rejecting, state.attempt.weight) == (
+        Phase.ROLLING_BACK,
+        reason,
+        True,
+        0,
+    )
     assert f"({errors} of 500)" in state.message or f"({2 * errors} of 1,000)" in state.message
 
 
 def test_the_same_window_is_looked_at_once():
-    slower = replace(LOOKING, plan=plan(25, analysis={"windows": 10}))
+    slower = but(LOOKING, plan=plan(25, analysis={"windows": 10}))
     inputs = seen(evidence=evidence(slower, window=window(10)))
     state = go(slower, inputs, after=10).state
 
-    assert Progress.restore(state.analysis).windows == 1
+    assert state.attempt.analysis.windows == 1
     assert go(state, inputs, after=11).state is state
     assert go(slower, inputs, after=12).state == state
 
@@ -142,9 +159,9 @@ def test_a_window_from_before_the_weight_was_in_force_says_nothing():
 @pytest.mark.parametrize(("option", "phase"), [("Hold", Phase.HELD), ("Rollback", Phase.ROLLING_BACK)])
 def test_metrics_that_stay_away_are_no_pass_and_lead_where_the_spec_says(option, phase):
     analysis = {"metricsTimeout": "5m", "onMetricsError": option}
-    blind = replace(LOOKING, plan=plan(25, analysis=analysis))
+    blind = but(LOOKING, plan=plan(25, analysis=analysis))
     state = looked(blind, window(30, unreachable="no pod answers"))
-    assert (state.phase, state.metrics_lost_since) == (Phase.ANALYZING, state.entered_at.replace(second=30))
+    assert (state.phase, state.attempt.metrics_lost_since) == (Phase.ANALYZING, state.entered_at.replace(second=30))
     state = looked(state, window(300, unreachable="no pod answers"))
     assert state.phase is Phase.ANALYZING
     state = looked(state, window(331, unreachable="no pod answers"))
@@ -157,20 +174,20 @@ def test_metrics_that_are_back_end_the_hold_and_the_step_begins_to_compare_anew(
     held = running(Phase.HELD, reason="MetricsLost", message="no answer for 5m")
     state = looked(held, window())
 
-    assert (state.phase, state.metrics_lost_since, state.step) == (Phase.ANALYZING, None, 0)
-    assert Progress.restore(state.analysis).windows == 0
+    assert (state.phase, state.attempt.metrics_lost_since, state.attempt.step) == (Phase.ANALYZING, None, 0)
+    assert state.attempt.analysis.windows == 0
 
 
 def test_windows_that_never_come_are_metrics_that_stay_away():
     assert go(LOOKING, seen(), after=30).state is LOOKING
     state = go(LOOKING, seen(), after=31).state
-    assert state.metrics_lost_since is not None
+    assert state.attempt.metrics_lost_since is not None
 
     assert go(state, seen(), after=31 + 1800).state.reason == "MetricsLost"
 
 
 def test_an_incident_that_hits_both_is_nobody_s_fault_and_no_time_to_go_on():
-    objective = replace(LOOKING, plan=plan(25, analysis={"maxErrorRate": 1, "windows": 5}))
+    objective = but(LOOKING, plan=plan(25, analysis={"maxErrorRate": 1, "windows": 5}))
     held = looked(objective, window(10, errors=50, stable_errors=150))
     assert (held.phase, held.reason) == (Phase.HELD, "SharedIncident")
 
@@ -178,15 +195,15 @@ def test_an_incident_that_hits_both_is_nobody_s_fault_and_no_time_to_go_on():
 
 
 def test_a_step_that_looking_does_not_settle_asks_a_person():
-    short = replace(LOOKING, plan=plan(25, analysis={"maxWindows": 2, "minRequests": 5000}))
+    short = but(LOOKING, plan=plan(25, analysis={"maxWindows": 2, "minRequests": 5000}))
     state = looked(short, window(10), window(20))
 
-    assert (state.phase, state.reason, state.resume) == (Phase.HELD, "TooFewRequests", Phase.ANALYZING)
+    assert (state.phase, state.reason, state.attempt.resume) == (Phase.HELD, "TooFewRequests", Phase.ANALYZING)
 
 
 def test_a_query_that_is_not_answered_is_no_pass():
     queries = [{"name": "mine", "query": "up", "max": 1}]
-    asking = replace(LOOKING, plan=plan(25, analysis={"queries": queries}))
+    asking = but(LOOKING, plan=plan(25, analysis={"queries": queries}))
 
     assert looked(asking, window(10)).phase is Phase.ANALYZING
     assert looked(asking, window(10, answers=(QueryAnswer("mine", (0.5,)),))).phase is Phase.PROVISIONING

@@ -8,7 +8,7 @@ import pytest
 from tritonfleet.api import names
 from tritonfleet.api.traffic import TrafficGateway
 from tritonfleet.plan.objects import front_service, http_route
-from tritonfleet.plan.rollout import State
+from tritonfleet.plan.rollout import Attempt, State
 from tritonfleet.plan.rollout.inputs import ObservedSplit, observed_split
 from tritonfleet.plan.world import ChildId, Defaults, Manifest, Observed
 
@@ -44,7 +44,7 @@ def route(
 
 
 def by_route(child: Manifest | None, weight: int = 20, **changes: Any) -> ObservedSplit:
-    state = State(**{"stable": A, "canary": B, "weight": weight, "applied_weight": 10, **changes})
+    state = State(stable=A, attempt=Attempt(**{"canary": B, "weight": weight, "applied_weight": 10, **changes}))
     return observed_split(observed(child), state, by_gateway=True)
 
 
@@ -151,8 +151,10 @@ def test_a_route_whose_rules_somebody_took_away_is_theirs() -> None:
     assert by_route(theirs) == ObservedSplit(None, settled=False, foreign=True)
 
 
-def by_service(child: Manifest | None, **state: Any) -> ObservedSplit:
-    return observed_split(observed(child), State(**{"stable": A, "canary": B, **state}), by_gateway=False)
+def by_service(child: Manifest | None, **attempt: Any) -> ObservedSplit:
+    return observed_split(
+        observed(child), State(stable=A, attempt=Attempt(**{"canary": B, **attempt})), by_gateway=False
+    )
 
 
 def service(split: dict[str, int]) -> Manifest:

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from tritonfleet.plan.pods import count_pods
 from tritonfleet.plan.revisions import KnownRevision
-from tritonfleet.plan.rollout.inputs import count_pods
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.plan.rollout.stage import but
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.api.slo import MetricsSource
-from tritonfleet.plan.rollout import MeasurementKey, Phase, State, TransitionRecord, measurement_of
+from tritonfleet.plan.rollout import Attempt, MeasurementKey, Phase, State, TransitionRecord, measurement_of
+from tritonfleet.plan.rollout.analysis import Progress
 from tritonfleet.plan.world import Manifest
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -18,12 +20,8 @@ BODY: Manifest = {"metadata": {"name": "demo", "namespace": "shop"}, "spec": {"m
 STATE = State(
     phase=Phase.ANALYZING,
     stable=STABLE,
-    canary=CANARY,
-    attempt=3,
-    step=1,
-    weight=20,
-    applied_weight=20,
-    step_entered_at=START,
+    attempts=3,
+    attempt=Attempt(canary=CANARY, step=1, weight=20, applied_weight=20, step_entered_at=START),
 )
 
 
@@ -34,7 +32,7 @@ def after(seconds):
 def test_a_rollout_without_settings_is_watched_by_the_defaults():
     watch = measurement_of(BODY, STATE)
 
-    assert watch.segment == MeasurementKey(CANARY, 3, 1, 20)
+    assert watch.key == MeasurementKey(CANARY, 3, 1, 20)
     assert (watch.stable, watch.model, watch.interval_seconds) == (STABLE, "demo", 60)
     assert (watch.by_gateway, watch.source, watch.verifies, watch.probes) == (False, MetricsSource.AUTO, False, False)
     assert (watch.contract, watch.golden, watch.queries) == (ContractPolicy.ENFORCE, None, ())
@@ -43,7 +41,7 @@ def test_a_rollout_without_settings_is_watched_by_the_defaults():
 def test_the_plan_that_the_rollout_began_with_counts_and_not_the_spec_of_today():
     plan = {"analysis": {"interval": "10s", "queries": [{"name": "q", "query": "up", "max": 1}]}}
     body = {**BODY, "spec": {**BODY["spec"], "rollout": {"canary": {"analysis": {"interval": "30s"}}}}}
-    watch = measurement_of(body, replace(STATE, plan={**plan, "verification": {"golden": {"configMapName": "g"}}}))
+    watch = measurement_of(body, but(STATE, plan={**plan, "verification": {"golden": {"configMapName": "g"}}}))
 
     assert (watch.interval_seconds, [query.name for query in watch.queries], watch.probes) == (10, ["q"], True)
 
@@ -64,14 +62,14 @@ def test_whoever_gets_traffic_before_the_point_of_no_return_is_looked_at(phase):
     steps = {Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL}
     between = {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.HELD, Phase.STABLE_LOST}
 
-    found = measurement_of(BODY, replace(STATE, phase=phase))
+    found = measurement_of(BODY, but(STATE, phase=phase))
 
     assert (found is not None) == (phase in steps | between)
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_before_traffic_stable_is_watched_while_the_canary_starts(phase):
-    state = replace(STATE, phase=phase, applied_weight=0, plan={"analysis": {"queries": []}})
+    state = but(STATE, phase=phase, applied_weight=0, plan={"analysis": {"queries": []}})
     found = measurement_of(BODY, state)
 
     assert (found is not None) == (phase in {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING})
@@ -81,12 +79,12 @@ def test_before_traffic_stable_is_watched_while_the_canary_starts(phase):
 
 
 def test_who_was_verified_is_not_asked_again():
-    state = replace(STATE, phase=Phase.VERIFYING, applied_weight=0, verified=True)
+    state = but(STATE, phase=Phase.VERIFYING, applied_weight=0, verified=True)
 
     assert not measurement_of(BODY, state).verifies
 
 
-@pytest.mark.parametrize("state", [replace(STATE, stable=""), replace(STATE, canary="")])
+@pytest.mark.parametrize("state", [but(STATE, stable=""), but(STATE, attempt=None)])
 def test_without_two_revisions_there_is_nothing_to_see(state):
     assert measurement_of(BODY, state) is None
 
@@ -95,30 +93,30 @@ def test_the_warm_up_counts_from_the_step_or_from_the_last_shift_whichever_came_
     shifted = TransitionRecord(START + timedelta(seconds=30), Phase.SHIFTING, Phase.ANALYZING, "", "")
     resumed = TransitionRecord(START + timedelta(seconds=99), Phase.HELD, Phase.ANALYZING, "", "")
 
-    state = replace(STATE, entered_at=resumed.at)
+    state = but(STATE, entered_at=resumed.at)
 
     assert measurement_of(BODY, state).opens_seconds == after(60)
-    assert measurement_of(BODY, replace(state, history=(resumed, shifted))).opens_seconds == after(90)
+    assert measurement_of(BODY, but(state, history=(resumed, shifted))).opens_seconds == after(90)
     early = replace(shifted, at=START - timedelta(seconds=30))
-    assert measurement_of(BODY, replace(state, history=(early,))).opens_seconds == after(60)
+    assert measurement_of(BODY, but(state, history=(early,))).opens_seconds == after(60)
 
 
 def test_a_shift_by_a_clock_that_was_ahead_counts_no_later_than_what_followed():
     ahead = TransitionRecord(START + timedelta(hours=1), Phase.SHIFTING, Phase.ANALYZING, "", "")
-    state = replace(STATE, entered_at=START + timedelta(seconds=5), history=(ahead,))
+    state = but(STATE, entered_at=START + timedelta(seconds=5), history=(ahead,))
 
     assert measurement_of(BODY, state).opens_seconds == after(65)
 
 
 @pytest.mark.parametrize(("last", "opens"), [(None, 60), (after(45), 60), (after(400), 400)])
 def test_no_window_begins_before_the_last_one_that_was_judged_has_ended(last, opens):
-    assert measurement_of(BODY, replace(STATE, analysis={"lastEndSeconds": last})).opens_seconds == after(opens)
+    assert measurement_of(BODY, but(STATE, analysis=Progress(last_end_seconds=last))).opens_seconds == after(opens)
 
 
 @given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 50), st.booleans())
 def test_the_share_is_between_nothing_and_everything_and_exact_where_a_gateway_splits(weight, canary, stable, gateway):
     spec = {**BODY["spec"], **({"traffic": {"gateway": {"parentRefs": [{"name": "g"}]}}} if gateway else {})}
-    state = replace(STATE, phase=Phase.PROVISIONING, applied_weight=weight)
+    state = but(STATE, phase=Phase.PROVISIONING, applied_weight=weight)
     watch = measurement_of({**BODY, "spec": spec}, state)
 
     share = watch.desired_share(canary, stable)

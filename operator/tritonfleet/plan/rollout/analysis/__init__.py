@@ -10,15 +10,15 @@ from the modules inside.
 """
 
 from tritonfleet.plan.rollout.analysis.checks import PROMQL_PREFIX
-from tritonfleet.plan.rollout.analysis.config import (
+from tritonfleet.plan.rollout.analysis.evaluation import (
     AnalysisPolicy,
-    LatencyObjective,
-    Margin,
-    OnTooFewRequests,
+    AnalysisVerdict,
+    Progress,
     analysis_policy,
+    analyze,
+    bake,
+    record_stable,
 )
-from tritonfleet.plan.rollout.analysis.evaluation import AnalysisVerdict, analyze, bake, record_stable
-from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Evidence,
@@ -49,10 +49,7 @@ __all__ = [
     "CheckResult",
     "CounterReading",
     "Evidence",
-    "LatencyObjective",
-    "Margin",
     "Numbers",
-    "OnTooFewRequests",
     "Outcome",
     "PodCounts",
     "ProbeRun",

@@ -11,11 +11,11 @@ window.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
 
-from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy, Threshold
+from tritonfleet.api.canary import Analysis, PromQuery
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -34,6 +34,8 @@ MIN_EXPECTED = 20
 """Requests that must be due to the canary before their absence means anything."""
 NEXT_TO_NOTHING = 0.1
 """Of what is due."""
+SHARE_TOLERANCE: Final = 2.0
+"""Factor by which the measured share of traffic may differ from the desired one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,47 +47,38 @@ class TrafficShare:
     streak: int = 0
     """Looks running in which next to nothing arrived and the golden requests failed."""
 
-    def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "TrafficShare":
-        """Return what `document()` wrote; TypeError for anything else."""
-        return cls(**document)
-
 
 def evaluate_traffic_share(
-    policy: AnalysisPolicy, arrivals: TrafficShare, window: Window
+    analysis: Analysis, before: TrafficShare, window: Window
 ) -> tuple[CheckResult, TrafficShare]:
     """Return what the check says after one more window, and what it keeps."""
     came, others = window.canary.requests, window.stable.requests
     due = (came + others) * window.desired_share
     nothing = due >= MIN_EXPECTED and came < NEXT_TO_NOTHING * due
     refused = nothing and window.probe is not None and window.probe.wrong > 0
-    kept = TrafficShare(arrivals.canary + came, arrivals.stable + others, arrivals.streak + 1 if refused else 0)
+    kept = TrafficShare(before.canary + came, before.stable + others, before.streak + 1 if refused else 0)
     if window.canary.missing or window.stable.missing:
-        kept = arrivals
+        kept = before
         gone = len(window.canary.missing) + len(window.stable.missing)
         return _traffic_result(Outcome.INCONCLUSIVE, Why.PODS_MISSING, f"{gone} pods were not read", kept, window), kept
     seen = f"{came:,} of {came + others:,} requests reached the canary, about {due:,.0f} were due"
-    if refused and kept.streak >= policy.failure_threshold:
+    if refused and kept.streak >= analysis.failure_threshold:
         text = f"{seen}, and golden requests fail"
         return _traffic_result(Outcome.FAILED, Why.REJECTS_EVERYTHING, text, kept, window), kept
     if nothing:
         return _traffic_result(Outcome.INCONCLUSIVE, Why.NOTHING_ARRIVES, seen, kept, window), kept
-    outcome, why, text = _compare_share(policy, kept, window.desired_share)
+    outcome, why, text = _compare_share(kept, window.desired_share)
     return _traffic_result(outcome, why, text, kept, window), kept
 
 
-def _compare_share(policy: AnalysisPolicy, kept: TrafficShare, desired: float) -> tuple[Outcome, Why, str]:
+def _compare_share(kept: TrafficShare, desired: float) -> tuple[Outcome, Why, str]:
     total = kept.canary + kept.stable
     if total * desired < MIN_EXPECTED:
         text = f"{total:,} requests so far, {total * desired:,.0f} due to the canary, {MIN_EXPECTED} needed"
         return Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text
     measured = kept.canary / total
     text = f"share of traffic {percent(measured)}, desired {percent(desired)}"
-    if not desired / policy.share_tolerance <= measured <= desired * policy.share_tolerance:
+    if not desired / SHARE_TOLERANCE <= measured <= desired * SHARE_TOLERANCE:
         return Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH, text
     return Outcome.PASSED, Why.NOT_WORSE, text
 
@@ -110,17 +103,8 @@ class Probes:
     streak: int = 0
     """Looks running with a wrong answer."""
 
-    def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
-    @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "Probes":
-        """Return what `document()` wrote; TypeError for anything else."""
-        return cls(**document)
-
-
-def evaluate_probe(policy: AnalysisPolicy, probes: Probes, run: ProbeRun | None) -> tuple[CheckResult, Probes]:
+def evaluate_probe(analysis: Analysis, probes: Probes, run: ProbeRun | None) -> tuple[CheckResult, Probes]:
     """Return what the check says after one more window, and what it keeps."""
     if run is None or run.right + run.wrong == 0:
         return CheckResult(PROBE, Outcome.ERROR, Why.UNREACHABLE, "no golden request could be sent"), probes
@@ -129,7 +113,7 @@ def evaluate_probe(policy: AnalysisPolicy, probes: Probes, run: ProbeRun | None)
     if not run.wrong:
         return CheckResult(PROBE, Outcome.PASSED, Why.NOT_WORSE, probe_proof(kept), numbers), kept
     text = shorten(f"golden requests wrong: {share_of(run.wrong, run.right + run.wrong)}; {run.first_wrong}")
-    if kept.streak >= policy.failure_threshold:
+    if kept.streak >= analysis.failure_threshold:
         return CheckResult(PROBE, Outcome.FAILED, Why.PROBE_FAILED, text, numbers), kept
     return CheckResult(PROBE, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), kept
 
@@ -145,8 +129,34 @@ def probe_proof(probes: Probes) -> str:
 PROMQL_PREFIX = "promql/"
 
 
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What the answer to a custom query must keep; at least one of `limit` and `max_ratio` is set."""
+
+    name: str
+    above_is_bad: bool = True
+    """Whether a value above `limit` fails (else: below)."""
+    limit: float | None = None
+    max_ratio: float | None = None
+    """Of the canary's value to the baseline's; where low is bad, the smallest such ratio."""
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from another threshold on the same answer."""
+        return self.name if self.above_is_bad else f"{self.name}/min"
+
+
+def thresholds(queries: Iterable[PromQuery]) -> Iterator[Threshold]:
+    """Yield the limits of custom queries: what is above `max` or `maxRatio` is bad, and what is below `min`."""
+    for query in queries:
+        if query.max is not None or query.max_ratio is not None:
+            yield Threshold(query.name, above_is_bad=True, limit=query.max, max_ratio=query.max_ratio)
+        if query.min is not None:
+            yield Threshold(query.name, above_is_bad=False, limit=query.min)
+
+
 def evaluate_query(
-    policy: AnalysisPolicy, threshold: Threshold, streak: int, answer: QueryAnswer | None
+    analysis: Analysis, threshold: Threshold, streak: int, answer: QueryAnswer | None
 ) -> tuple[CheckResult, int]:
     """Return what the check says of one answer, and how many windows in a row were beyond the limit.
 
@@ -168,7 +178,7 @@ def evaluate_query(
     text = shorten(f"canary {value_of(value)}, baseline {value_of(best)}, limit {value_of(limit)}")
     stable = best if answer.baseline and math.isfinite(best) else None
     numbers = Numbers(canary=value, stable=stable, limit=limit)
-    if streak >= policy.failure_threshold:
+    if streak >= analysis.failure_threshold:
         return CheckResult(name, Outcome.FAILED, Why.BEYOND_LIMIT, text, numbers), streak
     if beyond:
         return CheckResult(name, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), streak

@@ -12,8 +12,14 @@ the order in which they are shown; the worst outcome decides.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Final, Self
 
+from pydantic import Field, TypeAdapter
+
+from tritonfleet.api.canary import Analysis, OnTooFewRequests
+from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.slo import LatencyObjective, Slo
 from tritonfleet.plan.rollout.analysis.checks import (
     TRAFFIC_SHARE,
     Probes,
@@ -22,13 +28,13 @@ from tritonfleet.plan.rollout.analysis.checks import (
     evaluate_query,
     evaluate_traffic_share,
     probe_proof,
+    thresholds,
 )
-from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy, OnTooFewRequests
 from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency, evaluate_mean_latency
-from tritonfleet.plan.rollout.analysis.progress import Progress
 from tritonfleet.plan.rollout.analysis.proportions import (
     ERRORS,
     LATENCY_OBJECTIVE,
+    LOAD_TOLERANCE,
     SLOW,
     ShareRecord,
     bound_at_least,
@@ -36,16 +42,89 @@ from tritonfleet.plan.rollout.analysis.proportions import (
     error_cells,
     errors_rule,
     evaluate_share,
-    failed_requests,
     is_overloaded,
     latency_cells,
     latency_gap,
     latency_rule,
-    slow_requests,
 )
 from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten
-from tritonfleet.plan.rollout.analysis.samples import ScrapeInterval, Window
-from tritonfleet.plan.rollout.analysis.stats import Cell
+from tritonfleet.plan.rollout.analysis.samples import Cell, ScrapeInterval, Window
+
+MIN_PROBES: Final = 30
+"""Golden requests answered right without which `PassOnProbe` does not pass."""
+
+
+class AnalysisPolicy(Analysis):
+    """One rollout's analysis as its plan has it, and the objective that `spec.slo` gives."""
+
+    objective: LatencyObjective | None = None
+    """Latency that `spec.slo` promises; None for none."""
+    compare_latency: bool = True
+    """Whether `slow` is asked; it needs a latency histogram."""
+
+    @property
+    def objective_share(self) -> float | None:
+        """Return the share of requests, 0..1, that may take longer than the objective; None without one."""
+        return round(1 - self.objective.percentile / 100, 6) if self.objective is not None else None
+
+
+def analysis_policy(analysis: Analysis, slo: Slo | None) -> AnalysisPolicy:
+    """Return the policy of one rollout."""
+    return AnalysisPolicy(**dict(analysis), objective=slo.latency if slo is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one window of a step, or of the bake time, leaves for the next; `Progress()` begins a step.
+
+    Constant in size, and kept in `status.rollout.analysis`.
+    """
+
+    windows: int = 0
+    """Windows whose counters were read."""
+    last_end_seconds: Annotated[float | None, Field(alias="lastEndSeconds")] = None
+    """End of the last window that was evaluated or recorded."""
+    errors: ShareRecord = field(default_factory=ShareRecord)
+    slow: ShareRecord = field(default_factory=ShareRecord)
+    slow_bound_seconds: Annotated[float | None, Field(alias="slowBoundSeconds")] = None
+    objective: ShareRecord = field(default_factory=ShareRecord)
+    objective_bound_seconds: Annotated[float | None, Field(alias="objectiveBoundSeconds")] = None
+    traffic_share: Annotated[TrafficShare, Field(alias="trafficShare")] = field(default_factory=TrafficShare)
+    probes: Probes = field(default_factory=Probes)
+    query_streaks: Annotated[Mapping[str, int], Field(alias="queryStreaks")] = field(default_factory=dict)
+    mean_latency: Annotated[MeanLatency, Field(alias="meanLatency")] = field(default_factory=MeanLatency)
+
+    def next_step(self) -> Self:
+        """Return where the next step begins: how stable varies is remembered, the comparison starts anew."""
+        return type(self)(
+            last_end_seconds=self.last_end_seconds,
+            errors=self.errors.stable_only(),
+            slow=self.slow.stable_only(),
+            slow_bound_seconds=self.slow_bound_seconds,
+            objective=self.objective.stable_only(),
+            objective_bound_seconds=self.objective_bound_seconds,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the progress as JSON-compatible data."""
+        document: dict[str, Any] = _PROGRESS.dump_python(self, mode="json", by_alias=True)
+        return document
+
+    @classmethod
+    def restore(cls, document: Mapping[str, Any]) -> "Progress":
+        """Return the progress that `document()` wrote.
+
+        Raises:
+            ValueError: It is not such a document. To begin the step anew is safe: it only takes longer.
+        """
+        missing = _EMPTY.keys() - document.keys()
+        if missing:
+            raise ValueError(f"not the progress of an analysis: it has no {', '.join(sorted(missing))}")
+        return _PROGRESS.validate_python(document)
+
+
+_PROGRESS: Final = TypeAdapter(Progress)
+_EMPTY: Final = Progress().document()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +207,7 @@ def bake(policy: AnalysisPolicy, progress: Progress, window: Window, started_sec
     verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
     if open_results and worst.outcome is not Outcome.PASSED:
         return verdict
-    left = started_seconds + policy.bake_seconds - window.end_seconds
+    left = started_seconds + duration_seconds(policy.bake_time) - window.end_seconds
     if left > 0:
         text = shorten(f"{left:.0f} s of the bake time left; {_text_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.BAKING, message=text)
@@ -140,17 +219,17 @@ def _on_too_few_requests(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> An
     open_whys = {result.why for result in verdict.results if result.outcome is not Outcome.PASSED}
     if open_whys != {Why.TOO_FEW_REQUESTS}:
         return verdict
-    if policy.on_too_few is OnTooFewRequests.ROLLBACK:
+    if policy.on_too_few_requests is OnTooFewRequests.ROLLBACK:
         return replace(verdict, outcome=Outcome.FAILED, needs_person=False)
-    if policy.on_too_few is OnTooFewRequests.ON_PROBE:
-        return _on_probe(policy, verdict)
+    if policy.on_too_few_requests is OnTooFewRequests.PASS_ON_PROBE:
+        return _on_probe(verdict)
     return verdict
 
 
-def _on_probe(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> AnalysisVerdict:
+def _on_probe(verdict: AnalysisVerdict) -> AnalysisVerdict:
     probes = verdict.progress.probes
-    if probes.wrong or probes.right < policy.min_probes:
-        text = shorten(f"{probe_proof(probes)}; {policy.min_probes} right and none wrong are needed")
+    if probes.wrong or probes.right < MIN_PROBES:
+        text = shorten(f"{probe_proof(probes)}; {MIN_PROBES} right and none wrong are needed")
         return replace(verdict, message=text)
     text = shorten(f"passed without enough requests: {probe_proof(probes)}; nothing else is proven")
     return replace(verdict, outcome=Outcome.PASSED, why=Why.UNPROVEN, message=text, needs_person=False, unproven=True)
@@ -169,20 +248,20 @@ def evaluate_window(
     error, errors_record = at.errors()
     results.append(error)
     slow_bound, objective_bound = _bounds(policy, progress, window)
-    slow_record, objective_record, arrivals = progress.slow, progress.objective, progress.arrivals
-    means = progress.pace
+    slow_record, objective_record, traffic = progress.slow, progress.objective, progress.traffic_share
+    means = progress.mean_latency
     if policy.compare_latency and not alone:
-        if window.beats is not None and slow_bound is None:
-            result, means = at.means(window.beats)
+        if window.intervals is not None and slow_bound is None:
+            result, means = at.mean_latency(window.intervals)
         else:
             result, slow_record = at.latency(SLOW, slow_record, slow_bound)
         results.append(result)
     # An objective is about single requests: means say nothing of it.
-    if policy.latency is not None and (window.beats is None or objective_bound is not None):
+    if policy.objective is not None and (window.intervals is None or objective_bound is not None):
         result, objective_record = at.latency(LATENCY_OBJECTIVE, objective_record, objective_bound)
         results.append(result)
     if not alone:
-        result, arrivals = at.arrival()
+        result, traffic = at.traffic_share()
         results.append(result)
     asked, probes, streaks = _asked(policy, progress, window)
     after = Progress(
@@ -193,7 +272,7 @@ def evaluate_window(
         slow_bound,
         objective_record,
         objective_bound,
-        arrivals,
+        traffic,
         probes,
         streaks,
         means,
@@ -210,7 +289,7 @@ def _asked(
         result, probes = evaluate_probe(policy, probes, window.probe)
         results.append(result)
     answers = {answer.name: answer for answer in window.answers}
-    for threshold in policy.thresholds:
+    for threshold in thresholds(policy.queries):
         key = threshold.key
         result, streaks[key] = evaluate_query(policy, threshold, streaks.get(key, 0), answers.get(threshold.name))
         results.append(result)
@@ -229,15 +308,15 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
     return Progress(
         progress.windows,
         window.end_seconds,
-        _recorded(progress.errors, failed_requests(window.stable)),
+        _recorded(progress.errors, window.stable.error_cells()),
         _recorded(progress.slow, _stable_cells(window, slow_bound)),
         slow_bound,
         _recorded(progress.objective, _stable_cells(window, objective_bound)),
         objective_bound,
-        progress.arrivals,
+        progress.traffic_share,
         progress.probes,
         progress.query_streaks,
-        progress.pace,
+        progress.mean_latency,
     )
 
 
@@ -289,7 +368,8 @@ class _WindowChecks:
         if unmeasured or bound_seconds is None:
             why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
             return CheckResult(check, Outcome.ERROR, why, shorten(unmeasured)), record
-        rule = latency_rule(self.policy, check, bound_seconds, alone=self.alone)
+        allowed = self.policy.objective_share if check == LATENCY_OBJECTIVE else None
+        rule = latency_rule(self.policy, check, bound_seconds, allowed, alone=self.alone)
         cells = latency_cells(self.window, bound_seconds)
         result, kept = evaluate_share(rule, self.policy, record, cells, self.number)
         return self._by_load(result), kept
@@ -299,27 +379,28 @@ class _WindowChecks:
         """Whether neither revision got requests, so that missing latencies mean nothing."""
         return self.window.canary.requests + self.window.stable.requests == 0
 
-    def means(self, beats: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
+    def mean_latency(self, intervals: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
         """Ask for the mean time of a request, in the place of a share."""
-        kept = self.progress.pace
+        kept = self.progress.mean_latency
         if self.gap is not None:
             return CheckResult(SLOW, Outcome.ERROR, *self.gap), kept
-        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, beats, self.number)
+        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, intervals, self.number)
         return self._by_load(result), kept
 
     def _by_load(self, result: CheckResult) -> CheckResult:
         """Return what a result is worth: to be slower under much more load proves nothing, to keep up does."""
-        if self.alone or result.why not in _SLOWER or not is_overloaded(self.window, self.policy):
+        if self.alone or result.why not in _SLOWER or not is_overloaded(self.window):
             return result
-        times = f"{self.policy.load_tolerance:g}"
-        text = shorten(f"a canary pod has more than {times} times the requests of one of stable; {result.message}")
+        text = shorten(
+            f"a canary pod has more than {LOAD_TOLERANCE:g} times the requests of one of stable; {result.message}"
+        )
         return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
 
-    def arrival(self) -> tuple[CheckResult, TrafficShare]:
+    def traffic_share(self) -> tuple[CheckResult, TrafficShare]:
         """Ask for the share of traffic."""
         if self.gap is not None:
-            return CheckResult(TRAFFIC_SHARE, Outcome.ERROR, *self.gap), self.progress.arrivals
-        return evaluate_traffic_share(self.policy, self.progress.arrivals, self.window)
+            return CheckResult(TRAFFIC_SHARE, Outcome.ERROR, *self.gap), self.progress.traffic_share
+        return evaluate_traffic_share(self.policy, self.progress.traffic_share, self.window)
 
 
 def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
@@ -327,7 +408,7 @@ def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
 
 
 def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:
-    return slow_requests(window.stable, bound_seconds) if bound_seconds is not None else ()
+    return window.stable.slow_cells(bound_seconds) if bound_seconds is not None else ()
 
 
 def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
@@ -336,6 +417,6 @@ def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple
     pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
     if compared is None and policy.compare_latency:
         compared = bound_nearest_p99(pods)
-    if objective is None and policy.latency is not None:
-        objective = bound_at_least(policy.latency, pods)
+    if objective is None and policy.objective is not None:
+        objective = bound_at_least(duration_seconds(policy.objective.target), pods)
     return compared, objective

@@ -8,11 +8,11 @@ in `proportions`. `evaluation` calls `evaluate_mean_latency` in place of the sha
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy
+from tritonfleet.api.canary import Analysis
+from tritonfleet.plan.rollout.analysis.proportions import SLOW_REQUESTS_FACTOR
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -23,7 +23,7 @@ from tritonfleet.plan.rollout.analysis.results import (
     shorten,
 )
 from tritonfleet.plan.rollout.analysis.samples import ScrapeInterval
-from tritonfleet.plan.rollout.analysis.stats import incomplete_beta
+from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, incomplete_beta
 
 RATIO = 1.2
 """Of the canary's mean to stable's, above which it counts as slower."""
@@ -48,7 +48,7 @@ class MeanLatency:
     canary_seconds: float = 0.0
     stable: int = 0
     stable_seconds: float = 0.0
-    beats: int = 0
+    intervals: int = 0
     logs: float = 0.0
     squares: float = 0.0
     neighbors: float = 0.0
@@ -57,33 +57,24 @@ class MeanLatency:
     streak: int = 0
     """Windows running, up to the last, in which the canary was slower by itself."""
 
-    def document(self) -> dict[str, Any]:
-        """Return it as plain data of constant size."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "MeanLatency":
-        """Return what `document()` wrote; TypeError for anything else."""
-        return cls(**document)
-
-    def add(self, beats: Iterable[ScrapeInterval]) -> "MeanLatency":
+    def add(self, intervals: Iterable[ScrapeInterval]) -> "MeanLatency":
         """Return the sums with more intervals."""
-        pace = self
-        for beat in _filled(beats):
-            log = math.log(beat.canary_seconds / beat.canary * beat.stable / beat.stable_seconds)
-            pace = replace(
-                pace,
-                canary=pace.canary + beat.canary,
-                canary_seconds=pace.canary_seconds + beat.canary_seconds,
-                stable=pace.stable + beat.stable,
-                stable_seconds=pace.stable_seconds + beat.stable_seconds,
-                beats=pace.beats + 1,
-                logs=pace.logs + log,
-                squares=pace.squares + log * log,
-                neighbors=pace.neighbors + log * (pace.last if pace.last is not None else 0.0),
+        sums = self
+        for interval in _filled(intervals):
+            log = math.log(interval.canary_seconds / interval.canary * interval.stable / interval.stable_seconds)
+            sums = replace(
+                sums,
+                canary=sums.canary + interval.canary,
+                canary_seconds=sums.canary_seconds + interval.canary_seconds,
+                stable=sums.stable + interval.stable,
+                stable_seconds=sums.stable_seconds + interval.stable_seconds,
+                intervals=sums.intervals + 1,
+                logs=sums.logs + log,
+                squares=sums.squares + log * log,
+                neighbors=sums.neighbors + log * (sums.last if sums.last is not None else 0.0),
                 last=log,
             )
-        return pace
+        return sums
 
     @property
     def canary_mean(self) -> float:
@@ -99,14 +90,14 @@ class MeanLatency:
     def is_slower(self) -> bool:
         """Whether the canary's mean exceeds stable's by more than the margins."""
         difference = self.canary_mean - self.stable_mean
-        return self.beats > 0 and self.logs / self.beats > math.log(RATIO) and difference > DIFFERENCE_SECONDS
+        return self.intervals > 0 and self.logs / self.intervals > math.log(RATIO) and difference > DIFFERENCE_SECONDS
 
     def p_ratio(self, ratio: float) -> float:
         """Return the p-value against "at most `ratio` times as long"; 1 with fewer than `MIN_INTERVALS` intervals."""
-        if self.beats < MIN_INTERVALS:
+        if self.intervals < MIN_INTERVALS:
             return 1.0
-        mean = self.logs / self.beats
-        variance = max(0.0, self.squares - self.beats * mean * mean) / (self.beats - 1)
+        mean = self.logs / self.intervals
+        variance = max(0.0, self.squares - self.intervals * mean * mean) / (self.intervals - 1)
         distance = mean - math.log(ratio)
         if variance <= 0:
             return 0.0 if distance > 0 else 1.0
@@ -118,30 +109,30 @@ class MeanLatency:
 
     def _worth(self, mean: float, variance: float) -> float:
         """Return how many independent intervals these are worth."""
-        pairs = self.beats - 1
-        products = self.neighbors - 2 * mean * self.logs + (self.beats + 1) * mean * mean
+        pairs = self.intervals - 1
+        products = self.neighbors - 2 * mean * self.logs + (self.intervals + 1) * mean * mean
         # A short series looks less correlated than it is, by about (1 + 3 r) / n.
         seen = min(1.0, max(0.0, products / (pairs * variance)))
-        seen = min(1.0, seen + (1 + 3 * seen) / self.beats)
+        seen = min(1.0, seen + (1 + 3 * seen) / self.intervals)
         likeness = (PRIOR_INTERVALS * PRIOR_CORRELATION + pairs * seen) / (PRIOR_INTERVALS + pairs)
-        return self.beats * (1 - likeness) / (1 + likeness)
+        return self.intervals * (1 - likeness) / (1 + likeness)
 
 
 def evaluate_mean_latency(
-    check: str, policy: AnalysisPolicy, pace: MeanLatency, beats: tuple[ScrapeInterval, ...], look: int
+    check: str, analysis: Analysis, sums: MeanLatency, intervals: tuple[ScrapeInterval, ...], look: int
 ) -> tuple[CheckResult, MeanLatency]:
     """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
-    window = MeanLatency().add(beats)
-    kept = pace.add(beats)
-    if window.beats:
-        kept = replace(kept, streak=pace.streak + 1 if window.is_slower else 0)
-    late = look >= policy.windows and kept.p_ratio(1.0) < policy.late_alpha
-    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < policy.alpha / policy.windows)
-    if significant and kept.streak >= policy.failure_threshold:
+    window = MeanLatency().add(intervals)
+    kept = sums.add(intervals)
+    if window.intervals:
+        kept = replace(kept, streak=sums.streak + 1 if window.is_slower else 0)
+    late = look >= analysis.windows and kept.p_ratio(1.0) < LATE_ALPHA
+    significant = kept.is_slower and (late or kept.p_ratio(RATIO) < ALPHA / analysis.windows)
+    if significant and kept.streak >= analysis.failure_threshold:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif kept.beats < MIN_INTERVALS or min(kept.canary, kept.stable) < policy.min_slow_requests:
+    elif kept.intervals < MIN_INTERVALS or min(kept.canary, kept.stable) < SLOW_REQUESTS_FACTOR * analysis.min_requests:
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif kept.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT
@@ -150,15 +141,15 @@ def evaluate_mean_latency(
     return _result(check, kept, outcome, why), kept
 
 
-def _filled(beats: Iterable[ScrapeInterval]) -> Iterator[ScrapeInterval]:
+def _filled(intervals: Iterable[ScrapeInterval]) -> Iterator[ScrapeInterval]:
     """Join consecutive intervals until each has enough requests of both revisions; the rest is left out."""
     whole = ScrapeInterval()
-    for beat in beats:
+    for interval in intervals:
         whole = ScrapeInterval(
-            whole.canary + beat.canary,
-            whole.canary_seconds + beat.canary_seconds,
-            whole.stable + beat.stable,
-            whole.stable_seconds + beat.stable_seconds,
+            whole.canary + interval.canary,
+            whole.canary_seconds + interval.canary_seconds,
+            whole.stable + interval.stable,
+            whole.stable_seconds + interval.stable_seconds,
         )
         enough = min(whole.canary, whole.stable) >= MIN_REQUESTS
         if enough and min(whole.canary_seconds, whole.stable_seconds) > SHORTEST_SECONDS:

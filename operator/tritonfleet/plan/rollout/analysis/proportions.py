@@ -21,11 +21,11 @@ buckets is interpolated between two bounds and has no exact test. The bound is c
 for the whole step. `evaluation` calls all of this.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Final
 
-from tritonfleet.plan.rollout.analysis.config import AnalysisPolicy, LatencyObjective, Margin
+from tritonfleet.api.canary import Analysis, ErrorMargin, LatencyMargin
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -37,8 +37,82 @@ from tritonfleet.plan.rollout.analysis.results import (
     share_of,
     shorten,
 )
-from tritonfleet.plan.rollout.analysis.samples import PodCounts, RevisionCounts, Window
-from tritonfleet.plan.rollout.analysis.stats import Cell, RequestCounts, ShareEvidence, upper_tail
+from tritonfleet.plan.rollout.analysis.samples import Cell, PodCounts, Window
+from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, DispersionStats, upper_tail
+
+HARD_SHARE: Final = 0.2
+"""Share of errors at which a canary fails at once."""
+HARD_REQUESTS: Final = 50
+"""Requests that the hard limit needs."""
+SLOW_REQUESTS_FACTOR: Final = 2
+"""A share of 1 % needs more requests than one of failures, where most shares are 0."""
+LOAD_TOLERANCE: Final = 2.0
+"""Factor by which a pod of the canary may have more requests than one of stable for latencies to be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Bad requests among requests."""
+
+    bad: int = 0
+    requests: int = 0
+
+    @property
+    def share(self) -> float:
+        """Return the share of bad requests; 0 without requests."""
+        return self.bad / self.requests if self.requests else 0.0
+
+    def plus(self, cells: Sequence[Cell]) -> "RequestCounts":
+        """Return the counts with more cells."""
+        return RequestCounts(self.bad + sum(bad for bad, _ in cells), self.requests + sum(of for _, of in cells))
+
+
+@dataclass(frozen=True, slots=True)
+class ShareEvidence:
+    """Both revisions' counts over the windows in which both got traffic, and how stable varies by itself."""
+
+    canary: RequestCounts = field(default_factory=RequestCounts)
+    stable: RequestCounts = field(default_factory=RequestCounts)
+    canary_cells: int = 0
+    canary_windows: int = 0
+    by_pod: DispersionStats = field(default_factory=DispersionStats)
+    """Over stable's pods and windows."""
+    by_window: DispersionStats = field(default_factory=DispersionStats)
+    """Over stable's windows."""
+
+    def add_stable(self, stable: Sequence[Cell]) -> "ShareEvidence":
+        """Return the evidence after a window before the canary got traffic: it shows how stable varies, no more."""
+        return self._with(RequestCounts(), RequestCounts(), 0, stable)
+
+    def add(self, canary: Sequence[Cell], stable: Sequence[Cell]) -> "ShareEvidence":
+        """Return the evidence after one more window."""
+        return self._with(RequestCounts().plus(canary), RequestCounts().plus(stable), len(canary), stable)
+
+    def _with(
+        self, canary: RequestCounts, stable: RequestCounts, cells: int, spread: Sequence[Cell]
+    ) -> "ShareEvidence":
+        whole = (sum(bad for bad, _ in spread), sum(of for _, of in spread))
+        return ShareEvidence(
+            RequestCounts(self.canary.bad + canary.bad, self.canary.requests + canary.requests),
+            RequestCounts(self.stable.bad + stable.bad, self.stable.requests + stable.requests),
+            self.canary_cells + cells,
+            self.canary_windows + bool(cells),
+            self.by_pod.add(spread),
+            self.by_window.add([whole]),
+        )
+
+    def design_effects(self) -> tuple[float, float]:
+        """Return by how much the canary's and stable's counts overstate what they prove; both at least 1.
+
+        Stable's is the larger of what its pods and its windows show. The canary is judged as one more pod of stable:
+        the correlation within stable's cells, at the size of the canary's own cells.
+        """
+        stable = max(self.by_pod.design_effect, self.by_window.design_effect)
+        canary = 1.0
+        for spread, cells in ((self.by_pod, self.canary_cells), (self.by_window, self.canary_windows)):
+            if cells:
+                canary = max(canary, 1 + (self.canary.requests / cells - 1) * spread.correlation)
+        return canary, stable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +120,7 @@ class Comparison:
     """The canary against stable, or against a fixed limit, on everything a step has seen."""
 
     evidence: ShareEvidence
-    margin: Margin
+    margin: ErrorMargin | LatencyMargin
     canary_effect: float
     """By how much the canary's counts overstate what they prove; at least 1."""
     stable_effect: float
@@ -54,7 +128,7 @@ class Comparison:
     @property
     def limit(self) -> float:
         """Return the share up to which the canary is not worse than stable."""
-        return self.margin.limit(self.evidence.stable.share)
+        return largest_share(self.margin, self.evidence.stable)
 
     @property
     def is_beyond(self) -> bool:
@@ -78,14 +152,22 @@ class Comparison:
         return upper_tail(canary.bad / self.canary_effect, canary.requests / self.canary_effect, share)
 
 
-def compare(evidence: ShareEvidence, margin: Margin) -> Comparison:
+def compare(evidence: ShareEvidence, margin: ErrorMargin | LatencyMargin) -> Comparison:
     """Return the comparison of everything a step has seen."""
     return Comparison(evidence, margin, *evidence.design_effects())
 
 
-def is_beyond(canary: RequestCounts, stable: RequestCounts, margin: Margin) -> bool:
+def largest_share(margin: ErrorMargin | LatencyMargin, stable: RequestCounts) -> float:
+    """Return the canary's largest share of bad requests that is not worse than stable's: both limits must be exceeded.
+
+    Example: 0.4 % of stable's requests are slow. With a ratio of 1.5 and a difference of 0.5 points it is 0.9 %.
+    """
+    return max(margin.ratio * stable.share, stable.share + margin.difference / 100)
+
+
+def is_beyond(canary: RequestCounts, stable: RequestCounts, margin: ErrorMargin | LatencyMargin) -> bool:
     """Tell whether the canary's observed share is worse than stable's by more than the margin."""
-    return canary.requests > 0 and canary.share > margin.limit(stable.share)
+    return canary.requests > 0 and canary.share > largest_share(margin, stable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +178,9 @@ class ShareRecord:
     streak: int = 0
     """Windows running, up to the last, in which the canary was too bad by itself."""
 
-    def document(self) -> dict[str, Any]:
-        """Return the record as plain data of constant size."""
-        return {"evidence": self.evidence.document(), "streak": self.streak}
-
-    @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "ShareRecord":
-        """Return the record that `document()` wrote; KeyError or TypeError for anything else."""
-        return cls(ShareEvidence.restore(document["evidence"]), int(document["streak"]))
+    def stable_only(self) -> "ShareRecord":
+        """Return how stable varies, without what was compared."""
+        return ShareRecord(ShareEvidence(by_pod=self.evidence.by_pod, by_window=self.evidence.by_window))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +190,7 @@ class ShareRule:
     check: str
     bad: str
     """What a bad request is called: `errors`, `above 250 ms`."""
-    margin: Margin
+    margin: ErrorMargin | LatencyMargin
     min_requests: int
     limit: float | None = None
     """Share that the canary may not exceed, whatever stable does."""
@@ -131,37 +208,35 @@ class WindowCells:
 
 
 def evaluate_share(
-    rule: ShareRule, policy: AnalysisPolicy, record: ShareRecord, window: WindowCells, look: int
+    rule: ShareRule, analysis: Analysis, record: ShareRecord, window: WindowCells, look: int
 ) -> tuple[CheckResult, ShareRecord]:
     """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
     evidence = record.evidence.add(window.canary, window.stable)
     now = compare(evidence, rule.margin)
     canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
-    if _hits_hard_limit(rule, policy, canary, stable) or _hits_hard_limit(
-        rule, policy, evidence.canary, evidence.stable
-    ):
+    if _hits_hard_limit(rule, canary, stable) or _hits_hard_limit(rule, evidence.canary, evidence.stable):
         return _share_result(rule, now, Outcome.FAILED, Why.HARD_LIMIT), ShareRecord(evidence, record.streak)
     streak = record.streak
     if canary.requests:
         streak = streak + 1 if _is_bad(rule, canary, stable) else 0
-    why = _significant(rule, policy, now, look)
-    if why is not None and canary.requests and streak >= policy.failure_threshold:
+    why = _significant(rule, analysis, now, look)
+    if why is not None and canary.requests and streak >= analysis.failure_threshold:
         return _share_result(rule, now, Outcome.FAILED, why), ShareRecord(evidence, streak)
     outcome, reason = _short_of_failing(rule, now, why)
     return _share_result(rule, now, outcome, reason), ShareRecord(evidence, streak)
 
 
-def _hits_hard_limit(rule: ShareRule, policy: AnalysisPolicy, canary: RequestCounts, stable: RequestCounts) -> bool:
-    if rule.hard_share is None or canary.requests < policy.hard_requests or canary.share < rule.hard_share:
+def _hits_hard_limit(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bool:
+    if rule.hard_share is None or canary.requests < HARD_REQUESTS or canary.share < rule.hard_share:
         return False
-    return rule.alone or not stable.requests or canary.share > rule.margin.limit(stable.share)
+    return rule.alone or not stable.requests or canary.share > largest_share(rule.margin, stable)
 
 
-def _significant(rule: ShareRule, policy: AnalysisPolicy, now: Comparison, look: int) -> Why | None:
+def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, look: int) -> Why | None:
     canary, stable = now.evidence.canary, now.evidence.stable
-    alpha = policy.alpha / policy.windows
+    alpha = ALPHA / analysis.windows
     if not rule.alone and stable.requests and now.is_beyond:
-        late = look >= policy.windows and now.p_ratio(1.0) < policy.late_alpha
+        late = look >= analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
         if late or now.p_ratio(rule.margin.ratio) < alpha:
             return Why.WORSE
     stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
@@ -214,22 +289,15 @@ def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) 
 ERRORS = "errors"
 
 
-def errors_rule(policy: AnalysisPolicy, *, alone: bool) -> ShareRule:
+def errors_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
     """Return the limits for the share of errors."""
-    return ShareRule(
-        ERRORS, ERRORS, policy.error_margin, policy.min_requests, policy.error_limit, policy.hard_share, alone=alone
-    )
+    limit = analysis.max_error_rate / 100 if analysis.max_error_rate is not None else None
+    return ShareRule(ERRORS, ERRORS, analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
 
 
 def error_cells(window: Window) -> WindowCells:
     """Return errors and requests of each pod."""
-    return WindowCells(failed_requests(window.canary), failed_requests(window.stable))
-
-
-def failed_requests(revision: RevisionCounts) -> tuple[Cell, ...]:
-    """Return errors and requests of each pod of one revision, and those that reached no pod."""
-    refused = ((revision.refused, revision.refused),) if revision.refused else ()
-    return (*((counts.errors, counts.requests) for counts in revision.pods.values()), *refused)
+    return WindowCells(window.canary.error_cells(), window.stable.error_cells())
 
 
 SLOW = "slow"
@@ -257,36 +325,30 @@ def bound_nearest_p99(stable: Iterable[PodCounts]) -> float | None:
     return bounds[-1] if bounds else None
 
 
-def bound_at_least(objective: LatencyObjective, stable: Iterable[PodCounts]) -> float | None:
-    """Return the smallest bound not below the objective: what is above it is surely too slow. None: there is none."""
-    bounds = {bound for pod in stable for bound in pod.within if bound >= objective.seconds}
-    return min(bounds, default=None)
+def bound_at_least(seconds: float, stable: Iterable[PodCounts]) -> float | None:
+    """Return the smallest bound not below an objective: what is above it is surely too slow. None: there is none."""
+    return min({bound for pod in stable for bound in pod.within if bound >= seconds}, default=None)
 
 
-def latency_rule(policy: AnalysisPolicy, check: str, bound_seconds: float, *, alone: bool) -> ShareRule:
-    """Return the limits for the share above the bound: `slow` compares, `slo` also keeps the objective."""
-    allowed = policy.latency.share if check == LATENCY_OBJECTIVE and policy.latency is not None else None
-    bad = f"above {seconds_of(bound_seconds)}"
-    return ShareRule(check, bad, policy.latency_margin, policy.min_slow_requests, allowed, alone=alone)
+def latency_rule(
+    analysis: Analysis, check: str, bound_seconds: float, allowed: float | None, *, alone: bool
+) -> ShareRule:
+    """Return the limits for the share above the bound; `allowed` is the share that an objective leaves, if any."""
+    min_requests = SLOW_REQUESTS_FACTOR * analysis.min_requests
+    return ShareRule(check, f"above {seconds_of(bound_seconds)}", analysis.latency, min_requests, allowed, alone=alone)
 
 
 def latency_cells(window: Window, bound_seconds: float) -> WindowCells:
     """Return slow and timed requests by each who timed them."""
-    return WindowCells(slow_requests(window.canary, bound_seconds), slow_requests(window.stable, bound_seconds))
+    return WindowCells(window.canary.slow_cells(bound_seconds), window.stable.slow_cells(bound_seconds))
 
 
-def is_overloaded(window: Window, policy: AnalysisPolicy) -> bool:
+def is_overloaded(window: Window) -> bool:
     """Tell whether the canary's pods carried so much more than stable's that being slower proves nothing.
 
     Carrying less is no excuse: a pod with little to do is faster, so one that is slower all the same is worse.
     """
-    canary, stable = (revision.requests / max(1, len(revision.pods)) for revision in (window.canary, window.stable))
-    return canary > policy.load_tolerance * stable
-
-
-def slow_requests(revision: RevisionCounts, bound_seconds: float) -> tuple[Cell, ...]:
-    """Return slow and timed requests by each who timed those of one revision."""
-    return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in revision.timings.values())
+    return window.canary.requests_per_pod > LOAD_TOLERANCE * window.stable.requests_per_pod
 
 
 def latency_gap(window: Window, bound_seconds: float | None, *, alone: bool) -> str:

@@ -9,6 +9,8 @@ first scrape. Example: a pod that counted 100 successes at the start and 40 at t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+Cell = tuple[int, int]
+"""Bad requests and requests of one pod in one window."""
 CLIENT_FAILURES = frozenset({"CANCELED"})
 """Reasons of failure that say nothing about the server."""
 
@@ -52,7 +54,7 @@ class RevisionCounts:
     """Pods that exist but whose counts in this window are not known."""
     refused: int = 0
     """Requests that failed without any pod having counted them: only a gateway saw it."""
-    edges: Mapping[str, PodCounts] = field(default_factory=dict)
+    gateways: Mapping[str, PodCounts] = field(default_factory=dict)
     """What each instance of a gateway timed; its pods' own latencies do not count then."""
 
     @property
@@ -63,7 +65,21 @@ class RevisionCounts:
     @property
     def timings(self) -> Mapping[str, PodCounts]:
         """Return who timed requests: a gateway's instances where they did, else the pods."""
-        return self.edges or self.pods
+        return self.gateways or self.pods
+
+    @property
+    def requests_per_pod(self) -> float:
+        """Return the requests of a pod, on average."""
+        return self.requests / max(1, len(self.pods))
+
+    def error_cells(self) -> tuple[Cell, ...]:
+        """Return errors and requests of each pod, and those that reached no pod."""
+        refused = ((self.refused, self.refused),) if self.refused else ()
+        return (*((counts.errors, counts.requests) for counts in self.pods.values()), *refused)
+
+    def slow_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
+        """Return requests above the bound, and timed ones, by each who timed them."""
+        return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in self.timings.values())
 
 
 def count_window(
@@ -160,7 +176,7 @@ class Window:
     """Why no counters could be read; empty when they could."""
     untimed: str = ""
     """Why latencies, which are measured elsewhere, could not be read; empty when they could."""
-    beats: tuple[ScrapeInterval, ...] | None = None
+    intervals: tuple[ScrapeInterval, ...] | None = None
     """What was counted from one scrape to the next, where nothing keeps a histogram; None where something does."""
     probe: ProbeRun | None = None
     """None when no golden requests are configured or none could be sent."""

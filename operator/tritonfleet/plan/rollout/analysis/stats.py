@@ -1,4 +1,4 @@
-"""The statistics behind the checks: binomial tails, overdispersion, and the sums that both are computed from.
+"""The statistics behind the checks: significance levels, binomial tails, and overdispersion.
 
 `upper_tail` gives exact tails of the binomial distribution, also for counts that a design effect has made fractional.
 The regularized incomplete beta function is evaluated by its continued fraction (Abramowitz and Stegun 26.5.8) with
@@ -9,14 +9,18 @@ request fails independently, but real failures come in bursts. If nothing change
 stable, so stable's own variation says by how much to temper the test: both counts are divided by a design effect (Rao
 and Scott, Biometrics 48, 1992). Example: with a design effect of 4, 40 errors in 1,000 requests count as 10 in 250.
 
-`ShareEvidence` keeps the sums of one check over a step, constant in size. `proportions`, `mean_latency` and
-`checks` call this.
+`proportions`, `mean_latency` and `checks` call this.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+ALPHA: Final = 0.02
+"""Chance of a wrong `clearly worse` in a whole step; divided by `windows`."""
+LATE_ALPHA: Final = 0.0003
+"""p-value under which a canary beyond the margins fails once the planned windows are over."""
 
 _TINY = 1e-300
 _PRECISION = 1e-12
@@ -118,96 +122,3 @@ class DispersionStats:
     def correlation(self) -> float:
         """Return the correlation of two requests in one cell that explains the design effect; 0..1."""
         return min(1.0, (self.design_effect - 1) / (self.mean_size - 1)) if self.mean_size > 1 else 0.0
-
-
-Cell = tuple[int, int]
-"""Bad requests and requests of one pod in one window."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestCounts:
-    """Bad requests among requests."""
-
-    bad: int = 0
-    requests: int = 0
-
-    @property
-    def share(self) -> float:
-        """Return the share of bad requests; 0 without requests."""
-        return self.bad / self.requests if self.requests else 0.0
-
-    def plus(self, cells: Sequence[Cell]) -> "RequestCounts":
-        """Return the tally with more cells."""
-        return RequestCounts(self.bad + sum(bad for bad, _ in cells), self.requests + sum(of for _, of in cells))
-
-
-@dataclass(frozen=True, slots=True)
-class ShareEvidence:
-    """Both revisions' counts over the windows in which both got traffic, and how stable varies by itself."""
-
-    canary: RequestCounts = field(default_factory=RequestCounts)
-    stable: RequestCounts = field(default_factory=RequestCounts)
-    canary_cells: int = 0
-    canary_windows: int = 0
-    by_pod: DispersionStats = field(default_factory=DispersionStats)
-    """Over stable's pods and windows."""
-    by_window: DispersionStats = field(default_factory=DispersionStats)
-    """Over stable's windows."""
-
-    def add_stable(self, stable: Sequence[Cell]) -> "ShareEvidence":
-        """Return the evidence after a window before the canary got traffic: it shows how stable varies, no more."""
-        return self._with(RequestCounts(), RequestCounts(), 0, stable)
-
-    def add(self, canary: Sequence[Cell], stable: Sequence[Cell]) -> "ShareEvidence":
-        """Return the evidence after one more window."""
-        return self._with(RequestCounts().plus(canary), RequestCounts().plus(stable), len(canary), stable)
-
-    def stable_only(self) -> "ShareEvidence":
-        """Return how stable varies, without what was compared."""
-        return ShareEvidence(by_pod=self.by_pod, by_window=self.by_window)
-
-    def _with(
-        self, canary: RequestCounts, stable: RequestCounts, cells: int, spread: Sequence[Cell]
-    ) -> "ShareEvidence":
-        whole = (sum(bad for bad, _ in spread), sum(of for _, of in spread))
-        return ShareEvidence(
-            RequestCounts(self.canary.bad + canary.bad, self.canary.requests + canary.requests),
-            RequestCounts(self.stable.bad + stable.bad, self.stable.requests + stable.requests),
-            self.canary_cells + cells,
-            self.canary_windows + bool(cells),
-            self.by_pod.add(spread),
-            self.by_window.add([whole]),
-        )
-
-    def design_effects(self) -> tuple[float, float]:
-        """Return by how much the canary's and stable's counts overstate what they prove; both at least 1.
-
-        Stable's is the larger of what its pods and its windows show. The canary is judged as one more pod of stable:
-        the correlation within stable's cells, at the size of the canary's own cells.
-        """
-        stable = max(self.by_pod.design_effect, self.by_window.design_effect)
-        canary = 1.0
-        for spread, cells in ((self.by_pod, self.canary_cells), (self.by_window, self.canary_windows)):
-            if cells:
-                canary = max(canary, 1 + (self.canary.requests / cells - 1) * spread.correlation)
-        return canary, stable
-
-    def document(self) -> dict[str, Any]:
-        """Return the evidence as plain data of constant size."""
-        return asdict(self)
-
-    @classmethod
-    def restore(cls, document: Mapping[str, Any]) -> "ShareEvidence":
-        """Return the evidence that `document()` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not such a document.
-        """
-        return cls(
-            RequestCounts(**document["canary"]),
-            RequestCounts(**document["stable"]),
-            int(document["canary_cells"]),
-            int(document["canary_windows"]),
-            DispersionStats(**document["by_pod"]),
-            DispersionStats(**document["by_window"]),
-        )

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tritonfleet.api.slo import LatencyObjective
 from tritonfleet.plan.rollout.analysis import (
     AnalysisPolicy,
-    LatencyObjective,
     Outcome,
     PodCounts,
     ProbeRun,
@@ -41,15 +41,15 @@ def test_without_an_objective_there_is_no_limit_and_no_probability_to_show():
 
 
 def test_errors_below_the_objective_do_not_hold_it():
-    assert baked(errors=3, policy=AnalysisPolicy(error_limit=0.01)).outcome is Outcome.PASSED
+    assert baked(errors=3, policy=AnalysisPolicy(max_error_rate=1)).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
         ({"errors": 150}, Why.HARD_LIMIT),
-        ({"errors": 30, "policy": AnalysisPolicy(error_limit=0.01)}, Why.BEYOND_LIMIT),
-        ({"above": 30, "policy": AnalysisPolicy(latency=LatencyObjective(0.25, 0.01))}, Why.BEYOND_LIMIT),
+        ({"errors": 30, "policy": AnalysisPolicy(max_error_rate=1)}, Why.BEYOND_LIMIT),
+        ({"above": 30, "policy": AnalysisPolicy(objective=LatencyObjective(target="250ms"))}, Why.BEYOND_LIMIT),
         ({"probe_expected": True, "probe": ProbeRun(wrong=1)}, Why.PROBE_FAILED),
     ],
 )

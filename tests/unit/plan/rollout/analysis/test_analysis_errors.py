@@ -64,13 +64,13 @@ def test_an_incident_of_both_is_not_the_canarys_fault(rollout, errors):
 
 
 def test_an_incident_of_both_beyond_the_objective_holds_the_rollout(rollout):
-    verdict = rollout(error_limit=0.01).windows(10, canary_errors=6, stable_errors=6)
+    verdict = rollout(max_error_rate=1).windows(10, canary_errors=6, stable_errors=6)
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT)
 
 
 def test_an_objective_that_only_the_canary_breaks_fails_it(rollout):
-    step = rollout(error_limit=0.01)
+    step = rollout(max_error_rate=1)
     verdict = step.windows(10, canary_errors=26, stable_errors=19, canary=2000, stable=2000)
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis import LatencyObjective, Outcome, PodCounts, RevisionCounts, Why
+from tritonfleet.api.slo import LatencyObjective
+from tritonfleet.plan.rollout.analysis import Outcome, PodCounts, RevisionCounts, Why
 from tritonfleet.plan.rollout.analysis.proportions import bound_nearest_p99
 
 
@@ -57,7 +58,7 @@ def test_latency_need_not_be_compared(rollout):
 
 
 def test_the_objective_holds_both_when_both_break_it(rollout):
-    step = rollout(latency=LatencyObjective(0.2, 0.01))
+    step = rollout(objective=LatencyObjective(target="200ms"))
     verdict = step.windows(10, canary=pods("c", 1, 400, 12), stable=pods("s", 3, 400, 12))
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT)
@@ -65,14 +66,14 @@ def test_the_objective_holds_both_when_both_break_it(rollout):
 
 
 def test_the_objective_fails_a_canary_that_breaks_it_alone(rollout):
-    step = rollout(latency=LatencyObjective(0.25, 0.01))
+    step = rollout(objective=LatencyObjective(target="250ms"))
     verdict = step.windows(10, canary=pods("c", 1, 4000, 55), stable=pods("s", 3, 4000, 39))
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)
 
 
 def test_an_objective_above_every_bound_cannot_be_asked(rollout):
-    step = rollout(latency=LatencyObjective(5.0, 0.01))
+    step = rollout(objective=LatencyObjective(target="5000ms"))
     step.look(canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
 
     assert step.result("slo").outcome is Outcome.ERROR

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tritonfleet.api.canary import PromQuery
 from tritonfleet.plan.rollout.analysis import (
     AnalysisPolicy,
     Outcome,
@@ -13,8 +14,7 @@ from tritonfleet.plan.rollout.analysis import (
     RevisionCounts,
     Why,
 )
-from tritonfleet.plan.rollout.analysis.checks import evaluate_query
-from tritonfleet.plan.rollout.analysis.config import Threshold
+from tritonfleet.plan.rollout.analysis.checks import Threshold, evaluate_query
 
 WRONG = ProbeRun(right=1, wrong=2, first_wrong="output `label`: 3 is not 7")
 RIGHT = ProbeRun(right=3)
@@ -121,7 +121,7 @@ def test_no_number_is_neither_good_nor_bad(answer, outcome):
 
 
 def test_a_query_must_be_beyond_its_limit_in_two_looks_running(rollout):
-    step = rollout(thresholds=(Threshold("queue", limit=10.0),))
+    step = rollout(queries=(PromQuery(name="queue", query="q", max=10),))
     bad, good = (QueryAnswer("queue", (11.0,)),), (QueryAnswer("queue", (9.0,)),)
     verdicts = [step.look(answers=answers) for answers in (bad, good, bad, bad)]
 

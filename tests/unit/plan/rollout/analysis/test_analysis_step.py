@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tritonfleet.api.canary import OnTooFewRequests, PromQuery
+from tritonfleet.api.slo import LatencyObjective
 from tritonfleet.plan.rollout.analysis import (
     AnalysisPolicy,
-    LatencyObjective,
-    OnTooFewRequests,
     Outcome,
     PodCounts,
     ProbeRun,
@@ -21,10 +21,11 @@ from tritonfleet.plan.rollout.analysis import (
     analyze,
     record_stable,
 )
-from tritonfleet.plan.rollout.analysis.config import Threshold
 from tritonfleet.plan.rollout.analysis.results import MOST_CHARACTERS
 
-POLICY = AnalysisPolicy(latency=LatencyObjective(0.25, 0.01), thresholds=(Threshold("queue", limit=1.0),))
+POLICY = AnalysisPolicy(
+    objective=LatencyObjective(target="250ms"), queries=(PromQuery(name="queue", query="q", max=1),)
+)
 BOUNDS = (0.1, 0.25, 0.5)
 
 
@@ -105,7 +106,7 @@ def test_missing_data_never_fails_and_never_passes(windows, what):
 @settings(max_examples=30)
 @given(WINDOWS, st.data())
 def test_more_errors_of_the_canary_never_turn_a_failure_into_a_pass(windows, data):
-    policy = AnalysisPolicy(compare_latency=False, windows=3, min_requests=100, error_limit=0.05)
+    policy = AnalysisPolicy(compare_latency=False, windows=3, min_requests=100, max_error_rate=5)
     counted = [at(window, 0.0, probe_expected=False) for window in windows]
     worse = [at(window, 0.0, canary=with_more_errors(window.canary, data)) for window in counted]
 
@@ -187,7 +188,7 @@ def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
 
 
 def test_watching_stable_counts_no_look(rollout):
-    step = rollout(compare_latency=True, latency=LatencyObjective(0.25, 0.01))
+    step = rollout(compare_latency=True, objective=LatencyObjective(target="250ms"))
     stable = RevisionCounts({"s": PodCounts(100, 1, 100, {0.1: 50, 0.25: 99, 0.5: 100})})
     progress = record_stable(step.policy, Progress(), Window(60.0, stable=stable))
 
@@ -199,7 +200,7 @@ def test_watching_stable_counts_no_look(rollout):
 
 @pytest.mark.parametrize("document", [{}, {"windows": 1}, {"windows": None}, {**Progress().document(), "errors": []}])
 def test_a_document_that_is_no_progress_is_refused(document):
-    with pytest.raises(ValueError, match="not the progress of an analysis"):
+    with pytest.raises(ValueError, match=r"[pP]rogress"):
         Progress.restore(document)
 
 
@@ -211,17 +212,17 @@ LOW = {"canary": 10, "stable": 10, "probe_expected": True}
     [
         ({}, ProbeRun(right=5), (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, True, False)),
         (
-            {"on_too_few": OnTooFewRequests.ON_PROBE},
+            {"on_too_few_requests": OnTooFewRequests.PASS_ON_PROBE},
             ProbeRun(right=5),
             (Outcome.PASSED, Why.UNPROVEN, False, True),
         ),
         (
-            {"on_too_few": OnTooFewRequests.ON_PROBE, "min_probes": 100},
-            ProbeRun(right=5),
+            {"on_too_few_requests": OnTooFewRequests.PASS_ON_PROBE},
+            ProbeRun(right=2),
             (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, True, False),
         ),
         (
-            {"on_too_few": OnTooFewRequests.ROLLBACK},
+            {"on_too_few_requests": OnTooFewRequests.ROLLBACK},
             ProbeRun(right=5),
             (Outcome.FAILED, Why.TOO_FEW_REQUESTS, False, False),
         ),
@@ -237,7 +238,7 @@ def test_a_step_with_too_little_traffic_ends_as_the_policy_says(rollout, policy,
 
 
 def test_what_golden_requests_prove_is_said(rollout):
-    step = rollout(max_windows=10, on_too_few=OnTooFewRequests.ON_PROBE)
+    step = rollout(max_windows=10, on_too_few_requests=OnTooFewRequests.PASS_ON_PROBE)
     verdict = step.windows(10, probe=ProbeRun(right=30), **LOW)
 
     assert verdict.message == (
@@ -247,7 +248,11 @@ def test_what_golden_requests_prove_is_said(rollout):
 
 
 def test_too_little_traffic_does_not_excuse_another_doubt(rollout):
-    step = rollout(max_windows=10, on_too_few=OnTooFewRequests.ON_PROBE, thresholds=(Threshold("queue", limit=1.0),))
+    step = rollout(
+        max_windows=10,
+        on_too_few_requests=OnTooFewRequests.PASS_ON_PROBE,
+        queries=(PromQuery(name="queue", query="q", max=1),),
+    )
     answers = (QueryAnswer("queue"),)
     verdict = step.windows(10, probe=ProbeRun(right=30), answers=answers, **LOW)
 

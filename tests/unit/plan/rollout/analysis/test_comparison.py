@@ -4,11 +4,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis import Margin
-from tritonfleet.plan.rollout.analysis.proportions import compare
-from tritonfleet.plan.rollout.analysis.stats import RequestCounts, ShareEvidence
+from tritonfleet.api.canary import ErrorMargin
+from tritonfleet.plan.rollout.analysis.proportions import RequestCounts, ShareEvidence, compare
 
-MARGIN = Margin(1.5, 0.002)
+MARGIN = ErrorMargin(ratio=1.5, difference=0.2)
 TALLIES = st.integers(1, 5000).flatmap(lambda of: st.builds(RequestCounts, st.integers(0, of), st.just(of)))
 
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.plan.rollout.analysis import Margin
-from tritonfleet.plan.rollout.analysis.proportions import compare
-from tritonfleet.plan.rollout.analysis.stats import DispersionStats, ShareEvidence
+from tritonfleet.api.canary import ErrorMargin
+from tritonfleet.plan.rollout.analysis import Progress
+from tritonfleet.plan.rollout.analysis.proportions import ShareEvidence, ShareRecord, compare
+from tritonfleet.plan.rollout.analysis.stats import DispersionStats
 
 CELLS = st.lists(st.integers(0, 300).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))), max_size=8)
 
@@ -53,7 +54,7 @@ def test_the_same_counts_prove_less_where_stable_is_restless():
         restless = restless.add([(3, 200)], [(9 if pod == window % 9 else 0, 200) for pod in range(9)])
 
     assert calm.stable == restless.stable
-    margin = Margin(1.5, 0.002)
+    margin = ErrorMargin(ratio=1.5, difference=0.2)
     assert compare(calm, margin).p_ratio(1) < compare(restless, margin).p_ratio(1) / 10
 
 
@@ -65,7 +66,7 @@ def test_what_was_watched_before_the_canary_had_traffic_tempers_the_first_look()
     first = [(8, 200)], [(1, 200)] * 9
 
     assert watched.canary.requests == watched.stable.requests == 0
-    margin = Margin(1.5, 0.002)
+    margin = ErrorMargin(ratio=1.5, difference=0.2)
     assert compare(watched.add(*first), margin).p_ratio(1) > 5 * compare(ShareEvidence().add(*first), margin).p_ratio(1)
 
 
@@ -81,6 +82,6 @@ def test_variation_of_whole_windows_counts_too():
 
 @given(CELLS, CELLS)
 def test_evidence_survives_the_status(canary, stable):
-    evidence = ShareEvidence().add(canary, stable).add_stable(stable)
+    progress = Progress(errors=ShareRecord(ShareEvidence().add(canary, stable).add_stable(stable), streak=1))
 
-    assert ShareEvidence.restore(evidence.document()) == evidence
+    assert Progress.restore(progress.document()) == progress

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tritonfleet.api.slo import LatencyObjective
 from tritonfleet.plan.rollout.analysis import (
-    LatencyObjective,
     Outcome,
     PodCounts,
     Progress,
@@ -20,7 +20,7 @@ from tritonfleet.plan.rollout.analysis import (
 from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency
 
 
-def beats(factor, *, number=12, canary=40, stable=120, usual=0.010, noise=0.15, seed=0):
+def intervals(factor, *, number=12, canary=40, stable=120, usual=0.010, noise=0.15, seed=0):
     """So many intervals in which the canary takes `factor` times as long, each mean off by `noise`."""
     draw = random.Random(seed)
     return tuple(
@@ -39,7 +39,7 @@ def look(step, factor, seed, *, canary=480, stable=480, **kwargs):
         "canary": RevisionCounts({"c": PodCounts(canary, 0)}),
         "stable": RevisionCounts(dict.fromkeys("xyz", PodCounts(stable, 0))),
     }
-    return step.look(**both, beats=beats(factor, seed=seed, **kwargs))
+    return step.look(**both, intervals=intervals(factor, seed=seed, **kwargs))
 
 
 def slow(step):
@@ -104,7 +104,7 @@ def test_one_slow_window_is_not_enough(rollout):
 
 def test_without_requests_nothing_is_good(rollout):
     step = rollout(compare_latency=True)
-    verdict = step.windows(10, beats=())
+    verdict = step.windows(10, intervals=())
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert (slow(step).outcome, slow(step).why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
@@ -126,7 +126,7 @@ def test_means_of_a_canary_with_more_to_do_do_not_compare(rollout):
 
 
 def test_an_objective_about_single_requests_is_not_asked_of_means(rollout):
-    step = rollout(compare_latency=True, latency=LatencyObjective(0.1, 0.01))
+    step = rollout(compare_latency=True, objective=LatencyObjective(target="100ms"))
     for turn in range(10):
         verdict = look(step, 1.0, turn)
 
@@ -138,13 +138,13 @@ def test_the_test_is_students_on_the_logarithms_where_moments_are_unlike():
     draw = random.Random(7)
     drawn = [draw.gauss(0.2, 0.05) for _ in range(500)]
     # So many that the usual likeness of neighbors no longer counts.
-    pace = MeanLatency().add(ScrapeInterval(100, 100 * math.exp(log), 100, 100.0) for log in drawn)
+    sums = MeanLatency().add(ScrapeInterval(100, 100 * math.exp(log), 100, 100.0) for log in drawn)
 
     t = (mean(drawn) - 0.197) / (stdev(drawn) / math.sqrt(len(drawn)))
     expected = 1 - NormalDist().cdf(t)
 
     assert 0.001 < expected < 0.5
-    assert pace.p_ratio(math.exp(0.197)) == pytest.approx(expected, rel=0.25)
+    assert sums.p_ratio(math.exp(0.197)) == pytest.approx(expected, rel=0.25)
 
 
 def test_moments_that_follow_their_neighbors_prove_less():
@@ -163,31 +163,31 @@ def test_moments_that_follow_their_neighbors_prove_less():
 
 def test_what_slows_both_down_at_once_is_no_noise():
     draw = random.Random(5)
-    beats = []
+    intervals = []
     for _ in range(24):
         shared = draw.lognormvariate(0, 1)
-        beats.append(ScrapeInterval(100, 1.5 * shared * draw.lognormvariate(0, 0.05), 300, 3 * shared))
+        intervals.append(ScrapeInterval(100, 1.5 * shared * draw.lognormvariate(0, 0.05), 300, 3 * shared))
 
-    assert MeanLatency().add(beats).p_ratio(1.2) < 1e-6
+    assert MeanLatency().add(intervals).p_ratio(1.2) < 1e-6
 
 
 def test_moments_with_few_requests_are_joined():
     few = [ScrapeInterval(2, 0.02, 100, 1.0)] * 12
 
-    pace = MeanLatency().add(few)
+    sums = MeanLatency().add(few)
 
-    assert (pace.beats, pace.canary, pace.stable) == (2, 20, 1000)
-    assert pace.canary_mean == pytest.approx(0.01)
+    assert (sums.intervals, sums.canary, sums.stable) == (2, 20, 1000)
+    assert sums.canary_mean == pytest.approx(0.01)
 
 
 @given(
     st.lists(st.builds(ScrapeInterval, st.integers(0, 999), st.floats(0, 10), st.integers(0, 999), st.floats(0, 10)))
 )
-def test_whatever_is_counted_a_p_value_is_one(beats):
-    pace = MeanLatency().add(beats)
+def test_whatever_is_counted_a_p_value_is_one(intervals):
+    sums = MeanLatency().add(intervals)
 
-    assert 0 <= pace.p_ratio(1.0) <= 1
-    assert pace.p_ratio(1.5) >= pace.p_ratio(1.0) - 1e-9
+    assert 0 <= sums.p_ratio(1.0) <= 1
+    assert sums.p_ratio(1.5) >= sums.p_ratio(1.0) - 1e-9
 
 
 def test_what_is_kept_survives_the_status(rollout):
@@ -195,4 +195,4 @@ def test_what_is_kept_survives_the_status(rollout):
     look(step, 1.5, 1)
 
     assert Progress.restore(step.progress.document()) == step.progress
-    assert step.progress.next_step().pace == MeanLatency()
+    assert step.progress.next_step().mean_latency == MeanLatency()
