@@ -1,4 +1,4 @@
-"""Durations (`50ms`, `1m30s`) and resource quantities (`500m`, `2Gi`), kept as text in the API."""
+"""Durations (`50ms`, `1m30s`) and resource quantities (`500m`, `2Gi`), kept as text in the API; counts in messages."""
 
 import re
 from decimal import ROUND_CEILING, Context, Decimal
@@ -19,6 +19,11 @@ _QUANTITY: Final = re.compile(
 _EXACT: Final = Context(prec=150)
 _NANO: Final = Decimal("1e-9")
 _LARGEST: Final = Decimal(2**63 - 1)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 pod`, `2 pods`, `1,200 requests`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration_us(text: str) -> int:

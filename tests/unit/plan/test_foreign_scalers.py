@@ -22,7 +22,7 @@ def test_another_scaler_has_its_way_through_replicas(world):
     assert world.condition("ScalingActive") == (
         "Unknown",
         "ExternalScaler",
-        "`replicas` is left to another scaler, and none is seen",
+        "`replicas` is left to another scaler, but none was found",
     )
     world.scalers = [scaler("ModelDeployment", "m")]
     world.settle()
@@ -45,7 +45,7 @@ def test_a_scaler_on_our_deployment_is_reported_and_overruled(world):
         "ForeignScaler",
         (
             f"HorizontalPodAutoscaler 'hpa' of ScaledObject 'keda' scales Deployment '{name}', "
-            "whose replicas the operator writes: delete it"
+            "which the operator manages: delete it"
         ),
     )
     assert world.events[-1].startswith("Warning ForeignScaler: HorizontalPodAutoscaler 'hpa'")
@@ -63,7 +63,7 @@ def test_a_scaler_on_a_model_that_follows_its_slo_is_told_the_remedy(world):
         "False",
         "ForeignScaler",
         (
-            "HorizontalPodAutoscaler 'hpa' scales this ModelDeployment, whose replicas follow its SLO: "
+            "HorizontalPodAutoscaler 'hpa' scales this ModelDeployment, which the operator scales by its SLO: "
             "delete it, or set `autoscaling.mode` to External"
         ),
     )

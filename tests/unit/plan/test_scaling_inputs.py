@@ -326,4 +326,4 @@ def test_a_raw_timeout_beside_the_derived_one_is_refused(world):
     world.edit(**SHED, modelConfig=raw)
     world.settle()
     assert world.condition("Stalled")[:2] == ("True", "ConfigInvalid")
-    assert "`slo.loadShedding` is true, which sets it too" in world.condition("ConfigValid")[2]
+    assert "which `slo.loadShedding` also sets" in world.condition("ConfigValid")[2]

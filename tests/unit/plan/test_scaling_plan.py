@@ -89,7 +89,7 @@ def test_a_time_zone_that_does_not_exist_stalls_the_object_and_moves_nothing(wor
     assert world.replicas() == [5]
     status, reason, message = world.condition("ConfigValid")
     assert (status, reason) == ("False", "ConfigInvalid")
-    assert "spec.autoscaling.schedules[0].timeZone: 'Mars/Base' is no time zone" in message
+    assert "spec.autoscaling.schedules[0].timeZone: 'Mars/Base' is not a time zone" in message
     assert world.condition("Stalled")[:2] == ("True", "ConfigInvalid")
 
 
@@ -112,7 +112,7 @@ def test_advice_is_told_and_moves_nothing(world):
     world.scaling = says(7)
     world.settle()
     assert (world.replicas(), world.status["autoscaling"]["desiredReplicas"]) == ([3], 7)
-    assert world.condition("ScalingActive")[2].endswith("(advice only: `replicas` decides)")
+    assert world.condition("ScalingActive")[2].endswith("(advisory: `replicas` applies)")
     world.wait(minutes=2)
     world.scaling = says(8)
     world.settle()
@@ -132,7 +132,7 @@ def test_without_autoscaling_the_slo_is_watched_and_replicas_decides(world):
 def test_what_is_promised_without_pods_cannot_be_measured(world):
     world.edit(slo=SLO, replicas=0)
     world.settle()
-    assert world.condition("SLOMet") == ("Unknown", "Suspended", "no pod runs: replicas is 0")
+    assert world.condition("SLOMet") == ("Unknown", "Suspended", "no pods run: replicas is 0")
 
 
 def test_without_an_slo_nothing_is_promised_and_nothing_told(world):

@@ -44,7 +44,7 @@ def test_the_verdict_is_carried_out_and_told_in_full(world):
     assert world.condition("SLOMet") == (
         "True",
         "Met",
-        "p99 41.2ms, target 50ms (Triton); 99.53 % of the requests within the target over 300 s",
+        "p99 41.2ms, target 50ms (Triton); 99.53% of requests within the target over 300s",
     )
 
 
@@ -86,7 +86,7 @@ def test_an_slo_that_no_replica_can_keep_is_called_infeasible(world):
     status, reason, message = world.condition("SLOMet")
     assert (status, reason) == ("False", "SLOInfeasible")
     assert message.startswith("p99 73.1ms, target 50ms (Triton)")
-    assert message.endswith("make the model faster or the target longer")
+    assert message.endswith("speed up the model or raise the target")
 
 
 def test_a_steady_fleet_is_not_written_about(world):

@@ -170,7 +170,7 @@ async def test_a_refusal_names_the_object_and_says_what_the_api_server_said(mess
 
 
 def deletion(uid="u"):
-    return Delete(ChildId("ConfigMap", "demo"), uid, "Expired", "it serves no longer")
+    return Delete(ChildId("ConfigMap", "demo"), uid, "Expired", "it no longer serves")
 
 
 async def test_deletes_look_at_the_model_deployment_once_and_leave_the_store_without_the_object():

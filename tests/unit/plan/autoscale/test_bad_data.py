@@ -77,7 +77,7 @@ def test_a_pod_that_counts_nothing_while_others_do_keeps_every_replica(fleet):
     verdicts = fleet.play(40.0, 20 * MINUTES, broken=first_stuck)
     assert min(verdict.replicas for verdict in verdicts) == fleet.verdicts[-1].replicas
     assert verdicts[-1].reason is ScaleReason.METRICS_PARTIAL
-    assert "count nothing" in verdicts[-1].message
+    assert "idle while others serve" in verdicts[-1].message
 
 
 def test_servers_that_answer_without_the_model_are_named(fleet):

@@ -48,7 +48,7 @@ def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(ph
     state = go(with_traffic(phase), seen(new=track(0, asked=1, finding=CRASHING))).state
 
     assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryLost")
-    assert "none of its 1 pods is ready: container 'triton' ended with exit code 1" in state.message
+    assert "none of its 1 pods is ready: container 'triton' exited with code 1" in state.message
 
 
 @pytest.mark.parametrize("phase", [Phase.AWAITING_APPROVAL, Phase.HELD])
