@@ -39,10 +39,10 @@ def duration_seconds(text: str) -> float:
 
 
 def quantity(text: str) -> Decimal:
-    """Return the amount that a Kubernetes quantity stands for; raises InvalidSpec when it is none.
+    """Return the amount of a Kubernetes quantity; raises InvalidSpec if it is invalid.
 
-    Negative amounts are none: nothing in this API can be less than zero. What is finer than a nano-unit
-    counts as the next nano-unit, as in Kubernetes.
+    Negative amounts are invalid: nothing in this API can be below zero. Digits finer than a nano-unit
+    round up, as in Kubernetes.
     """
     return _parse(text)[0]
 

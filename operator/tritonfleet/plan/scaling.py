@@ -155,7 +155,7 @@ def remembered(body: Manifest) -> dict[str, Any]:
 
 
 def learned(deployment: ModelDeployment, observed: Observed, serving: str | None, now: datetime) -> Learned:
-    """Return what was learned about a replica of the serving revision; UNLEARNED unless `slo.shedLate` needs it."""
+    """Return what was learned about a replica of the serving revision; UNLEARNED unless `slo.loadShedding` needs it."""
     verdict = observed.scaling
     if deployment.spec.slo is None or not deployment.spec.slo.load_shedding:
         return UNLEARNED

@@ -164,11 +164,11 @@ def test_the_reasons_are_frozen():
     ]
 
 
-def test_whatever_the_law_of_scaling_says_a_condition_can_repeat():
+def test_every_scaling_reason_is_a_condition_reason():
     assert {reason.value for reason in ScaleReason} <= {reason.value for reason in Reason}
 
 
-def test_whatever_a_rollout_says_a_condition_can_repeat():
+def test_every_rollout_reason_is_a_condition_reason():
     assert {reason.value for reason in RolloutReason} <= {reason.value for reason in Reason}
 
 
@@ -203,7 +203,7 @@ def test_the_transition_time_moves_with_the_status():
     assert after["lastTransitionTime"] == "2026-01-02T04:04:05Z"
 
 
-def test_what_nobody_speaks_of_keeps_what_it_said_and_of_which_generation():
+def test_a_condition_that_is_not_set_keeps_its_value_and_generation():
     before = updated_conditions([], [READY], generation=1, now=NOW)
     after = updated_conditions(before, [], generation=2, now=NOW + timedelta(hours=1))
     assert after == before

@@ -72,7 +72,7 @@ def test_waiting_for_a_gpu_counts_what_is_needed_and_what_is_free() -> None:
     )
 
 
-def test_free_gpus_that_no_single_node_has_together_are_said_to_be_scattered() -> None:
+def test_free_gpus_that_are_scattered_over_nodes_are_reported_as_such() -> None:
     pool = GpuPool("nvidia.com/gpu", matching_nodes=3, free=6, largest_free_on_one_node=2)
     finding = diagnose(revision(unschedulable("0/3 nodes are available.", gpus=4)), pool, NOW)
     assert finding is not None
@@ -154,7 +154,7 @@ def test_a_container_that_starts_again_still_tells_why_it_ended() -> None:
     assert (finding.reason, finding.stalled) == ("OutOfMemory", True)
 
 
-def test_a_crash_without_a_known_cause_gives_the_exit_code_and_the_last_words() -> None:
+def test_a_crash_without_a_known_cause_reports_the_exit_code_and_the_last_line() -> None:
     finding = diagnose(revision(pod(main=ended("one\nlast words", exit_code=3))), None, NOW)
     assert finding is not None
     assert (finding.reason, finding.message) == (

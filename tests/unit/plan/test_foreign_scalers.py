@@ -54,7 +54,7 @@ def test_a_scaler_on_our_deployment_is_reported_and_overruled(world):
     assert world.condition("ScalingActive")[:2] == ("True", "Demand")
 
 
-def test_a_scaler_on_a_model_that_follows_its_slo_is_told_the_remedy(world):
+def test_a_scaler_on_a_model_with_an_slo_is_reported_with_the_remedy(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
     world.scalers = [scaler("ModelDeployment", "m")]
@@ -78,7 +78,7 @@ def test_a_scaler_on_the_deployment_of_a_fixed_model_is_pointed_at_the_model(wor
     )
 
 
-def test_a_scaler_on_somebody_elses_deployment_is_no_concern(world):
+def test_a_scaler_on_another_deployment_is_ignored(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
     world.scalers = [scaler("Deployment", "m-0123456789")]

@@ -104,7 +104,7 @@ def test_objects_of_a_revision_share_its_name_and_number() -> None:
     assert workload["spec"]["replicas"] == 2
 
 
-def test_the_front_service_leads_to_the_revision_it_is_told_to() -> None:
+def test_the_front_service_selects_the_given_revision() -> None:
     front, _ = shared_children(parsed(), {"0123456789": 100}, DEFAULTS)
     assert front["metadata"]["name"] == "demo"
     assert front["spec"]["selector"]["tritonfleet.dev/revision"] == "0123456789"

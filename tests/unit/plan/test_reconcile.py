@@ -247,7 +247,7 @@ def test_a_record_of_a_newer_operator_stops_the_spec_but_not_what_serves(world: 
     assert (world.serving(), world.condition("Available")[0]) == (old, "True")
 
 
-def test_an_image_with_a_known_flaw_is_warned_of(world: Any) -> None:
+def test_an_image_with_a_known_problem_causes_a_warning(world: Any) -> None:
     world.edit(server={"image": {"tag": "25.10-py3"}})
     world.settle()
     assert world.condition("ConfigValid")[0] == "True"
@@ -289,7 +289,7 @@ def test_the_same_world_gives_the_same_plan_to_the_byte(new_world: Callable[...,
 
 @given(STEPS)
 @ONE_EXAMPLE_A_WORLD
-def test_through_any_history_plans_come_to_rest_and_no_ready_pod_is_given_up(
+def test_in_any_history_plans_settle_and_no_ready_pod_is_given_up(
     new_world: Callable[..., Any], steps: list[tuple[str, Any]]
 ) -> None:
     world = new_world()
@@ -319,10 +319,10 @@ def test_a_crash_after_any_write_ends_in_the_same_state(
         crashed.carry_out(crashed.plan(), writes=writes)
         crashed.settle()
         steady.settle()
-        assert _at_rest(crashed) == _at_rest(steady)
+        assert _settled(crashed) == _settled(steady)
 
 
-def _at_rest(world: Any) -> dict[ChildId, Any]:
+def _settled(world: Any) -> dict[ChildId, Any]:
     """Return what is asked for once the Deployment controller has counted again and nothing lingers any more."""
     rested = copy.deepcopy(world)
     for _ in range(3):

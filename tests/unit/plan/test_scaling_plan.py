@@ -107,7 +107,7 @@ def test_a_new_revision_gets_as_many_pods_as_the_old_one(world):
     assert world.replicas() == [6, 6]
 
 
-def test_advice_is_told_and_moves_nothing(world):
+def test_an_advisory_decision_is_reported_and_not_applied(world):
     world.edit(slo=SLO, replicas=3, autoscaling={"maxReplicas": 10, "advisory": True})
     world.scaling = says(7)
     world.settle()
@@ -135,7 +135,7 @@ def test_what_is_promised_without_pods_cannot_be_measured(world):
     assert world.condition("SLOMet") == ("Unknown", "Suspended", "no pods run: replicas is 0")
 
 
-def test_without_an_slo_nothing_is_promised_and_nothing_told(world):
+def test_without_an_slo_there_is_no_status_of_scaling(world):
     world.settle()
     assert world.condition("SLOMet") == ("Unknown", "NoSLO", "`slo` is not set")
     assert "autoscaling" not in world.status
@@ -148,7 +148,7 @@ def test_without_an_slo_nothing_is_promised_and_nothing_told(world):
     more=st.integers(0, 20),
     foreign=st.integers(0, 50),
 )
-def test_the_number_of_pods_is_absolute_within_limits_and_comes_to_rest(new_world, verdicts, lowest, more, foreign):
+def test_the_number_of_pods_is_absolute_within_limits_and_settles(new_world, verdicts, lowest, more, foreign):
     world = new_world()
     world.edit(slo=SLO, autoscaling={"minReplicas": lowest, "maxReplicas": lowest + more})
     world.settle()
