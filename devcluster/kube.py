@@ -101,5 +101,5 @@ def wait_until(what: str, ready: Callable[[], bool], hint: str = "") -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not ready():
         if time.monotonic() > deadline:
-            raise DevclusterError(f"{what} did not come about within {DEADLINE_SECONDS:.0f} s. {hint}".strip())
+            raise DevclusterError(f"{what} did not happen within {DEADLINE_SECONDS:.0f}s. {hint}".strip())
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What a person sees while something takes longer than two seconds."""
+"""Progress output for steps that take longer than two seconds."""
 
 import sys
 import threading
@@ -56,9 +56,9 @@ class Progress:
             try:
                 yield step
             except BaseException as error:
-                self.say(f"{step.title}: {type(error).__name__} after {step.elapsed_seconds():.1f} s")
+                self.say(f"{step.title}: {type(error).__name__} after {step.elapsed_seconds():.1f}s")
                 raise
-        self.say(f"{step.title}: {step.elapsed_seconds():.1f} s")
+        self.say(f"{step.title}: {step.elapsed_seconds():.1f}s")
 
 
 class _Ticker:
@@ -85,7 +85,7 @@ class _Ticker:
         while not self._over.wait(pause):
             pause = _TTY_PERIOD_SECONDS if self._live else _LOG_PERIOD_SECONDS
             note = f", {self._step.note}" if self._step.note else ""
-            line = f"{self._step.title} ... {self._step.elapsed_seconds():.0f} s{note}"
+            line = f"{self._step.title} ... {self._step.elapsed_seconds():.0f}s{note}"
             if self._live:
                 self._stream.write(f"\r\x1b[K{line[:110]}")
                 self._stream.flush()

@@ -5,7 +5,7 @@ from functools import cached_property
 from math import ceil, sqrt
 
 from tritonfleet.plan.autoscale import Policy
-from tritonfleet.sim import Plant, ServerModel, Slo, Spread, Trace
+from tritonfleet.sim import Distribution, Plant, ServerModel, Slo, Trace
 
 START_SECONDS = 300.0
 """Replicas at the start are those that the first five minutes need."""
@@ -31,7 +31,7 @@ class Setting:
         low, high = 0.0, self.server.max_batch_size / self.server.execution_seconds(self.server.max_batch_size)
         for _ in range(50):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._carries(middle) else (low, middle)
+            low, high = (middle, high) if self._can_serve(middle) else (low, middle)
         return low
 
     @property
@@ -45,7 +45,7 @@ class Setting:
         rate = len(trace.arrivals(0.0, first)) / first
         initial = min(self.max_replicas, max(1, ceil(1.2 * rate / self.capacity)))
         return Plant(
-            ready=Spread.around(READY_SECONDS),
+            ready=Distribution.around(READY_SECONDS),
             max_replicas=self.max_replicas,
             initial_replicas=initial,
             scrape_seconds=SCRAPE_SECONDS,
@@ -62,7 +62,7 @@ class Setting:
             instances=self.server.instances,
         )
 
-    def _carries(self, rate: float) -> bool:
+    def _can_serve(self, rate: float) -> bool:
         """Whether a batch server at this rate keeps the target: it takes what came while the last batch ran."""
         alpha, beta = self.server.alpha_seconds, self.server.beta_seconds
         if rate * beta >= 1:

@@ -40,7 +40,7 @@ def main() -> None:
             ]
     tables = [
         Table("Real and simulated", [_row(each) for each in compared]),
-        Table("What the simulator was told", [_told(name, server) for name, server in learned.items()]),
+        Table("Service times given to the simulator", [_learned_row(name, server) for name, server in learned.items()]),
     ]
     report("fidelity", tables, _bars(compared), NOTES)
 
@@ -61,7 +61,7 @@ def _row(each: Comparison) -> Row:
     }
 
 
-def _told(name: str, server: ServerModel) -> Row:
+def _learned_row(name: str, server: ServerModel) -> Row:
     return {
         "model": name,
         "alpha ms": 1e3 * server.alpha_seconds,

@@ -11,7 +11,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.fidelity.models import Served
-from benchmarks.fidelity.tally import Tally, counted
+from benchmarks.fidelity.tally import Counts, counted
 
 REFUSALS = ("timeout expired", "maximum queue size")
 LATE_SECONDS = 0.3
@@ -26,7 +26,7 @@ class Replay:
     """Seconds since the start."""
     latency: NDArray[np.float64]
     """Seconds; NaN for requests that were refused."""
-    tally: Tally
+    tally: Counts
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from tritonclient.grpc import InferenceServerClient
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Counts:
     """Counters since the model was loaded, or what they rose by."""
 
     requests: int
@@ -25,13 +25,13 @@ class Tally:
         """Answered requests for each execution."""
         return self.requests / self.executions
 
-    def since(self, before: "Tally") -> "Tally":
+    def since(self, before: "Counts") -> "Counts":
         """Return what was counted after `before`."""
         risen = {
             size: (count - before.batches.get(size, (0, 0.0))[0], spent - before.batches.get(size, (0, 0.0))[1])
             for size, (count, spent) in self.batches.items()
         }
-        return Tally(
+        return Counts(
             self.requests - before.requests,
             self.executions - before.executions,
             self.seconds - before.seconds,
@@ -48,10 +48,10 @@ class Tally:
         return float(alpha), float(beta)
 
 
-def counted(client: InferenceServerClient, model: str) -> Tally:
+def counted(client: InferenceServerClient, model: str) -> Counts:
     """Ask Triton for its statistics of a model."""
     stats = client.get_inference_statistics(model).model_stats[0]
-    return Tally(
+    return Counts(
         stats.inference_stats.success.count,
         stats.execution_count,
         stats.inference_stats.success.ns / 1e9,

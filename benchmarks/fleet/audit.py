@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Counts:
     """Requests added up."""
 
     by_method_and_kind: Counter[tuple[str, str]]
@@ -58,14 +58,14 @@ class AuditLog:
         self._path = path
         self._position = 0
 
-    def tally(self) -> Tally:
+    def tally(self) -> Counts:
         """Add up the requests since the last call; watches count when they end, so they are left out."""
         totals: Counter[tuple[str, str]] = Counter()
         owners: dict[str, int] = defaultdict(int)
         for request in self._read():
             totals[request.method, request.kind] += 1
             owners[owner_of(request.name)] += 1
-        return Tally(totals, owners)
+        return Counts(totals, owners)
 
     def _read(self) -> Iterator[Request]:
         with self._path.open("rb") as log:

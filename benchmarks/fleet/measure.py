@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.fleet.audit import Tally
+from benchmarks.fleet.audit import Counts
 from benchmarks.fleet.client import connect
 from benchmarks.fleet.cluster import CREATES_IN_FLIGHT, NAMESPACE, BenchCluster, bench_cluster
 from benchmarks.fleet.floor import apply_all, apply_changes
@@ -43,7 +43,7 @@ class Creation:
 
     deployment_seconds: Sequence[float]
     ready_seconds: Sequence[float]
-    audited: Tally
+    audited: Counts
     """What the API server says the operator asked for, until all were Ready and nothing more came."""
     counted: Counter[tuple[str, str]]
     """What the operator says it asked for, by method and kind, over the same time."""

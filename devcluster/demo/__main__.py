@@ -1,4 +1,4 @@
-"""`make demo`: from an empty machine to predictions from Triton on Kubernetes, to replicas that follow, to rollouts."""
+"""`make demo`: from an empty machine to predictions from Triton on Kubernetes, autoscaling and rollouts."""
 
 import signal
 
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from devcluster.demo import plot
-from devcluster.demo.console import guide, say, spoken, step
+from devcluster.demo.console import format_duration, guide, say, step
 from devcluster.demo.ground import Ground, LocalGround, existing_ground, local_ground, of_gateway, of_model, of_operator
 from devcluster.demo.rollout import NAME as RECOMMENDER
 from devcluster.demo.rollout import roll_out
@@ -51,7 +51,7 @@ def _demo(kubeconfig: Path | None) -> None:
             # A forwarded port leads to one pod, whatever comes to help it: these need the Service itself.
             _meet_traffic(ground)
         next_steps(ground)
-    say(f"the whole demo took {spoken(time.monotonic() - began)}")
+    say(f"the whole demo took {format_duration(time.monotonic() - began)}")
 
 
 def _predict(ground: Ground, began: float) -> None:
@@ -62,26 +62,26 @@ def _predict(ground: Ground, began: float) -> None:
         model = train_and_upload(ground)
     with step("kubectl apply -f examples/quickstart/modeldeployment.yaml", digits):
         serve(ground)
-    with step("Ask Triton over HTTP and gRPC, and compare with the same model run directly", digits):
+    with step("Send requests over HTTP and gRPC, and compare with the same model run directly", digits):
         ask_and_check(ground, model)
-        say(f"first prediction after {spoken(time.monotonic() - began)}")
-    with step("Change the batching while requests keep coming", digits):
+        say(f"first prediction after {format_duration(time.monotonic() - began)}")
+    with step("Change the batching under traffic", digits):
         update_under_load(ground, model)
 
 
 def _meet_traffic(ground: LocalGround) -> None:
-    with step("Build what traffic needs: Prometheus, a gateway, k6 (begun in the background)", ground.later.witness):
+    with step("Build Prometheus, a gateway and k6 (started in the background)", ground.later.witness):
         ground.later.wait(Progress())
-    with step("Start Prometheus and a gateway, and tell the operator", of_gateway(ground)):
+    with step("Start Prometheus and a gateway, and configure the operator", of_gateway(ground)):
         ground.prepare_for_traffic()
     with step(
-        "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and let traffic come and go (5 minutes)",
+        "kubectl apply -f examples/autoscaling/modeldeployment.yaml, and vary the traffic (5 minutes)",
         of_model(ground, RANKER),
     ):
         for path in plot.write_autoscaling(follow_traffic(ground), OUTPUT):
             say(f"written: {path}")
     with step(
-        "kubectl apply -f examples/canary, then a good version and a bad one (4 minutes)",
+        "kubectl apply -f examples/canary, then roll out a good and a bad version (4 minutes)",
         of_model(ground, RECOMMENDER),
     ):
         for path in plot.write_rollout(roll_out(ground), OUTPUT):

@@ -1,4 +1,4 @@
-"""How the demo speaks: steps that end in a sentence whatever a machine does to them, and waits with a deadline."""
+"""The demo's output: steps that always end in a message, and waits with a deadline."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 POLL_SECONDS = 0.5
 COMMAND_SECONDS_MAX = 300.0
 API_SECONDS_MAX = 45.0
-"""How long the API server may leave questions unanswered: a busy one does, a dead one does not come back by itself."""
+"""How long to retry requests to the API server: a busy one recovers, a dead one does not."""
 COLUMNS = "{:>7}  {:<8} {:<18} {:<9} {:<22} {}"
 SEEN_LINES_MAX = 14
 
@@ -33,37 +33,37 @@ FORESEEN = (*errors.FORESEEN, DemoFailed, InferenceServerException, grpc.RpcErro
 
 
 class StepFailed(Exception):
-    """The paragraph in which a failed step ends, less how to go on."""
+    """The message of a failed step, without how to continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Whom to ask when a step fails: what is seen now, and the command that shows more."""
+    """What to show when a step fails: the current state, and a command that shows more."""
 
     command: str
     seen: Callable[[], str] = str
 
 
 def guide(acts: Callable[[], None], again: str = "make demo") -> int:
-    """Run the acts and return the exit code; whatever can be foreseen ends in one paragraph, not in a traceback."""
+    """Run the acts and return the exit code; expected errors end in one paragraph, not in a traceback."""
     try:
         acts()
     except StepFailed as failure:
-        _complain(f"{failure}\n    To go on: {again}   (it continues from what is done)")
+        _report_failure(f"{failure}\n    To continue: {again}   (it resumes where it stopped)")
         return 1
     except FORESEEN as error:
-        _complain(f"The demo stopped: {errors.explain(error)}\n    To go on: {again}")
+        _report_failure(f"The demo stopped: {errors.explain(error)}\n    To continue: {again}")
         return 1
     except KeyboardInterrupt as interrupt:
         where = "".join(f' at step "{title}"' for title in getattr(interrupt, "__notes__", ())[:1])
-        _complain(f"The demo was interrupted{where}; `{again}` continues from what is done.")
+        _report_failure(f"The demo was interrupted{where}; `{again}` resumes where it stopped.")
         return 130
     return 0
 
 
 @contextmanager
 def step(title: str, witness: Witness) -> Iterator[None]:
-    """Announce a step and, when it is done, say how long it took; raises StepFailed for all that can be foreseen."""
+    """Print a step and, at its end, its duration; raises StepFailed for expected errors."""
     print(f"\n\033[1m==> {title}\033[0m" if sys.stdout.isatty() else f"\n==> {title}", flush=True)
     start = time.monotonic()
     try:
@@ -73,11 +73,11 @@ def step(title: str, witness: Witness) -> Iterator[None]:
         raise
     except FORESEEN as error:
         if isinstance(error.__context__, KeyboardInterrupt):
-            # What was under way did not like to be ended: that is no news to whoever ended it.
+            # The error is a consequence of the interrupt.
             error.__context__.add_note(title)
             raise error.__context__ from None
         raise StepFailed(_paragraph(title, time.monotonic() - start, error, witness)) from error
-    print(f"    done in {time.monotonic() - start:.1f} s", flush=True)
+    print(f"    done in {time.monotonic() - start:.1f}s", flush=True)
 
 
 def say(text: str) -> None:
@@ -85,13 +85,13 @@ def say(text: str) -> None:
     print(f"    {text}", flush=True)
 
 
-def spoken(seconds: float) -> str:
-    """Return a time as a person says it."""
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+def format_duration(seconds: float) -> str:
+    """Format a duration."""
+    return f"{int(seconds) // 60}m{int(seconds) % 60}s"
 
 
 def run(*command: str, show: bool = False, stdin: str | None = None) -> str:
-    """Run a command to its end and return what it printed; raises DemoFailed with its last words."""
+    """Run a command and return its output; raises DemoFailed with the end of its output."""
     if show:
         say("$ " + shlex.join(command))
     done = subprocess.run(
@@ -99,33 +99,33 @@ def run(*command: str, show: bool = False, stdin: str | None = None) -> str:
     )
     if done.returncode != 0:
         words = done.stderr.strip() or done.stdout.strip()
-        raise DemoFailed(f"`{shlex.join(command)}` ended with {done.returncode}: {words}")
+        raise DemoFailed(f"`{shlex.join(command)}` exited with {done.returncode}: {words}")
     return done.stdout
 
 
-def patiently(what: str, attempt: Callable[[], Found], seconds: float) -> Found:
-    """Return what `attempt` returns once nothing foreseeable stands in its way; raises DemoFailed at the deadline."""
+def retry_until(what: str, attempt: Callable[[], Found], seconds: float) -> Found:
+    """Retry `attempt` until it succeeds, and return its result; raises DemoFailed at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return attempt()
         except FORESEEN as error:
             if time.monotonic() > deadline:
-                raise DemoFailed(f"waited {seconds:.0f} s for {what}; last: {error}") from error
+                raise DemoFailed(f"waited {seconds:.0f}s for {what}; last: {error}") from error
         time.sleep(POLL_SECONDS)
 
 
 def ask(kubectl: Sequence[str], *question: str) -> Any:
-    """Return the JSON that `kubectl get` prints, having been patient with a busy API server."""
+    """Return the JSON of `kubectl get`, with retries while the API server is busy."""
 
     def get() -> Any:
         return json.loads(run(*kubectl, "get", *question, "-o", "json", "--request-timeout=10s"))
 
-    return patiently("an answer of the API server", get, API_SECONDS_MAX)
+    return retry_until("an answer of the API server", get, API_SECONDS_MAX)
 
 
 def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_seconds: float) -> dict[str, Any]:
-    """Print a row whenever the ModelDeployment says something new, until it is Ready at `generation`."""
+    """Print a row whenever the ModelDeployment's status changes, until it is Ready at `generation`."""
     say(COLUMNS.format("TIME", "READY", "REASON", "REPLICAS", "SERVES", "MESSAGE"))
     start, last = time.monotonic(), ""
     while time.monotonic() - start < timeout_seconds:
@@ -140,11 +140,11 @@ def follow_until_ready(kubectl: list[str], name: str, generation: int, timeout_s
             if ready["status"] == "True" and status.get("observedGeneration", 0) >= generation:
                 return dict(body)
         time.sleep(POLL_SECONDS)
-    raise DemoFailed(f"waited {timeout_seconds:.0f} s for ModelDeployment {name} to be Ready")
+    raise DemoFailed(f"waited {timeout_seconds:.0f}s for ModelDeployment {name} to be Ready")
 
 
 def look_at_model(kubectl: Sequence[str], name: str) -> str:
-    """Return what a ModelDeployment says of itself, and the last words of its pods."""
+    """Return the conditions of a ModelDeployment, and the problems of its pods."""
     body = ask(kubectl, "mdep", name)
     conditions = body.get("status", {}).get("conditions", ())
     said = [
@@ -152,12 +152,12 @@ def look_at_model(kubectl: Sequence[str], name: str) -> str:
         for one in conditions
         if one["type"] in {"Ready", "Stalled"}
     ]
-    said = said or [f"{name} has no conditions: is the operator running?"]
+    said = said or [f"{name} has no conditions; is the operator running?"]
     return "\n".join([*said, look_at_pods(kubectl, f"tritonfleet.dev/modeldeployment={name}")])
 
 
 def look_at_pods(kubectl: Sequence[str], labels: str) -> str:
-    """Return what holds up each pod with these labels, and the last warnings about them."""
+    """Return the problems of each pod with these labels, and the last warnings about them."""
     pods = ask(kubectl, "pods", "-l", labels)["items"]
     names = {pod["metadata"]["name"] for pod in pods}
     lines = [line for pod in pods for line in _trouble(pod)]
@@ -165,7 +165,7 @@ def look_at_pods(kubectl: Sequence[str], labels: str) -> str:
     about = [one for one in events if one.get("involvedObject", {}).get("name") in names]
     about.sort(key=lambda one: one.get("lastTimestamp") or "")
     lines += [f"{one['involvedObject']['name']}: {one['reason']}: {one['message']}" for one in about[-3:]]
-    return "\n".join(lines or [f"no pod with {labels}" if not pods else "every pod is well"])
+    return "\n".join(lines or [f"no pod with {labels}" if not pods else "all pods are ready"])
 
 
 def _trouble(pod: dict[str, Any]) -> Iterator[str]:
@@ -180,7 +180,7 @@ def _trouble(pod: dict[str, Any]) -> Iterator[str]:
                 if words and words.get("reason") != "Completed":
                     yield f"{name}, {container['name']}: {kind}, {words.get('reason')}: {words.get('message', '')}"
         if container.get("state", {}).get("running") and not container.get("ready"):
-            yield f"{name}, {container['name']}: runs, and is not ready"
+            yield f"{name}, {container['name']}: running, but not ready"
 
 
 def _row(body: dict[str, Any], ready: dict[str, Any]) -> str:
@@ -195,9 +195,9 @@ def _paragraph(title: str, seconds: float, error: BaseException, witness: Witnes
         more = witness.seen()
     except FORESEEN as blind:
         more = f"nothing more: {blind}"
-    lines = [f'The demo stopped at step "{title}" after {seconds:.0f} s.', *_cut("Seen: ", errors.explain(error))]
+    lines = [f'The demo stopped at step "{title}" after {seconds:.0f}s.', *_cut("Seen: ", errors.explain(error))]
     lines += _cut("Now: ", more) if more else []
-    return "\n".join([*lines, f"    To look further: {witness.command}"])
+    return "\n".join([*lines, f"    For details: {witness.command}"])
 
 
 def _cut(heading: str, text: str) -> list[str]:
@@ -206,6 +206,6 @@ def _cut(heading: str, text: str) -> list[str]:
     return [f"    {heading}{first[:1000]}", *(f"        {line[:1000]}" for line in rest[-SEEN_LINES_MAX:])]
 
 
-def _complain(text: str) -> None:
+def _report_failure(text: str) -> None:
     sys.stdout.flush()
     print(f"\n{text}", file=sys.stderr, flush=True)

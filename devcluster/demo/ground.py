@@ -1,4 +1,4 @@
-"""What the demo stands on: this machine's own cluster, or one that the user has; and what is built meanwhile."""
+"""The demo's cluster: a local one or the user's; and builds in the background."""
 
 import os
 import re
@@ -42,7 +42,7 @@ FIRST = ("triton-image", "operator-image")
 LATER = ("k6", "prometheus", "envoy", "coredns", "envoy-gateway")
 """Parts that nothing needs before the first prediction."""
 LOWEST = 19
-"""The priority of what nobody waits for yet."""
+"""The niceness of builds in the background."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Background:
     def wait(self, progress: Progress) -> None:
         """Show what it does until it is through; raises DemoFailed with its last words."""
         process = self._running
-        # Now somebody waits for it. Whoever may not raise a priority waits a little longer.
+        # It is needed now: raise the priority, if permitted.
         with suppress(PermissionError, ProcessLookupError):
             os.setpriority(os.PRIO_PGRP, process.pid, os.getpriority(os.PRIO_PROCESS, 0))
         with progress.step(f"waiting for {self.name}") as shown:
@@ -173,7 +173,7 @@ class LocalGround:
     @property
     def farewell(self) -> str:
         """How to clean up."""
-        return "    make cluster-down\n        (nothing of it stays behind but the caches)"
+        return "    make cluster-down\n        (removes everything but the caches)"
 
     def complaints(self) -> str:
         """Ask every process of the cluster."""
@@ -191,7 +191,7 @@ class LocalGround:
         release.install(self.cluster, Progress(), prometheus_url=url)
 
     def prepare_for_traffic(self) -> None:
-        """Start Prometheus and a gateway, and tell the operator of them."""
+        """Start Prometheus and a gateway, and configure the operator of them."""
         prometheus.start(self.cluster, Progress())
         gateway.start(self.cluster, Progress())
         self.install_operator()
@@ -279,7 +279,7 @@ def local_ground() -> Iterator[LocalGround]:
             cluster = local_cluster.ensure(progress=progress)
         with step("Start an S3 server for models (compiled the first time)", Witness(f"{DEVCLUSTER} logs s3")):
             store = s3.ensure(cluster, progress)
-        with step("Build the images of Triton and the operator (begun beside Kubernetes)", first.witness):
+        with step("Build the images of Triton and the operator (started beside Kubernetes)", first.witness):
             first.wait(progress)
         yield LocalGround(cluster, store, _workspace(), later)
 
@@ -328,7 +328,7 @@ def _until_gone(ground: Ground, kind: str, labels: str) -> None:
     deadline = time.monotonic() + GONE_SECONDS_MAX
     while left := [one["metadata"]["name"] for one in ask(ground.kubectl, kind, "-l", labels)["items"]]:
         if time.monotonic() > deadline:
-            raise DemoFailed(f"still there after {GONE_SECONDS_MAX:.0f} s: {', '.join(left)}")
+            raise DemoFailed(f"still there after {GONE_SECONDS_MAX:.0f}s: {', '.join(left)}")
         time.sleep(1)
 
 

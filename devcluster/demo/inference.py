@@ -13,7 +13,7 @@ import onnxruntime
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
-from devcluster.demo.console import DemoFailed, patiently
+from devcluster.demo.console import DemoFailed, retry_until
 
 MODEL = "digits"
 TOLERANCE = 1e-5
@@ -36,8 +36,8 @@ def wait_until_served(
 ) -> None:
     """Wait until an address answers over HTTP and gRPC; `host` is what requests say that they come for."""
     named = host or address
-    patiently(f"http://{named}:{ports[0]} at {address}", lambda: _http_ready(address, ports[0], named), seconds)
-    patiently(f"gRPC of {named}:{ports[1]} at {address}", lambda: _grpc_ready(address, ports[1], named), seconds)
+    retry_until(f"http://{named}:{ports[0]} at {address}", lambda: _http_ready(address, ports[0], named), seconds)
+    retry_until(f"gRPC of {named}:{ports[1]} at {address}", lambda: _grpc_ready(address, ports[1], named), seconds)
 
 
 def directly(model: Path) -> Predict:
@@ -70,7 +70,7 @@ def _grpc_ready(address: str, port: int, host: str) -> None:
     named = [_NO_PROXY, ("grpc.default_authority", host)]
     with triton_grpc.InferenceServerClient(f"{address}:{port}", channel_args=named) as client:
         if not client.is_server_ready(client_timeout=ATTEMPT_SECONDS_MAX):
-            raise DemoFailed("the server says that it is not ready")
+            raise DemoFailed("the server reports that it is not ready")
 
 
 def _infer(client: object, protocol: object, images: Images) -> Probabilities:
@@ -114,7 +114,7 @@ class Load:
             try:
                 answer = predict(self.images[row : row + 1])
                 if not np.allclose(answer, self.expected[row : row + 1], atol=TOLERANCE):
-                    self.failures.append(f"{name}: request {self.sent[name]} was answered wrongly")
+                    self.failures.append(f"{name}: request {self.sent[name]} got a wrong response")
             except Exception as error:  # noqa: BLE001 - whatever goes wrong is a failed request, and is counted
                 self.failures.append(f"{name}: request {self.sent[name]}: {error}")
             self.sent[name] += 1

@@ -20,7 +20,9 @@ def train_and_upload(ground: Ground) -> Path:
     """Train the quickstart's model and put it where its manifest says; return the local file."""
     model = ground.workspace / "model.onnx"
     accuracy = runpy.run_path(str(QUICKSTART / "train.py"))["train"](model)
-    say(f"{accuracy:.1%} of the held-out images are read correctly; {model.stat().st_size / 1024:.0f} KiB of ONNX")
+    say(
+        f"{accuracy:.1%} of the held-out images are classified correctly; {model.stat().st_size / 1024:.0f} KiB of ONNX"
+    )
     ground.upload(model, "models/digits/1/model.onnx")
     say("uploaded to s3://models/digits/1")
     return model
@@ -63,7 +65,7 @@ def update_under_load(ground: Ground, model: Path) -> None:
         say(run(*ground.kubectl, "patch", "mdep", NAME, "--type=merge", "-p", json.dumps(change)).strip())
         body = follow_until_ready(ground.kubectl, NAME, generation=2, timeout_seconds=READY_SECONDS_MAX)
         serving = body["status"]["revision"]["stable"].rpartition("-")[2]
-        say("requests keep coming until the old pods are gone")
+        say("sending requests until the old pods are gone")
         wait_until_old_pods_are_gone(ground, NAME, serving)
     say(
         ", ".join(f"{count} {protocol}" for protocol, count in load.sent.items())
@@ -77,13 +79,13 @@ def next_steps(ground: Ground) -> None:
     """Say what to try now that a model serves."""
     kubectl = " ".join(ground.kubectl)
     print(f"""
-What to try next
+Next steps
     {kubectl} get mdep
     {kubectl} describe mdep {NAME}
     {kubectl} explain mdep.spec.batching --recursive
     {kubectl} patch mdep {NAME} --type=merge -p '{{"spec": {{"replicas": 3}}}}'
     {kubectl} patch mdep {NAME} --type=merge -p '{{"spec": {{"model": {{"uri": "s3://models/nothing-here"}}}}}}'
-        (the old revision keeps serving, and the status says why the new one does not)
+        (the old revision keeps serving, and the status explains why the new one does not)
 {ground.farewell}""")
 
 

@@ -1,4 +1,4 @@
-"""The act in which traffic comes and goes, and replicas with it."""
+"""The autoscaling act: traffic rises and falls, and replicas follow."""
 
 import math
 import time
@@ -29,7 +29,7 @@ ROW = "{:>5}  {:>10} {:>9}  {:<9} {}"
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Sample:
     """What was seen at one time; seconds since the load began, rates per second, latencies in ms (NaN for none)."""
 
     at_seconds: float
@@ -41,50 +41,50 @@ class Moment:
     why: str
 
 
-def follow_traffic(ground: Ground) -> list[Moment]:
+def follow_traffic(ground: Ground) -> list[Sample]:
     """Serve the example, let traffic rise and fall, and print what happens; return what was seen."""
     delete_leftovers(ground, NAME)
     ground.upload(EXAMPLE / "model.py", f"models/{NAME}/1/1/model.py")
     say(run(*ground.kubectl, "apply", "-f", str(EXAMPLE / "modeldeployment.yaml")).strip())
     follow_until_ready(ground.kubectl, NAME, generation=1, timeout_seconds=READY_SECONDS_MAX)
-    say(f"k6 sends {2 * LOW:g} requests a second, then {2 * HIGH:g}, then {2 * LOW:g} again, over HTTP and gRPC")
+    say(f"k6 sends {2 * LOW:g} requests per second, then {2 * HIGH:g}, then {2 * LOW:g} again, over HTTP and gRPC")
     with ground.service_address(NAME) as host:
         load = Load(
             {"http": f"{host}:8000", "grpc": f"{host}:8001"}, NAME, FEATURES, STAGES, OUTPUT / "load", clients=CLIENTS
         )
         say(ROW.format("TIME", "ANSWERS/S", "P99", "REPLICAS", "WHY"))
         with load:
-            moments = list(_watch(ground, load))
-    _check(load, moments)
-    return moments
+            samples = list(_watch(ground, load))
+    _check(load, samples)
+    return samples
 
 
-def _watch(ground: Ground, load: Load) -> Iterator[Moment]:
+def _watch(ground: Ground, load: Load) -> Iterator[Sample]:
     """Yield and print what is seen every ROW_SECONDS, until k6 is through."""
     while load.running and not load.answers().at:
         time.sleep(0.2)
-    begun = float(load.answers().at[0]) if load.answers().at else time.time()
+    started = float(load.answers().at[0]) if load.answers().at else time.time()
     said = ""
     while load.running:
         # What came in the last second may still be on its way from k6.
         end = time.time() - 1
-        moment = _moment(ground, load, begun, end)
-        p99 = "-" if math.isnan(moment.p99_ms) else f"{moment.p99_ms:.0f} ms"
-        replicas = f"{moment.replicas_ready}/{moment.replicas_wanted}"
-        rate = f"{moment.answers_per_second:.0f}"
-        news, said = (moment.why if moment.why != said else ""), moment.why
-        say(ROW.format(f"{moment.at_seconds:.0f}s", rate, p99, replicas, news))
-        yield moment
+        sample = _sample(ground, load, started, end)
+        p99 = "-" if math.isnan(sample.p99_ms) else f"{sample.p99_ms:.0f}ms"
+        replicas = f"{sample.replicas_ready}/{sample.replicas_wanted}"
+        rate = f"{sample.answers_per_second:.0f}"
+        news, said = (sample.why if sample.why != said else ""), sample.why
+        say(ROW.format(f"{sample.at_seconds:.0f}s", rate, p99, replicas, news))
+        yield sample
         time.sleep(ROW_SECONDS)
 
 
-def _moment(ground: Ground, load: Load, begun: float, end: float) -> Moment:
+def _sample(ground: Ground, load: Load, started: float, end: float) -> Sample:
     status = ask(ground.kubectl, "mdep", NAME).get("status", {})
     scaling = status.get("autoscaling", {})
     answers = load.answers()
     start = end - ROW_SECONDS
-    return Moment(
-        at_seconds=end - begun,
+    return Sample(
+        at_seconds=end - started,
         answers_per_second=len(answers.between(start, end)) / ROW_SECONDS,
         p50_ms=answers.percentile(50, start, end),
         p99_ms=answers.percentile(99, start, end),
@@ -94,17 +94,17 @@ def _moment(ground: Ground, load: Load, begun: float, end: float) -> Moment:
     )
 
 
-def _check(load: Load, moments: list[Moment]) -> None:
-    """End the demo unless nothing was lost, replicas came and went, and the target was kept once they were there."""
+def _check(load: Load, samples: list[Sample]) -> None:
+    """Fail if a request was lost, replicas did not follow the traffic, or the target was missed after they did."""
     answers = load.answers()
     say(f"{len(answers.at)} requests answered, {answers.failed} failed")
     if answers.failed or not answers.sent or not answers.at:
         raise DemoFailed(f"{answers.failed} requests failed, {answers.unsent} were not sent:\n{load.problems()}")
-    begun = float(answers.at[0])
-    p99 = answers.percentile(99, begun + SETTLED[0], begun + SETTLED[1])
-    most, last = max(moment.replicas_ready for moment in moments), moments[-1].replicas_wanted
-    say(f"p99 at {2 * HIGH:g} requests a second on {most} replicas: {p99:.0f} ms, target {TARGET_MS:.0f} ms")
+    started = float(answers.at[0])
+    p99 = answers.percentile(99, started + SETTLED[0], started + SETTLED[1])
+    most, last = max(sample.replicas_ready for sample in samples), samples[-1].replicas_wanted
+    say(f"p99 at {2 * HIGH:g} requests per second on {most} replicas: {p99:.0f}ms, target {TARGET_MS:.0f}ms")
     if not p99 <= TARGET_MS:
-        raise DemoFailed(f"p99 was {p99:.0f} ms though replicas had time to follow, the target is {TARGET_MS:.0f} ms")
+        raise DemoFailed(f"p99 was {p99:.0f}ms although replicas had time to scale, the target is {TARGET_MS:.0f}ms")
     if not last < most:
         raise DemoFailed(f"{most} replicas at most, and still {last} after the traffic fell")

@@ -1,8 +1,8 @@
-"""The errors that cross a layer: each says what the caller may do about it.
+"""The errors that cross layers, by what the caller can do about them.
 
-`plan` and `triton` raise `InvalidSpec`, which becomes a status that names the field. `adapters` turn what their clients
-raise into the others, so that `runtime/controller.py` can choose when to try again without knowing a client, and the
-command line prints any of them in one line. An exception that is none of these is a fault of the operator.
+`plan` and `triton` raise `InvalidSpec`, which becomes a status that names the field. `adapters` convert their clients'
+exceptions into the others, so that `runtime/controller.py` can choose when to retry without knowing a client, and the
+command line prints any of them in one line. Any other exception is a bug in the operator.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class TritonfleetError(Exception):
 
 
 class InvalidSpec(TritonfleetError):
-    """The ModelDeployment cannot be carried out as written; retrying without an edit is pointless.
+    """The spec is invalid; retrying without an edit is pointless.
 
     `reason` is a CamelCase API word, the message names the field, its value and the remedy. Example: `ConfigInvalid`
     with "spec.instances[0].gpus is 2: must be below spec.server.gpu.count (2): GPUs are numbered from 0 in the
@@ -37,23 +37,23 @@ class Transient(TritonfleetError):
 
 
 class Rejected(TritonfleetError):
-    """Whoever was asked has answered, with an error or with something unusable; asking again would change nothing."""
+    """A server answered with an error or an unusable response; retrying would not help."""
 
 
 class Conflict(TritonfleetError):
     """409: the object is not in the state this write assumed (another owner, another resourceVersion).
 
-    What was decided is out of date: observe and decide again.
+    The decision is outdated: observe and decide again.
     """
 
 
 class NoCluster(TritonfleetError):
-    """There is no usable kubeconfig and no service account: nobody said which cluster is meant."""
+    """There is no usable kubeconfig and no service account."""
 
 
 @dataclass
 class Refused(TritonfleetError):
-    """The API server will not take this object as it stands (400, 403, 422): a person must act."""
+    """The API server rejects this object (400, 403, 422): the user must act."""
 
     status: int
     message: str

@@ -24,38 +24,38 @@ def _own_identity() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything an administrator can set; the chart is the usual source of the environment."""
+    """The administrator's settings; the chart usually sets the environment."""
 
     defaults: Defaults
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all."""
     workers: int = 64
     resync_seconds: float = 300.0
-    """Longest time after which an object is looked at again though nothing happened."""
+    """Longest time between two reconciles of an object."""
     http_port: int = 8080
     lease_namespace: str = "tritonfleet-system"
     lease_name: str = "tritonfleet-operator"
     identity: str = field(default_factory=_own_identity)
-    """Who this process is in the Lease; no two processes may share it at the same time."""
+    """The identity of this process in the Lease; unique among running processes."""
     log_level: str = "INFO"
     tick_seconds: float = 5.0
-    """How often every pod of a ModelDeployment with an SLO is asked, and its replicas are decided."""
+    """Interval of scrapes and scaling decisions."""
     scrape_concurrency: int = 256
-    """Pods that are asked at the same time."""
+    """Concurrent scrapes."""
     prometheus_url: str = ""
-    """Where latency at the gateway and the past are found; empty for nowhere."""
+    """Prometheus, for latency at the gateway and past rates; empty for none."""
     prometheus_token_file: str = ""
-    """Holds a bearer token for it."""
+    """File with a bearer token for it."""
     prometheus_ca_file: str = ""
-    """Holds the certificates it is trusted by; empty for the system's."""
+    """File with its CA certificates; empty for the system's."""
     prometheus_window_seconds: float = 60.0
-    """Over which rates are taken: at least two of its scrapes of the gateway must lie within."""
+    """Window of rates: must include at least two of its scrapes of the gateway."""
     custom_queries: bool = False
-    """Whether users may have a canary judged by PromQL of their own, each confined to its namespace and revision."""
+    """Whether canaries may be analyzed by users' PromQL, confined to the namespace and revision."""
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read `TRITONFLEET_*`; a value that cannot be used raises ValueError naming the variable."""
+    """Read `TRITONFLEET_*`; raises ValueError naming the variable for an invalid value."""
 
     def read(name: str, default: T, convert: Callable[[str], T]) -> T:
         text = environment.get(f"TRITONFLEET_{name}", "").strip()

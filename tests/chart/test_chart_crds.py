@@ -32,7 +32,7 @@ def test_the_definition_is_installed_as_generated_but_for_labels_and_the_wish_to
     assert installed == generated
 
 
-def test_the_definition_can_be_left_to_somebody_else(helm):
+def test_the_crd_can_be_installed_separately(helm):
     assert helm.render({"crds": {"enabled": False}}).of_kind("CustomResourceDefinition") == []
 
 

@@ -124,7 +124,7 @@ def test_the_only_lease_the_operator_can_touch_is_the_charts_own(with_everything
         assert lease["namespace"] == told["TRITONFLEET_LEASE_NAMESPACE"]
 
 
-def test_nobody_gets_secrets_wildcards_or_the_means_to_get_more(with_everything, namespaced):
+def test_no_role_grants_secrets_wildcards_or_escalation(with_everything, namespaced):
     for rendered in (with_everything, namespaced):
         for role in rendered.of_kind("ClusterRole", "Role"):
             for (group, resource), verbs in table(role).items():
@@ -174,7 +174,7 @@ def test_the_reference_lists_the_same_rights():
     optional = {right: verbs for rights in OPTIONAL.values() for right, verbs in rights.items()}
 
     assert documented("In every namespace it watches") == IN_WATCHED_NAMESPACES | optional | ROUTES
-    assert documented("On the cluster") == ON_THE_CLUSTER
+    assert documented("Cluster-wide") == ON_THE_CLUSTER
     assert documented("In its own namespace") == IN_ITS_OWN_NAMESPACE
 
 

@@ -139,7 +139,7 @@ def test_a_service_account_of_ones_own_is_used_and_not_made(helm):
     assert subjects == {("mine", "tritonfleet-system")}
 
 
-def test_the_probes_ask_the_port_that_the_operator_is_told_to_listen_on(by_default):
+def test_the_probes_use_the_port_of_the_operator(by_default):
     (container,) = pod_spec(by_default)["containers"]
     environment = {each["name"]: each.get("value") for each in container["env"]}
 

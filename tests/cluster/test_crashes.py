@@ -33,7 +33,7 @@ async def _delete(world: World) -> None:
 
 
 async def _settled(world: World) -> bool:
-    """Tell whether the object is ready and only one revision has pods, or whether all is gone with it."""
+    """Return whether the object is ready and only one revision has pods, or whether all is gone with it."""
     if await world.get("demo") is None:
         return not await world.children()
     return await world.is_ready("demo") and len(await world.children("Deployment")) == 1

@@ -25,7 +25,7 @@ async def test_a_bad_object_is_reported_and_recovers_once_it_is_mended(world, op
     await eventually(lambda: world.is_ready("bad"), "Ready after it was mended")
 
 
-async def test_a_decision_that_raises_delays_nobody_else(world, start_operator, kubelet):
+async def test_a_decision_that_raises_does_not_delay_others(world, start_operator, kubelet):
     def fragile(observed, now):
         if observed.body["metadata"]["name"].startswith("cursed"):
             raise ZeroDivisionError
@@ -41,7 +41,7 @@ async def test_a_decision_that_raises_delays_nobody_else(world, start_operator, 
     assert operator.alive
 
 
-async def test_writes_that_hang_delay_nobody_else(world, start_operator, kubelet):
+async def test_hanging_writes_do_not_delay_others(world, start_operator, kubelet):
     stuck = asyncio.Event
 
     def hang(method: str, kind: str, number: int):
@@ -58,7 +58,7 @@ async def test_writes_that_hang_delay_nobody_else(world, start_operator, kubelet
     assert not await world.is_ready("slow")
 
 
-async def test_a_refused_write_is_reported_in_the_api_servers_words_and_tried_again(world, operator, kubelet):
+async def test_a_refused_write_is_reported_in_the_api_servers_words_and_retried(world, operator, kubelet):
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",

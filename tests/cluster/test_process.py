@@ -59,7 +59,7 @@ async def start(control_plane, world, unused_tcp_port) -> AsyncIterator:
         await asyncio.to_thread(process.popen.wait)
 
 
-async def test_told_to_stop_it_lets_go_of_the_lease_and_ends_well(world, start, kubelet):
+async def test_on_sigterm_it_releases_the_lease_and_exits_with_0(world, start, kubelet):
     process = start()
     await eventually(process.is_ready, "/readyz")
     await world.create("demo")

@@ -125,7 +125,7 @@ async def test_the_name_of_the_object_may_be_written_down_as_the_models_name(wor
     assert body["spec"]["model"]["name"] == "unnamed"
 
 
-async def test_a_fresh_object_says_that_nobody_has_looked_at_it_yet(world):
+async def test_a_new_object_has_the_observed_generation_minus_one(world):
     await world.create("fresh")
     assert (await world.get("fresh"))["status"] == {"observedGeneration": -1}
 
@@ -161,9 +161,9 @@ def test_kubectl_explains_every_field(control_plane):
     everything = explain("mdep.spec", "--recursive")
     assert all(field in everything for field in ("maxQueueDelay", "nodeSelectorTerms", "progressDeadline"))
     assert "How long a request may wait for others" in explain("mdep.spec.batching.dynamic.maxQueueDelay")
-    assert "Refuses requests that wait too long to be answered in time" in explain("mdep.spec.slo.loadShedding")
-    assert "Other limits at certain times" in explain("mdep.spec.autoscaling.schedules")
-    assert "as learned" in explain("mdep.status.autoscaling.capacityPerReplica")
+    assert "Rejects requests that would miss the target" in explain("mdep.spec.slo.loadShedding")
+    assert "Limits at certain times" in explain("mdep.spec.autoscaling.schedules")
+    assert "Learned requests per second" in explain("mdep.status.autoscaling.capacityPerReplica")
 
 
 def _wrong(entry):

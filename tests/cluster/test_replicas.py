@@ -85,7 +85,7 @@ def scaled(start_operator, oracle):
     return start_operator(decide=oracle.decide)
 
 
-async def test_replicas_follow_the_law_and_every_change_is_told_and_remembered(world, scaled, oracle, kubelet):
+async def test_replicas_follow_the_autoscaler_and_every_change_is_recorded(world, scaled, oracle, kubelet):
     await world.create("demo", **SCALED)
     await eventually(lambda: world.is_ready("demo"), "Ready")
     for count in (5, 3):
@@ -123,7 +123,7 @@ async def _is(world, count) -> bool:
     return await replicas(world) == [count]
 
 
-async def test_a_number_of_its_own_is_refused_while_the_law_decides(world, scaled, oracle):
+async def test_replicas_in_the_spec_are_rejected_while_the_autoscaler_decides(world, scaled, oracle):
     await world.create("demo", **SCALED)
     with pytest.raises(Refused, match="must be absent when `autoscaling` decides"):
         await world.patch(names.KIND, "demo", {"spec": {"replicas": 7}}, "/scale")

@@ -115,7 +115,7 @@ async def test_each_request_is_one_annotation_and_no_change_of_the_spec(world, a
 
     after = await shop(world)
     assert said.status == 0, said.err
-    assert said.out.startswith(f"{world.namespace}/shop: asked for {action}: ")
+    assert said.out.startswith(f"{world.namespace}/shop: {action} requested: ")
     assert await requests(world) == [asked]
     assert len(after["metadata"]["annotations"]) == 1
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
@@ -134,7 +134,7 @@ async def test_what_makes_no_sense_now_writes_nothing(world, admin) -> None:
     assert "annotations" not in (await shop(world))["metadata"]
 
 
-async def test_a_request_that_somebody_overtakes_is_judged_anew(world, admin, monkeypatch) -> None:
+async def test_a_request_is_checked_again_after_a_conflict(world, admin, monkeypatch) -> None:
     await rolled(world, under_way(Phase.AWAITING_APPROVAL))
     annotate = type(world.cluster).annotate
 
@@ -164,7 +164,7 @@ async def test_the_right_to_patch_is_all_that_a_request_needs(world, person) -> 
     assert await requests(world) == [(Verb.ABORT, CANARY, None, f"system:serviceaccount:{world.namespace}:ann")]
 
 
-async def test_who_may_only_see_is_told_so_and_is_shown_all_but_the_pods(world, person) -> None:
+async def test_read_only_users_see_everything_but_pods_and_cannot_write(world, person) -> None:
     await rolled(world, under_way(Phase.ANALYZING))
     ann = await person(SEES)
 
@@ -172,11 +172,11 @@ async def test_who_may_only_see_is_told_so_and_is_shown_all_but_the_pods(world, 
     compared = await ann.types("diff")
 
     assert refused.status == compared.status == 1
-    assert refused.err.startswith("tritonfleet rollout pause: may not change ModelDeployment 'shop': ")
-    assert compared.err.startswith("tritonfleet rollout diff: may not list ControllerRevisions in namespace")
+    assert refused.err.startswith("tritonfleet rollout pause: cannot patch ModelDeployment 'shop': ")
+    assert compared.err.startswith("tritonfleet rollout diff: cannot list ControllerRevisions in namespace")
     assert status.status == 0
     assert status.out.startswith(f"{world.namespace}/shop: Analyzing, step 2 of 3")
-    assert "the right to list pods of this namespace is missing" in status.out
+    assert "no permission to list pods in this namespace" in status.out
 
 
 async def test_status_and_history_are_the_same_as_plain_data(world, admin) -> None:
@@ -201,9 +201,9 @@ async def test_two_recorded_revisions_are_compared_and_waiting_ends_when_one_ser
     compared = await admin.types("diff", "1", "2")
 
     assert first.status == second.status == 0, first.err + second.err
-    assert second.out.splitlines()[-1].endswith("(2) serves")
+    assert second.out.splitlines()[-1].endswith("(2) is serving")
     assert "-max_batch_size: 8\n+max_batch_size: 16\n" in compared.out
-    assert (await admin.types("diff", "2", "9")).err.strip().endswith("there is no revision '9'; kept are 1, 2")
+    assert (await admin.types("diff", "2", "9")).err.strip().endswith("revision '9' not found; available: 1, 2")
 
 
 async def test_a_wait_that_is_too_short_has_its_own_exit_status(world, admin) -> None:
@@ -212,7 +212,7 @@ async def test_a_wait_that_is_too_short_has_its_own_exit_status(world, admin) ->
     said = await admin.types("status", "--wait", "--timeout", "1s", "--interval", "200ms")
 
     assert said.status == 4
-    assert said.err.endswith("not done in time: it waits for a person\n")
+    assert said.err.endswith("timed out waiting for manual action\n")
 
 
 async def test_a_watched_rollout_is_drawn_until_it_is_interrupted(world, admin, control_plane) -> None:

@@ -205,7 +205,7 @@ async def _status(world: World) -> dict[str, Any]:
 
 
 async def _over(world: World, story: str) -> bool:
-    """Tell whether the rollout of the second revision has come to its end, and only one revision has pods."""
+    """Return whether the rollout of the second revision has come to its end, and only one revision has pods."""
     rollout = (await _status(world)).get("rollout", {})
     taken = any(entry["to"] == "Admitting" for entry in rollout.get("history", ()))
     ended = rollout.get("phase") == ("Stable" if STORIES[story] else "RolledBack")

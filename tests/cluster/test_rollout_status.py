@@ -140,4 +140,4 @@ async def test_a_list_shows_the_canary_and_its_share_of_the_traffic(world, contr
 def test_kubectl_explains_what_a_rollout_remembers(control_plane):
     shown = kubectl(control_plane, "explain", "mdep.status.rollout.weights")
 
-    assert "Written here before it is carried out." in shown
+    assert "Target weight; written here before it is applied." in shown

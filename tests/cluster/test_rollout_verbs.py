@@ -54,7 +54,7 @@ async def test_a_person_decides_about_a_rollout_from_a_terminal(world, start_ope
     await world.edit(names.KIND, "shop", lambda body: body["spec"].update(batching={"maxBatchSize": 8}))
     first = (await in_phase(world, "Analyzing"))["canary"]
 
-    assert "stays at 50 %" in await types("pause")
+    assert "stays at 50%" in await types("pause")
     assert "paused by admin" in (await in_phase(world, "Held"))["message"]
     await types("resume")
     await in_phase(world, "Analyzing", "Shifting", "Provisioning")
@@ -62,13 +62,13 @@ async def test_a_person_decides_about_a_rollout_from_a_terminal(world, start_ope
     assert "RolledBack" in await types("status", "--wait", status=3)
     assert f"{first}  Rejected, Aborted" in await types("history")
 
-    assert "is tried again" in await types("retry")
+    assert "starts again from its first step" in await types("retry")
     assert (await in_phase(world, "Analyzing"))["canary"] == first
-    assert "gets 100 %" in await types("promote")
-    assert f"{first} (2) serves" in await types("status", "--wait")
+    assert "gets 100%" in await types("promote")
+    assert f"{first} (2) is serving" in await types("status", "--wait")
 
     assert "takes over within seconds" in await types("undo")
-    assert "(1) serves in place of the spec's" in await types("status", "--wait")
+    assert "(1) is serving in place of the spec's" in await types("status", "--wait")
     spec = (await world.get("shop"))["spec"]
     assert spec["batching"] == {"maxBatchSize": 8}
     assert "rollback" not in spec

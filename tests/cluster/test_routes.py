@@ -99,7 +99,7 @@ async def test_a_route_goes_with_its_model_deployment(world, operator, kubelet):
     await eventually(is_gone, "no route")
 
 
-async def test_somebody_elses_route_of_the_name_is_left_alone(world, operator, kubelet):
+async def test_a_foreign_route_of_the_same_name_is_left_alone(world, operator, kubelet):
     theirs = {"parentRefs": [{"name": "theirs"}]}
     await world.cluster.create(
         {

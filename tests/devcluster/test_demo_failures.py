@@ -49,7 +49,7 @@ def assert_is_a_guide(done, title, *words):
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     assert f'The demo stopped at step "{title}' in said
-    for each in (*words, "To look further: ", "To go on: make demo"):
+    for each in (*words, "For details: ", "To continue: make demo"):
         assert each in said
     assert "Traceback" not in said
 
@@ -154,7 +154,7 @@ def test_a_background_build_is_no_longer_the_last_once_it_is_waited_for(tmp_path
         build.end()
 
 
-def test_a_taken_port_is_told_in_the_words_of_who_wanted_it(checkout):
+def test_a_taken_port_is_reported_with_the_error_of_the_server(checkout):
     checkout.up()
     inside = ["ip", "netns", "exec", checkout.slot.namespace]
     other = subprocess.Popen(
@@ -201,8 +201,8 @@ def test_a_dead_api_server_is_found_while_a_model_is_waited_for(checkout, tmp_pa
     assert code == 1
     assert 'at step "Serve a model"' in said
     assert "kube-apiserver: not running" in said
-    assert f"To look further: {shlex.join([*ground.kubectl, 'describe', 'modeldeployment', 'digits'])}" in said
-    assert "To go on: make demo" in said
+    assert f"For details: {shlex.join([*ground.kubectl, 'describe', 'modeldeployment', 'digits'])}" in said
+    assert "To continue: make demo" in said
     assert "Traceback" not in said
 
 

@@ -154,7 +154,7 @@ def test_two_clusters_at_once_share_no_address_and_no_process(checkout):
     assert mine.api.healthy()
 
 
-def test_a_cluster_that_is_down_is_told_so(checkout):
+def test_a_cluster_that_is_down_is_reported(checkout):
     checkout.run("down")
 
     assert checkout.run("status", check=False).stdout == "down\n"

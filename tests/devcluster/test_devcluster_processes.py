@@ -87,7 +87,7 @@ def test_a_dead_process_is_revived_with_its_own_command(registry):
     assert registry.find("sleeper")[1] == ["sleep", "600"]
 
 
-def test_a_process_that_ended_by_itself_is_reported_with_its_last_words(registry):
+def test_a_process_that_exited_is_reported_with_the_end_of_its_output(registry):
     registry.ensure("short", ["sh", "-c", "echo no such disk >&2"])
     while registry.find("short"):
         time.sleep(0.02)

@@ -12,7 +12,7 @@ GROUP = "/apis/tritonfleet.dev/v1alpha1"
 
 
 @dataclass(frozen=True)
-class Moment:
+class Snapshot:
     """What was seen at one time, in seconds since the epoch."""
 
     at: float
@@ -45,10 +45,10 @@ class Moment:
 
 
 @dataclass
-class Chronicle(Watching[Moment]):
+class Chronicle(Watching[Snapshot]):
     """Sees where the rollout is, and whose pods there are."""
 
-    def first(self, holds: Callable[[Moment], bool], start: float = 0.0) -> Moment:
+    def first(self, holds: Callable[[Snapshot], bool], start: float = 0.0) -> Snapshot:
         """Return the first moment since `start` of which that holds."""
         found = next((moment for moment in self.since(start) if holds(moment)), None)
         assert found is not None, f"never seen:\n{self.story(start)}"
@@ -62,17 +62,17 @@ class Chronicle(Watching[Moment]):
         """Return the weights in force in their order, each once for every stay."""
         return [weight for weight, _ in itertools.groupby(moment.applied for moment in self.since(start))]
 
-    def _told(self, moment: Moment) -> tuple[str, str]:
+    def _row(self, moment: Snapshot) -> tuple[str, str]:
         pods = " ".join(f"{name[-4:]}:{count}" for name, count in sorted(moment.ready.items()))
         words = f"{moment.phase} {moment.rollout.get('reason', '')}: {moment.rollout.get('message', '')}"
         return words, f"{moment.applied:>3}/{moment.desired:<3} {pods:15}"
 
-    def _look(self, at: float) -> Moment:
+    def _look(self, at: float) -> Snapshot:
         api = self.cluster.api
         status = api.get(f"{GROUP}/namespaces/{self.namespace}/modeldeployments/{self.name}").get("status", {})
         selector = f"tritonfleet.dev%2Fmodeldeployment%3D{self.name}"
         pods = api.get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector}")["items"]
-        return Moment(
+        return Snapshot(
             at,
             status,
             Counter(revision_of(pod) for pod in pods if is_ready(pod)),
@@ -86,7 +86,7 @@ def revision_of(pod: dict[str, Any]) -> str:
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
-    """Tell whether a pod is ready and not about to end."""
+    """Return whether a pod is ready and not about to end."""
     conditions = pod["status"].get("conditions", ())
     return "deletionTimestamp" not in pod["metadata"] and any(
         one["type"] == "Ready" and one["status"] == "True" for one in conditions

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from devcluster.load import Load, steady
-from tests.e2e.chronicle import Chronicle, Moment
+from tests.e2e.chronicle import Chronicle, Snapshot
 
 NAME = "shop"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "canary"
@@ -126,12 +126,12 @@ class Shop:
         """Return the hash of the revision that is stable."""
         return str(self.status["stable"]).rpartition("-")[2]
 
-    def wait_for(self, *phases: str, since: float = 0.0, timeout_seconds: float = 120) -> Moment:
+    def wait_for(self, *phases: str, since: float = 0.0, timeout_seconds: float = 120) -> Snapshot:
         """Wait until one of the phases was seen after `since`; return the first such moment."""
         self._wait(lambda moment: moment.phase in phases, " or ".join(phases), since, timeout_seconds)
         return self.chronicle.first(lambda moment: moment.phase in phases, since)
 
-    def wait_until(self, what: str, holds: Any, *, since: float = 0.0, timeout_seconds: float = 120) -> Moment:
+    def wait_until(self, what: str, holds: Any, *, since: float = 0.0, timeout_seconds: float = 120) -> Snapshot:
         """Wait until `holds` of a moment after `since`; return the first such moment."""
         self._wait(holds, what, since, timeout_seconds)
         return self.chronicle.first(holds, since)
@@ -149,7 +149,7 @@ class Shop:
         self.version = version
         self._replace_spec(self.spec(version, rollout={**rollout(), "stableRetention": "0s"}))
         since, deadline = time.time(), time.monotonic() + REST_SECONDS
-        while not any(is_at_rest(moment) for moment in self.chronicle.since(since)[-1:]):
+        while not any(is_settled(moment) for moment in self.chronicle.since(since)[-1:]):
             assert time.monotonic() < deadline, self.chronicle.story(since)
             self.forget_leavers()
             time.sleep(0.5)
@@ -187,13 +187,13 @@ def rollout(**changes: Any) -> Body:
     return {"canary": canary, "stableRetention": "20s", "progressDeadline": "60s"}
 
 
-def replaced(revision: str) -> Callable[[Moment], bool]:
+def replaced(revision: str) -> Callable[[Snapshot], bool]:
     """Return what tells whether another revision than this one has become stable."""
     return lambda moment: moment.phase == "Stable" and not moment.rollout["stable"].endswith(revision)
 
 
-def is_at_rest(moment: Moment) -> bool:
-    """Tell whether one revision serves and has all the pods there are, none of another on its way out."""
+def is_settled(moment: Snapshot) -> bool:
+    """Return whether one revision serves and has all the pods there are, none of another on its way out."""
     return moment.phase == "Stable" and sum(moment.ready.values()) == 3 and len(+moment.existing) == 1
 
 

@@ -130,7 +130,7 @@ async def test_values_of_every_type_go_through_triton_unchanged(connect: Connect
     assert await answer(connect, "echo", GoldenRequest("echo", (given,), (Exact(again),))) == ""
 
 
-async def test_what_triton_refuses_is_told_in_its_words(connect: Connect) -> None:
+async def test_what_triton_rejects_is_reported_with_its_message(connect: Connect) -> None:
     given = Tensor("FP32", "FP32", (1, 1), (1.0,))
     again = Tensor("FP32_again", "FP32", (1, 1), (1.0,))
 
@@ -138,7 +138,7 @@ async def test_what_triton_refuses_is_told_in_its_words(connect: Connect) -> Non
         await answer(connect, "echo", GoldenRequest("echo", (given,), (Exact(again),)))
 
 
-@pytest.mark.parametrize(("answers", "refusal"), [(0, "gave no answer"), (1, ""), (2, "more than one answer")])
+@pytest.mark.parametrize(("answers", "refusal"), [(0, "returned no response"), (1, ""), (2, "more than one response")])
 async def test_a_decoupled_model_is_asked_for_its_one_answer(connect: Connect, answers: int, refusal: str) -> None:
     request = GoldenRequest(
         "talk", (Tensor("ANSWERS", "INT32", (1,), (answers,)),), (JsonPath("text", "$.label", "cat"),)

@@ -93,7 +93,7 @@ def test_a_model_whose_code_raises_is_quoted_with_its_line(place: Any) -> None:
     place.wait("a second failure needs a person", lambda: place.condition("echo", "Stalled")["status"] == "True")
 
 
-def test_a_model_without_its_file_is_said_to_lack_it(place: Any) -> None:
+def test_a_missing_model_file_is_reported(place: Any) -> None:
     spec = python_model(place)
     spec["model"]["uri"] = place.upload("empty", {"1/readme.txt": b"no model here"})
     place.apply("echo", spec)
@@ -132,7 +132,7 @@ def test_a_missing_secret_is_named(place: Any, digits: Any) -> None:
     assert '"not-there" not found' in message
 
 
-def test_an_image_nobody_has_is_named(place: Any, digits: Any) -> None:
+def test_a_missing_image_is_named(place: Any, digits: Any) -> None:
     digits["server"]["image"] = {"repository": "registry.invalid/tritonserver", "tag": "26.11-py3"}
     place.apply("digits", digits)
     message = said_in_time(place, "digits", "ImagePullFailed", container_waits("ErrImagePull", "ImagePullBackOff"))

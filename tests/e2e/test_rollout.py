@@ -78,7 +78,7 @@ def test_a_good_canary_is_promoted_and_can_be_left_again_at_once_and_no_request_
         pytest.param("renamed", "errors", {"contract": "Off"}, marks=pytest.mark.acceptance),
     ],
 )
-def test_a_bad_canary_is_without_traffic_after_two_looks(
+def test_a_bad_canary_is_without_traffic_after_two_windows(
     shop: Shop, version: str, check: str, verification: dict[str, Any]
 ) -> None:
     good = shop.stable
@@ -99,7 +99,7 @@ def test_a_bad_canary_is_without_traffic_after_two_looks(
 
 
 @pytest.mark.acceptance
-def test_a_canary_that_begins_to_answer_wrongly_is_without_traffic_after_two_looks(shop: Shop) -> None:
+def test_a_canary_that_begins_to_answer_wrongly_is_without_traffic_after_two_windows(shop: Shop) -> None:
     long = ANALYSIS | {"windows": 10}
     with shop.traffic() as load:
         asked = shop.change("turning-wrong", rollout=rollout(verification=GOLDEN, analysis=long))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from devcluster.load import Load, steady
-from tests.e2e.chronicle import Moment
+from tests.e2e.chronicle import Snapshot
 from tests.e2e.shop import (
     ANALYSIS,
     CLIENTS,
@@ -46,7 +46,7 @@ def full(open_shop: Open) -> Iterator[Shop]:
         yield shop
 
 
-def promoted(moment: Moment) -> bool:
+def promoted(moment: Snapshot) -> bool:
     return moment.phase == "Stable" and sum(moment.ready.values()) == POOL and len(+moment.existing) == 1
 
 
@@ -73,7 +73,7 @@ def test_in_a_full_pool_pods_change_places_one_at_a_time(full: Shop, mode: str, 
     with full.traffic(RATE) as load:
         asked = full.change(version, rollout=rollout(analysis=QUICK, capacity={"mode": mode}))
         deadline = time.monotonic() + 600
-        while not (promoted(full.chronicle.moments[-1]) and not full.chronicle.moments[-1].ready[before]):
+        while not (promoted(full.chronicle.snapshots[-1]) and not full.chronicle.snapshots[-1].ready[before]):
             assert time.monotonic() < deadline, full.chronicle.story(asked)
             full.forget_leavers(LEAVING_SECONDS)
             time.sleep(1)

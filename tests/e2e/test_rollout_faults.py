@@ -11,7 +11,7 @@ import pytest
 from devcluster.addons import prometheus
 from devcluster.progress import Progress
 from tests.e2e import sabotage
-from tests.e2e.chronicle import Moment, is_ready, revision_of
+from tests.e2e.chronicle import Snapshot, is_ready, revision_of
 from tests.e2e.shop import ANALYSIS, INTERVAL_SECONDS, NAME, WEIGHT, Shop, replaced, rollout
 
 pytestmark = pytest.mark.acceptance
@@ -20,7 +20,7 @@ OUTAGE_SECONDS = 20.0
 LONG = ANALYSIS | {"windows": 8}
 
 
-def exposed(moment: Moment) -> bool:
+def exposed(moment: Snapshot) -> bool:
     return moment.phase == "Analyzing" and moment.applied == WEIGHT
 
 
@@ -178,7 +178,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def test_a_canary_that_does_not_get_ready_is_taken_back_for_the_reason_and_stable_is_untouched(
+def test_a_canary_that_does_not_become_ready_is_rolled_back_with_the_reason_and_stable_is_untouched(
     open_shop: Callable[..., AbstractContextManager[Shop]],
 ) -> None:
     quick = {**rollout(), "progressDeadline": "30s"}

@@ -76,11 +76,11 @@ def test_a_rollout_goes_on_through_operators_that_die_one_after_the_other(shop: 
     with shop.traffic(RATE) as load:
         asked = shop.change("better")
         deadline, operators = time.monotonic() + END_SECONDS, 0
-        while not over(shop.chronicle.moments[-1]):
+        while not over(shop.chronicle.snapshots[-1]):
             assert time.monotonic() < deadline, shop.chronicle.story(asked)
             operators += 1
             with dying(shop, f"operator-{operators}") as operator:
-                while not (operator.cluster.dead or over(shop.chronicle.moments[-1]) or time.monotonic() > deadline):
+                while not (operator.cluster.dead or over(shop.chronicle.snapshots[-1]) or time.monotonic() > deadline):
                     time.sleep(0.1)
     assert operators >= 5
     assert load.answers().failed == 0, load.problems()

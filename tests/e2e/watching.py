@@ -20,17 +20,17 @@ class Seen(Protocol):
         """Return when, in seconds since the epoch."""
 
 
-Moment = TypeVar("Moment", bound=Seen)
+Snapshot = TypeVar("Snapshot", bound=Seen)
 
 
 @dataclass
-class Watching(ABC, Generic[Moment]):
-    """A thread that looks until it is left; `moments` may be read at any time."""
+class Watching(ABC, Generic[Snapshot]):
+    """A thread that looks until it is left; `snapshots` may be read at any time."""
 
     cluster: Cluster
     namespace: str
     name: str
-    moments: list[Moment] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -43,32 +43,32 @@ class Watching(ABC, Generic[Moment]):
         self._over.set()
         self._thread.join()
 
-    def since(self, start: float, end: float = float("inf")) -> list[Moment]:
+    def since(self, start: float, end: float = float("inf")) -> list[Snapshot]:
         """Return what was seen in [start, end), seconds since the epoch."""
-        return [moment for moment in self.moments if start <= moment.at < end]
+        return [moment for moment in self.snapshots if start <= moment.at < end]
 
     def story(self, start: float = 0.0) -> str:
         """Return what the status said since then, one line for each time it changed."""
         lines, said = [], ""
         for moment in self.since(start):
-            words, numbers = self._told(moment)
+            words, numbers = self._row(moment)
             if words != said:
                 lines.append(f"{moment.at - start:6.1f} s  {numbers}  {words}")
             said = words
         return "\n".join(lines)
 
     @abstractmethod
-    def _look(self, at: float) -> Moment:
+    def _look(self, at: float) -> Snapshot:
         """Return what there is to see."""
 
     @abstractmethod
-    def _told(self, moment: Moment) -> tuple[str, str]:
+    def _row(self, moment: Snapshot) -> tuple[str, str]:
         """Return what the status says in words, and the numbers beside it."""
 
     def _watch(self) -> None:
         while not self._over.wait(PERIOD_SECONDS):
             try:
-                self.moments.append(self._look(time.time()))
+                self.snapshots.append(self._look(time.time()))
             except (ApiError, KeyError, IndexError):
                 # It is not all there yet, or no more, or the API server is being troubled on purpose.
                 continue

@@ -10,7 +10,7 @@ from tests.e2e.watching import Watching
 
 
 @dataclass(frozen=True)
-class Moment:
+class Snapshot:
     """What was seen at one time, in seconds since the epoch."""
 
     at: float
@@ -22,13 +22,13 @@ class Moment:
 
 
 @dataclass
-class Witness(Watching[Moment]):
+class Witness(Watching[Snapshot]):
     """Sees how many replicas are asked for, and why."""
 
     @property
     def replicas(self) -> int:
         """How many were asked for last; 0 before anything was seen."""
-        return self.moments[-1].replicas if self.moments else 0
+        return self.snapshots[-1].replicas if self.snapshots else 0
 
     def changes(self, start: float = 0.0, end: float = float("inf")) -> list[tuple[float, int, int]]:
         """Return each change of the replicas: when it was seen, from what, to what."""
@@ -49,12 +49,12 @@ class Witness(Watching[Moment]):
     def _selector(self) -> str:
         return f"tritonfleet.dev%2Fmodeldeployment%3D{self.name}"
 
-    def _look(self, at: float) -> Moment:
+    def _look(self, at: float) -> Snapshot:
         group = f"/apis/tritonfleet.dev/v1alpha1/namespaces/{self.namespace}/modeldeployments"
         status = self._get(f"{group}/{self.name}").get("status", {})
         deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments?labelSelector={self._selector}"
         scaling = status.get("autoscaling", {})
-        return Moment(
+        return Snapshot(
             at=at,
             replicas=self._get(deployments)["items"][0]["spec"]["replicas"],
             reason=scaling.get("reason", ""),
@@ -62,7 +62,7 @@ class Witness(Watching[Moment]):
             conditions={one["type"]: one for one in status.get("conditions", ())},
         )
 
-    def _told(self, moment: Moment) -> tuple[str, str]:
+    def _row(self, moment: Snapshot) -> tuple[str, str]:
         return f"{moment.reason}: {moment.message}", str(moment.replicas)
 
     def _get(self, path: str) -> Any:

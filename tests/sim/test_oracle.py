@@ -1,11 +1,22 @@
 import numpy as np
 import pytest
 
-from tritonfleet.sim import Capacity, Fixed, Plant, RateTrace, Routing, ServerModel, Slo, Spread, clairvoyant, simulate
+from tritonfleet.sim import (
+    Capacity,
+    Distribution,
+    Fixed,
+    Plant,
+    RateTrace,
+    Routing,
+    ServerModel,
+    Slo,
+    clairvoyant,
+    simulate,
+)
 
 SERVER = ServerModel(0.060, 0.015, max_batch_size=16, noise=0.05, queue_timeout_seconds=0.45)
 SLO = Slo(0.75)
-PLANT = Plant(ready=Spread.always(60.0), max_replicas=12)
+PLANT = Plant(ready=Distribution.always(60.0), max_replicas=12)
 MINUTE_RATES = 150.0 + 100.0 * np.sin(np.arange(60) / 9.0)
 DAY = RateTrace("day", 60.0, MINUTE_RATES, seed=2)
 
@@ -49,7 +60,7 @@ def test_pods_are_started_a_ready_time_ahead():
 
 
 def test_what_the_limits_do_not_allow_is_attained_as_far_as_they_do():
-    tight = Plant(ready=Spread.always(60.0), max_replicas=3)
+    tight = Plant(ready=Distribution.always(60.0), max_replicas=3)
     run = clairvoyant(DAY, SERVER, tight, slo=SLO)
 
     assert run.attainment < 0.99

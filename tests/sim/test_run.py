@@ -8,6 +8,7 @@ from tritonfleet.plan.autoscale import PodState
 from tritonfleet.sim import (
     Blackout,
     CounterReset,
+    Distribution,
     Fixed,
     ForeignWrite,
     Metrics,
@@ -24,7 +25,6 @@ from tritonfleet.sim import (
     Slo,
     Slower,
     SlowStart,
-    Spread,
     Unscraped,
     simulate,
 )
@@ -103,7 +103,7 @@ def test_every_request_is_good_or_late_or_refused_or_lost():
 
 
 def test_starting_pods_are_billed_and_serve_only_when_ready():
-    plant = Plant(ready=Spread.always(90.0), drain_seconds=0.0)
+    plant = Plant(ready=Distribution.always(90.0), drain_seconds=0.0)
     run = simulate(STEADY, Scheduled("step", [(0.0, 1), (120.0, 2)]), SERVER, plant, slo=SLO)
 
     assert run.minutes.wanted.tolist() == [1, 1, 2, 2, 2, 2, 2, 2, 2, 2]
@@ -144,7 +144,7 @@ def test_pods_beyond_what_the_nodes_hold_wait_unscheduled_and_unbilled():
 
 
 def test_full_nodes_take_the_waiting_pods_once_there_is_room():
-    plant = Plant(ready=Spread.always(30.0))
+    plant = Plant(ready=Distribution.always(30.0))
     run = simulate(STEADY, Fixed(3), SERVER, plant, slo=SLO, faults=[NodesFull(0.0, 300.0, 1)])
 
     assert run.minutes.ready[:5].max() == 1
@@ -152,7 +152,7 @@ def test_full_nodes_take_the_waiting_pods_once_there_is_room():
 
 
 def test_a_lost_pod_is_replaced():
-    plant = Plant(initial_replicas=3, ready=Spread.always(60.0))
+    plant = Plant(initial_replicas=3, ready=Distribution.always(60.0))
     run = simulate(STEADY, Fixed(3), SERVER, plant, slo=SLO, faults=[PodLoss(180.0)])
 
     assert run.lost > 0
@@ -167,7 +167,7 @@ def test_a_foreign_write_holds_until_the_scaler_decides_otherwise():
 
 
 def test_a_slow_start_stretches_the_time_to_ready():
-    plant = Plant(ready=Spread.always(60.0), initial_replicas=0, min_replicas=0)
+    plant = Plant(ready=Distribution.always(60.0), initial_replicas=0, min_replicas=0)
     run = simulate(STEADY, Fixed(1), SERVER, plant, slo=SLO, faults=[SlowStart(0.0, factor=3.0)])
 
     assert run.minutes.ready.tolist()[:6] == [0, 0, 0, 0, 1, 1]
@@ -228,7 +228,7 @@ def test_concurrency_follows_from_the_rate_and_the_latency():
     assert np.mean([value for value in watcher.seen.values() if value is not None]) == pytest.approx(held, rel=0.05)
 
 
-def test_utilization_is_the_share_of_time_with_an_execution_under_way():
+def test_utilization_is_the_share_of_time_with_an_execution_in_progress():
     trace = RateTrace("light", 60.0, np.full(10, 4.0), seed=3)
     seen, _ = watch(lambda _, __, metrics: metrics.per_pod("utilization", 300.0), trace=trace, pods=1)
 

@@ -66,7 +66,7 @@ def test_every_condition_and_every_reason_is_documented_once() -> None:
     page = (ROOT / "docs" / "reference" / "conditions.md").read_text()
     types, reasons = page.split("## Reasons")
 
-    assert sorted(first_cells(types.split("## What they say")[0])) == sorted(ConditionType)
+    assert sorted(first_cells(types.split("## Combinations")[0])) == sorted(ConditionType)
     assert sorted(first_cells(reasons)) == sorted({*Reason, *RolloutReason, *ScaleReason})
 
 

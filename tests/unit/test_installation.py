@@ -72,7 +72,7 @@ def test_an_environment_that_differs_from_the_lock_is_not_called_ready(tomorrow,
     assert not (tmp_path / "checkout" / ".venv" / ".ready").exists()
 
 
-def test_an_index_that_cannot_be_reached_is_said_in_a_paragraph(tomorrow, tmp_path):
+def test_an_unreachable_package_index_is_explained_in_a_paragraph(tomorrow, tmp_path):
     made = _make_venv(("http://127.0.0.1:9/simple", tomorrow[1]), tmp_path, PIP_RETRIES="0")
     assert made.returncode != 0
     assert "Making .venv failed" in made.stderr
@@ -111,7 +111,7 @@ def test_every_pip_install_of_a_lock_resolves_nothing():
         assert "--require-hashes" in command, f"{file}: {command}"
 
 
-def test_no_build_asks_for_whatever_is_latest():
+def test_no_build_uses_a_latest_version():
     asking = [
         file
         for file in _build_files()

@@ -51,7 +51,7 @@ def test_every_phase_can_be_reached_and_none_is_a_trap() -> None:
     assert reached == left == set(Phase)
 
 
-def test_a_rollout_under_way_can_always_be_taken_back_until_it_is_promoted() -> None:
+def test_a_rollout_can_always_be_rolled_back_until_it_is_promoted() -> None:
     back = {edge.source for edge in TRANSITIONS if edge.target is Phase.ROLLING_BACK}
 
     assert back >= {phase for phase in Phase if TRAITS[phase].before_promotion}
@@ -66,7 +66,7 @@ def test_the_drawing_on_the_page_is_made_from_the_code() -> None:
 
 
 def test_every_reason_for_a_hold_on_the_page_is_one_of_the_code() -> None:
-    reasons = re.findall(r"^\| `(\w+)` \|", PAGE.split("## When it is held")[1], re.MULTILINE)
+    reasons = re.findall(r"^\| `(\w+)` \|", PAGE.split("## Held rollouts")[1], re.MULTILINE)
 
     assert len(reasons) > 10
     assert set(reasons) <= set(RolloutReason)

@@ -29,7 +29,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "suite" / "suite.json"
 
 
-def test_every_stage_is_run_counted_and_shown_whatever_becomes_of_another(
+def test_every_stage_is_run_counted_and_shown_even_if_another_fails(
     stages: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert suite.main(["lint", "test-bad", "test-good"]) == 1

@@ -1,4 +1,4 @@
-"""The Kubernetes API as plain JSON data: a few verbs, and errors that say what the caller may do about them."""
+"""The Kubernetes API as plain JSON data: a few verbs, with errors by what the caller can do."""
 
 import asyncio
 import json
@@ -31,15 +31,15 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
 IMPOSSIBLE_VERSION = "1"
-"""No object is ever at this resourceVersion, so an apply that names it can only create."""
+"""No object ever has this resourceVersion, so an apply with it can only create."""
 
 RequestObserver = Callable[[str, str, str], None]
-"""Called with the method, the kind and the status code (or `<error>`) of every request that has ended."""
+"""Called with the method, the kind and the status code (or `<error>`) of every finished request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the API server is and how to prove who we are, for a client other than ours."""
+    """The API server's address and our credentials, for another client."""
 
     server: str
     ca_path: str | None
@@ -51,16 +51,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All objects of one kind, at one moment of the API server."""
+    """All objects of one kind, at one resourceVersion."""
 
     items: list[Manifest]
     resource_version: str
 
 
 async def load_configuration(kubeconfig: Path | None = None, context: str | None = None) -> Configuration:
-    """Read how to reach the API server: `kubeconfig` if given, else the pod's service account, else ~/.kube/config.
+    """Load the client configuration: `kubeconfig` if given, else the pod's service account, else ~/.kube/config.
 
-    A `context` is one of a kubeconfig, so it rules out the service account. Raises NoCluster if there is none of them.
+    A `context` implies a kubeconfig. Raises NoCluster if there is none of them.
     """
     configuration = Configuration()
     if kubeconfig is None and context is None:
@@ -71,7 +71,7 @@ async def load_configuration(kubeconfig: Path | None = None, context: str | None
     else:
         await _load_kubeconfig(configuration, kubeconfig, context)
     configuration.connection_pool_maxsize = CONNECTIONS
-    # Else aiohttp looks for a .netrc and a proxy, each in a thread, before every single request.
+    # Otherwise aiohttp looks for a .netrc and a proxy, each in a thread, before every request.
     configuration.client_session_kwargs = {"trust_env": False}
     return configuration
 
@@ -95,7 +95,7 @@ def default_namespace(kubeconfig: Path | None = None, context: str | None = None
 
 
 class Cluster:
-    """The verbs. Objects go in and come out as JSON data; the generated models would refuse partial objects.
+    """The verbs, on JSON data: the generated models would reject partial objects.
 
     Every method raises Transient (429, 5xx, broken connection), Conflict (409) or Refused (other 4xx).
     """
@@ -110,7 +110,7 @@ class Cluster:
         await self._rest.close()
 
     async def endpoint(self) -> Endpoint:
-        """Return where this client connects to, with the token as it is now."""
+        """Return this client's address and credentials, with the current token."""
         configuration = self._configuration
         authorization = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         return Endpoint(
@@ -123,7 +123,7 @@ class Cluster:
         )
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
-        """Return one object as it is now, or None if there is none."""
+        """Return one object, or None if there is none."""
         return await self._call("GET", kind, BY_KIND[kind].path(namespace, name))
 
     async def list(
@@ -139,7 +139,7 @@ class Cluster:
             version = page["metadata"]["resourceVersion"]
         resource = BY_KIND[kind]
         for item in items:
-            # Kubernetes leaves both out of the items of a list.
+            # Kubernetes omits both in the items of a list.
             item["kind"], item["apiVersion"] = kind, resource.api_version
         return Listing(items, version)
 
@@ -161,7 +161,7 @@ class Cluster:
             token = page["metadata"].get("continue", "") if page is not None else ""
 
     async def has(self, kind: str) -> bool:
-        """Tell whether the cluster shows a kind to whoever asks what it has: a little later than it serves it."""
+        """Return whether discovery lists a kind: slightly later than the API server serves it."""
         group, _, plural = BY_KIND[kind].path().rpartition("/")
         shown = await self._call("GET", kind, group)
         return shown is not None and any(each["name"] == plural for each in shown["resources"])
@@ -176,9 +176,9 @@ class Cluster:
         return _found(await self._call("PUT", manifest["kind"], _path(manifest), body=manifest), manifest["kind"])
 
     async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply the complete intent for one child that is ours, whoever else changed it.
+        """Server-side apply all our fields of one child that is ours, even if others changed them.
 
-        With a `uid` in its metadata it is applied to that very object or, by Conflict, not at all.
+        With a `uid` in its metadata it is applied to that very object, or raises Conflict.
         """
         return await self._apply(manifest)
 
@@ -198,23 +198,23 @@ class Cluster:
         return await self._call("PATCH", manifest["kind"], _path(manifest) + "/status", query, manifest, APPLY_PATCH)
 
     async def annotate(self, manifest: Manifest, annotations: Mapping[str, str]) -> Manifest:
-        """Set annotations of an object and nothing else; Conflict if it is no longer at the manifest's version."""
+        """Set annotations of an object; Conflict if it is no longer at the manifest's resourceVersion."""
         metadata = {"uid": manifest["metadata"]["uid"], "resourceVersion": manifest["metadata"]["resourceVersion"]}
         patch = {"metadata": {**metadata, "annotations": dict(annotations)}}
         kind, query = manifest["kind"], {"fieldManager": names.PERSON_FIELD_MANAGER}
         return _found(await self._call("PATCH", kind, _path(manifest), query, patch, MERGE_PATCH), kind)
 
     async def whoami(self) -> str:
-        """Return the user that the API server takes this client for; empty if it does not say."""
+        """Return this client's user according to the API server; empty if unknown."""
         kind = "SelfSubjectReview"
         review = {"apiVersion": BY_KIND[kind].api_version, "kind": kind, "metadata": {}}
         answer = await self._call("POST", kind, BY_KIND[kind].path(), body=review)
         return str(((answer or {}).get("status") or {}).get("userInfo", {}).get("username") or "")
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> Manifest | None:
-        """Delete one object, its dependents after it. Conflict if the name has another uid by now.
+        """Delete one object, and its dependents in the background. Conflict if the name has another uid.
 
-        Return the object if something still holds it back, None once it is gone.
+        Return the object if finalizers still hold it, None once it is gone.
         """
         options = {
             "apiVersion": "v1",
@@ -236,7 +236,7 @@ class Cluster:
         content_type: str = "application/json",
         accept: str | None = None,
     ) -> Manifest | None:
-        """Send one request; None for 404. Every request and its outcome is told to the observer."""
+        """Send one request; None for 404. Every request is reported to the observer."""
         outcome = "<error>"
         try:
             url = self._configuration.host + quote(path) + (f"?{urlencode(query)}" if query else "")
@@ -274,9 +274,9 @@ def _path(manifest: Manifest) -> str:
 
 
 def _found(answer: Manifest | None, kind: str) -> Manifest:
-    """Unwrap the answer to a write: 404 there means that the kind or the namespace does not exist."""
+    """Unwrap the response to a write: 404 means that the kind or the namespace does not exist."""
     if answer is None:
-        raise Refused(404, f"there is no such namespace, or no kind {kind} in this cluster")
+        raise Refused(404, f"the namespace or the kind {kind} does not exist in this cluster")
     return answer
 
 
@@ -284,7 +284,7 @@ def _json(payload: bytes, request: str) -> Manifest:
     try:
         answer: Manifest = json.loads(payload)
     except ValueError as error:
-        raise Transient(f"{request}: the answer is not JSON: {payload[:100]!r}") from error
+        raise Transient(f"{request}: the response is not JSON: {payload[:100]!r}") from error
     return answer
 
 

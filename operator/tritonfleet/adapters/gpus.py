@@ -1,4 +1,4 @@
-"""How many GPUs are free where a pod may run, counted only when somebody waits for one."""
+"""Free GPUs on the nodes that a pod may run on, counted only while a pod is waiting for one."""
 
 import asyncio
 from collections import defaultdict
@@ -12,7 +12,7 @@ from tritonfleet.plan.world import GpuPool, Manifest
 
 MIN_AGE_SECONDS = 5.0
 COST_FACTOR = 20.0
-"""A census is kept for at least this many times as long as it took: a big cluster is counted less often."""
+"""A count is kept for at least this multiple of its duration: big clusters are counted less often."""
 
 ListAll = Callable[[str], Awaitable[list[Manifest] | None]]
 """Lists every object of a kind in the cluster; None if that is not possible."""
@@ -20,14 +20,14 @@ ListAll = Callable[[str], Awaitable[list[Manifest] | None]]
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """All nodes, and what the pods on each of them have asked for, by resource."""
+    """All nodes, and the requests of the pods on each, by resource."""
 
     nodes: tuple[Manifest, ...]
     requested: dict[str, dict[str, int]]
 
 
 class GpuCensus:
-    """Counts on demand; everybody who asks within a few seconds gets the same count."""
+    """Counts on demand; calls within a few seconds share a count."""
 
     def __init__(self, list_all: ListAll, clock: Callable[[], float] | None = None) -> None:
         self._list_all = list_all
@@ -37,7 +37,7 @@ class GpuCensus:
         self._expires = 0.0
 
     async def pool_for(self, pod: Manifest) -> GpuPool | None:
-        """Return the pool of nodes this pod may run on, or None if it asks for no GPU or nothing can be counted."""
+        """Return the nodes that this pod may run on, or None if it needs no GPU or nodes cannot be counted."""
         resource = gpu_resource(pod)
         if resource is None:
             return None
@@ -56,7 +56,7 @@ class GpuCensus:
 
 
 def take_census(nodes: list[Manifest], pods: list[Manifest]) -> Census:
-    """Add up what the pods that are bound to a node and have not ended ask for there."""
+    """Add up the requests of running pods by node."""
     requested: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for pod in pods:
         node = pod["spec"].get("nodeName")
@@ -68,7 +68,7 @@ def take_census(nodes: list[Manifest], pods: list[Manifest]) -> Census:
 
 
 def count_pool(census: Census, pod: Manifest, resource: str) -> GpuPool:
-    """Count a resource on the nodes that a pod's selector, affinity and tolerations admit."""
+    """Count a resource on the nodes that match a pod's selector, affinity and tolerations."""
     free = []
     for node in census.nodes:
         allocatable = int(quantity(node.get("status", {}).get("allocatable", {}).get(resource, "0")))
@@ -78,12 +78,12 @@ def count_pool(census: Census, pod: Manifest, resource: str) -> GpuPool:
 
 
 def gpu_resource(pod: Manifest) -> str | None:
-    """Return the extended resource (such as `nvidia.com/gpu`) that a pod asks for."""
+    """Return the extended resource (such as `nvidia.com/gpu`) that a pod requests."""
     return next(iter(_extended_requests(pod)), None)
 
 
 def admits(node: Manifest, pod: Manifest) -> bool:
-    """Tell whether the scheduler would consider this node, leaving aside how full it is."""
+    """Return whether the scheduler would consider this node, regardless of free capacity."""
     spec = pod["spec"]
     labels = node["metadata"].get("labels", {})
     if any(labels.get(label) != value for label, value in (spec.get("nodeSelector") or {}).items()):
@@ -98,7 +98,7 @@ def admits(node: Manifest, pod: Manifest) -> bool:
 
 
 def _extended_requests(pod: Manifest) -> dict[str, int]:
-    """Sum the containers' extended resources; an init container counts where it asks for more than all of them."""
+    """Sum the containers' extended resources; an init container counts if it requests more than all of them."""
     total: dict[str, int] = defaultdict(int)
     for container in pod["spec"].get("containers", ()):
         for resource, amount in _extended(container):
@@ -110,7 +110,7 @@ def _extended_requests(pod: Manifest) -> dict[str, int]:
 
 
 def _extended(container: Manifest) -> Iterator[tuple[str, int]]:
-    # Of extended resources the request equals the limit, and only whole numbers are allowed.
+    # Extended resources have equal requests and limits, and are integers.
     for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
         if "/" in resource:
             yield resource, int(quantity(amount))
@@ -134,7 +134,7 @@ def _tolerated(taint: Manifest, tolerations: list[Manifest]) -> bool:
 
 
 def _matches(term: Manifest, node: Manifest) -> bool:
-    """Tell whether all of a term's requirements hold; a term without any matches nothing."""
+    """Return whether all of a term's requirements hold; an empty term matches nothing."""
     labels = node["metadata"].get("labels", {})
     fields = {"metadata.name": node["metadata"]["name"]}
     on_labels, on_fields = term.get("matchExpressions") or (), term.get("matchFields") or ()

@@ -1,4 +1,4 @@
-"""Who leads: one Lease in the cluster, renewed by the leader, taken over when it is not."""
+"""Leader election with one Lease."""
 
 import asyncio
 import logging
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a lease lasts; the proportions are client-go's."""
+    """Lease duration; the ratios of these times are client-go's."""
 
     duration_seconds: float = 15.0
-    """A lease that has not been renewed for so long may be taken."""
+    """A lease that was not renewed for this long may be taken."""
     renew_deadline_seconds: float = 10.0
-    """A leader that could not renew for so long gives up, well before anybody may take over."""
+    """A leader that could not renew for this long gives up, well before another may take over."""
     retry_seconds: float = 2.0
 
 
@@ -36,7 +36,7 @@ class Move(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A lease record and when it was first seen so, on the local monotonic clock, in seconds.
+    """A lease record and when it was first seen, on the local monotonic clock, in seconds.
 
     The times written in the record come from another machine's clock and are never compared with ours.
     """
@@ -59,7 +59,7 @@ def decide(sighting: Sighting | None, identity: str, now: float) -> Move:
 
 
 class Leases(Protocol):
-    """The three verbs that it takes, with the errors of `tritonfleet.adapters.cluster.Cluster`."""
+    """The three verbs that it needs, with the errors of `tritonfleet.adapters.cluster.Cluster`."""
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
         """Return the object, or None."""
@@ -74,7 +74,7 @@ class Leases(Protocol):
 
 
 class LeaseLost(Exception):
-    """Somebody else leads, or nobody knows: this process must stop writing at once."""
+    """The lease is lost or unknown: this process must stop writing immediately."""
 
 
 class Elector:
@@ -110,7 +110,7 @@ class Elector:
                 await asyncio.sleep(self._timing.retry_seconds)
 
     async def hold(self) -> None:
-        """Renew for as long as possible, then raise LeaseLost."""
+        """Renew as long as possible, then raise LeaseLost."""
         renewed = self._clock()
         while self._clock() - renewed < self._timing.renew_deadline_seconds:
             await asyncio.sleep(self._timing.retry_seconds)
@@ -127,7 +127,7 @@ class Elector:
         raise LeaseLost(f"the lease {self._namespace}/{self._name} is held by '{self._holder()}' or cannot be renewed")
 
     async def release(self) -> None:
-        """Let somebody else lead at once; a failure only makes them wait for the lease to run out."""
+        """Release the lease for others; after a failure they wait until it expires."""
         if not self.leads or self._lease is None:
             return
         self.leads = False
@@ -137,7 +137,7 @@ class Elector:
             log.warning("the lease could not be released", extra={"error": str(error)})
 
     async def _attempt(self) -> bool:
-        """Look at the Lease and make the due move; return whether we hold it now."""
+        """Read the Lease and acquire or renew it; return whether this process holds it."""
         try:
             if not self.leads or self._lease is None:
                 self._look(await self._cluster.get("Lease", self._namespace, self._name))
@@ -155,7 +155,7 @@ class Elector:
         return True
 
     def _look(self, lease: Manifest | None) -> None:
-        """Note the record, and when it last changed."""
+        """Record the lease, and when it last changed."""
         now = self._clock()
         self.last_contact = now
         self._lease = lease
@@ -166,7 +166,7 @@ class Elector:
             self._sighting = Sighting(spec, now)
 
     async def _write(self, lease: Manifest, *, holder: str) -> None:
-        """Replace the Lease as it was last seen: Conflict if anybody else has touched it since."""
+        """Replace the Lease; Conflict if it has changed since it was read."""
         before = lease.get("spec", {})
         taken = bool(holder) and before.get("holderIdentity") != holder
         spec = self._spec(holder) | {
@@ -184,7 +184,7 @@ class Elector:
         }
 
     def _spec(self, holder: str) -> dict[str, Any]:
-        # A released lease lasts a second, so that a client that only looks at durations takes it too.
+        # A released lease lasts a second, so that clients that only check durations take it too.
         duration = round(self._timing.duration_seconds) if holder else 1
         return {"holderIdentity": holder, "leaseDurationSeconds": max(1, duration), "renewTime": _micro_time()}
 

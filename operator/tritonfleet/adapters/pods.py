@@ -1,4 +1,4 @@
-"""Asks every pod for its metrics, without Prometheus: what comes is seconds old, and no other system can stop it."""
+"""Scrape pods directly, without Prometheus: samples are seconds old and depend on no other system."""
 
 import asyncio
 import contextlib
@@ -25,27 +25,27 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 1.0
-"""Within a cluster a connection takes milliseconds; after a lost packet the next tick is early enough."""
+"""Connections within a cluster take milliseconds; after a lost packet the next tick is soon enough."""
 KEEP_ALIVE_SECONDS: Final = 30.0
 LARGEST_PAGE_BYTES: Final = 1 << 20
-"""A real page has 5 to 20 kB."""
+"""Limit of a page; real ones have 5 to 20 kB."""
 READ: Final = "Read"
 MODEL_MISSING: Final = "ModelMissing"
-"""What became of a page that was read; every other outcome is a failure."""
+"""The outcome of a successful scrape; all others are failures."""
 
 Report = Callable[[str, float], None]
-"""Told the outcome of every question, and the seconds it took."""
+"""Called with the outcome of every scrape, and the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One container of Triton that can be asked."""
+    """One Triton container to scrape."""
 
     uid: str
     started_seconds: float
     revision: str
     address: str
-    """The pod's IP address, as the kubelet reported it."""
+    """The pod's IP address."""
     model: str
 
 
@@ -57,11 +57,11 @@ class Answer:
     first_response: Mapping[float, float]
     """Cumulative requests by the milliseconds to their first response; empty where Triton keeps no such histogram."""
     failures: Mapping[str, float] = field(default_factory=dict)
-    """Failed requests by the reason that Triton gives."""
+    """Failed requests by Triton's reason."""
 
 
 def target_of(pod: Manifest, model: str) -> Target | None:
-    """Return how to ask a pod; None unless it is ready, stays, and has an address that is one."""
+    """Return a pod's target; None unless it is ready, not being deleted, and has a valid address."""
     metadata, status = pod["metadata"], pod.get("status", {})
     started = _running_since(status)
     revision = (metadata.get("labels") or {}).get(names.REVISION_LABEL)
@@ -75,10 +75,10 @@ def target_of(pod: Manifest, model: str) -> Target | None:
 
 
 class PodScraper:
-    """Keeps the newest answer of each pod it is asked about.
+    """Scrapes pods, and keeps the newest page of each.
 
-    Pods that failed the last time are asked apart from the others, so that what hangs is never waited for twice.
-    Needs a running event loop; `close` ends every question.
+    Pods that failed last time are scraped separately, so that a hanging pod is never waited for twice.
+    Needs a running event loop; `close` cancels every scrape.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class PodScraper:
         self._doubtful: asyncio.Task[None] | None = None
 
     def answer(self, uid: str) -> Answer | None:
-        """Return the newest answer of a pod, however old it is; None if it never gave one."""
+        """Return the newest page of a pod, however old; None if there is none."""
         return self._answers.get(uid)
 
     def keep(self, targets: Iterable[Target]) -> None:
-        """Forget what is known of all other pods."""
+        """Forget all other pods."""
         uids = {target.uid for target in targets}
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
         self._failed &= uids
 
     async def scrape(self, targets: Iterable[Target], patience_seconds: float) -> None:
-        """Ask all of them; return when all but those that failed the last time were asked, or patience is over.
+        """Scrape all pods; return when all but those that failed last time are done, or at the timeout.
 
-        Whoever has waited longest comes first, so that under a shortage of time nobody goes short twice.
+        Scrape the stalest pods first, so that a timeout does not hit the same pod twice.
         """
         wanted = sorted(targets, key=self._heard)
         if self._doubtful is None or self._doubtful.done():
@@ -124,7 +124,7 @@ class PodScraper:
                 await self._ask_all(prompt, self._concurrency)
 
     async def close(self) -> None:
-        """Give up every question and every connection."""
+        """Cancel every scrape and close every connection."""
         if self._doubtful is not None:
             self._doubtful.cancel()
             await asyncio.gather(self._doubtful, return_exceptions=True)
@@ -148,7 +148,7 @@ class PodScraper:
             self._report(outcome, self._clock() - started)
 
     async def _ask(self, target: Target) -> str:
-        """Ask one pod and keep what it says; return the outcome, whatever happens."""
+        """Scrape one pod and keep the page; return the outcome, and never raise."""
         try:
             found = model_metrics(await self._page(target), target.model)
         except Unreadable as refusal:
@@ -160,7 +160,7 @@ class PodScraper:
         except (aiohttp.ClientError, OSError, ValueError):
             outcome = "Disconnected"
         except Exception as error:
-            # Whatever one pod makes of us, all the others are asked and decided on.
+            # An error of one pod must not affect the others.
             log.exception("a pod's metrics could not be read", extra={"address": target.address, "error": str(error)})
             outcome = "Unexpected"
         else:
@@ -200,7 +200,7 @@ def _url(address: str, port: int) -> URL:
 
 
 def _session() -> aiohttp.ClientSession:
-    """No proxy, no cookies, no compression: a pod can make us read no more bytes than it sends."""
+    """No proxy, no cookies, no compression: a pod cannot make us read more bytes than it sends."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS, sock_connect=CONNECT_SECONDS),

@@ -1,4 +1,4 @@
-"""What only Prometheus knows, for the whole fleet at once: latency at the gateway, and the rates of past days."""
+"""Queries to Prometheus for the whole fleet: latency at the gateway, and the rates of past days."""
 
 import asyncio
 import math
@@ -32,32 +32,32 @@ from tritonfleet.plan.rollout import (
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 10.0
 LIMIT_SECONDS: Final = 15.0
-"""After this a query is given up, whatever it waits for."""
+"""Total time limit of a query."""
 THREADS: Final = 2
 CHUNK: Final = timedelta(days=1)
-"""Of the past, asked for at once: more of a thousand ModelDeployments would be tens of megabytes of JSON."""
+"""Days of history per query: for a thousand ModelDeployments more would be tens of megabytes of JSON."""
 ROUTES_NAMED: Final = 50
-"""Of more routes all are asked for: a query may not be longer than a URL."""
+"""For more routes the query selects all: its length is limited like a URL's."""
 QUERY_SECONDS: Final = 5.0
-"""After this Prometheus itself gives up a user's query."""
+"""Prometheus' own timeout for a user's query."""
 SERIES_MAX: Final = 1000
-"""Of a user's query; more say no more."""
+"""Limit of series of a user's query."""
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
 Report = Callable[[str, str, float], None]
-"""Told the name of every query, its outcome (`success` or `error`) and the seconds it took."""
+"""Called with the name of every query, its outcome (`success` or `error`) and the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where Prometheus is and how to be let in; the files are read anew for every query, since they are rotated."""
+    """The address and credentials of Prometheus; the files are read for every query, since they are rotated."""
 
     url: str
     token_file: str = ""
-    """Holds a bearer token; empty for none."""
+    """File with a bearer token; empty for none."""
     ca_file: str = ""
-    """Holds the certificates to trust; empty for those of the system."""
+    """File with the CA certificates; empty for the system's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class GatewayTraffic:
 
     latency: Histogram
     failed: float
-    """Answered with a status of 500 or more, however fast."""
+    """Responses with a status of 500 or more, of any latency."""
 
 
 class Series(NamedTuple):
@@ -79,7 +79,7 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Arrivals per second on a grid of time; NaN where Prometheus knows nothing."""
+    """Arrivals per second on a time grid; NaN where unknown."""
 
     start_seconds: float
     step_seconds: float
@@ -87,7 +87,7 @@ class Past:
 
 
 class Prometheus:
-    """Asks by a synchronous client, in at most two threads. Every method raises Transient for whatever goes wrong."""
+    """Queries by a synchronous client, in at most two threads. Every method raises Transient for any error."""
 
     def __init__(self, access: Access, report: Report, *, window_seconds: float = 60.0) -> None:
         self._access = access
@@ -97,10 +97,10 @@ class Prometheus:
         self._waiting = 0
 
     async def gateway(self) -> Mapping[tuple[str, str], GatewayTraffic]:
-        """Return what every HTTPRoute of an Envoy Gateway carries, by namespace and name.
+        """Return the traffic of every HTTPRoute of an Envoy Gateway, by namespace and name.
 
-        Envoy Gateway names a route's upstreams `httproute/NAMESPACE/NAME/rule/N`; all rules are added up. One query,
-        however many routes: rows with a bound are buckets, the others failures.
+        Envoy Gateway names a route's upstreams `httproute/NAMESPACE/NAME/rule/N`; all rules are summed. One query
+        for all routes: rows with a bound are buckets, the others failures.
         """
         window = f'{{envoy_cluster_name=~"httproute/.+"%s}}[{self._window_seconds}s]'
         buckets = "envoy_cluster_upstream_rq_time_bucket" + window % ""
@@ -114,9 +114,9 @@ class Prometheus:
     async def edges(
         self, routes: Collection[tuple[str, str]], at: datetime
     ) -> Mapping[tuple[str, str], GatewayCounters]:
-        """Return the raw counters of each backend of the HTTPRoutes, given by namespace and name, as they were `at`.
+        """Return the raw counters of each backend of the HTTPRoutes, given by namespace and name, at a time.
 
-        One query, however many routes. A route that Envoy does not know, or that nobody scrapes, has none.
+        One query for all routes. A route that Envoy does not know, or that is not scraped, has none.
         """
         some = "|".join(f"{namespace}/{name}" for namespace, name in sorted(routes))
         names = f"({some})" if len(routes) <= ROUTES_NAMED else ".+"
@@ -129,12 +129,12 @@ class Prometheus:
         return await self._ask("edges", ask)
 
     async def values(self, query: str, at: datetime) -> tuple[float, ...]:
-        """Return one value for each series of an instant query, NaN and infinity as they come; empty for no series."""
+        """Return one value per series of an instant query, including NaN and infinity; empty for no series."""
         limits = {"time": at.timestamp(), "timeout": f"{QUERY_SECONDS:.0f}s", "limit": SERIES_MAX}
         return await self._ask("custom", lambda client: _values(client.custom_query(query, params=limits)))
 
     async def arrivals(self, end: datetime, days: int, step_seconds: float) -> Past:
-        """Return the requests that ended in the `days` before `end`; one query a day, whatever the fleet's size."""
+        """Return the requests that ended in the `days` before `end`; one query per day for the whole fleet."""
         start = end - timedelta(days=days)
         steps = math.ceil((end - start).total_seconds() / step_seconds)
         rates: dict[Series, MutableSequence[float]] = defaultdict(lambda: array("d", [math.nan]) * steps)
@@ -155,7 +155,7 @@ class Prometheus:
         return Past(start.timestamp(), step_seconds, rates)
 
     def close(self) -> None:
-        """Begin nothing more; a query that hangs ends by its own time limits."""
+        """Start no further queries; running ones end by their timeouts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, name: str, query: Callable[[PrometheusConnect], T]) -> T:
@@ -171,14 +171,14 @@ class Prometheus:
                 answer = await asyncio.shield(asked)
             outcome = "success"
         except TimeoutError as error:
-            raise Transient(f"Prometheus did not answer within {LIMIT_SECONDS:.0f} s") from error
+            raise Transient(f"Prometheus did not answer within {LIMIT_SECONDS:.0f}s") from error
         finally:
             self._report(name, outcome, time.monotonic() - started)
         return answer
 
     def _answered(self, asked: asyncio.Future[Any]) -> None:
         self._waiting -= 1
-        # A result that came too late is of no use; asking for it keeps asyncio from complaining.
+        # Retrieve the late result, so that asyncio does not warn.
         if not asked.cancelled():
             asked.exception()
 
@@ -191,7 +191,7 @@ class Prometheus:
 
     def _client(self) -> PrometheusConnect:
         session = requests.Session()
-        # Neither a proxy nor a password of the environment is meant for it, and it has no reason to send us elsewhere.
+        # Ignore proxies and passwords of the environment, and follow no redirects.
         session.trust_env = False
         session.max_redirects = 0
         session.verify = self._access.ca_file or True
@@ -240,12 +240,12 @@ def _values(result: list[Any]) -> tuple[float, ...]:
     if len(result) == 2 and not isinstance(result[0], dict):
         return (float(result[1]),)
     if any("value" not in row for row in result):
-        raise ValueError("the query gives a range: only a number or a vector at one moment can be compared")
+        raise ValueError("the query returns a range; only a scalar or an instant vector can be compared")
     return tuple(float(row["value"][1]) for row in result)
 
 
 def _chunks(start: datetime, end: datetime, step_seconds: float) -> Iterator[tuple[datetime, datetime]]:
-    """Split a time into days; the first point of each lies one step after its beginning, since it looks back."""
+    """Split a period into days; the first point of each is one step after its start, since rates look back."""
     step = timedelta(seconds=step_seconds)
     while start < end:
         yield start + step, min(start + CHUNK, end)

@@ -1,4 +1,4 @@
-"""The last seen state of every object that concerns us: the only cache, filled by watches and by our own writes."""
+"""The only cache of objects, filled by watches and by our own writes."""
 
 import json
 from collections import defaultdict
@@ -31,13 +31,13 @@ class ObjectId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One object as JSON text: as Python data it would take six times the memory."""
+    """One object as JSON text: Python data would take six times the memory."""
 
     version: int
     uid: str
     owner: Key | None
     text: str
-    """Everything that a decision may look at, so that an equal text means an equal decision."""
+    """All inputs of a decision, so that equal text means an equal decision."""
 
     def manifest(self) -> Manifest:
         manifest: Manifest = json.loads(self.text)
@@ -48,8 +48,8 @@ class _Entry:
 class Store:
     """Objects by identity and by the ModelDeployment they belong to.
 
-    An object never becomes older: whatever carries a lower resourceVersion than what is stored is ignored, so that a
-    late watch event cannot undo what a write of ours has already answered.
+    An object with a lower resourceVersion than the stored one is ignored, so that a
+    late watch event cannot undo the response to our own write.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Store:
         self._clock = 0
 
     def put(self, manifest: Manifest) -> frozenset[Key]:
-        """Remember an object; return the ModelDeployments whose view of the world changed by it."""
+        """Store an object; return the ModelDeployments that it affects."""
         identity, version = identify(manifest), version_of(manifest)
         before = self._objects.get(identity)
         if before is not None and version <= before.version:
@@ -73,7 +73,7 @@ class Store:
         return self._changed(_owners(before, after))
 
     def remove(self, manifest: Manifest) -> frozenset[Key]:
-        """Forget an object that was deleted; a later one of the same name stays."""
+        """Remove a deleted object; a later one of the same name stays."""
         identity = identify(manifest)
         before = self._objects.get(identity)
         if before is None or before.uid != manifest["metadata"]["uid"]:
@@ -88,34 +88,34 @@ class Store:
         return entry.manifest() if entry is not None else None
 
     def known(self) -> list[Key]:
-        """Return every ModelDeployment there is."""
+        """Return every ModelDeployment."""
         return [Key(each.namespace, each.name) for each in self._objects if each.kind == names.KIND]
 
     def changes(self, key: Key) -> int:
-        """Return a number that changes with everything that changes this ModelDeployment's view of the world."""
+        """Return a number that changes with every object that concerns this ModelDeployment."""
         return self._changes.get(key, 0)
 
     def children(self, key: Key) -> Mapping[ChildId, Manifest]:
-        """Return every object labelled as this ModelDeployment's, but its pods."""
+        """Return every object with this ModelDeployment's label, except pods."""
         owned = self._by_owner.get(key, {})
         return {child: entry.manifest() for child, entry in owned.items() if child.kind not in ("Pod", SCALER.kind)}
 
     def scalers(self, key: Key) -> tuple[Manifest, ...]:
-        """Return the HorizontalPodAutoscalers that reach for this ModelDeployment or for what may be its Deployment."""
+        """Return the HorizontalPodAutoscalers that target this ModelDeployment or a Deployment with its name."""
         owned = self._by_owner.get(key, {})
         return tuple(owned[child].manifest() for child in sorted(owned) if child.kind == SCALER.kind)
 
     def pods(self, key: Key) -> tuple[Manifest, ...]:
-        """Return the pods labelled as this ModelDeployment's, by name."""
+        """Return the pods with this ModelDeployment's label, by name."""
         owned = self._by_owner.get(key, {})
         return tuple(owned[child].manifest() for child in sorted(owned) if child.kind == "Pod")
 
     def outdated(
         self, kind: str, namespace: str | None, listed: Iterable[Manifest], as_of: int
     ) -> tuple[list[ObjectId], list[ObjectId]]:
-        """Compare with a complete list taken at resourceVersion `as_of`: what we lack or hold too old, what is gone.
+        """Compare with a complete list at resourceVersion `as_of`: what is missing or outdated here, and what is gone.
 
-        `listed` needs metadata only, and covers one namespace or, if that is None, all. An object that is newer than
+        `listed` needs only metadata, and covers one namespace or, if None, all. An object that is newer than
         the list is neither.
         """
         versions = {
@@ -135,7 +135,7 @@ class Store:
         return missed, gone
 
     def forget(self, identity: ObjectId) -> frozenset[Key]:
-        """Forget an object that no list shows any more."""
+        """Remove an object that is no longer listed."""
         entry = self._objects.get(identity)
         return self.remove(entry.manifest()) if entry is not None else frozenset()
 
@@ -162,7 +162,7 @@ class Store:
 
 
 def identify(manifest: Manifest) -> ObjectId:
-    """Return which object this is."""
+    """Return the object's identity."""
     metadata = manifest["metadata"]
     return ObjectId(manifest["kind"], metadata["namespace"], metadata["name"])
 
@@ -173,7 +173,7 @@ def version_of(manifest: Manifest) -> int:
 
 
 def owner_key(manifest: Manifest) -> Key | None:
-    """Return the ModelDeployment that an object is, is labelled as belonging to, or scales."""
+    """Return the ModelDeployment that an object is, has the label of, or scales."""
     metadata = manifest["metadata"]
     if manifest["kind"] == SCALER.kind:
         scaled = _scaled(manifest["spec"]["scaleTargetRef"])
@@ -185,7 +185,7 @@ def owner_key(manifest: Manifest) -> Key | None:
 
 
 def _scaled(target: Manifest) -> str | None:
-    """Return the ModelDeployment that a target is, or whose Deployment it may be by its name."""
+    """Return the ModelDeployment that a scale target is, or whose Deployment it is by name."""
     if target["kind"] == names.KIND:
         return str(target["name"])
     revision = names.REVISION_NAME.fullmatch(target["name"])
@@ -197,7 +197,7 @@ def _owners(*entries: _Entry | None) -> frozenset[Key]:
 
 
 def _text(manifest: Manifest) -> str:
-    """Return the object without what changes by itself and is read by nobody here: a third of it, and more."""
+    """Return the object without volatile fields that are never read: a third of it or more."""
     metadata = {
         name: value for name, value in manifest["metadata"].items() if name not in {"managedFields", "resourceVersion"}
     }

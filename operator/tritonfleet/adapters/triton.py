@@ -1,4 +1,4 @@
-"""Asks one pod's Triton over gRPC what its model takes and gives, and for answers."""
+"""The gRPC client of one pod's Triton: model metadata and inference."""
 
 import ipaddress
 import struct
@@ -20,16 +20,16 @@ CONTRACT_SECONDS: Final = 5.0
 INFER_SECONDS: Final = 30.0
 LARGEST_ANSWER_BYTES: Final = 4 << 20
 LARGEST_REQUEST_BYTES: Final = 8 << 20
-"""More than a golden file of 1 MiB can ask for."""
+"""More than a golden file of 1 MiB can expect."""
 VALUES_MAX: Final = 1 << 19
-"""Of one answer: each becomes an object of its own here."""
+"""Limit of values in one response: each becomes a Python object."""
 TEXT_MAX: Final = 160
 _PREFIX: Final = "StatusCode."
 _PASSING: Final = (f"{_PREFIX}CANCELLED", f"{_PREFIX}DEADLINE_EXCEEDED", f"{_PREFIX}UNAVAILABLE")
 _DECOUPLED: Final = f"{_PREFIX}UNIMPLEMENTED"
-"""What Triton says to a plain request for a model that may give any number of answers."""
+"""Triton's error for a unary request to a decoupled model."""
 _NO_ID: Final = "[request id: <id_unknown>] "
-"""How Triton begins the error of a request that has no id."""
+"""Triton's prefix of errors of requests without an id."""
 _IDENTITY: Final = 1
 
 _CHANNEL: Final = [
@@ -43,14 +43,14 @@ _CHANNEL: Final = [
 
 
 class PodServer:
-    """One model of one pod. Every method raises Transient when there is no answer in time, Rejected for an error."""
+    """One model of one pod. Every method raises Transient without a timely response, Rejected for an error."""
 
     def __init__(self, client: InferenceServerClient, model: str) -> None:
         self._client = client
         self._model = model
 
     async def contract(self) -> Contract:
-        """Return what the model says of itself."""
+        """Return the model's metadata and configuration."""
         with _mapped():
             metadata = await self._client.get_model_metadata(self._model, client_timeout=CONTRACT_SECONDS)
             answer = await self._client.get_model_config(self._model, client_timeout=CONTRACT_SECONDS)
@@ -63,7 +63,7 @@ class PodServer:
         )
 
     async def infer(self, request: GoldenRequest) -> Answer:
-        """Return the outputs that the request looks at, as far as they came; of a decoupled model its one answer."""
+        """Return the named outputs that were received; of a decoupled model, its single response."""
         question = {
             "model_name": self._model,
             "inputs": [_input(tensor) for tensor in request.inputs],
@@ -86,18 +86,18 @@ class PodServer:
                     raise error
                 answer = _answer(result)
                 if answer and found:
-                    raise Rejected("the model gave more than one answer to a request; only one can be compared")
+                    raise Rejected("the model returned more than one response; only one can be compared")
                 found = found or answer
         finally:
             answers.cancel()
         if not found:
-            raise Rejected("the model gave no answer to a request")
+            raise Rejected("the model returned no response")
         return found
 
 
 @asynccontextmanager
 async def connect(address: str, model: str, port: int = PORTS["grpc"]) -> AsyncIterator[PodServer]:
-    """Open a connection to a pod, known by its IP address; raises ValueError for anything that is none."""
+    """Open a connection to a pod by IP address; raises ValueError if it is invalid."""
     parsed = ipaddress.ip_address(address)
     host = f"[{parsed}]" if parsed.version == 6 else str(parsed)
     async with InferenceServerClient(f"ipv{parsed.version}:{host}:{port}", channel_args=_CHANNEL) as client:
@@ -106,7 +106,7 @@ async def connect(address: str, model: str, port: int = PORTS["grpc"]) -> AsyncI
 
 @contextmanager
 def _mapped() -> Iterator[None]:
-    """Turn the client's errors into ours, and those of gRPC that it lets through in a stream."""
+    """Convert the client's errors, and gRPC errors that it passes through in streams."""
     try:
         yield
     except InferenceServerException as error:
@@ -121,7 +121,7 @@ def _ours(status: str | None, message: str | None) -> Rejected | Transient:
 
 
 def _printable(text: str) -> str:
-    """What a model says of itself ends in a status and on terminals."""
+    """Replace unprintable characters: the text goes into the status and to terminals."""
     one_line = " ".join(text[:TEXT_MAX].split())
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in one_line)
 
@@ -145,26 +145,26 @@ def _input(tensor: Tensor) -> InferInput:
 
 
 def _answer(result: InferResult) -> Answer:
-    """Return an answer as plain values; raises Rejected for one that contradicts itself."""
+    """Return a response as plain values; raises Rejected if it is inconsistent."""
     outputs = result.get_response().outputs
     try:
         found = {each.name: _output(result, each) for each in outputs}
     except (ValueError, struct.error) as error:
-        raise Rejected(_printable(f"an answer cannot be read: {error}")) from error
+        raise Rejected(_printable(f"unreadable response:  {error}")) from error
     return found
 
 
 def _output(result: InferResult, output: Any) -> Tensor:
     if output.datatype not in DATATYPES:
-        raise ValueError(f"output '{output.name}' has the type '{output.datatype}', which is not known here")
+        raise ValueError(f"output '{output.name}' has the unknown type '{output.datatype}'")
     values = result.as_numpy(output.name)
     if values.size > VALUES_MAX:
-        raise ValueError(f"output '{output.name}' has {values.size:,} values; {VALUES_MAX:,} can be compared")
+        raise ValueError(f"output '{output.name}' has {values.size:,} values; at most {VALUES_MAX:,} can be compared")
     return Tensor(output.name, output.datatype, tuple(output.shape), tuple(_plain(values, output.datatype)))
 
 
 def _plain(values: np.ndarray, datatype: str) -> list[Any]:
-    """Bytes that are no UTF-8 become lone surrogates, which equal no text of a golden file."""
+    """Decode; invalid UTF-8 becomes lone surrogates, which equal no text of a golden file."""
     if datatype == "BYTES":
         return [value.decode("utf-8", "surrogateescape") for value in values.reshape(-1)]
     if datatype == "BF16":

@@ -1,4 +1,4 @@
-"""`spec.autoscaling`: who decides how many pods serve, and within which limits."""
+"""`spec.autoscaling`: what sets the number of replicas, and its limits."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -16,7 +16,7 @@ TimeOfDay = Annotated[
 
 
 class ScalingMode(StrEnum):
-    """Who decides."""
+    """What sets the number of replicas."""
 
     SLO = "SLO"
     EXTERNAL = "External"
@@ -35,37 +35,37 @@ class Day(StrEnum):
 
 
 class ScaleUp(ApiModel):
-    """How replicas are added."""
+    """Scale-out."""
 
     max_factor: Annotated[float, Field(ge=1, le=100)] = 4
-    """Largest growth in one decision: 4 means from 2 to 8 at most; one replica may always come."""
+    """Maximum growth per decision: 4 means from 2 to 8 at most; at least one replica can be added."""
 
 
 class ScaleDown(ApiModel):
-    """How replicas are taken away."""
+    """Scale-in."""
 
     stabilization_window: Annotated[str, duration("0s", "24h")] = "90s"
-    """How long at least a peak is remembered; longer by itself where peaks come back."""
+    """Minimum stabilization window of scale-in; recurring bursts extend it."""
     max_percent: Annotated[int, Field(ge=1, le=100)] = 34
-    """Largest share of the replicas, in percent, that one decision takes away; one replica may always go."""
+    """Maximum percent of the replicas removed per decision; at least one can be removed."""
 
 
 class ScalingBehavior(ApiModel):
-    """How fast replicas come and go."""
+    """Speed of scaling."""
 
     scale_up: ScaleUp = ScaleUp()
-    """How replicas are added."""
+    """Scale-out."""
     scale_down: ScaleDown = ScaleDown()
-    """How replicas are taken away."""
+    """Scale-in."""
 
 
 class Schedule(ApiModel):
-    """Other limits at certain times."""
+    """Limits at certain times."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
             "has(self.minReplicas) || has(self.maxReplicas)",
-            "must set `minReplicas`, `maxReplicas` or both: it changes nothing otherwise",
+            "must set `minReplicas`, `maxReplicas` or both: it has no effect otherwise",
         ),
         rule(
             "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
@@ -76,33 +76,33 @@ class Schedule(ApiModel):
     )
 
     name: Annotated[str, text(63)]
-    """What the limits are for; no two share a name."""
+    """Unique name of the schedule."""
     time_zone: Annotated[
         str, matching(64, "^[A-Za-z0-9_+/-]+$", "must be the name of a time zone, such as Europe/Berlin")
     ] = "UTC"
-    """IANA name of the zone of `days`, `from` and `to`, such as Europe/Berlin; summer time is kept."""
+    """IANA time zone of `days`, `from` and `to`, such as Europe/Berlin; follows daylight saving time."""
     days: Annotated[tuple[Day, ...], items(7, list_type="set")] = ()
-    """Days on which it begins; absent means every day."""
+    """Days on which it starts; absent means every day."""
     start: Annotated[TimeOfDay, Field(alias="from")]
-    """When it begins, such as 08:30."""
+    """Start, such as 08:30."""
     end: Annotated[TimeOfDay, Field(alias="to")]
-    """When it ends, such as 18:00; not later than `from` means on the next day."""
+    """End, such as 18:00; on the next day if not later than `from`."""
     min_replicas: Replicas | None = None
-    """Takes the place of `autoscaling.minReplicas` meanwhile."""
+    """Replaces `autoscaling.minReplicas` meanwhile."""
     max_replicas: Replicas | None = None
-    """Takes the place of `autoscaling.maxReplicas` meanwhile."""
+    """Replaces `autoscaling.maxReplicas` meanwhile."""
 
 
 _OWN = ("minReplicas", "maxReplicas", "capacityHint", "behavior", "schedules")
 
 
 class Autoscaling(ApiModel):
-    """Who decides how many pods serve, and within which limits."""
+    """What sets the number of replicas, and its limits."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
             "self.mode != 'SLO' || has(self.maxReplicas)",
-            "must be set: it is what the replicas may cost at most",
+            "must be set, to limit the cost",
             at=".maxReplicas",
         ),
         rule(
@@ -137,24 +137,24 @@ class Autoscaling(ApiModel):
     )
 
     mode: ScalingMode = ScalingMode.SLO
-    """SLO: the operator keeps `slo` with as few pods as it can. External: a HorizontalPodAutoscaler, KEDA or a person
+    """SLO: the operator meets `slo` with as few pods as possible. External: a HorizontalPodAutoscaler, KEDA or a user
     writes `replicas`, through `/scale`."""
     min_replicas: Replicas | None = None
-    """Fewest pods, whatever the demand; absent means 1."""
+    """Minimum of pods; absent means 1."""
     max_replicas: Replicas | None = None
-    """Most pods, whatever the demand; required in mode SLO."""
+    """Maximum of pods; required in mode SLO."""
     advisory: bool = False
-    """Says in the status how many pods it would run, and leaves the number to `replicas`."""
+    """Only reports in the status how many pods it would run; `replicas` applies."""
     capacity_hint: RequestRate | None = None
-    """Requests per second that one pod can serve within the target, believed until it has been learned."""
+    """Requests per second that one pod can serve within the target, used until it is learned."""
     forecast: bool = True
-    """Whether the traffic of past days may be counted on, once such forecasts have proven better than none."""
+    """Whether to use a seasonal forecast from past days, once it has proven skill."""
     behavior: ScalingBehavior | None = None
-    """How fast replicas come and go; the defaults suit most."""
+    """Speed of scaling; the defaults suit most models."""
     schedules: Annotated[tuple[Schedule, ...], items(16, key="name")] = ()
-    """Other limits at certain times. Where two meet, the later in the list decides."""
+    """Limits at certain times. Where schedules overlap, the later in the list wins."""
 
     @property
     def lowest(self) -> int:
-        """Fewest pods outside of schedules."""
+        """Minimum of pods outside of schedules."""
         return self.min_replicas if self.min_replicas is not None else 1

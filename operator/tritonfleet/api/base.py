@@ -1,6 +1,6 @@
-"""What every model of the API shares: spelling, immutability, and the rules that the API server checks by itself.
+"""The base of all models of the API, and the rules that the API server checks.
 
-A rule is a CEL expression, with the words a person reads when the API server refuses an object by it.
+A rule is a CEL expression with the message of the API server when it rejects an object.
 """
 
 import json
@@ -15,7 +15,7 @@ Rule = dict[str, str]
 
 
 def rule(expression: str, must: str, *, got: str | None = None, at: str | None = None) -> Rule:
-    """Return a rule that refuses the object with `must` when `expression` is false.
+    """Return a rule that rejects the object with `must` when `expression` is false.
 
     `got` is a CEL expression for the offending value, quoted in the message; it must not fail when
     `expression` is false. `at` is the field to blame, relative to the rule's own node, such as `.uri`.
@@ -61,7 +61,7 @@ class ApiModel(BaseModel):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
-    """What the API server checks across the fields of this object."""
+    """CEL rules across the fields of this object."""
 
 
 def text(max_length: int, *rules: Rule, min_length: int = 1, description: str | None = None) -> Any:
@@ -119,7 +119,7 @@ def duration(lowest: str, highest: str, *, in_list: bool = False) -> Any:
 
 
 def matching(max_length: int, pattern: str, must: str) -> Any:
-    """Return the constraints of a string that must match an RE2 pattern; `must` says it in words."""
+    """Return the constraints of a string that must match an RE2 pattern; `must` is its message."""
     return text(max_length, rule(f"self.matches({cel_pattern(pattern)})", must, got="self"), min_length=0)
 
 

@@ -1,4 +1,4 @@
-"""`spec.batching` and `spec.instances`: how requests queue and are grouped, and how many copies of the model serve."""
+"""`spec.batching` and `spec.instances`: queueing and batching of requests, and copies of the model."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -9,14 +9,14 @@ from tritonfleet.api.base import ApiModel, Rule, at_least_one, duration, items, 
 
 
 class TimeoutAction(StrEnum):
-    """What happens to a request that waited too long."""
+    """What happens to a request that exceeds `queueTimeout`."""
 
     REJECT = "Reject"
     DELAY = "Delay"
 
 
 class QueuePolicy(ApiModel):
-    """How long the queue is and how long a request may stay in it."""
+    """Limits of the queue."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -28,13 +28,13 @@ class QueuePolicy(ApiModel):
     )
 
     max_queue_size: Annotated[int, at_least_one(1_000_000, "a queue is never unbounded")] = 1024
-    """Requests that may wait; one more is refused at once. Never unbounded."""
+    """Maximum length of the queue; further requests are rejected."""
     queue_timeout: Annotated[str, duration("1us", "1h", in_list=True)] | None = None
-    """How long a request may wait, such as 100ms; absent means as long as it takes."""
+    """How long a request may wait, such as 100ms; absent: no limit."""
     timeout_action: TimeoutAction = TimeoutAction.REJECT
-    """Reject answers a late request with an error; Delay serves it after all others."""
+    """Reject answers a timed-out request with an error; Delay serves it after all others."""
     allow_timeout_override: bool = False
-    """Whether a request may carry a shorter timeout of its own."""
+    """Whether requests may set a shorter timeout."""
 
 
 class PriorityPolicy(QueuePolicy):
@@ -83,20 +83,20 @@ class DynamicBatching(QueuePolicy):
     )
 
     max_queue_delay: Annotated[str, duration("0us", "10s")] | None = None
-    """How long a request may wait for others to join its batch, such as 2ms; absent: not at all."""
+    """How long a request may wait for others to join its batch, such as 2ms; absent: 0."""
     preferred_batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=65536, description="A batch size.")], ...],
         items(32, list_type="set"),
     ] = ()
     """Batch sizes worth waiting for; useful only with TensorRT profiles."""
     preserve_ordering: bool = False
-    """Whether responses leave in the order in which requests came."""
+    """Whether responses are sent in the order of the requests."""
     priority_levels: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Number of priority levels; absent: all requests are equal."""
+    """Number of priority levels; absent: none."""
     default_priority: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Level of a request that names none; required with `priorityLevels`."""
+    """Level of requests without one; required with `priorityLevels`."""
     priority_policies: Annotated[tuple[PriorityPolicy, ...], items(64, key="level")] = ()
-    """Queues of single priority levels, where they differ."""
+    """Queue limits per priority level, where they differ."""
 
 
 class Batching(ApiModel):
@@ -118,13 +118,13 @@ class Batching(ApiModel):
     )
 
     max_batch_size: Annotated[int, Field(ge=0, le=65536)] | None = None
-    """Largest batch the model takes; 0 means that it has no batch dimension. Absent: Triton finds out."""
+    """Maximum batch size of the model; 0 means no batch dimension. Absent: determined by Triton."""
     dynamic: DynamicBatching | None = None
-    """Turns on dynamic batching; `{}` is a good start."""
+    """Enables dynamic batching; `{}` is a good start."""
 
 
 class InstanceKind(StrEnum):
-    """What an instance runs on; Model leaves it to the model's own code."""
+    """Device of an instance; Model leaves it to the model's code."""
 
     AUTO = "Auto"
     GPU = "GPU"
@@ -133,7 +133,7 @@ class InstanceKind(StrEnum):
 
 
 class InstanceGroup(ApiModel):
-    """A number of equal copies of the model within one server."""
+    """A group of identical copies of the model within one server."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -144,17 +144,17 @@ class InstanceGroup(ApiModel):
     )
 
     kind: InstanceKind = InstanceKind.AUTO
-    """GPU, CPU, Model (the model's own code decides) or Auto."""
+    """GPU, CPU, Model (decided by the model's code) or Auto."""
     count: Annotated[int, Field(ge=1, le=128)] = 1
     """Copies of the model; with GPU, copies on each GPU."""
     gpus: Annotated[
         tuple[Annotated[int, Field(ge=0, le=15, description="A GPU of the pod, counted from 0.")], ...],
         items(16, list_type="set"),
     ] = ()
-    """GPUs of the pod to use, counted from 0; all of them when absent."""
+    """GPUs of the pod to use, counted from 0; absent: all."""
     profile: Annotated[
         tuple[Annotated[str, text(64, description="A TensorRT profile.")], ...], items(16, list_type="set")
     ] = ()
     """TensorRT optimization profiles to load."""
     passive: bool = False
-    """Whether the copies are loaded but get no requests from the scheduler."""
+    """Whether the copies are loaded without getting requests from the scheduler."""

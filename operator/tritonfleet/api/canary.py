@@ -1,4 +1,4 @@
-"""`spec.rollout.canary`: how a new revision earns its traffic."""
+"""`spec.rollout.canary`: the steps, verification and analysis of a canary."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -17,7 +17,7 @@ Value = Annotated[float, Field(ge=-1_000_000_000_000, le=1_000_000_000_000)]
 
 
 class CapacityMode(StrEnum):
-    """Where the canary's pods come from."""
+    """Where the GPUs for the canary's pods come from."""
 
     AUTO = "Auto"
     SURGE = "Surge"
@@ -26,7 +26,7 @@ class CapacityMode(StrEnum):
 
 
 class OnTimeout(StrEnum):
-    """What follows when there is no room in time."""
+    """What happens when capacity is not found in time."""
 
     HOLD = "Hold"
     IN_PLACE = "InPlace"
@@ -34,7 +34,7 @@ class OnTimeout(StrEnum):
 
 
 class OnTooFewRequests(StrEnum):
-    """What becomes of a step that never sees enough requests."""
+    """What happens to a step with too few requests."""
 
     HOLD = "Hold"
     PASS_ON_PROBE = "PassOnProbe"  # noqa: S105 - no password
@@ -42,14 +42,14 @@ class OnTooFewRequests(StrEnum):
 
 
 class OnMetricsError(StrEnum):
-    """What follows when metrics stay away."""
+    """What happens when metrics are missing."""
 
     HOLD = "Hold"
     ROLLBACK = "Rollback"
 
 
 class ContractPolicy(StrEnum):
-    """What follows from a change of the model's inputs and outputs."""
+    """What happens when the model's inputs or outputs change."""
 
     ENFORCE = "Enforce"
     WARN = "Warn"
@@ -57,25 +57,25 @@ class ContractPolicy(StrEnum):
 
 
 class Pause(ApiModel):
-    """What is waited for after a step has passed; empty: a person's approval."""
+    """Pause after a step has passed; empty: until it is approved."""
 
     duration: Annotated[str, base.duration("1s", "168h", in_list=True)] | None = None
-    """How long to wait; absent: until somebody approves the step."""
+    """Length of the pause; absent: until the step is approved."""
 
 
 class Step(ApiModel):
-    """One share of the traffic, and what must be seen at it."""
+    """One weight of the canary, and an optional pause after it."""
 
     weight: Annotated[int, Field(ge=1, le=100)]
-    """Percent of the traffic that the canary gets."""
+    """Percent of the traffic to the canary."""
     pause: Pause | None = None
-    """Waits after the analysis has passed: `{}` for an approval, `{duration: 10m}` for a time."""
+    """Pause after the analysis has passed: `{}` until approval, `{duration: 10m}` for a time."""
 
 
 # Where every field of an object has a default, Kubernetes tries its rules on `{}` before it fills the defaults in:
 # hence `has` of fields that are always there.
 class Capacity(ApiModel):
-    """Where the canary's pods come from."""
+    """Where the GPUs for the canary's pods come from."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -93,37 +93,37 @@ class Capacity(ApiModel):
     )
 
     mode: CapacityMode = CapacityMode.AUTO
-    """Surge: beside stable's. InPlace: stable pods make room, one at a time. Recreate: all at once, with an outage.
+    """Surge: extra pods. InPlace: replaces stable pods one at a time. Recreate: replaces all at once, with an outage.
 
-    Auto: Surge as far as GPUs are free now, else InPlace; with one replica and no free GPU it waits."""
+    Auto: Surge with the GPUs that are free, else InPlace; with one replica and no free GPU it waits."""
     max_surge: Annotated[int, base.at_least_one(1000, "to add no pods, set `mode: InPlace`")] | None = None
-    """Most pods beyond `replicas`; absent: as many as `replicas`, which makes every rollback instant."""
+    """Maximum of pods beyond `replicas`; absent: `replicas`, which makes every rollback instant."""
     wait_timeout: Annotated[str, duration("10s", "24h")] = "15m"
-    """How long to wait for room."""
+    """How long to wait for capacity."""
     on_timeout: OnTimeout = OnTimeout.HOLD
-    """Hold, InPlace or Fail (roll back) when there is no room in time."""
+    """Hold, InPlace or Fail (roll back) after `waitTimeout`."""
 
 
 class ErrorMargin(ApiModel):
-    """How many more requests may fail than of stable: both limits must be exceeded to count as worse."""
+    """Tolerated increase of the error rate over stable's: the canary is worse if it exceeds both limits."""
 
     ratio: Ratio = 1.5
-    """Of the canary's share of failed requests to stable's."""
+    """Ratio of the canary's error rate to stable's."""
     difference: Percent = 0.2
-    """Between the two shares, in percentage points."""
+    """Difference of the two shares, in percentage points."""
 
 
 class LatencyMargin(ApiModel):
-    """How many more requests may be slower than stable's 99th percentile: both limits must be exceeded to count."""
+    """Tolerated increase of slow requests (above stable's 99th percentile): worse if both limits are exceeded."""
 
     ratio: Ratio = 1.5
-    """Of the canary's share of slow requests to stable's."""
+    """Ratio of the canary's share of slow requests to stable's."""
     difference: Percent = 0.5
-    """Between the two shares, in percentage points."""
+    """Difference of the two shares, in percentage points."""
 
 
 class PromQuery(ApiModel):
-    """A query of your own, if the operator's administrator allows them."""
+    """A custom query, if the operator's administrator allows them."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -144,21 +144,21 @@ class PromQuery(ApiModel):
     )
 
     name: Annotated[str, matching(40, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "must be lowercase letters, digits and '-'")]
-    """Names the check in the status."""
+    """Name of the check in the status."""
     query: Annotated[str, text(1024)]
     """PromQL over the canary's series; every selector is confined to this namespace and the canary's revision."""
     baseline: Annotated[str, text(1024)] | None = None
-    """The same over stable's series."""
+    """PromQL over stable's series."""
     max: Value | None = None
-    """The canary's worst series must not be above."""
+    """Maximum of the canary's worst series."""
     min: Value | None = None
-    """The canary's worst series must not be below."""
+    """Minimum of the canary's worst series."""
     max_ratio: Annotated[float, Field(ge=0, le=1000)] | None = None
-    """The canary's value must not exceed the baseline's by this factor."""
+    """Maximum ratio of the canary's value to the baseline's."""
 
 
 class Analysis(ApiModel):
-    """When the canary counts as worse than stable. The defaults have measured error rates: `make bench-analysis`."""
+    """When the canary is worse than stable. The defaults' error rates are measured: `make bench-analysis`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -178,50 +178,50 @@ class Analysis(ApiModel):
     interval: Annotated[str, duration("5s", "1h")] = "60s"
     """Length of a window; each is evaluated once."""
     warmup: Annotated[str, duration("0s", "1h")] = "60s"
-    """At the beginning of a step, before its first window."""
+    """Time before the first window of a step."""
     windows: Annotated[int, Field(ge=1, le=100)] = 10
-    """Windows that a step takes before it may pass."""
+    """Windows before a step may pass."""
     max_windows: Annotated[int, Field(ge=1, le=1000)] = 30
-    """Windows after which a step that is still open is held for a person."""
+    """Windows after which an undecided step is held."""
     failure_threshold: Annotated[int, Field(ge=1, le=10)] = 2
     """Consecutive windows that must fail before the canary is rolled back."""
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 500
-    """Requests of each revision without which a step does not pass."""
+    """Requests that each revision needs before a step passes."""
     error_rate: ErrorMargin = ErrorMargin()
-    """How many more requests may fail."""
+    """Tolerated increase of the error rate over stable's."""
     max_error_rate: Annotated[float, Field(ge=0, le=100)] | None = None
-    """Percent of requests that may fail, whatever stable does."""
+    """Maximum percent of failed requests, regardless of stable's."""
     latency: LatencyMargin = LatencyMargin()
-    """How many more requests may be slower than stable's 99th percentile."""
+    """Tolerated increase of slow requests (above stable's 99th percentile)."""
     on_too_few_requests: OnTooFewRequests = OnTooFewRequests.HOLD
-    """Hold, PassOnProbe (golden requests alone decide, recorded as unproven) or Rollback."""
+    """Hold, PassOnProbe (golden requests alone decide; recorded as unproven) or Rollback."""
     on_metrics_error: OnMetricsError = OnMetricsError.HOLD
-    """Hold or Rollback when metrics have stayed away for `metricsTimeout`; until then the weight stays."""
+    """Hold or Rollback when metrics are missing for `metricsTimeout`; until then the weight stays."""
     metrics_timeout: Annotated[str, duration("1m", "24h")] = "30m"
-    """How long metrics may stay away."""
+    """How long metrics may be missing."""
     bake_time: Annotated[str, duration("0s", "24h")] = "10m"
-    """How long the canary is watched at 100 % before it becomes stable, stable's pods standing by."""
+    """How long the canary is analyzed at 100% before it becomes stable, with stable's pods on standby."""
     queries: Annotated[tuple[PromQuery, ...], items(QUERIES_MAX, key="name")] = ()
-    """Further checks against Prometheus."""
+    """Custom checks with PromQL."""
 
 
 class Golden(ApiModel):
-    """Requests whose answers are known."""
+    """Requests with known responses."""
 
     config_map_name: Annotated[
         ObjectName, Field(description="The ConfigMap with the requests; see docs/how-to/golden-requests.md.")
     ]
     key: DataKey = "golden.json"
-    """Where in it they are."""
+    """Key in the ConfigMap."""
 
 
 class VerificationPolicy(ApiModel):
-    """What the canary is asked before any user sees it."""
+    """Checks of the canary before it gets traffic."""
 
     contract: ContractPolicy = ContractPolicy.ENFORCE
-    """Whether inputs, outputs, batching and decoupling must fit stable's clients: Enforce, Warn or Off."""
+    """Whether inputs, outputs, batching and decoupling must be compatible with stable's: Enforce, Warn or Off."""
     golden: Golden | None = None
-    """Requests whose answers are known; also asked once in every window."""
+    """Requests with known responses; also sent in every window of the analysis."""
 
 
 _ASCENDING = rule(
@@ -232,22 +232,22 @@ _ASCENDING = rule(
 
 
 class Canary(ApiModel):
-    """How a new revision earns its traffic; what is absent has the default that suits most."""
+    """The steps, verification and analysis of a canary."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
             "self.analysis.onTooFewRequests != 'PassOnProbe' || has(self.verification.golden)",
-            "must come with `verification.golden`: nothing would be asked",
+            "must come with `verification.golden`: there are no golden requests otherwise",
             got="self.analysis.onTooFewRequests",
             at=".analysis.onTooFewRequests",
         ),
     )
 
     steps: Annotated[tuple[Step, ...], items(STEPS_MAX, _ASCENDING)] = ()
-    """Ascending shares of the traffic; 100 % follows by itself."""
+    """Ascending weights; 100% is added as the last step."""
     capacity: Capacity = Capacity()
-    """Where the canary's pods come from."""
+    """Where the GPUs for the canary's pods come from."""
     verification: VerificationPolicy = VerificationPolicy()
-    """What is asked before any user sees it."""
+    """Checks before the canary gets traffic."""
     analysis: Analysis = Analysis()
-    """When it counts as worse than stable."""
+    """When the canary is worse than stable."""

@@ -1,4 +1,4 @@
-"""The conditions of a ModelDeployment: which there are, what they may say, and how they are kept."""
+"""The conditions of a ModelDeployment: types, reasons, and how they are updated."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ class ConditionStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is; each word is part of the API.
+    """The reason of a condition; each value is part of the API.
 
-    A rollout and the autoscaler have words of their own, which conditions repeat: `RolloutReason` and `ScaleReason`.
+    Conditions also repeat the reasons of a rollout and of the autoscaler: `RolloutReason` and `ScaleReason`.
     """
 
     AWAITING_APPROVAL = "AwaitingApproval"
@@ -92,7 +92,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One statement about the object; generation and time are added when it is written down."""
+    """One condition; generation and time are added when it is written."""
 
     type: ConditionType
     status: ConditionStatus
@@ -106,8 +106,8 @@ def updated_conditions(
 ) -> list[dict[str, Any]]:
     """Return all conditions in their fixed order, as the status holds them.
 
-    `lastTransitionTime` moves only when the status does. What `wanted` leaves out keeps what it said, of the
-    generation it said it of, or is Unknown if it never said anything.
+    `lastTransitionTime` changes only with the status. A condition that is not in `wanted` keeps its value and
+    generation, or is Unknown if it was never set.
     """
     before = {old["type"]: old for old in previous}
     asked = {condition.type: condition for condition in wanted}
@@ -117,7 +117,7 @@ def updated_conditions(
         if kind not in asked and old is not None:
             found.append(dict(old))
             continue
-        unknown = Condition(kind, ConditionStatus.UNKNOWN, Reason.NOT_OBSERVED, "nothing is known of it yet")
+        unknown = Condition(kind, ConditionStatus.UNKNOWN, Reason.NOT_OBSERVED, "not observed yet")
         found.append(_written(asked.get(kind, unknown), old, generation, now))
     return found
 
@@ -136,7 +136,7 @@ def _written(condition: Condition, old: Mapping[str, Any] | None, generation: in
 
 
 def shortened(message: str, most: int = MESSAGE_MAX_LENGTH) -> str:
-    """Return the message, cut in the middle if it is longer than the API holds: causes stand at both ends."""
+    """Return the message, cut in the middle if it is too long: both ends matter most."""
     if len(message) <= most:
         return message
     half = (most - 5) // 2

@@ -75,13 +75,13 @@ def root_schema() -> Schema:
 
 
 def _with_former_names(root: Schema) -> Schema:
-    """Add each former name as a property that is always refused."""
+    """Add each former name as a property that is always rejected."""
     for rename in RENAMES:
         parent: Schema = root
         for name in rename.parent.split("."):
             parent = parent["properties"][name]
         parent["properties"][rename.old] = {
-            "description": f"Renamed to `{rename.new}`, and refused.",
+            "description": f"Renamed to `{rename.new}`; rejected.",
             **copy.deepcopy(rename.schema),
             "x-kubernetes-validations": [{"message": rename.message, "rule": "false"}],
         }
@@ -89,7 +89,7 @@ def _with_former_names(root: Schema) -> Schema:
 
 
 def _terse(node: Any) -> Any:
-    """Leave out what Kubernetes takes for granted, or says in a rule's other message: the definition must stay small.
+    """Omit defaults of Kubernetes and redundant messages: the definition must stay small.
 
     A rule's `message` beside its `messageExpression` is only read when that has a line break or is too long, since the
     text that it quotes has or is.
@@ -108,19 +108,19 @@ def _terse(node: Any) -> Any:
 
 def _columns() -> list[dict[str, Any]]:
     return [
-        _column("Ready", f"{_READY}.status", "Whether the spec's revision serves with all its replicas."),
+        _column("Ready", f"{_READY}.status", "Whether all replicas of the spec's revision are serving."),
         _column("Reason", f"{_READY}.reason", "Why it is ready or not."),
         _column("Replicas", ".status.replicas", "Pods of the serving revision.", kind="integer"),
-        _column("Stable", ".status.revision.stable", "The revision that requests go to."),
+        _column("Stable", ".status.revision.stable", "The stable revision."),
         _column("Canary", ".status.rollout.canary", "The revision that is being rolled out."),
-        _column("Weight", ".status.rollout.weights.applied", "Percent of the traffic that it gets.", kind="integer"),
+        _column("Weight", ".status.rollout.weights.applied", "Percent of the traffic to the canary.", kind="integer"),
         _column("P99", ".status.autoscaling.p99", "99th percentile of the latency, if the SLO is about it."),
         _column("SLO", f"{_SLO_MET}.status", "Whether the SLO is met.", wide=True),
         _column("Rate", ".status.autoscaling.observedRate", "Requests per second.", kind="number", wide=True),
-        _column("Model", ".spec.model.uri", "Where the model's files are.", wide=True),
+        _column("Model", ".spec.model.uri", "URI of the model's files.", wide=True),
         _column("Image", ".status.revisions[0].image", "Triton image of the newest revision.", wide=True),
-        _column("URL", ".status.url", "Where clients reach the model within the cluster.", wide=True),
-        _column("Message", f"{_READY}.message", "What there is to say, with numbers.", wide=True),
+        _column("URL", ".status.url", "HTTP URL of the model within the cluster.", wide=True),
+        _column("Message", f"{_READY}.message", "Human-readable message.", wide=True),
         _column("Age", ".metadata.creationTimestamp", "Time since the object was created.", kind="date"),
     ]
 

@@ -1,4 +1,4 @@
-"""`spec.model`: which model is served and where its files are."""
+"""`spec.model`: the model and its files."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -60,7 +60,7 @@ _URI_RULES = (
 
 
 class DataType(StrEnum):
-    """Element type of a tensor, in Triton's words."""
+    """Element type of a tensor, as in Triton."""
 
     BOOL = "BOOL"
     UINT8 = "UINT8"
@@ -105,7 +105,7 @@ class Tensor(ApiModel):
     """One tensor of the model."""
 
     name: TensorName
-    """Name of the tensor as the model file has it."""
+    """Name of the tensor in the model file."""
     data_type: DataType
     """Element type."""
     dims: Annotated[
@@ -115,7 +115,7 @@ class Tensor(ApiModel):
     ]
     """Shape without the batch dimension when `batching.maxBatchSize` is above 0; -1 marks a variable size."""
     reshape: Annotated[tuple[Dimension, ...] | None, items(16)] = None
-    """Shape that the model itself expects, when it differs from `dims`; same number of elements."""
+    """Shape that the model expects if it differs from `dims`; same number of elements."""
 
 
 class ModelInput(Tensor):
@@ -133,7 +133,7 @@ class ModelInput(Tensor):
     format: TensorFormat | None = None
     """Layout of an image; needs exactly three dims."""
     optional: bool = False
-    """Whether a request may leave this input out."""
+    """Whether a request may omit this input."""
     ragged_batch: bool = False
     """Whether requests of different shapes may share a batch."""
 
@@ -152,7 +152,7 @@ class ModelOutput(Tensor):
         ]
         | None
     ) = None
-    """File in the model's folder that names the classes, one a line."""
+    """File in the model's folder with the names of the classes, one per line."""
 
 
 class VersionPolicy(ApiModel):
@@ -182,7 +182,7 @@ class VersionPolicy(ApiModel):
 
 
 class Model(ApiModel):
-    """The model: where its files are and what Triton should know about it."""
+    """The model, its files, and its configuration in Triton."""
 
     name: (
         Annotated[
@@ -195,9 +195,9 @@ class Model(ApiModel):
         ]
         | None
     ) = None
-    """Name by which clients address the model in Triton; the object's own name when absent. Immutable."""
+    """Name of the model in Triton, used by clients; absent: the object's name. Immutable."""
     uri: Annotated[str, text(1024, *_URI_RULES)]
-    """Where the files are: `s3://bucket/path`, `https://host/path` or `pvc://claim/path`.
+    """URI of the files: `s3://bucket/path`, `https://host/path` or `pvc://claim/path`.
 
     A Triton model folder (with version folders), or bare model files, which become version 1."""
     digest: (
@@ -211,9 +211,9 @@ class Model(ApiModel):
         ]
         | None
     ) = None
-    """Digest of the content; other bytes are refused. Absent: the digest found is recorded per revision."""
+    """Expected digest of the content. Absent: the digest is recorded per revision."""
     credentials_secret_name: ObjectName | None = None
-    """Secret whose keys become environment variables of the fetch step, and of nothing else."""
+    """Secret whose keys become environment variables of the fetch step only."""
     backend: (
         Annotated[
             str,
@@ -221,9 +221,9 @@ class Model(ApiModel):
         ]
         | None
     ) = None
-    """Triton backend, such as onnxruntime, pytorch, tensorrt, openvino, python; inferred when absent."""
+    """Triton backend, such as onnxruntime, pytorch, tensorrt, openvino, python; absent: inferred."""
     version_policy: VersionPolicy | None = None
-    """Which versions are served; Triton's default is the latest one."""
+    """Versions to serve; Triton's default is the latest."""
     inputs: Annotated[tuple[ModelInput, ...], items(256, key="name")] = ()
     """Input tensors; Triton reads them from the model file where the backend can."""
     outputs: Annotated[tuple[ModelOutput, ...], items(256, key="name")] = ()
@@ -238,6 +238,6 @@ class Model(ApiModel):
             ),
         ),
     ] = Field(default_factory=dict)
-    """Parameters handed to the backend as strings."""
+    """Parameters passed to the backend as strings."""
     decoupled: bool = False
-    """Whether one request may get any number of responses (gRPC streaming only)."""
+    """Whether a request can have any number of responses (gRPC streaming only)."""

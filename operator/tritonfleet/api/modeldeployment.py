@@ -21,7 +21,7 @@ _OTHERS_DECIDE = "!has(self.autoscaling) || self.autoscaling.mode != 'SLO' || se
 
 
 class ModelDeploymentSpec(ApiModel):
-    """What is served and how."""
+    """Desired state of the model."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -46,7 +46,7 @@ class ModelDeploymentSpec(ApiModel):
         ),
         rule(
             "!has(self.autoscaling) || self.autoscaling.mode != 'SLO' || has(self.slo)",
-            "must be set when `autoscaling.mode` is 'SLO': there is nothing to scale by",
+            "must be set when `autoscaling.mode` is 'SLO', which scales by it",
             at=".slo",
         ),
         rule(
@@ -65,7 +65,7 @@ class ModelDeploymentSpec(ApiModel):
         ),
         rule(
             "!has(self.slo) || !self.slo.loadShedding || (has(self.batching) && has(self.batching.dynamic))",
-            "must come with `batching.dynamic`: only its queue can refuse what is late",
+            "must come with `batching.dynamic`: only its queue can reject late requests",
             at=".slo.loadShedding",
         ),
         rule(
@@ -79,18 +79,18 @@ class ModelDeploymentSpec(ApiModel):
             "!has(self.slo) || !self.slo.loadShedding || !has(self.batching) || !has(self.batching.dynamic)"
             " || self.batching.dynamic.timeoutAction != 'Delay' && (!has(self.batching.dynamic.priorityPolicies)"
             " || self.batching.dynamic.priorityPolicies.all(p, p.timeoutAction != 'Delay'))",
-            "must be 'Reject', for every priority, when `slo.loadShedding` is true: what is late is refused",
+            "must be 'Reject', for every priority, when `slo.loadShedding` is true: late requests are rejected",
             at=".batching.dynamic.timeoutAction",
         ),
         rule(
             "!has(self.metrics) || has(self.slo)",
-            "must come with `slo`: nothing else is measured",
+            "must come with `slo`: it has no effect otherwise",
             at=".metrics",
         ),
     )
 
     model: Model
-    """The model: where its files are and what Triton should know about it."""
+    """The model, its files, and its configuration in Triton."""
     batching: Batching | None = None
     """How requests are grouped into batches."""
     instances: Annotated[tuple[InstanceGroup, ...], items(16)] = ()
@@ -99,46 +99,46 @@ class ModelDeploymentSpec(ApiModel):
         dict[str, Any],
         Field(alias="modelConfig", max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
     ] = Field(default_factory=dict)
-    """Triton's ModelConfig in JSON form, laid over the typed fields, for whatever they lack.
+    """Triton's ModelConfig in JSON form, merged over the typed fields, for settings that they lack.
 
     Field names as in Triton's model_config.proto, snake_case or camelCase."""
     server: Server = Server()
     """The pods that run Triton."""
     replicas: Annotated[int, Field(ge=0, le=REPLICAS_MAX)] | None = None
-    """Pods that serve; absent means 1. What `/scale` reads and writes. Left to `autoscaling` in mode SLO."""
+    """Number of pods; absent means 1. The scale subresource reads and writes it. In mode SLO `autoscaling` decides."""
     slo: Slo | None = None
-    """What clients are promised; `SLOMet` says whether it is kept."""
+    """Service level objective; the condition `SLOMet` reports whether it is met."""
     autoscaling: Autoscaling | None = None
-    """Who decides how many pods serve, and within which limits; absent: `replicas` does."""
+    """What sets the number of replicas, and its limits; absent: `replicas`."""
     metrics: Metrics | None = None
-    """Where the measured latency comes from."""
+    """Source of the measured latency."""
     traffic: Traffic = Traffic()
     """How clients reach the model."""
     rollout: Rollout = Rollout()
-    """How a change reaches the clients."""
+    """How a new revision is rolled out."""
     rollback: Rollback | None = None
-    """Serves an older revision in place of what the rest of the spec asks for."""
+    """Serves an older revision instead of the rest of the spec."""
     suspend: bool = False
-    """Scales to nothing and stays there."""
+    """Scales to zero until unset."""
 
     @property
     def declared_replicas(self) -> int:
-        """Pods that `replicas` asks for."""
+        """The value of `replicas`, or its default."""
         return self.replicas if self.replicas is not None else 1
 
     @property
     def scales_by_slo(self) -> bool:
-        """Whether the operator itself works out a number of pods, be it as advice."""
+        """Whether the operator computes a number of replicas, even if only advisory."""
         return self.autoscaling is not None and self.autoscaling.mode is ScalingMode.SLO
 
     @property
     def scaled_by_us(self) -> bool:
-        """Whether the number that the operator works out is the one that runs."""
+        """Whether the number that the operator computes is applied."""
         return self.scales_by_slo and self.autoscaling is not None and not self.autoscaling.advisory
 
 
 class ObjectMeta(ApiModel):
-    """What the operator reads of an object's metadata."""
+    """The metadata that the operator reads."""
 
     name: str
     namespace: str
@@ -171,7 +171,7 @@ class ModelDeployment(ApiModel):
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:
-        """Read an object as the API server gave it; raises InvalidSpec naming field, value and remedy."""
+        """Parse an object from the API server; raises InvalidSpec naming field, value and remedy."""
         renamed = list(refusals(body))
         try:
             found = cls.model_validate(body)
@@ -184,5 +184,5 @@ class ModelDeployment(ApiModel):
 
     @property
     def model_name(self) -> str:
-        """The name by which clients address the model in Triton."""
+        """The model's name in Triton."""
         return self.spec.model.name or self.metadata.name

@@ -1,4 +1,4 @@
-"""Every name, label and annotation the operator puts on an object."""
+"""Names, labels and annotations of the operator's objects."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ PLURAL: Final = "modeldeployments"
 FIELD_MANAGER: Final = "tritonfleet"
 STATUS_FIELD_MANAGER: Final = "tritonfleet-status"
 PERSON_FIELD_MANAGER: Final = "kubectl-tritonfleet"
-"""What a person asks with the command line is that person's, not the operator's."""
+"""Field manager of the command line's writes."""
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "tritonfleet"
@@ -21,13 +21,13 @@ OWNER_LABEL: Final = f"{GROUP}/modeldeployment"
 REVISION_LABEL: Final = f"{GROUP}/revision"
 REVISION_NUMBER_ANNOTATION: Final = f"{GROUP}/revision-number"
 SPLIT_ANNOTATION: Final = f"{GROUP}/split"
-"""Of an HTTPRoute: the weights that the operator wrote, so that another's are told from its own."""
+"""On an HTTPRoute: the weights that the operator wrote, to detect changes by others."""
 
 REVISION_HEADER: Final = "x-tritonfleet-revision"
-"""Of a request through a gateway: the name of the one revision that is to answer; of the answer: which one did."""
+"""Request header that selects a revision through a gateway; response header with the revision that answered."""
 
 NAME_MAX_LENGTH: Final = 52
-"""A Service name holds 63 characters; a revision's is the owner's, a dash and ten hex digits."""
+"""Service names have at most 63 characters; a revision's is the owner's, a dash and ten hex digits."""
 
 
 REVISION_NAME: Final = re.compile(r"(.+)-[0-9a-f]{10}")
@@ -40,7 +40,7 @@ def revision_name(owner: str, revision_hash: str) -> str:
 
 
 def request_annotation(verb: str) -> str:
-    """Return the annotation by which a person asks something of a rollout, such as `tritonfleet.dev/approve`."""
+    """Return the annotation of a rollout request, such as `tritonfleet.dev/approve`."""
     return f"{GROUP}/{verb}"
 
 

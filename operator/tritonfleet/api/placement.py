@@ -1,4 +1,4 @@
-"""`spec.server`, the part that decides on which nodes the pods run; the words are those of a pod spec."""
+"""`spec.server`: on which nodes the pods run, as in a pod spec."""
 
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
@@ -35,7 +35,7 @@ class TaintEffect(StrEnum):
 
 
 class Unsatisfiable(StrEnum):
-    """What happens to a pod that cannot be spread as asked."""
+    """What happens to a pod that cannot be spread evenly."""
 
     DO_NOT_SCHEDULE = "DoNotSchedule"
     SCHEDULE_ANYWAY = "ScheduleAnyway"
@@ -68,13 +68,13 @@ class Toleration(ApiModel):
     key: QualifiedName | None = None
     """Key of the taint; absent together with `operator: Exists` means every taint."""
     operator: TolerationOperator = TolerationOperator.EQUAL
-    """Equal compares the taint's value, Exists takes any."""
+    """Equal compares the taint's value, Exists matches any."""
     value: LabelValue | None = None
     """Value of the taint."""
     effect: TaintEffect | None = None
     """Effect of the taint; absent means every effect."""
     toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    """How long a pod stays after the taint appears; absent means for ever."""
+    """How long a pod stays after the taint is added; absent: forever."""
 
 
 class SelectorRequirement(ApiModel):
@@ -91,7 +91,7 @@ class SelectorRequirement(ApiModel):
     key: Annotated[str, text(317)]
     """Key of the label."""
     operator: SelectorOperator
-    """How the label is compared; Gt and Lt compare whole numbers."""
+    """How the label is compared; Gt and Lt compare integers."""
     values: Annotated[
         tuple[Annotated[str, text(63, min_length=0, description="Value of the label.")], ...], items(32)
     ] = ()
@@ -99,35 +99,35 @@ class SelectorRequirement(ApiModel):
 
 
 class NodeTerm(ApiModel):
-    """A kind of node: all requirements hold."""
+    """A node selector term: all requirements must hold."""
 
     match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(min_length=1), items(8)]
     """Requirements on the node's labels."""
 
 
 class PreferredNodeTerm(ApiModel):
-    """A kind of node that is liked."""
+    """A preferred node selector term."""
 
     weight: Annotated[int, Field(ge=1, le=100)]
-    """How much, from 1 to 100."""
+    """Weight, from 1 to 100."""
     preference: NodeTerm
-    """The kind of node."""
+    """The node selector term."""
 
 
 class RequiredNodes(ApiModel):
-    """Kinds of node, any of which will do."""
+    """Node selector terms, one of which must match."""
 
     node_selector_terms: Annotated[tuple[NodeTerm, ...], Field(min_length=1), items(8)]
-    """The kinds of node."""
+    """The node selector terms."""
 
 
 class NodeAffinity(ApiModel):
-    """Which nodes the pods need or like."""
+    """Node affinity of the pods."""
 
     required_during_scheduling_ignored_during_execution: RequiredNodes | None = None
-    """Nodes that the pods need."""
+    """Required nodes."""
     preferred_during_scheduling_ignored_during_execution: Annotated[tuple[PreferredNodeTerm, ...], items(8)] = ()
-    """Nodes that the pods like."""
+    """Preferred nodes."""
 
 
 # Open below: its schema would be a fifth of the whole. The API server checks it in the Deployment, and what it
@@ -139,14 +139,14 @@ PodSpecPart = Annotated[
 
 
 class Affinity(ApiModel):
-    """Nodes and pods to be near to, or far from, written as in a pod spec."""
+    """Affinity of the pods, as in a pod spec."""
 
     node_affinity: NodeAffinity | None = None
-    """Which nodes the pods need or like."""
+    """Node affinity of the pods."""
     pod_affinity: PodSpecPart | None = None
-    """Which pods to be near to, as `affinity.podAffinity` of a pod."""
+    """Pod affinity, as `affinity.podAffinity` of a pod."""
     pod_anti_affinity: PodSpecPart | None = None
-    """Which pods to be far from, as `affinity.podAntiAffinity` of a pod."""
+    """Pod anti-affinity, as `affinity.podAntiAffinity` of a pod."""
 
 
 class TopologySpread(ApiModel):
@@ -155,6 +155,6 @@ class TopologySpread(ApiModel):
     topology_key: QualifiedName
     """Node label to spread over, such as topology.kubernetes.io/zone."""
     max_skew: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many pods more one place may have than another."""
+    """Maximum difference in pods between two domains."""
     when_unsatisfiable: Unsatisfiable = Unsatisfiable.SCHEDULE_ANYWAY
-    """What happens to a pod that would break the balance."""
+    """What happens to a pod that would exceed `maxSkew`."""

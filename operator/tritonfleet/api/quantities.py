@@ -1,4 +1,4 @@
-"""Durations (`50ms`, `1m30s`) and resource quantities (`500m`, `2Gi`), kept as text in the API."""
+"""Durations (`50ms`, `1m30s`) and resource quantities (`500m`, `2Gi`), kept as text in the API; counts in messages."""
 
 import re
 from decimal import ROUND_CEILING, Context, Decimal
@@ -21,6 +21,11 @@ _NANO: Final = Decimal("1e-9")
 _LARGEST: Final = Decimal(2**63 - 1)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 pod`, `2 pods`, `1,200 requests`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration_us(text: str) -> int:
     """Return a duration in microseconds; raises InvalidSpec for anything but `1h`, `1m30s`, `50ms`, `10us`."""
     if not _DURATION.fullmatch(text):
@@ -34,10 +39,10 @@ def duration_seconds(text: str) -> float:
 
 
 def quantity(text: str) -> Decimal:
-    """Return the amount that a Kubernetes quantity stands for; raises InvalidSpec when it is none.
+    """Return the amount of a Kubernetes quantity; raises InvalidSpec if it is invalid.
 
-    Negative amounts are none: nothing in this API can be less than zero. What is finer than a nano-unit
-    counts as the next nano-unit, as in Kubernetes.
+    Negative amounts are invalid: nothing in this API can be below zero. Digits finer than a nano-unit
+    round up, as in Kubernetes.
     """
     return _parse(text)[0]
 

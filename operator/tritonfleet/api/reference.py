@@ -1,4 +1,4 @@
-"""The reference page of the API, written from its schema."""
+"""The reference page of the API, generated from its schema."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,11 +11,11 @@ _RULES_IN_A_CELL: Final = 2
 _HEAD: Final = f"""\
 # ModelDeployment
 
-Group `{names.GROUP}`, version `{names.VERSION}`, short name `mdep`. Made from the schema by
-`python -m tritonfleet.api.schema --write`; `kubectl explain mdep.spec --recursive` says the same.
+Group `{names.GROUP}`, version `{names.VERSION}`, short name `mdep`. Generated from the schema by
+`python -m tritonfleet.api.schema --write`; `kubectl explain mdep.spec --recursive` shows the same.
 
-Durations are written `50ms`, `2s`, `1m30s`; quantities as everywhere in Kubernetes, such as `500m` or `16Gi`.
-Whatever breaks a rule below is refused by the API server, with a message that says what would be right.
+Durations are written `50ms`, `2s`, `1m30s`; quantities as in Kubernetes, such as `500m` or `16Gi`.
+The API server rejects objects that break a rule below, with a message that says what is expected.
 """
 
 

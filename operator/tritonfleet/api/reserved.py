@@ -1,4 +1,4 @@
-"""What belongs to the operator: server flags, environment variables and annotations nobody else may set."""
+"""Server flags, environment variables and annotations that are reserved for the operator."""
 
 from typing import Final
 
@@ -48,7 +48,7 @@ OWNED_ENVIRONMENT: Final = (
     "PYTHONSTARTUP",
     "TMPDIR",
 )
-"""Environment variables that would change which code or which GPUs the server uses."""
+"""Environment variables that change which code or which GPUs the server uses."""
 
 RESERVED_ANNOTATION_PREFIXES: Final = ("tritonfleet.dev/", "argocd.argoproj.io/", "kubectl.kubernetes.io/")
 """Annotations that tools use to track ownership; on a child they would make a tool adopt or prune it."""

@@ -1,4 +1,4 @@
-"""Where each kind that the operator reads or writes lives in the Kubernetes API."""
+"""The API paths of the kinds that the operator reads or writes."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,12 +15,12 @@ class Resource:
     version: str
     plural: str
     namespaced: bool = True
-    labelled: bool = True
-    """Whether only those that carry the operator's label concern it."""
+    labeled: bool = True
+    """Whether only objects with the operator's label are watched."""
 
     @property
     def api_version(self) -> str:
-        """What a manifest of this kind says in `apiVersion`."""
+        """The `apiVersion` of a manifest of this kind."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None) -> str:
@@ -34,8 +34,8 @@ class Resource:
         return "/".join(parts)
 
 
-MODEL_DEPLOYMENT: Final = Resource(names.KIND, names.GROUP, names.VERSION, names.PLURAL, labelled=False)
-SCALER: Final = Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", labelled=False)
+MODEL_DEPLOYMENT: Final = Resource(names.KIND, names.GROUP, names.VERSION, names.PLURAL, labeled=False)
+SCALER: Final = Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", labeled=False)
 POD: Final = Resource("Pod", "", "v1", "pods")
 CHILDREN: Final = (
     Resource("ControllerRevision", "apps", "v1", "controllerrevisions"),

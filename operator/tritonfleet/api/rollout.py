@@ -1,4 +1,4 @@
-"""`spec.rollout` and `spec.rollback`: how a change reaches the clients, and how it is taken back."""
+"""`spec.rollout` and `spec.rollback`: how a change is rolled out and rolled back."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -10,7 +10,7 @@ from tritonfleet.api.canary import Canary
 
 
 class Strategy(StrEnum):
-    """How one revision takes the place of another."""
+    """How one revision replaces another."""
 
     CANARY = "Canary"
     RECREATE = "Recreate"
@@ -31,12 +31,12 @@ _REQUESTS = ("approve", "promote", "abort", "retry")
 
 
 class Rollout(ApiModel):
-    """How a change reaches the clients."""
+    """How a new revision is rolled out."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
             "!has(self.strategy) || self.strategy != 'Canary' || has(self.canary)",
-            "must be set when `strategy` is 'Canary'; `{}` takes the canary straight to 100 %",
+            "must be set when `strategy` is 'Canary'; `{}` takes the canary straight to 100%",
             at=".canary",
         ),
         rule(
@@ -56,33 +56,33 @@ class Rollout(ApiModel):
     )
 
     strategy: Strategy | None = None
-    """Canary: in steps, each analyzed. RollingUpdate: all at once, when the new pods are ready. Recreate: the old pods
-    go first, with an outage. Absent: Canary if `canary` is set, else RollingUpdate."""
+    """Canary: in analyzed steps. RollingUpdate: all at once, when the new pods are ready. Recreate: stops the old pods
+    first, with an outage. Absent: Canary if `canary` is set, else RollingUpdate."""
     canary: Canary | None = None
-    """The steps, and what is checked at each."""
+    """The steps, verification and analysis of a canary."""
     progress_deadline: Annotated[str, duration("30s", "24h")] = "15m"
     """How long a revision may take to become ready before the object counts as stalled, or a canary is rolled back."""
     stable_retention: Annotated[str, duration("0s", "168h")] = "10m"
-    """How long stable's pods, in mode Surge, stay after a canary has taken their place: going back takes seconds."""
+    """How long stable's pods, in mode Surge, are kept after a promotion, so that a rollback takes seconds."""
     revision_history_limit: Annotated[int, Field(ge=1, le=10)] = 10
-    """Revisions kept, the serving one included."""
+    """Number of revisions to keep, including the serving one."""
     paused: bool = False
-    """Holds a rollout where it is; safety rules still run."""
+    """Pauses the rollout; a failing canary is still rolled back."""
     approve: (
         Annotated[str, matching(80, f"^({_REVISION}):[1-9][0-9]?$", "must be REVISION:STEP, such as shop-1a2b3c4d5e:2")]
         | None
     ) = None
-    """Lets a step that waits go on: `REVISION:STEP`, such as shop-1a2b3c4d5e:2, as `status.rollout` names them."""
+    """Approves a waiting step: `REVISION:STEP` from `status.rollout`, such as shop-1a2b3c4d5e:2."""
     promote: RevisionWord | None = None
-    """Takes this canary to 100 % now, verified but not analyzed further."""
+    """Promotes this canary to 100% now, without further analysis."""
     abort: RevisionWord | None = None
-    """Takes this canary back and rejects it."""
+    """Rolls back this canary and rejects it."""
     retry: Annotated[str, matching(63, "^[!-~]+$", "must be one word")] | None = None
-    """Any word that was not used before: tries a rejected revision again."""
+    """Retries a rejected revision; any value that was not used before."""
 
 
 class Rollback(ApiModel):
-    """Serves an older revision in place of what the rest of the spec asks for."""
+    """Serves an older revision instead of the rest of the spec."""
 
     to_revision: RevisionWord
-    """Number or name of a revision that is still kept."""
+    """Number, name or hash of a kept revision."""

@@ -1,4 +1,4 @@
-"""`status.rollout`: everything that a rollout remembers, readable by people."""
+"""`status.rollout`: the persisted state of a rollout."""
 
 from typing import Annotated, Any
 
@@ -7,12 +7,12 @@ from pydantic import Field
 from tritonfleet.api.base import ApiModel, items, text
 
 ROLLOUT_MESSAGE_MAX = 512
-"""Of what there are many of: the whole status stays below 64 KiB."""
+"""Length of messages in lists: the whole status stays below 64 KiB."""
 CHECKS_MAX = 10
 REVERTS_MAX = 10
 REJECTED_MAX = 5
 CONSUMED_MAX = 20
-"""More than an object can ask for at a time: an annotation for each verb, and the fields of the spec."""
+"""More than the requests that an object can have at a time: an annotation for each verb, and the spec's fields."""
 TRANSITIONS_MAX = 20
 REQUEST_MAX_LENGTH = 253
 NUMBER_MAX = 1_000_000_000_000
@@ -30,50 +30,50 @@ Remembered = Annotated[
 
 
 class Weights(ApiModel):
-    """Percent of the traffic that the canary gets."""
+    """Percent of the traffic to the canary."""
 
     desired: Percent
-    """Written here before it is carried out."""
+    """Target weight; written here before it is applied."""
     applied: Percent
-    """Seen to be in force."""
+    """Weight in effect."""
     measured: Annotated[float, Field(ge=0, le=100)] | None = None
-    """Of the requests in the last window."""
+    """Share of the requests in the last window."""
 
 
 class Check(ApiModel):
-    """What one check said."""
+    """Result of one check."""
 
     check: Word
     """Name of the check."""
     outcome: Word
     """Pass, Fail, Inconclusive or Error."""
     reason: Word
-    """One CamelCase word for programs."""
+    """Reason in CamelCase."""
     message: Message | None = None
-    """A sentence for people, with numbers."""
+    """Human-readable message."""
     canary: Number | None = None
     """The canary's value; shares are 0 to 1."""
     canary_samples: Number | None = None
-    """Requests that it rests on."""
+    """Number of requests it is based on."""
     stable: Number | None = None
     """Stable's value."""
     stable_samples: Number | None = None
-    """Requests that it rests on."""
+    """Number of requests it is based on."""
     limit: Number | None = None
-    """What the canary's value is held against."""
+    """Limit of the canary's value."""
     p_value: Number | None = None
-    """How likely such a difference is by chance."""
+    """p-value: how likely such a difference is by chance."""
 
 
 class Rejected(ApiModel):
-    """A revision that is not tried again by itself."""
+    """A rejected revision, which is not retried automatically."""
 
     revision: Revision
     """Its name."""
     reason: Word
-    """One CamelCase word for programs."""
+    """Reason in CamelCase."""
     message: Message | None = None
-    """A sentence for people, with numbers."""
+    """Human-readable message."""
     at: Time
     """When it was rejected."""
 
@@ -82,87 +82,87 @@ class TransitionEntry(ApiModel):
     """One transition."""
 
     at: Time
-    """When it was taken."""
+    """Time of the transition."""
     source: Annotated[Word, Field(alias="from")]
-    """Phase before."""
+    """Previous phase."""
     target: Annotated[Word, Field(alias="to")]
-    """Phase after."""
+    """New phase."""
     reason: Word | None = None
-    """One CamelCase word for programs."""
+    """Reason in CamelCase."""
     message: Message | None = None
-    """A sentence for people, with numbers."""
+    """Human-readable message."""
 
 
 class RolloutStatus(ApiModel):
-    """Where the rollout is, and all that it needs to go on after a restart of the operator."""
+    """State of the rollout, from which the operator continues after a restart."""
 
     phase: Word
     """Initializing, Stable, Admitting, Provisioning, WaitingForCapacity, Verifying, Shifting, Analyzing,
     AwaitingApproval, Held, Promoting, RollingBack, RolledBack or StableLost."""
     reason: Word | None = None
-    """Why it is there, in one CamelCase word."""
+    """Reason of the phase, in CamelCase."""
     message: Message | None = None
-    """The same in a sentence, with numbers."""
+    """Human-readable message."""
     entered_at: Time
-    """When the phase began."""
+    """Start of the phase."""
     stable: Revision | None = None
-    """The revision that has proven itself."""
+    """The stable revision."""
     canary: Revision | None = None
-    """The revision that is being rolled out, or taken back."""
+    """The revision that is being rolled out or back."""
     previous: Revision | None = None
-    """Was stable before; its pods stay until `retainedUntil`."""
+    """The previous stable revision; its pods are kept until `retainedUntil`."""
     retained_until: Time | None = None
-    """Until then going back takes seconds."""
+    """Until then a rollback takes seconds."""
     attempt: Count | None = None
-    """Counts the rollouts of this object."""
+    """Number of rollouts of this object."""
     plan: Remembered = Field(default_factory=dict)
-    """`spec.rollout.canary` as it was when the rollout began; later edits are for the next one."""
+    """`spec.rollout.canary` at the start of the rollout; later edits apply to the next one."""
     mode: Word | None = None
     """Surge, InPlace or Recreate."""
     surge: Count | None = None
-    """Pods beyond `replicas` that the rollout may have."""
+    """Maximum of pods beyond `replicas`."""
     replicas: Count | None = None
-    """Pods that carry all traffic."""
+    """Pods needed for all traffic."""
     canary_replicas: Count | None = None
-    """Pods that the step gives the canary."""
+    """Canary pods of this step."""
     step: Count | None = None
-    """The step it is at, from 1."""
+    """Current step, from 1."""
     steps: Count | None = None
-    """How many there are, the last one at 100 % included."""
+    """Number of steps, including the last one at 100%."""
     step_entered_at: Time | None = None
-    """When the step began."""
+    """Start of the step."""
     weights: Weights | None = None
-    """Percent of the traffic that the canary gets."""
+    """Percent of the traffic to the canary."""
     opening: bool | None = None
-    """Whether the gateway only gets to know the canary yet."""
+    """Whether the canary is being added to the gateway's route, before its first weight."""
     settled_at: Time | None = None
-    """Since when the gateway accepts the desired weight, until that counts as applied."""
+    """When the gateway accepted the desired weight, until it counts as applied."""
     verification: Annotated[tuple[Check, ...], items(CHECKS_MAX)] = ()
-    """What the checks before any traffic said."""
+    """Results of the checks before traffic."""
     verified: bool | None = None
-    """Whether they let it go on."""
+    """Whether they passed."""
     analysis: Remembered = Field(default_factory=dict)
-    """What has been counted in this step; not meant for reading."""
+    """Internal counters of this step."""
     results: Annotated[tuple[Check, ...], items(CHECKS_MAX)] = ()
-    """What each check said of the last window."""
+    """Results of the last window."""
     metrics_lost_since: Time | None = None
-    """Since when metrics have stayed away."""
+    """Since when metrics are missing."""
     resume: Word | None = None
-    """The phase in which Held or StableLost goes on."""
-    reverts: Annotated[tuple[Annotated[Time, Field(description="When.")], ...], items(REVERTS_MAX)] = ()
-    """When somebody else changed the weights."""
+    """The phase to resume after Held or StableLost."""
+    reverts: Annotated[tuple[Annotated[Time, Field(description="Time of the change.")], ...], items(REVERTS_MAX)] = ()
+    """Times at which someone else changed the weights."""
     rejecting: bool | None = None
-    """Whether the revision is rejected at the end of the rollback."""
+    """Whether the rollback ends with a rejection."""
     rejected: Annotated[tuple[Rejected, ...], items(REJECTED_MAX)] = ()
-    """Revisions that are not tried again by themselves; `spec.rollout.retry` tries the newest again."""
+    """Rejected revisions, which are not retried automatically; `spec.rollout.retry` retries the newest."""
     override: Revision | None = None
-    """The revision that an emergency request put in the place of the spec's."""
+    """The revision that a rollback request put in place of the spec's."""
     override_of: Revision | None = None
-    """The spec's revision at that moment; another one ends the override."""
+    """The spec's revision at that time; a new one ends the override."""
     consumed: Annotated[
-        tuple[Annotated[str, text(REQUEST_MAX_LENGTH, description="Verb and what it was asked of.")], ...],
+        tuple[Annotated[str, text(REQUEST_MAX_LENGTH, description="Verb and subject.")], ...],
         items(CONSUMED_MAX),
     ] = ()
-    """Requests that were carried out or refused, newest last."""
+    """Handled requests, newest last."""
     history: Annotated[tuple[TransitionEntry, ...], items(TRANSITIONS_MAX)] = ()
     """The newest transitions, newest first."""

@@ -26,7 +26,7 @@ from tritonfleet.api.traffic import Annotations
 
 
 class PullPolicy(StrEnum):
-    """When the image is pulled."""
+    """Image pull policy."""
 
     ALWAYS = "Always"
     IF_NOT_PRESENT = "IfNotPresent"
@@ -34,7 +34,7 @@ class PullPolicy(StrEnum):
 
 
 class Image(ApiModel):
-    """The Triton image; what is absent comes from the operator's settings."""
+    """The Triton image; absent fields come from the operator's settings."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
@@ -73,9 +73,9 @@ class Image(ApiModel):
         Annotated[str, matching(71, r"^sha256:[a-f0-9]{64}$", "must be 'sha256:' and 64 lowercase hexadecimal digits")]
         | None
     ) = None
-    """Digest of the image; it wins over the tag."""
+    """Digest of the image; overrides the tag."""
     pull_policy: PullPolicy | None = None
-    """When the image is pulled; Kubernetes decides when absent."""
+    """Image pull policy; absent: the default of Kubernetes."""
 
 
 class Gpu(ApiModel):
@@ -91,9 +91,9 @@ class Gpu(ApiModel):
             "must be an extended resource such as nvidia.com/gpu or nvidia.com/mig-1g.10gb",
         ),
     ] = "nvidia.com/gpu"
-    """Resource that is counted; a MIG slice is for example nvidia.com/mig-1g.10gb."""
+    """Extended resource of the GPU, or of a MIG slice such as nvidia.com/mig-1g.10gb."""
     product: Annotated[tuple[LabelValue, ...], items(16, list_type="set")] = ()
-    """GPU products that will do, as in the node label nvidia.com/gpu.product; any when absent."""
+    """Accepted GPU products, as in the node label nvidia.com/gpu.product; absent: any."""
 
 
 def _spelled_out(value: object) -> object:
@@ -136,12 +136,12 @@ Quantities = Annotated[
 
 
 class Resources(ApiModel):
-    """Resources of the server's container, GPUs aside."""
+    """Resources of the server's container, except GPUs."""
 
     requests: Quantities = Field(default_factory=dict)
-    """What the scheduler sets aside for each pod."""
+    """Resource requests of each pod."""
     limits: Quantities = Field(default_factory=dict)
-    """What each pod may use at most."""
+    """Resource limits of each pod."""
 
 
 _FLAG = "^--[a-z0-9-]+"
@@ -190,7 +190,7 @@ class Server(ApiModel):
     image: Image | None = None
     """The Triton image; the operator's default when absent."""
     allow_unsafe_image: bool = False
-    """Whether a release of Triton with known remote code execution may be used."""
+    """Whether to allow a release of Triton with known remote code execution."""
     gpu: Gpu = Gpu()
     """GPUs of each pod."""
     resources: Resources | None = None
@@ -200,15 +200,15 @@ class Server(ApiModel):
     env: Annotated[tuple[EnvironmentVariable, ...], items(64, key="name")] = ()
     """Environment variables of the server."""
     args: Annotated[tuple[ServerArgument, ...], items(64)] = ()
-    """Further flags of tritonserver; those that the operator sets are refused."""
+    """Extra flags of tritonserver; those that the operator sets are rejected."""
     node_selector: Labels = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: Annotated[tuple[Toleration, ...], items(16)] = ()
     """Taints that the pods tolerate."""
     affinity: Affinity | None = None
-    """Nodes and pods to be near to, or far from."""
+    """Affinity of the pods."""
     topology_spread: Annotated[tuple[TopologySpread, ...], items(4, key="topologyKey")] = ()
-    """How the pods are spread; over hosts when absent."""
+    """Topology spread of the pods; absent: over hosts."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
     runtime_class_name: ObjectName | None = None
@@ -218,12 +218,12 @@ class Server(ApiModel):
     service_account_name: ObjectName | None = None
     """ServiceAccount of the pods; its token is not mounted."""
     image_pull_secrets: Annotated[tuple[ObjectName, ...], items(8, list_type="set")] = ()
-    """Names of Secrets with which the images are pulled."""
+    """Image pull Secrets."""
     pod_annotations: Annotations = Field(default_factory=dict)
     """Annotations of the pods."""
     startup_timeout: Annotated[str, duration("10s", "6h")] = "10m"
     """How long Triton may take to load the model; not above `rollout.progressDeadline`."""
     drain_timeout: Annotated[str, duration("1s", "1h")] = "30s"
-    """How long requests in flight may take when a pod leaves."""
+    """How long requests in flight may take when a pod terminates."""
     grpc_max_connection_age: Annotated[str, duration("1s", "24h")] = "10s"
-    """When a gRPC connection is asked to reconnect, so that clients find new pods."""
+    """Maximum age of gRPC connections; clients then reconnect and find new pods."""

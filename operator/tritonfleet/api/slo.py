@@ -1,4 +1,4 @@
-"""`spec.slo` and `spec.metrics`: what clients are promised, and where the latency is measured."""
+"""`spec.slo` and `spec.metrics`: the service level objective, and the source of the measured latency."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -31,43 +31,43 @@ Percentile = Annotated[
 ]
 # Kubernetes cuts off what follows the point of a bound when a whole number is written: at 0.001 it would let 0 pass.
 RequestRate = Annotated[float, Field(ge=0, le=10_000_000, json_schema_extra={"exclusiveMinimum": True})]
-"""Requests per second, more than none."""
+"""Requests per second, above 0."""
 
 
 class LatencyObjective(ApiModel):
-    """How fast answers come."""
+    """Latency objective."""
 
     percentile: Percentile = 99
-    """Percent of the requests that keep the target: 50, 90, 95, 99 or 99.9."""
+    """Percent of requests that must meet the target: 50, 90, 95, 99 or 99.9."""
     target: Annotated[str, duration("1ms", "1h")]
-    """Time from request to answer, queueing included, that these requests do not exceed, such as 50ms."""
+    """Maximum latency of these requests, including queueing, such as 50ms."""
 
 
 class Slo(ApiModel):
-    """What clients are promised."""
+    """Service level objective."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule("has(self.latency) || has(self.throughput)", "must have `latency`, `throughput` or both"),
         rule(
             "!self.loadShedding || has(self.latency)",
-            "must come with `latency`: nothing is late without a target",
+            "must come with `latency`: it needs a target",
             at=".loadShedding",
         ),
     )
 
     latency: LatencyObjective | None = None
-    """How fast answers come."""
+    """Latency objective."""
     throughput: RequestRate | None = None
-    """Requests per second that the replicas must be able to carry at any time, asked for or not."""
+    """Requests per second that the replicas must be able to serve at any time."""
     load_shedding: bool = False
-    """Refuses requests that wait too long to be answered in time, by Triton's queue timeout.
+    """Rejects requests that would miss the target, by Triton's queue timeout.
 
     It follows from the target and the learned speed of the model and is frozen with the revision, so that only a
-    change of the spec starts a rollout. Clients should try again: another replica may have room."""
+    change of the spec starts a rollout. Clients should retry: another replica may have capacity."""
 
 
 class MetricsSource(StrEnum):
-    """Where the measured latency comes from."""
+    """Source of the measured latency."""
 
     AUTO = "Auto"
     TRITON = "Triton"
@@ -75,9 +75,9 @@ class MetricsSource(StrEnum):
 
 
 class Metrics(ApiModel):
-    """Where the measured latency comes from; requests are always counted by Triton itself."""
+    """Source of the measured latency; requests are always counted by Triton."""
 
     source: MetricsSource = MetricsSource.AUTO
-    """Auto: the gateway's histogram, else Triton's, else an estimate; `status.autoscaling.latencySource` says which.
+    """Auto: the gateway's histogram, else Triton's, else an estimate; `status.autoscaling.latencySource` shows which.
 
     Gateway and Triton: only that histogram, else an estimate."""

@@ -1,4 +1,4 @@
-"""`status`: what the operator says about a ModelDeployment."""
+"""`status` of a ModelDeployment."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ Time = Annotated[str, text(32, min_length=0), Field(json_schema_extra={"format":
 
 
 class Outcome(StrEnum):
-    """What became of a revision."""
+    """The outcome of a revision."""
 
     PROVISIONING = "Provisioning"
     CANARY = "Canary"
@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 
 class ModelState(StrEnum):
-    """What Triton says of the model."""
+    """The state of the model in Triton."""
 
     UNLOADED = "Unloaded"
     LOADING = "Loading"
@@ -37,56 +37,56 @@ class ModelState(StrEnum):
 
 
 class RevisionRoles(ApiModel):
-    """Which revision plays which part."""
+    """The roles of the revisions."""
 
     stable: RevisionName | None = None
-    """The revision that requests go to."""
+    """The stable revision."""
     target: RevisionName | None = None
-    """The revision that the spec asks for."""
+    """The spec's revision."""
     previous: RevisionName | None = None
-    """The revision that requests went to before."""
+    """The previous stable revision."""
 
 
 class RevisionStatus(ApiModel):
-    """One revision and what became of it."""
+    """One revision and its outcome."""
 
     name: RevisionName
     """Name of the revision's objects."""
     number: Annotated[int, Field(ge=1, le=2**53)]
-    """Counts up from 1 with every new revision."""
+    """Sequence number, from 1."""
     image: Annotated[str, text(512)] | None = None
     """The Triton image."""
     image_digest: Annotated[str, text(128)] | None = None
-    """Digest of that image, as first run."""
+    """Digest of that image when it was first run."""
     model_digest: Annotated[str, text(128)] | None = None
-    """Digest of the model's content, as first fetched."""
+    """Digest of the model's content when it was first fetched."""
     created: Time | None = None
-    """When the revision was first written."""
+    """Creation time."""
     outcome: Outcome | None = None
-    """Provisioning, Canary (has a share of the traffic, or is to get one), Serving, StandingBy (its pods are kept for a
-    quick way back), Retired (has served), Superseded (was never stable) or Rejected (was taken back)."""
+    """Provisioning, Canary (being rolled out), Serving, StandingBy (its pods are kept for a
+    fast rollback), Retired (has served), Superseded (was never stable) or Rejected (was rolled back)."""
     retired_at: Time | None = None
-    """When requests left it."""
+    """When it stopped serving."""
 
 
 class ModelStatus(ApiModel):
-    """The model as Triton sees it."""
+    """The state of the model in Triton."""
 
     state: ModelState
     """Unloaded, Loading, Ready or Failed."""
     reason: Annotated[str, text(MESSAGE_MAX_LENGTH, min_length=0)] | None = None
-    """Triton's own words when it failed."""
+    """Triton's error if it failed."""
 
 
 class GpuStatus(ApiModel):
-    """GPUs that the object asks for."""
+    """GPUs of the object."""
 
     requested: Count | None = None
-    """GPUs of all wanted pods together."""
+    """GPUs requested by all desired pods."""
     waiting: Count | None = None
-    """GPUs that pods without a node wait for."""
+    """GPUs of unscheduled pods."""
     short_by: Count | None = None
-    """GPUs that the cluster lacks."""
+    """GPUs missing in the cluster."""
 
 
 Replicas = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -95,117 +95,117 @@ Latency = Annotated[str, text(24)]
 ScaleReasonWord = Annotated[str, text(64, min_length=0)]
 HISTORY_MAX = 10
 FIELD_OF_PERCENTILE = {50.0: "p50", 90.0: "p90", 95.0: "p95", 99.0: "p99", 99.9: "p999"}
-"""Where `status.autoscaling` has the measured latency."""
+"""The field of `status.autoscaling` with the measured latency."""
 
 
 class ScaleEntry(ApiModel):
-    """One change of the number of pods."""
+    """One change of the number of replicas."""
 
     at: Time
-    """When it was decided."""
+    """Time of the decision."""
     before: Annotated[Replicas, Field(alias="from")]
-    """Pods before."""
+    """Previous replicas."""
     after: Annotated[Replicas, Field(alias="to")]
-    """Pods after."""
+    """New replicas."""
     reason: ScaleReasonWord
-    """One CamelCase word for programs."""
+    """Reason in CamelCase."""
     message: Annotated[str, text(MESSAGE_MAX_LENGTH, min_length=0)]
-    """A sentence for people, with numbers."""
+    """Human-readable message."""
 
 
 class AutoscalingStatus(ApiModel):
-    """What the autoscaler sees and decides; numbers are rounded, and written when they have moved noticeably."""
+    """Metrics and decisions of the autoscaler; numbers are rounded and written when they have changed noticeably."""
 
     at: Time | None = None
     """When the numbers were written."""
     desired_replicas: Replicas | None = None
-    """Pods that are asked for, or would be if `autoscaling.advisory` is true."""
+    """Replicas that the autoscaler sets, or would set if `autoscaling.advisory` is true."""
     uncapped_replicas: Replicas | None = None
-    """Pods that the demand asks for, before any limit."""
+    """Replicas that the demand needs, before any limit."""
     min_replicas: Replicas | None = None
-    """Fewest pods, by `autoscaling` and the schedules of the moment."""
+    """Minimum in force, by `autoscaling` and its schedules."""
     max_replicas: Replicas | None = None
-    """Most pods, by `autoscaling` and the schedules of the moment."""
+    """Maximum in force, by `autoscaling` and its schedules."""
     observed_rate: Rate | None = None
-    """Requests per second that arrive."""
+    """Arriving requests per second."""
     capacity_per_replica: Rate | None = None
-    """Requests per second that one pod can serve within the target, as learned."""
+    """Learned requests per second that one pod can serve within the target."""
     p50: Latency | None = None
-    """Measured latency, if the SLO is about it, such as 12.3ms."""
+    """Measured latency at this percentile, if the SLO uses it, such as 12.3ms."""
     p90: Latency | None = None
-    """Measured latency, if the SLO is about it, such as 12.3ms."""
+    """Measured latency at this percentile, if the SLO uses it, such as 12.3ms."""
     p95: Latency | None = None
-    """Measured latency, if the SLO is about it, such as 12.3ms."""
+    """Measured latency at this percentile, if the SLO uses it, such as 12.3ms."""
     p99: Latency | None = None
-    """Measured latency, if the SLO is about it, such as 12.3ms."""
+    """Measured latency at this percentile, if the SLO uses it, such as 12.3ms."""
     p999: Latency | None = None
-    """Measured latency of percentile 99.9, if the SLO is about it, such as 12.3ms."""
+    """Measured latency at percentile 99.9, if the SLO uses it, such as 12.3ms."""
     latency_source: ScaleReasonWord | None = None
-    """Where the latency, of whichever percentile, comes from: Gateway, Triton or Estimated."""
+    """Source of the latency, at any percentile: Gateway, Triton or Estimated."""
     slo_attainment: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share of the requests within the target over the last minutes."""
+    """Share of requests within the target over the last minutes."""
     forecast: Rate | None = None
-    """Requests per second expected when a pod started now would be ready; only while forecasts have proven skill."""
+    """Forecast of requests per second when a pod started now would be ready; only while forecasts have proven skill."""
     pod_startup_seconds: Rate | None = None
-    """Time from a pod's creation to ready that is planned with, as measured."""
+    """Measured time from a pod's creation to ready."""
     metrics_age: Latency | None = None
-    """Age of the oldest sample that the numbers rest on, such as 4s."""
+    """Age of the oldest sample used, such as 4s."""
     reason: ScaleReasonWord | None = None
-    """Why the number of pods is what it is, in one CamelCase word."""
+    """Reason of the number of replicas, in CamelCase."""
     message: Annotated[str, text(MESSAGE_MAX_LENGTH, min_length=0)] | None = None
-    """The same in a sentence, with numbers."""
+    """Human-readable message."""
     last_scale_time: Time | None = None
-    """When the number of pods last changed."""
+    """When the number of replicas last changed."""
     history: Annotated[tuple[ScaleEntry, ...], items(HISTORY_MAX)] = ()
     """The newest changes, newest first."""
     memory: Annotated[
         dict[str, Any], Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     ] = Field(default_factory=dict)
-    """What the autoscaler has learned, kept over restarts of the operator; not meant for reading."""
+    """Internal memory of the autoscaler, kept across restarts of the operator."""
 
 
 class ConditionEntry(ApiModel):
-    """One statement about the object."""
+    """One condition."""
 
     type: ConditionType
-    """What the statement is about."""
+    """Type of the condition."""
     status: ConditionStatus
     """True, False or Unknown."""
     observed_generation: Generation
-    """Generation of the spec that the statement is about."""
+    """Generation of the spec that the condition is based on."""
     last_transition_time: Time
     """When `status` last changed."""
     reason: Annotated[str, text(64)]
-    """One CamelCase word for programs."""
+    """Reason in CamelCase."""
     message: Annotated[str, text(MESSAGE_MAX_LENGTH, min_length=0)]
-    """A sentence for people, with numbers."""
+    """Human-readable message."""
 
 
 class ModelDeploymentStatus(ApiModel):
-    """What the operator says about the object."""
+    """Observed state of the object."""
 
     observed_generation: Generation = -1
-    """Generation of the spec that this status is about; -1 before the operator has seen the object."""
+    """Generation of the spec that this status is based on; -1 before the first reconcile."""
     selector: Annotated[str, text(512)] | None = None
-    """Selects the pods that serve, for autoscalers."""
+    """Label selector of the serving pods, for autoscalers."""
     replicas: Count | None = None
     """Pods of the serving revision."""
     ready_replicas: Count | None = None
-    """Pods of the serving revision that are ready."""
+    """Ready pods of the serving revision."""
     url: Annotated[str, text(512)] | None = None
-    """Where clients reach the model within the cluster, over HTTP."""
+    """HTTP URL of the model within the cluster."""
     revision: RevisionRoles | None = None
-    """Which revision plays which part."""
+    """The roles of the revisions."""
     revisions: Annotated[tuple[RevisionStatus, ...], items(10, key="name")] = ()
     """The newest revisions, newest first."""
     model: ModelStatus | None = None
-    """The model as Triton sees it."""
+    """The state of the model in Triton."""
     gpu: GpuStatus | None = None
-    """GPUs that the object asks for."""
+    """GPUs of the object."""
     autoscaling: AutoscalingStatus | None = None
-    """What the autoscaler sees and decides; absent without `slo`."""
+    """Metrics and decisions of the autoscaler; absent without `slo`."""
     rollout: RolloutStatus | None = None
-    """Where the rollout is; absent without `rollout.strategy` Canary or Recreate."""
+    """State of the rollout; absent without `rollout.strategy` Canary or Recreate."""
     conditions: Annotated[tuple[ConditionEntry, ...], items(16, key="type")] = ()
     """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable,
     RolloutHealthy."""

@@ -1,4 +1,4 @@
-"""From pydantic's JSON schema to the structural schema that Kubernetes takes."""
+"""Convert pydantic's JSON schema to a structural schema for Kubernetes."""
 
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ Schema = dict[str, Any]
 
 _DROPPED: Final = {"title", "$defs"}
 _NO_DEFAULT: Final[tuple[Any, ...]] = (None, [], {})
-"""Absent says the same; what Kubernetes writes into an object by itself is only noise for those who diff it."""
+"""Defaults equal to absent are omitted, so that Kubernetes does not write them into objects."""
 
 
 def structural(model: type[BaseModel]) -> Schema:
@@ -35,7 +35,7 @@ def _node(node: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _resolved(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    """Replace `$ref` and `anyOf: [T, null]` by what they stand for; what stands beside them wins."""
+    """Inline `$ref` and `anyOf: [T, null]`; keys beside them win."""
     merged = {key: value for key, value in node.items() if key not in _DROPPED}
     if "$ref" in merged:
         target = definitions[merged.pop("$ref").removeprefix("#/$defs/")]
@@ -54,7 +54,7 @@ def _settle_map(node: Schema, definitions: dict[str, Schema]) -> None:
 
 
 def _ordered(node: Schema) -> Schema:
-    """Put what a reader looks for first, and the children last."""
+    """Order the keys for readers: children last."""
     first = [key for key in ("description", "type", "format", "default", "enum") if key in node]
     last = [key for key in ("x-kubernetes-validations", "required", "items", "properties") if key in node]
     middle = sorted(key for key in node if key not in first and key not in last)

@@ -1,4 +1,4 @@
-"""`spec.traffic`: how clients reach the model."""
+"""`spec.traffic`: the Service and the Gateway in front of the model."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -41,14 +41,14 @@ class GatewayReference(ApiModel):
     ) = None
     """Namespace of the Gateway, whose `allowedRoutes` must admit this one; absent: this namespace."""
     section_name: Annotated[str, matching(253, DNS_SUBDOMAIN, "must be the name of a listener")] | None = None
-    """One listener of the Gateway; absent: all that fit."""
+    """One listener of the Gateway; absent: all that match."""
 
 
 HOSTNAME = r"^([*]\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 
 
 class TrafficGateway(ApiModel):
-    """Gateways that carry requests from outside, and split them exactly during a canary."""
+    """Gateways for requests from outside; they split traffic exactly during a canary."""
 
     parent_refs: Annotated[tuple[GatewayReference, ...], Field(min_length=1), items(4)]
     """The Gateways."""
@@ -63,14 +63,14 @@ class TrafficGateway(ApiModel):
         ],
         items(16, list_type="set"),
     ] = ()
-    """Host names that requests come for; absent: all that the listeners take."""
+    """Host names to match; absent: all of the listeners."""
 
 
 class Traffic(ApiModel):
     """How clients reach the model."""
 
     gateway: TrafficGateway | None = None
-    """Gateway API: an HTTPRoute named after this object is kept, for HTTP and gRPC; absent: the Service alone, where a
+    """Gateway API: creates an HTTPRoute named after this object, for HTTP and gRPC; absent: the Service alone, where a
     canary's share is its share of the pods."""
     service: TrafficService = TrafficService()
     """The Service in front of the serving revision, named after this object."""

@@ -1,7 +1,7 @@
-"""Durations, rates and counts as people write them on a command line.
+"""Parse and format durations, rates and counts on the command line.
 
-The first four are argparse types: they return a number, or raise ArgumentTypeError with what would be right. `spoken()`
-and `per_second()` write numbers back as people say them. Every subcommand uses this.
+The first four functions are argparse types: they return a number, or raise ArgumentTypeError with the expected form.
+`format_duration()` and `per_second()` format numbers. Every subcommand uses this.
 """
 
 import math
@@ -20,7 +20,7 @@ def seconds(text: str) -> float:
         raise ArgumentTypeError(f"must be a number and a unit, such as 0.5ms, 90s, 1h30m or 7d, not '{text}'")
     total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     if total <= 0:
-        raise ArgumentTypeError(f"must be longer than nothing, not '{text}'")
+        raise ArgumentTypeError(f"must be longer than 0, not '{text}'")
     return total
 
 
@@ -38,34 +38,34 @@ def rate(text: str) -> float:
 def count(text: str) -> int:
     """Return a whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number from 1, not '{text}'")
+        raise ArgumentTypeError(f"must be a positive integer, not '{text}'")
     return int(text)
 
 
 def seed(text: str) -> int:
-    """Return a whole number from 0 that fits a random generator."""
+    """Return a non-negative integer for a random generator."""
     if not text.isdecimal() or int(text) >= 2**32:
-        raise ArgumentTypeError(f"must be a whole number from 0 to {2**32 - 1}, not '{text}'")
+        raise ArgumentTypeError(f"must be an integer from 0 to {2**32 - 1}, not '{text}'")
     return int(text)
 
 
-def spoken(duration_seconds: float) -> str:
-    """Return a duration as a person says it, two units at most: `58 min`, `7 d`, `1 h 30 min`, `2.5 ms`."""
+def format_duration(duration_seconds: float) -> str:
+    """Format a duration with at most two units, as kubectl does: `2.5ms`, `48s`, `58m`, `1h30m`, `7d`."""
     if duration_seconds < 1:
-        return f"{duration_seconds * 1000:.3g} ms"
+        return f"{duration_seconds * 1000:.3g}ms"
     if float(f"{duration_seconds:.3g}") < 60:
-        return f"{duration_seconds:.3g} s"
+        return f"{duration_seconds:.3g}s"
     whole = round(duration_seconds)
-    units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
+    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
     first = next(index for index, (_, size) in enumerate(units) if whole >= size)
     parts = []
     for unit, size in units[first : first + 2]:
         amount, whole = divmod(whole, size)
         if amount:
-            parts.append(f"{amount} {unit}")
-    return " ".join(parts)
+            parts.append(f"{amount}{unit}")
+    return "".join(parts)
 
 
 def per_second(requests: float) -> str:
-    """Return a rate with three digits at least: `5.53`, `131`, `17,018`."""
+    """Format a rate with at least three digits: `5.53`, `131`, `17,018`."""
     return f"{requests:,.0f}" if requests >= 100 else f"{requests:.3g}"

@@ -1,7 +1,7 @@
-"""`tritonfleet golden`: send golden requests to a Triton server, or record its answers as golden.
+"""`tritonfleet golden`: check a Triton server against golden requests, or record them.
 
-`check` says which requests are answered right, by the comparison that the operator makes in a rollout. `record` writes
-a golden file from the answers of a model that is trusted. Needs no Kubernetes client; `cli/main.py` calls `run()`.
+`check` compares responses as the operator does in a rollout. `record` writes a golden file from the responses of a
+trusted model. Needs no Kubernetes client; `cli/main.py` calls `run()`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from tritonfleet.adapters import triton
-from tritonfleet.cli.terminal import UsageError, complain, read_bytes
+from tritonfleet.cli.terminal import UsageError, read_bytes, report_error
 from tritonfleet.errors import Rejected, TritonfleetError
 from tritonfleet.plan.rollout.verification import (
     FLOATS,
@@ -33,24 +33,24 @@ from tritonfleet.plan.rollout.verification import (
     parse_golden,
 )
 
-_TELLS_APART: Final = 9
-"""Significant digits that tell any two numbers of 32 bits apart."""
+_FP32_DIGITS: Final = 9
+"""Significant digits that distinguish any two 32-bit floats."""
 
 
 def read_questions(text: str) -> list[tuple[Entry, GoldenRequest]]:
-    """Return what to ask: requests whose outputs may be absent, or lack their data. Raises InvalidGolden."""
+    """Return the requests to send; their outputs may be absent or lack data. Raises InvalidGolden."""
     entries = golden_entries(text, ("name", "inputs"), ("outputs",))
     return [(entry, GoldenRequest(entry.name(), inputs_of(entry), ())) for entry in entries]
 
 
 def recorded(entry: Entry, answer: Answer) -> str:
-    """Return the request as text, with what was answered; outputs that are named keep how they are compared."""
+    """Return the request with the response as text; named outputs keep their `compare`."""
     outputs: list[Mapping[str, Any]] = []
     for output in _wanted(entry, answer):
         name = output["name"]
         if name not in answer:
             came = ", ".join(sorted(answer)) or "none"
-            entry.refuse("outputs", f"the model gave no output '{name}'; there is {came}")
+            entry.refuse("outputs", f"the model returned no output '{name}', only {came}")
         comparison = output.get("compare")
         keeps_its_own = isinstance(comparison, dict) and "jsonPath" in comparison
         outputs.append(output if keeps_its_own else _output(answer[name], comparison))
@@ -70,15 +70,15 @@ def _wanted(entry: Entry, answer: Answer) -> list[Mapping[str, Any]]:
 
 
 def _output(tensor: Tensor, comparison: Any) -> Mapping[str, Any]:
-    """Return an output in the form of the protocol."""
+    """Return an output in the form of the inference protocol."""
     data = [_short(tensor.datatype, value) for value in tensor.data]
     output = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "data": data}
     return output if comparison is None else {**output, "compare": comparison}
 
 
 def _short(datatype: str, value: Value) -> Value:
-    """Write a number of 32 bits or fewer as that, not as the 64 bits that it has here."""
-    return float(f"{value:.{_TELLS_APART}g}") if datatype in FLOATS and datatype != "FP64" else value
+    """Round a float of 32 bits or fewer to the digits that it has."""
+    return float(f"{value:.{_FP32_DIGITS}g}") if datatype in FLOATS and datatype != "FP64" else value
 
 
 def _listed(tensors: list[Any]) -> str:
@@ -90,15 +90,15 @@ def _json_text(value: Any) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry out one action; 1 when an answer is wrong or none comes, 2 for wrong input."""
+    """Run one action; return 1 if a response is wrong or missing, 2 for wrong input."""
     command = f"golden {options.action}"
     try:
         text = _text(options)
         return asyncio.run(_check(options, text) if options.action == "check" else _record(options, text))
     except (UsageError, InvalidGolden) as problem:
-        return complain(command, problem)
+        return report_error(command, problem)
     except TritonfleetError as problem:
-        complain(command, problem)
+        report_error(command, problem)
         return 1
 
 
@@ -111,9 +111,9 @@ async def _check(options: argparse.Namespace, text: str) -> int:
             try:
                 problem = mismatch(request, await server.infer(request))
             except Rejected as refusal:
-                problem = f"it was refused: {refusal}"
+                problem = f"request failed: {refusal}"
             wrong += bool(problem)
-            sys.stdout.write(f"wrong  {request.name}: {problem}\n" if problem else f"right  {request.name}\n")
+            sys.stdout.write(f"FAIL  {request.name}: {problem}\n" if problem else f"ok    {request.name}\n")
     return 1 if wrong else 0
 
 
@@ -132,22 +132,22 @@ async def _answer(server: triton.PodServer, request: GoldenRequest) -> Answer:
     try:
         return await server.infer(request)
     except Rejected as refusal:
-        raise Rejected(f"'{request.name}' was refused: {refusal}") from refusal
+        raise Rejected(f"request '{request.name}' failed: {refusal}") from refusal
 
 
 def _text(options: argparse.Namespace) -> str:
-    """Return the golden file, out of the ConfigMap if it is in one."""
+    """Return the golden file, extracted from its ConfigMap if it is in one."""
     try:
         text = read_bytes(options.filename).decode()
         if text.lstrip().startswith("["):
             return text
         manifest = yaml.safe_load(text)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{options.filename}: is neither JSON nor a manifest: {error}") from error
+        raise UsageError(f"{options.filename}: neither JSON nor a manifest: {error}") from error
     data = manifest.get("data") if isinstance(manifest, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get(options.key), str):
         raise UsageError(
-            f"{options.filename}: must be a JSON list, or a ConfigMap with the key '{options.key}'; --key names another"
+            f"{options.filename}: must be a JSON list, or a ConfigMap with the key '{options.key}' (see --key)"
         )
     return str(data[options.key])
 
@@ -160,5 +160,5 @@ async def _address(server: str) -> tuple[str, int]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
-        raise UsageError(f"--server: '{host}' is not found: {error.strerror or error}") from error
+        raise UsageError(f"--server: '{host}' not found: {error.strerror or error}") from error
     return str(found[0][4][0]), int(port)

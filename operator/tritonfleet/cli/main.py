@@ -13,10 +13,10 @@ from tritonfleet.cli.options import explain_options, golden_options, rollout_opt
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses wrong arguments in one line."""
+    """Reports wrong arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; {self.prog} --help lists what there is\n")
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "tritonfleet") -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "tritonfleet"
         sys.stderr.write("\n")
         return 130
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has seen enough.
+        # The reader, such as `head`, has exited.
         sys.stdout = None
         return 0
     return status
@@ -85,17 +85,17 @@ def _golden(parsed: argparse.Namespace) -> int:
 
 
 def _nothing(_: argparse.ArgumentParser) -> None:
-    """Leave a subcommand without arguments: it is set up by environment variables."""
+    """Add no options: the subcommand is configured by environment variables."""
 
 
 _Configure = Callable[[argparse.ArgumentParser], None]
 _Run = Callable[[argparse.Namespace], int]
 
 _COMMANDS: dict[str, tuple[_Configure, _Run, str]] = {
-    "explain": (explain_options, _explain, "say why a model has the replicas that it has"),
-    "rollout": (rollout_options, _rollout, "follow a rollout, and decide about it"),
-    "golden": (golden_options, _golden, "ask a model requests whose answers are known, or take its answers for that"),
+    "explain": (explain_options, _explain, "explain how many replicas a model has, and why"),
+    "rollout": (rollout_options, _rollout, "show and control a rollout"),
+    "golden": (golden_options, _golden, "check a model against golden requests, or record new ones"),
     "simulate": (simulate_options, _simulate, "replay traffic against a manifest's autoscaling, without a cluster"),
-    "operator": (_nothing, _operator, "run the operator; set up by environment variables"),
-    "fetch": (_nothing, _fetch, "fill a pod's model repository; set up by environment variables"),
+    "operator": (_nothing, _operator, "run the operator; configured by environment variables"),
+    "fetch": (_nothing, _fetch, "download a model into a pod; configured by environment variables"),
 }

@@ -1,8 +1,8 @@
-"""Where a subcommand finds its ModelDeployment: which cluster, which namespace, which name.
+"""The cluster and namespace of a subcommand.
 
-`place_of()` connects as kubectl would (kubeconfig, context, namespace, or the account of a pod), and `carry_out()`
-turns what goes wrong on the way into one line and an exit status. `explain` and `rollout` use it; importing it imports
-the Kubernetes client.
+`place_of()` connects as kubectl does (kubeconfig, context, namespace, or a pod's service account), and `run_command()`
+turns errors into one line and an exit status. `explain` and `rollout` use it; importing it imports the Kubernetes
+client.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 from tritonfleet.adapters.cluster import Cluster, default_namespace, load_configuration
 from tritonfleet.api import names
-from tritonfleet.cli.terminal import UsageError, complain
+from tritonfleet.cli.terminal import UsageError, report_error
 from tritonfleet.errors import NoCluster, Refused, TritonfleetError
 from tritonfleet.plan.world import Manifest
 
@@ -28,23 +28,23 @@ class Place:
     namespace: str
 
     async def model_deployment(self, name: str) -> Manifest:
-        """Return it as it is now; raises UsageError if it cannot be read."""
+        """Return a ModelDeployment; raises UsageError if it cannot be read."""
         try:
             body = await self.cluster.get(names.KIND, self.namespace, name)
         except Refused as problem:
             raise UsageError(
-                f"may not read {names.KIND} '{name}' in namespace '{self.namespace}': {problem}"
+                f"cannot read {names.KIND} '{name}' in namespace '{self.namespace}': {problem}"
             ) from problem
         if body is None:
             raise UsageError(
-                f"there is no {names.KIND} '{name}' in namespace '{self.namespace}'; -n names another namespace"
+                f"{names.KIND} '{name}' not found in namespace '{self.namespace}'; use -n for another namespace"
             )
         return body
 
 
 @asynccontextmanager
 async def place_of(options: argparse.Namespace) -> AsyncIterator[Place]:
-    """Connect to where the options point; raises NoCluster if that is nowhere."""
+    """Connect to the cluster of the options; raises NoCluster if there is none."""
     kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
     cluster = Cluster(await load_configuration(kubeconfig, options.context))
     try:
@@ -53,10 +53,10 @@ async def place_of(options: argparse.Namespace) -> AsyncIterator[Place]:
         await cluster.close()
 
 
-def carry_out(command: str, work: Coroutine[Any, Any, int]) -> int:
-    """Run a command to its exit status: 1 when it is not possible now, 2 when the cluster cannot be found."""
+def run_command(command: str, work: Coroutine[Any, Any, int]) -> int:
+    """Run a command and return its exit status: 1 if it is not possible now, 2 if the cluster cannot be found."""
     try:
         return asyncio.run(work)
     except TritonfleetError as problem:
-        complain(command, problem)
+        report_error(command, problem)
         return 2 if isinstance(problem, NoCluster) else 1

@@ -1,7 +1,7 @@
-"""What subcommands share when they talk to a person: errors in one line, files, tables, progress, a screen.
+"""Terminal input and output of the subcommands: one-line errors, files, tables, progress, a screen.
 
-`UsageError` is wrong input; `complain()` prints it and returns the exit status for it. `follow()` redraws a text until
-it is interrupted, `progress()` shows how far a computation is, and `sparkline()` and `rows()` draw numbers and tables.
+`UsageError` is wrong input; `report_error()` prints it and returns its exit status. `follow()` redraws a text until
+interrupted, `progress()` shows a progress bar, and `sparkline()` and `rows()` draw numbers and tables.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ FROM_THE_TOP, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 class UsageError(TritonfleetError):
-    """What is wrong with the input, where, and what would be right: one line."""
+    """Wrong input: one line that says what is wrong, where, and what is expected."""
 
 
-def complain(command: str, problem: Exception) -> int:
-    """Write one line about wrong input to stderr and return the exit status for it."""
+def report_error(command: str, problem: Exception) -> int:
+    """Print a one-line error to stderr and return exit status 2."""
     line = " ".join(str(problem).split())
     sys.stderr.write(f"tritonfleet {command}: {line}\n")
     return 2
@@ -60,15 +60,15 @@ def rows(table: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 class Progress:
-    """The line."""
+    """A progress bar on stderr; nothing if that is not a terminal."""
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._started = self._drawn = time.monotonic()
         self._shown = sys.stderr.isatty()
 
-    def told(self, done: float) -> None:
-        """Draw it anew for a share from 0 to 1, at most five times a second."""
+    def update(self, done: float) -> None:
+        """Redraw it for a share from 0 to 1, at most five times a second."""
         now = time.monotonic()
         if not self._shown or now - self._drawn < REDRAWN_SECONDS:
             return
@@ -76,11 +76,11 @@ class Progress:
         filled = round(WIDTH * min(1.0, done))
         left = (now - self._started) * (1 - done) / done if done > 0 else 0.0
         bar = "#" * filled + "." * (WIDTH - filled)
-        sys.stderr.write(f"\r{self._label} [{bar}] {done:4.0%}, {left:.0f} s left \x1b[K")
+        sys.stderr.write(f"\r{self._label} [{bar}] {done:4.0%}, {left:.0f}s left \x1b[K")
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take it away."""
+        """Erase it."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -88,7 +88,7 @@ class Progress:
 
 @contextmanager
 def progress(label: str) -> Iterator[Progress]:
-    """Show a line for as long as the block runs."""
+    """Show a progress bar while the block runs."""
     line = Progress(label)
     try:
         yield line
@@ -97,7 +97,7 @@ def progress(label: str) -> Iterator[Progress]:
 
 
 async def follow(look: Callable[[], Awaitable[str]], interval_seconds: float) -> NoReturn:
-    """Draw anew at every interval until interrupted; an API server that is away is said, and waited for."""
+    """Redraw at every interval until interrupted; keep trying if the API server is unavailable."""
     screen = sys.stdout.isatty()
     sys.stdout.write(OWN_SCREEN if screen else "")
     try:
@@ -105,7 +105,7 @@ async def follow(look: Callable[[], Awaitable[str]], interval_seconds: float) ->
             try:
                 text = await look()
             except Transient as problem:
-                text = f"the API server does not answer, trying again: {problem}"
+                text = f"the API server is not responding, retrying: {problem}"
             sys.stdout.write(_drawn(text) if screen else f"{text}\n\n")
             sys.stdout.flush()
             await asyncio.sleep(interval_seconds)
@@ -115,7 +115,7 @@ async def follow(look: Callable[[], Awaitable[str]], interval_seconds: float) ->
 
 
 def sparkline(values: Sequence[float | None], *, highest: float | None = None) -> str:
-    """Return one block for each value, its height in proportion to the highest; a space where nothing is known."""
+    """Return one block per value, scaled to the highest; a space for None."""
     top = highest if highest is not None else max((value for value in values if value is not None), default=0.0)
     last = len(BLOCKS) - 1
     heights = (None if value is None else round(last * value / top) if top > 0 else 0 for value in values)
@@ -123,7 +123,7 @@ def sparkline(values: Sequence[float | None], *, highest: float | None = None) -
 
 
 def _drawn(text: str) -> str:
-    """Return what draws a text from the top of the screen, cut to its size, without flicker."""
+    """Return the terminal codes that redraw a text without flicker, cut to the screen."""
     size = shutil.get_terminal_size()
     lines = [line[: size.columns] for line in text.splitlines()[: size.lines - 1]]
     return FROM_THE_TOP + "".join(f"{line}{REST_OF_LINE}\r\n" for line in lines) + REST_OF_SCREEN

@@ -1,4 +1,4 @@
-"""The init container that brings model files into the pod.
+"""The init container that downloads model files into the pod.
 
 `tritonfleet fetch` runs `main()`. It reads `TRITONFLEET_FETCH_*` from the environment, takes the files of an s3://,
 https:// or pvc:// URI, checks their digest and places them as Triton's model folder. Its termination message is the

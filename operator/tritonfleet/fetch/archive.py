@@ -1,6 +1,6 @@
-"""Unpack .tar.gz and .zip archives that nobody vouches for.
+"""Unpack untrusted .tar.gz and .zip archives.
 
-A link, a device, a name that leaves the folder, or a size out of proportion refuses the whole archive.
+A link, a device, a name outside the folder, or a disproportionate size rejects the whole archive.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ SUFFIXES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
 MAX_RATIO: Final = 100
 """Model weights pack at 1.1 to 3; a bomb at 1,000 and more."""
 FREE_BYTES: Final = 64 * 1024 * 1024
-"""So much may come out of an archive of any size: mostly-zero test models pack well."""
+"""Unpacked size that is always allowed: mostly-zero test models compress well."""
 MAX_MEMBERS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One regular file inside an archive; `data` is readable until the next member is asked for."""
+    """One regular file inside an archive; `data` is readable until the next member is requested."""
 
     path: str
     data: IO[bytes]
 
 
 def is_archive(path: str) -> bool:
-    """Tell by its name whether a file is unpacked instead of served."""
+    """Return whether a file is unpacked instead of served, by its name."""
     return path.lower().endswith(SUFFIXES)
 
 
 def unpacked(archive: Path, name: str, folder: Path) -> list[Content]:
     """Write the regular files of `archive` below `folder`; raise FetchFailed for anything that is not safe.
 
-    Links, devices, names that leave the folder, two members in one place and bombs refuse the whole archive.
+    Links, devices, names outside the folder, duplicate members and bombs reject the whole archive.
     `name` is what the archive is called in messages, its suffix decides the format.
     """
     limit = max(FREE_BYTES, archive.stat().st_size * MAX_RATIO)

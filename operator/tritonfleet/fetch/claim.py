@@ -1,6 +1,6 @@
-"""Models on a PersistentVolumeClaim: read where they lie, linked and never copied.
+"""Models on a PersistentVolumeClaim: linked in place, never copied.
 
-`contents_of()` lists the files with their checksums and refuses links that lead out of the claim.
+`contents_of()` lists the files with their checksums and rejects links that lead out of the claim.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""`tritonfleet fetch`: bring one model into the pod, then say which bytes it brought.
+"""`tritonfleet fetch`: download one model into the pod and report its digest.
 
-The command line calls `main()` in the init container. It reads `Settings` from the environment and leaves its result in
+The command line calls `main()` in the init container. It reads `Settings` from the environment and writes its result to
 the termination message. One fetch, `fetched()`, runs from the check of the URI to the rename of the finished folder;
 when it fails, nothing is left in place.
 """
@@ -107,11 +107,11 @@ def _refuse(name: str, value: str, expected: str) -> str:
 
 
 def fetched(settings: Settings, environment: Mapping[str, str], report: Report) -> str:
-    """Put the model in place and return its content digest; raise FetchFailed, and leave nothing in place."""
+    """Put the model in place and return its content digest; raises FetchFailed and leaves nothing in place."""
     source = parse(settings.uri, settings.allowed_schemes)
     placement = Placement(settings.target, settings.model)
     if digest := placement.intact_digest(source.uri, settings.digest):
-        report(f"{source.uri} is in place already, every byte of it checked")
+        report(f"{source.uri} is already in place and verified")
         return digest
     shutil.rmtree(placement.folder, ignore_errors=True)
     placement.prepare()
@@ -168,8 +168,8 @@ def _placed(contents: Sequence[Content], source: Location, settings: Settings, p
     if settings.digest not in {None, digest}:
         placement.discard()
         raise FetchFailed(
-            f"{source.uri} has the digest {digest}, the spec wants {settings.digest}; publish the wanted "
-            "files, or set model.digest to the new digest if the change was meant"
+            f"{source.uri} has the digest {digest}, the spec expects {settings.digest}; publish the expected "
+            "files, or set model.digest to the new digest if the change is intended"
         )
     mount = settings.source.resolve()
     is_linked = source.scheme == "pvc" and all(content.file.is_relative_to(mount) for content in contents)
@@ -179,7 +179,7 @@ def _placed(contents: Sequence[Content], source: Location, settings: Settings, p
 
 
 def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:
-    """Fetch what the environment asks for; return the exit code, 0 or 1.
+    """Fetch the configured model; return the exit code, 0 or 1.
 
     The termination message is `{"digest": "sha256:..."}`, or one line `FetchFailed: ...`.
     """
@@ -214,7 +214,7 @@ def _say(line: str) -> None:
 
 
 def _stop_at_once_on_sigterm() -> None:
-    """Process 1 of a container ignores SIGTERM unless it says otherwise; the pod's deletion would wait."""
+    """Exit on SIGTERM: process 1 of a container ignores it by default, which delays the pod's deletion."""
 
     def stop(number: int, _: FrameType | None) -> None:
         os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""What the init container says when it cannot bring the model: one line, without secrets.
+"""Errors of the init container: one line, without secrets.
 
 Every module of the package raises `FetchFailed` with a message that names what, where, why and the remedy. `main()`
 masks the values of the pod's Secrets in it and writes it as the container's termination message, which the operator
@@ -20,15 +20,15 @@ _SHORTEST_SECRET: Final = 4
 
 
 class FetchFailed(TritonfleetError):
-    """The model cannot be brought into the pod; the message names what, where, why and the remedy."""
+    """The model cannot be fetched; the message names what, where, why and the remedy."""
 
 
 class Stopped(TritonfleetError):
-    """Another part of the same fetch has failed already; this one gave up quietly."""
+    """Another part of the same fetch has failed, so this one stopped."""
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values that may never be printed, longest first, each with its words and escaped form."""
+    """Return the values that must never be printed, longest first, each with its words and escaped form."""
     found: set[str] = set()
     for name, value in environment.items():
         if _SECRET_NAME.search(name):

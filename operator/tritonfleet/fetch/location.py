@@ -1,6 +1,6 @@
-"""Where a model comes from: its URI taken apart, and the names found there, checked before anything is done with them.
+"""The source of a model: its URI, and the names found there, validated before use.
 
-`parse()` refuses a URI before any host is contacted. `safe_relative()` guards every name that comes from outside (URIs,
+`parse()` rejects a URI before any host is contacted. `safe_relative()` guards every name that comes from outside (URIs,
 bucket listings, archives, claims) before it becomes a file: `a/../b` and `%2e%2e/b` never reach the disk.
 """
 
@@ -79,7 +79,7 @@ def _refused(what: str, why: str) -> FetchFailed:
 
 
 MAX_FILES: Final = 100_000
-"""Files of one source: so many are a whole bucket or claim, and not one model."""
+"""Limit of files of one source: more are a whole bucket or claim, not one model."""
 MAX_NAME_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 1024
 _ENCODED: Final = ("%2e", "%2f", "%5c", "%00")

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed, Stopped, disk_failure
 from tritonfleet.fetch.model_folder import HASH_BYTES, Content
@@ -49,7 +50,7 @@ class Backoff:
             raise FetchFailed(f"{error}; gave up after {ATTEMPTS} attempts in a row") from error
         ceiling = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1))
         pause = max(random.uniform(0, ceiling), error.retry_after_seconds or 0)  # noqa: S311 - jitter, no secret
-        self._report(f"{error}; attempt {self._failures + 1} of {ATTEMPTS} in {pause:.1f} s")
+        self._report(f"{error}; attempt {self._failures + 1} of {ATTEMPTS} in {pause:.1f}s")
         if self._stopping.wait(pause):
             raise Stopped
 
@@ -123,10 +124,10 @@ class Progress:
         present = self._done + self._kept
         unit = max(0, min((max(self._total, 1).bit_length() - 1) // 10, len(_UNITS) - 1))
         percent = 100 * present // self._total if self._total else 100
-        kept = f", {size_text(self._kept)} kept from before" if self._kept else ""
+        kept = f", {size_text(self._kept)} from an earlier attempt" if self._kept else ""
         return (
-            f"{self._verb} {_number(present / 1024**unit)} of {size_text(self._total)} ({percent} %), "
-            f"{size_text(round(bytes_per_second))}/s, {self._done_files} of {self._files} files{kept}"
+            f"{self._verb} {_number(present / 1024**unit)} of {size_text(self._total)} ({percent}%),  "
+            f"{size_text(round(bytes_per_second))}/s, {self._done_files} of {counted(self._files, 'file')}{kept}"
         )
 
 
@@ -311,7 +312,7 @@ class Transfer:
                 progress.add(len(chunk))
                 yield position
         if position < end:
-            raise Transient(f"{target.file.path}: the connection ended {end - position} bytes too early")
+            raise Transient(f"{target.file.path}: the connection ended {counted(end - position, 'byte')} too early")
 
 
 def write_at(descriptor: int, chunk: memoryview, position: int) -> None:

@@ -1,7 +1,7 @@
-"""A latency histogram: the buckets of all replicas added up, and what they say. Quantiles are never averaged.
+"""A latency histogram over all replicas: its quantiles and shares. Quantiles of replicas are never averaged.
 
-`adapters/prometheus.py` and `runtime` build one from cumulative buckets, and `runtime` tells the autoscaler what it
-says of the latency objective. With 50 requests within 0.1 s, 90 within 0.25 s and 100 in all, the 80th percentile lies
+`adapters/prometheus.py` and `runtime` build one from cumulative buckets, and `runtime` evaluates the latency objective
+with it for the autoscaler. With 50 requests within 0.1 s, 90 within 0.25 s and 100 in all, the 80th percentile lies
 30/40 of the way through the second bucket, at 0.1 + 0.15 x 0.75 = 0.2125 s; within 0.175 s, half way through it, are
 50 + 40 x 0.5 = 70 requests.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Cumulative counts (or rates) by upper bound, as Prometheus has them."""
+    """Cumulative counts (or rates) by upper bound, as in Prometheus."""
 
     bounds_seconds: tuple[float, ...]
     """Ascending; the last is infinite."""
@@ -23,11 +23,11 @@ class Histogram:
 
     @property
     def total(self) -> float:
-        """Everything that was counted."""
+        """The total count."""
         return self.counts[-1]
 
     def percentile(self, percent: float) -> float:
-        """Return, in seconds, what `percent` percent stay within, as Prometheus' histogram_quantile interpolates it.
+        """Return a percentile in seconds, interpolated like Prometheus' histogram_quantile.
 
         What lies beyond the last finite bound is reported as that bound. NaN without any count or finite bound.
         """
@@ -43,7 +43,7 @@ class Histogram:
         return lower + (self.bounds_seconds[at] - lower) * share
 
     def within(self, seconds: float) -> float:
-        """Return how many stayed within so many seconds, in the unit of the counts.
+        """Return how many took at most this many seconds, in the unit of the counts.
 
         Within a bucket the counts are taken to lie evenly; of those beyond the last finite bound none is taken to.
         """

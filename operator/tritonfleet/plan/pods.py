@@ -1,12 +1,11 @@
-"""What pods say: whether they run, what they run, and why they are not ready.
+"""The state of pods: whether they run, what they run, and why they are not ready.
 
 The first functions read one pod and are used by every layer above. `image_digest()` and `model_digest()` read what
-the pods of a revision run, for the status and the rollout. `diagnose()` says in the user's words why a revision is not
-ready, from its pods and its Deployment; `reconcile()` and the rollout call it. `count_pods()` sums all of that up for
-the rollout. The order of `diagnose()` is from the most specific cause to the least: a container that cannot start or
-has failed, a pod that no node can take, a pod that cannot be created. A pod that waits for 2 GPUs where 1 is free on
-each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu, 2 free on 2 matching nodes, at most 1 on one node where
-a pod needs 2".
+the pods of a revision run, for the status and the rollout. `diagnose()` explains why a revision is not ready, from its
+pods and its Deployment; `reconcile()` and the rollout call it. It checks from the most specific cause to the least: a
+container that cannot start or has failed, a pod that fits no node, a pod that cannot be created. A pod that needs 2
+GPUs where 1 is free on each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu, 2 free on 2 matching nodes, at
+most 1 per node where a pod needs 2".
 """
 
 import json
@@ -17,16 +16,17 @@ from statistics import median_low
 from typing import Any
 
 from tritonfleet.api.conditions import Reason
+from tritonfleet.api.quantities import counted
 from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool, Manifest
 from tritonfleet.triton.failure import load_failure
 
 SCHEDULING_GRACE = timedelta(seconds=2)
-"""A pod that the scheduler passes over for less than this is only waiting its turn."""
+"""A pod that is unschedulable for less than this may only be waiting its turn."""
 
 FAILURES_BEFORE_STALLED = 2
-"""Once may be bad luck; what fails the same way again will not mend itself."""
+"""One failure may be transient; the second one is taken to be permanent."""
 
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -34,7 +34,7 @@ _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What holds a revision up; `stalled` when it needs a person."""
+    """What blocks a revision; `stalled` if it needs intervention."""
 
     reason: Reason
     message: str
@@ -42,7 +42,7 @@ class Finding:
 
     @property
     def lacks_room(self) -> bool:
-        """Whether only more room can mend it."""
+        """Whether the cluster lacks capacity for it."""
         return self.reason in {Reason.WAITING_FOR_GPU, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED}
 
 
@@ -61,27 +61,27 @@ class GpuNeed:
 
 
 def has_ended(pod: Manifest) -> bool:
-    """Tell whether the pod has ended for good: it holds nothing any more."""
+    """Return whether the pod has terminated for good, so that it holds no resources."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def is_ending(pod: Manifest) -> bool:
-    """Tell whether the pod is being deleted: it serves no longer, and holds what it has until it is gone."""
+    """Return whether the pod is being deleted: it no longer serves, but holds its resources until it is gone."""
     return "deletionTimestamp" in pod["metadata"]
 
 
 def exists(pod: Manifest) -> bool:
-    """Tell whether a pod runs or may yet: it is not being deleted and has not ended for good."""
+    """Return whether a pod runs or may still run: it is not being deleted and has not terminated."""
     return not has_ended(pod) and not is_ending(pod)
 
 
 def created_at(pod: Manifest) -> datetime:
-    """Return when the pod was written down."""
+    """Return when the pod was created."""
     return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
 
 
 def is_ready(pod: Manifest) -> bool:
-    """Tell whether the kubelet calls the pod ready."""
+    """Return whether the pod is ready."""
     return _condition(pod, "Ready").get("status") == "True"
 
 
@@ -92,13 +92,13 @@ def ready_since(pod: Manifest) -> datetime | None:
 
 
 def unready_since(pod: Manifest) -> datetime | None:
-    """Return since when the kubelet calls the pod not ready; None if it does not."""
+    """Return since when the pod has not been ready; None if it is ready or has no such condition."""
     condition = _condition(pod, "Ready")
     return _since(condition) if condition.get("status", "True") != "True" else None
 
 
 def unschedulable(pod: Manifest) -> Manifest | None:
-    """Return the condition by which the scheduler says that no node can take the pod; None if it does not."""
+    """Return the pod's condition if the scheduler found no node for it; else None."""
     condition = _condition(pod, "PodScheduled")
     refused = condition.get("reason") == "Unschedulable" and condition["status"] == "False"
     return condition if refused else None
@@ -122,7 +122,7 @@ def image_digest(pods: tuple[Manifest, ...]) -> str | None:
 
 
 def model_digest(pods: tuple[Manifest, ...]) -> str | None:
-    """Return what the fetch step reported when it ended well."""
+    """Return the digest that the fetch step reported on success."""
     for pod in pods:
         for container in pod.get("status", {}).get("initContainerStatuses") or ():
             ended = container.get("state", {}).get("terminated") or {}
@@ -141,7 +141,7 @@ def _digest_in(message: str) -> str | None:
 
 
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:
-    """Return the first thing that holds the revision up, the most specific first, or None if it is just starting."""
+    """Return what blocks the revision, the most specific cause first; None if it is just starting."""
     alive = [pod for pod in revision.pods if not is_ending(pod)]
     for pod in alive:
         for finding in _container_findings(pod):
@@ -160,7 +160,7 @@ def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
 
 
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
-    """Return when the grace of a pod that is not scheduled yet ends, if that is still to come."""
+    """Return when the scheduling grace of an unscheduled pod ends, if it is in the future."""
     ends = [
         datetime.fromisoformat(condition["lastTransitionTime"]) + SCHEDULING_GRACE
         for pod in revision.pods
@@ -204,17 +204,17 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
     if ended.get("reason") == "OOMKilled":
         return Finding(
             Reason.OUT_OF_MEMORY,
-            f"container '{container['name']}' used more than its memory limit: raise `server.resources.limits.memory`",
+            f"container '{container['name']}' exceeded its memory limit: raise `server.resources.limits.memory`",
             stalled,
         )
     cause = load_failure(message)
     if cause is not None:
         return Finding(Reason.MODEL_LOAD_FAILED, cause, stalled)
-    last_line = message.splitlines()[-1] if message else "it left no message"
+    last_line = message.splitlines()[-1] if message else "no termination message"
     return Finding(
         Reason.CRASH_LOOPING,
-        f"container '{container['name']}' ended with exit code {ended.get('exitCode')} "
-        f"({failures} times so far): {last_line}",
+        f"container '{container['name']}' exited with code {ended.get('exitCode')} "
+        f"({counted(failures, 'failure')}): {last_line}",
         stalled,
     )
 
@@ -227,7 +227,7 @@ def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetim
     need = gpu_need(tuple(pods))
     scheduler = old[0].get("message", "").strip()
     if need is None or not _lacks_gpu(need, gpus, scheduler):
-        return Finding(Reason.UNSCHEDULABLE, f"no node takes the pod: {scheduler}")
+        return Finding(Reason.UNSCHEDULABLE, f"pod cannot be scheduled: {scheduler}")
     if gpus is None:
         return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}: {scheduler}")
     return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}, {_free(need, gpus)}")
@@ -239,10 +239,9 @@ def _lacks_gpu(need: GpuNeed, gpus: GpuPool | None, scheduler: str) -> bool:
 
 
 def _free(need: GpuNeed, gpus: GpuPool) -> str:
-    nodes = f"{gpus.matching_nodes} matching node{'' if gpus.matching_nodes == 1 else 's'}"
     scattered = gpus.largest_free_on_one_node < need.per_pod <= gpus.free
-    return f"{gpus.free} free on {nodes}" + (
-        f", at most {gpus.largest_free_on_one_node} on one node where a pod needs {need.per_pod}" if scattered else ""
+    return f"{gpus.free} free on {counted(gpus.matching_nodes, 'matching node')}" + (
+        f", at most {gpus.largest_free_on_one_node} per node where a pod needs {need.per_pod}" if scattered else ""
     )
 
 
@@ -255,7 +254,7 @@ def _creation_finding(deployment: Manifest | None) -> Finding | None:
 
 
 def _gpu_request(pod: Manifest) -> tuple[str, int] | None:
-    """Find the extended resource of the Triton container: the only kind with a vendor's domain in its name."""
+    """Return the extended resource of the Triton container: the only kind with a domain in its name."""
     for container in pod["spec"]["containers"]:
         for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
             if "/" in resource:

@@ -1,14 +1,14 @@
 """One decision about one ModelDeployment, from what is observed to what must be written.
 
-`runtime/controller.py` calls `reconcile()` in each pass with everything it may look at (`Observed`) and the time, and
-carries out the `Plan`: applies, deletes, status, Events, and when to look again. A pass
+`runtime/controller.py` calls `reconcile()` in each pass with everything observed (`Observed`) and the time, and
+executes the `Plan`: applies, deletes, status, Events, and when to reconcile again. A pass
 
-1. parses the spec; an object that cannot be read only gets a status that says so,
-2. decides what should be there (`_decide()`): the number of pods, the revision of the spec, how many pods of each
-   revision and which share of the requests each gets, by a steered rollout or at once, and renders the objects,
-3. compares that with the cluster (`_plan()`); an object of somebody else with a name that is needed stops all writes,
-4. once nothing is left to write, or the API server refuses a write, lets the rollout go one step on. The new state is
-   written before anything else is done, so that an operator that is killed here goes on from what is written down.
+1. parses the spec; an object that cannot be parsed only gets a status that says so,
+2. decides the desired state (`_decide()`): the number of pods, the revision of the spec, how many pods and which share
+   of the traffic each revision gets, by a canary rollout or at once, and renders the objects,
+3. compares it with the cluster (`_plan()`); if another owner has an object of a needed name, nothing is written,
+4. once nothing is left to write, or the API server rejects a write, advances the rollout. The new state is written
+   before anything else is done, so that a restarted operator continues from it.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ from tritonfleet.plan.world import ChildId, Manifest, Observed, Plan, WriteFailu
 from tritonfleet.plan.writes import applies_to, deletes_from, foreign_child
 
 AT_ONCE_SECONDS = 0.1
-"""A rollout that has moved is acted upon in the next pass, which begins with what is written down."""
+"""A rollout that has advanced is acted upon in the next pass, which starts from the written state."""
 
 
 def reconcile(observed: Observed, now: datetime) -> Plan:
@@ -80,7 +80,7 @@ class _Decision:
     linger: timedelta
     size: Size
     rollout: RolloutPlan | None
-    """None where a change reaches clients all at once."""
+    """None where changes are not rolled out in steps."""
 
 
 def _decide(deployment: ModelDeployment, observed: Observed, now: datetime) -> _Decision:
@@ -126,9 +126,9 @@ def _desired(
 
 
 def _old_children(deployment: ModelDeployment, old: KnownRevision, replicas: int) -> tuple[Manifest, ...]:
-    """Return the children of a revision that is of use without being what the spec asks for.
+    """Return the children of a revision in use that is not the spec's.
 
-    Of one whose record is lost or cannot be read nothing but the number of its pods is changed.
+    If its record is lost or unreadable, only its number of pods is changed.
     """
     if old.record is not None:
         with contextlib.suppress(InvalidSpec):
@@ -161,7 +161,7 @@ def _older_revision(deployment: ModelDeployment, known: dict[str, KnownRevision]
     found = known.get(resolve_revision(word, {revision.hash: revision.number for revision in known.values()}) or "")
     if found is None or found.record is None:
         numbers = ", ".join(str(number) for number in sorted(kept)) or "none"
-        raise InvalidSpec(f"spec.rollback.toRevision: there is no revision '{word}'; kept are {numbers}")
+        raise InvalidSpec(f"spec.rollback.toRevision: revision '{word}' not found; available: {numbers}")
     return revision_from(found.record)
 
 
@@ -176,7 +176,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
     if moved is not None:
         roles = replace(roles, serving=moved.state.stable or None)
     if _is_news(decision, moved):
-        # Whatever is to be remembered is written down before anything else is done.
+        # Persist the new state before doing anything else.
         applies, deletes = (), ()
     status, events = status_and_events(
         Assessment(
@@ -204,7 +204,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
 
 
 def _move(decision: _Decision, now: datetime, *, asked: bool) -> StepResult | None:
-    """Let the rollout go one step on, once the cluster has been asked for what its state says."""
+    """Advance the rollout, once the cluster matches its current state."""
     if decision.rollout is None:
         return None
     state, inputs = decision.rollout.state, decision.rollout.inputs

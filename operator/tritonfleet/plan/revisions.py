@@ -1,9 +1,9 @@
 """The revisions of one ModelDeployment: which exist, how they are numbered, and which one serves.
 
-Everything is read off the objects themselves: the front Service's selector is what decides where requests go, so it,
-and not a status that anybody may edit, says which revision serves. Only while several revisions share the requests, and
-the selector matches the pods of all of them, does the status say which one is stable. `reconcile()`, the rollout and
-the autoscaler's observation begin with `known_revisions()` and `serving_hash()`.
+Everything is read from the objects themselves: the front Service's selector, which routes the requests, says which
+revision serves, and not the status, which users can edit. Only while several revisions share the traffic, and the
+selector matches all their pods, is the stable one taken from the status. `reconcile()`, the rollout and the
+autoscaler's observation begin with `known_revisions()` and `serving_hash()`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tritonfleet.plan.world import ChildId, Manifest, Observed
 
 @dataclass(frozen=True, slots=True)
 class KnownRevision:
-    """One revision as the cluster holds it."""
+    """One revision in the cluster."""
 
     hash: str
     number: int
@@ -30,9 +30,9 @@ class KnownRevision:
     size: int
     """Pods that exist for this revision, ready or not."""
     created: str | None
-    """When it was first written, RFC 3339."""
+    """When it was created, RFC 3339."""
     image: str | None
-    """The image that its Triton runs."""
+    """The image of its Triton container."""
 
     @classmethod
     def of(
@@ -43,7 +43,7 @@ class KnownRevision:
         deployment: Manifest | None,
         pods: tuple[Manifest, ...],
     ) -> "KnownRevision":
-        """Read a revision off its objects."""
+        """Return a revision from its objects."""
         status = (deployment or {}).get("status", {})
         holder = record or deployment or {"metadata": {}}
         template = (deployment or {}).get("spec", {}).get("template", {})
@@ -61,7 +61,7 @@ class KnownRevision:
         )
 
     def carries(self, replicas: int) -> bool:
-        """Tell whether it can take the load of `replicas` pods, by a count that is not out of date."""
+        """Return whether `replicas` of its pods are ready, by an up-to-date count."""
         if self.deployment is None:
             return False
         generation = self.deployment["metadata"].get("generation", 0)
@@ -107,7 +107,7 @@ def serving_hash(observed: Observed, known: Mapping[str, KnownRevision]) -> str 
         return _last_ready(known)
     revision: str | None = (service["spec"].get("selector") or {}).get(names.REVISION_LABEL)
     if revision is None:
-        # It leads to every pod while a canary has its share of them.
+        # During a canary without a gateway it selects the pods of both revisions.
         name = ((observed.body.get("status") or {}).get("revision") or {}).get("stable", "")
         revision = name[-10:]
     if revision in known and known[revision].deployment is not None:
@@ -116,7 +116,7 @@ def serving_hash(observed: Observed, known: Mapping[str, KnownRevision]) -> str 
 
 
 def retired_at(body: Manifest) -> Mapping[str, datetime]:
-    """Return when each revision stopped serving, by name, as the status remembers it."""
+    """Return when each revision stopped serving, by name, from the status."""
     return {
         entry["name"]: datetime.fromisoformat(entry["retiredAt"])
         for entry in body.get("status", {}).get("revisions") or ()
@@ -125,7 +125,7 @@ def retired_at(body: Manifest) -> Mapping[str, datetime]:
 
 
 def _last_ready(known: Mapping[str, KnownRevision]) -> str | None:
-    """The front Service is gone or was edited: the newest revision that can answer takes its place."""
+    """Return the newest revision with ready pods: the front Service is gone or was edited."""
     ready = [revision for revision in known.values() if revision.ready_replicas > 0]
     return max(ready, key=lambda revision: revision.number).hash if ready else None
 

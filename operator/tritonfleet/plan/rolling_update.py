@@ -1,7 +1,7 @@
 """A change without rollout steps: it reaches all clients as soon as the new pods are ready.
 
-`reconcile()` calls `at_once()` where no rollout is steered by `plan/rollout`, to say how many pods each revision gets
-and which one serves, and `assign_roles()` in both cases, to say which revisions may be removed. With 3 replicas:
+Where `plan/rollout` does not apply, `reconcile()` calls `at_once()`, which decides how many pods each revision gets and
+which one serves. In either case `assign_roles()` decides which revisions may be removed. With 3 replicas:
 
     revision 1 serves, revision 2 has 2 ready pods   3 pods of each, revision 1 serves
     revision 2 has 3 ready pods                      3 pods of revision 2, which serves; revision 1 lingers
@@ -25,22 +25,22 @@ class RevisionRoles:
     """The part each revision plays after this decision."""
 
     target: str | None
-    """What the spec asks for; None while the spec cannot be rendered."""
+    """The revision of the spec; None while the spec cannot be rendered."""
     serving: str | None
-    """Where the front Service points."""
+    """The revision that the front Service selects."""
     running: frozenset[str]
-    """Revisions whose pods are wanted."""
+    """Revisions whose pods should run."""
     retiring: Mapping[str, datetime]
     """Revisions that clients may still hold connections to, with the moment they stopped serving."""
 
     @property
     def in_use(self) -> frozenset[str]:
-        """Every revision whose pods are of use."""
+        """Every revision whose pods are needed."""
         return self.running | self.retiring.keys()
 
     @property
     def on_record(self) -> frozenset[str]:
-        """Every revision whose record is of use, whatever the limit of the history."""
+        """Every revision whose record is kept regardless of `revisionHistoryLimit`."""
         roles = (self.target, self.serving)
         return self.in_use | {revision for revision in roles if revision is not None}
 
@@ -52,9 +52,9 @@ class RevisionRoles:
 def choose_serving(
     target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int
 ) -> str | None:
-    """Return the revision to serve: the target as soon as that loses nobody a ready pod, else the one that serves now.
+    """Return the revision to serve: the target once it has as many ready pods as needed, else the current one.
 
-    `replicas` is how many pods the spec wants of either.
+    `replicas` is the desired number of pods.
     """
     if target is None or serving == target:
         return serving
@@ -70,7 +70,7 @@ def choose_serving(
 def at_once(
     target: str | None, serving: str | None, known: Mapping[str, KnownRevision], replicas: int
 ) -> DesiredRollout:
-    """Return the rollout of a change that reaches all clients as soon as the new pods are ready."""
+    """Return the desired state of a change that reaches all clients as soon as the new pods are ready."""
     serves = choose_serving(target, serving, known, replicas)
     roles = dict.fromkeys(revision for revision in (target, serves) if revision is not None)
     return DesiredRollout(
@@ -87,7 +87,7 @@ def assign_roles(
     now: datetime,
     linger: timedelta,
 ) -> RevisionRoles:
-    """Find, among the revisions that are not wanted to run, those that still linger; the rest are of no more use.
+    """Return the revisions that no longer serve but still linger; all others may be removed.
 
     `retired` holds, by hash, when a revision stopped serving. A ready revision without such a time stops now: it served
     until this very decision, or until one whose status write was lost. Clients keep connections to it for up to

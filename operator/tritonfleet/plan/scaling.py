@@ -1,13 +1,12 @@
-"""Between a ModelDeployment and the autoscaler: what the autoscaler is told, and what becomes of its verdict.
+"""Between a ModelDeployment and the autoscaler: its inputs, and how its verdict is applied.
 
 `runtime` builds the autoscaler's policy and observation here (`autoscaling_policy()`, `observation()`), from the spec
 and from the objects in the cluster; `reconcile()` turns the verdict into the number of pods (`size_of()`), within the
 limits in force and unless the spec says the number itself. `cli/explain` and `cli/simulate` use the same policy.
 
-The limits are `minReplicas` and `maxReplicas`, or those of a schedule. Schedules follow the clock on the wall of their
-time zone, on days of 23 and 25 hours too. With `start: "02:30"` in Europe/Berlin on the day when clocks jump from 02:00
-to 03:00, the schedule begins at 03:00, the first moment at which the clock shows 02:30 or later. With `end: "02:30"` on
-the day when they show 02:30 twice, it ends the second time.
+The limits are `minReplicas` and `maxReplicas`, or those of a schedule. Schedules follow local time in their time zone,
+including daylight saving changes: with `start: "02:30"` in Europe/Berlin on the day when clocks jump from 02:00 to
+03:00, the schedule begins at 03:00; with `end: "02:30"` on the day when 02:30 occurs twice, it ends the second time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,17 +39,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The number of pods wanted now, and what bounds it."""
+    """The desired number of pods, and its limits."""
 
     replicas: int
     limits: Limits | None
-    """None if they cannot be told."""
+    """None if they cannot be determined."""
     problem: InvalidSpec | None = None
-    """Why the limits cannot be told."""
+    """Why the limits cannot be determined."""
 
 
 def has_slo(deployment: ModelDeployment) -> bool:
-    """Tell whether verdicts are wanted: an SLO is set and pods run, whoever owns their number."""
+    """Return whether the autoscaler evaluates it: an SLO is set and pods run, no matter who sets their number."""
     spec = deployment.spec
     return spec.slo is not None and not spec.suspend and (spec.scaled_by_us or spec.declared_replicas > 0)
 
@@ -103,8 +102,8 @@ def observation(
 ) -> Observation:
     """Return the autoscaler's observation; all but the last three arguments change only with the objects in the store.
 
-    What it has decided in this process counts as what is asked for, whatever somebody else has made of it meanwhile;
-    before that what runs, so that a model which was suspended starts with what it had.
+    `replicas` is the last decision of this process, even if someone else has changed the Deployment since; before the
+    first decision it is what runs, so that a resumed model starts with the replicas it had.
     """
     known = known_revisions(observed)
     serving = serving_hash(observed, known)
@@ -144,22 +143,19 @@ def asked_for(deployment: Manifest | None) -> int:
 
 
 def current_replicas(observed: Observed, serving: Manifest | None) -> int:
-    """Return what there was before anybody could decide: what runs, else what was decided last, else nothing."""
+    """Return the replicas before the first decision: what runs, else the last decision in the status, else 0."""
     decided = ((observed.body.get("status") or {}).get("autoscaling") or {}).get("desiredReplicas")
     return _carrying(observed.body) or asked_for(serving) or int(decided or 0)
 
 
 def remembered(body: Manifest) -> dict[str, Any]:
-    """Return the autoscaler's memory as the status keeps it, for `Memory.restore`; empty if there is none."""
+    """Return the autoscaler's memory from the status, for `Memory.restore`; empty if there is none."""
     memory = ((body.get("status") or {}).get("autoscaling") or {}).get("memory")
     return dict(memory) if isinstance(memory, dict) else {}
 
 
 def learned(deployment: ModelDeployment, observed: Observed, serving: str | None, now: datetime) -> Learned:
-    """Return what was learned of one replica of the serving revision, from this process or from the status.
-
-    Nothing is looked up where nothing depends on it.
-    """
+    """Return what was learned about a replica of the serving revision; UNLEARNED unless `slo.loadShedding` needs it."""
     verdict = observed.scaling
     if deployment.spec.slo is None or not deployment.spec.slo.load_shedding:
         return UNLEARNED
@@ -176,7 +172,7 @@ def _is_carried_out(body: Manifest) -> bool:
 
 
 def _rolling(body: Manifest) -> bool:
-    """Tell whether a change of revision is under way; one that was rejected and taken back no longer is."""
+    """Return whether a rollout is in progress; not after a rollback."""
     status = body.get("status") or {}
     if "rollout" in status:
         return traits_of(status["rollout"].get("phase")).under_way
@@ -185,7 +181,7 @@ def _rolling(body: Manifest) -> bool:
 
 
 def _carrying(body: Manifest) -> int:
-    """Return the pods that carry all traffic during a rollout in steps, whatever their revision; 0 without one."""
+    """Return the pods of all revisions that serve during a canary rollout; 0 without one."""
     rollout = (body.get("status") or {}).get("rollout") or {}
     return int(rollout.get("replicas") or 0) if traits_of(rollout.get("phase")).under_way else 0
 
@@ -193,8 +189,8 @@ def _carrying(body: Manifest) -> int:
 def _shown(observed: Observed, serving: str | None) -> tuple[PodState, ...]:
     """Return the pods that the autoscaler sees: those of every revision that may get requests.
 
-    A canary's pods that are not ready yet are no supply, and say nothing of how fast stable's become ready: one that
-    never does must not keep stable from growing.
+    Canary pods that are not ready are left out: they add no capacity, and one that never becomes ready must not keep
+    stable from scaling out.
     """
     pods = tuple(pod_state(pod) for pod in observed.pods if exists(pod))
     if not _carrying(observed.body):
@@ -203,10 +199,9 @@ def _shown(observed: Observed, serving: str | None) -> tuple[PodState, ...]:
 
 
 def _schedulable(observed: Observed, pods: tuple[PodState, ...], replicas: int) -> int | None:
-    """Count the pods that have a place and those that would still find one; nobody counts while none waits.
+    """Count scheduled pods and those that would still fit; None while no pod is pending, since nodes are not counted.
 
-    Pods that wait are kept: without them no node would be added for them, and as soon as they are gone nobody knows
-    any more that there is no room.
+    Pending pods are kept: the cluster autoscaler adds nodes for them, and they are how a lack of room is noticed.
     """
     if observed.gpus is None:
         return None
@@ -220,7 +215,7 @@ def _gpus_per_pod(observed: Observed) -> int:
 
 
 def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevision | None, now: datetime) -> Size:
-    """Return the number of pods; it is absolute, so that carrying it out changes nothing about it."""
+    """Return the desired number of pods; absolute, so that applying it does not change it."""
     try:
         limits, problem = limits_of(deployment, now), None
     except InvalidSpec as error:
@@ -237,7 +232,7 @@ def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevis
 
 
 def limits_in_force(autoscaling: Autoscaling, now: datetime) -> Limits:
-    """Return the limits in force; of several schedules at once the later in the list decides.
+    """Return the limits in force; where schedules overlap, the later in the list wins.
 
     Raises InvalidSpec for a time zone that does not exist.
     """
@@ -256,8 +251,8 @@ def _zone(schedule: Schedule, index: int) -> ZoneInfo:
         return ZoneInfo(schedule.time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidSpec(
-            f"spec.autoscaling.schedules[{index}].timeZone: '{schedule.time_zone}' is no time zone: "
-            "write an IANA name such as Europe/Berlin or UTC"
+            f"spec.autoscaling.schedules[{index}].timeZone: '{schedule.time_zone}' is not a time zone: "
+            "use an IANA name such as Europe/Berlin or UTC"
         ) from error
 
 
@@ -266,7 +261,7 @@ def _in_force(schedule: Schedule, zone: ZoneInfo, now: datetime) -> bool:
 
 
 def _windows(schedule: Schedule, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield what began today and yesterday, as what a clock on the wall shows."""
+    """Yield the windows that start today and yesterday, in local time."""
     start, end = time.fromisoformat(schedule.start), time.fromisoformat(schedule.end)
     today = now.astimezone(zone).date()
     for day in (today, today - timedelta(days=1)):
@@ -276,12 +271,12 @@ def _windows(schedule: Schedule, zone: ZoneInfo, now: datetime) -> Iterator[tupl
 
 
 def _began(start: datetime, zone: ZoneInfo, now: datetime) -> bool:
-    """Tell whether clocks have shown the start, or should have: where they show it twice, the first time counts."""
+    """Return whether local time has passed the start; if it occurs twice, the first time counts."""
     return _wall(now, zone) >= start or now >= start.replace(tzinfo=zone, fold=0)
 
 
 def _ended(end: datetime, zone: ZoneInfo, now: datetime) -> bool:
-    """Tell whether clocks have shown the end, or should have: where they show it twice, the second time counts."""
+    """Return whether local time has passed the end; if it occurs twice, the second time counts."""
     return _wall(now, zone) >= end and now >= end.replace(tzinfo=zone, fold=1)
 
 

@@ -1,12 +1,12 @@
-"""What the status says of scaling: `status.autoscaling`, `SLOMet`, `ScalingActive`, and other autoscalers.
+"""The status of scaling: `status.autoscaling`, `SLOMet`, `ScalingActive`, and conflicting autoscalers.
 
 `reconcile()` calls `scale_report()` with the autoscaler's last verdict, and `status.py` asks for the conditions.
-`status.autoscaling` is written when a decision changes, or once a minute when numbers have moved noticeably. What is
-written is rounded and then kept until the next time, so that a fleet at rest costs no writes: an observed rate of
-100/s that becomes 109/s is not written, and one that becomes 112/s is, at least 55 s after the last write. When the
-operator stops, `runtime` saves what the autoscaler has learned (`checkpoint()`).
+`status.autoscaling` is written when a decision changes, or once a minute when numbers have moved noticeably, so that
+an idle fleet costs no writes: a rate of 100/s that becomes 109/s is not written, and one that becomes 112/s is, at
+least 55 s after the last write. When the operator stops, `runtime` saves what the autoscaler has learned
+(`checkpoint()`).
 
-A HorizontalPodAutoscaler that writes what the operator writes is reported in `ScalingActive`, with what to do about it.
+A HorizontalPodAutoscaler that competes with the operator is reported in `ScalingActive`, with the remedy.
 """
 
 import math
@@ -24,11 +24,11 @@ from tritonfleet.plan.scaling import Limits, has_slo
 from tritonfleet.plan.world import Event, Manifest, Observed
 
 REFRESH: Final = timedelta(seconds=55)
-"""Numbers alone are written no more often than this; less than a minute, at which new ones come."""
+"""Numbers alone are written no more often than this; just under the minute at which new ones come."""
 CHECKPOINT_INTERVAL: Final = timedelta(minutes=5)
-"""While there is traffic, what was learned is written down at least so often: a new process starts from it."""
+"""While there is traffic, the memory is written at least this often: a new process starts from it."""
 NOTICEABLE: Final = 0.1
-"""A number that has moved by less than a tenth is the same to a reader."""
+"""Smaller relative changes are not worth a write."""
 _NOTICEABLE_SHARE: Final = 0.002
 
 _DECISION: Final = ("desiredReplicas", "minReplicas", "maxReplicas")
@@ -42,7 +42,7 @@ _CALM: Final = frozenset(
         ScaleReason.NO_TRAFFIC,
     )
 )
-"""At the border between one number of replicas and the next, or between some traffic and none, these come and go."""
+"""These alternate at the border between two replica counts, or between little traffic and none."""
 _NUMBERS: Final = ("uncappedReplicas", "observedRate", "capacityPerReplica", "forecast", "podStartupSeconds")
 _BLIND = frozenset({ScaleReason.METRICS_STALE, ScaleReason.SERIES_MISSING})
 
@@ -53,14 +53,14 @@ class ScaleReport:
 
     document: Manifest
     fresh: bool
-    """Whether it says anything that the status did not say before."""
+    """Whether it differs from the current status."""
     event: Event | None = None
 
 
 def scale_report(
     deployment: ModelDeployment, body: Manifest, verdict: Verdict | None, limits: Limits | None, now: datetime
 ) -> ScaleReport:
-    """Return what the status says of scaling; without a verdict what it said before, and nothing without an SLO."""
+    """Return the status of scaling; unchanged without a verdict, empty without an SLO."""
     status = body.get("status") or {}
     before: Manifest = status.get("autoscaling") or {}
     if deployment.spec.slo is None:
@@ -78,7 +78,7 @@ def scale_report(
 
 
 def checkpoint(body: Manifest, verdict: Verdict) -> Manifest | None:
-    """Return the whole status with what is remembered by now, for the process that comes next; None if it has that."""
+    """Return the whole status with the current memory, for the next process; None if it is already there."""
     status: Manifest = body.get("status") or {}
     before, memory = status.get("autoscaling") or {}, verdict.memory.document()
     if "at" not in before or before.get("memory") == memory:
@@ -97,7 +97,7 @@ def slo_state(verdict: Verdict) -> Reason | ScaleReason:
 
 
 def significant(value: float | None, digits: int = 3) -> float | None:
-    """Round to so many significant digits; None for what is no number."""
+    """Round to significant digits; None for NaN and infinity."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{digits}g}")
@@ -110,7 +110,7 @@ def milliseconds(seconds: float | None) -> str | None:
 
 
 def timestamp(now: datetime) -> str:
-    """Write a moment as Kubernetes does."""
+    """Format a time as Kubernetes does."""
     return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -183,7 +183,7 @@ def _milliseconds_of(latency: str | None) -> float | None:
     try:
         return float(latency.removesuffix("ms")) if latency is not None else None
     except ValueError:
-        # Somebody has edited the status: any number is news then.
+        # The status was edited: any number counts as a change.
         return None
 
 
@@ -192,7 +192,7 @@ def _slo_condition(status: Manifest) -> str | None:
 
 
 def _record(document: Manifest, before: Mapping[str, Any]) -> Event | None:
-    """Carry the history over, and add to it if the number of pods changed."""
+    """Carry the history over, and add an entry if the number of pods changed."""
     for name in ("history", "lastScaleTime"):
         if name in before:
             document[name] = before[name]
@@ -212,7 +212,7 @@ def _age(seconds: float | None) -> str | None:
 
 
 def scale_conditions(deployment: ModelDeployment, observed: Observed, report: ScaleReport) -> Iterator[Condition]:
-    """Yield both, as far as there is something to say; what is left out keeps what it said."""
+    """Yield `SLOMet` and `ScalingActive`; one that is left out keeps its last value."""
     slo = _slo_met(deployment, observed, report)
     if slo is not None:
         yield slo
@@ -226,7 +226,7 @@ def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleRepor
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.NO_SLO, "`slo` is not set")
     if not has_slo(deployment):
         cause = "suspended" if deployment.spec.suspend else "replicas is 0"
-        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, f"no pod runs: {cause}")
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, f"no pods run: {cause}")
     verdict = observed.scaling
     if verdict is None or not report.fresh:
         return None
@@ -244,12 +244,12 @@ def _against_target(deployment: ModelDeployment, verdict: Verdict) -> str:
         measured = milliseconds(attainment.percentile_seconds)
         parts.append(f"p{slo.latency.percentile:g} {measured}, target {slo.latency.target} ({attainment.source})")
     if attainment.within is not None:
-        window = f"over {attainment.window_seconds:.0f} s"
-        parts.append(f"{100 * attainment.within:.4g} % of the requests within the target {window}")
+        window = f"over {attainment.window_seconds:.0f}s"
+        parts.append(f"{100 * attainment.within:.4g}% of requests within the target {window}")
     if slo is not None and slo.throughput is not None and attainment.throughput is not None:
-        parts.append(f"ready replicas carry {significant(attainment.throughput):g}/s of {slo.throughput:g}/s")
+        parts.append(f"ready replicas can serve {significant(attainment.throughput):g} of {slo.throughput:g} req/s")
     if attainment.reason is ScaleReason.SLO_INFEASIBLE:
-        parts.append("one idle replica already misses it: make the model faster or the target longer")
+        parts.append("even an idle replica misses it: speed up the model or raise the target")
     return "; ".join(parts) or verdict.message
 
 
@@ -260,13 +260,13 @@ def _scaling_active(deployment: ModelDeployment, observed: Observed, document: M
         return Condition(kind, ConditionStatus.FALSE, Reason.FOREIGN_SCALER, foreign)
     spec = deployment.spec
     if spec.suspend:
-        return Condition(kind, ConditionStatus.FALSE, Reason.SUSPENDED, "no pod runs: suspended")
+        return Condition(kind, ConditionStatus.FALSE, Reason.SUSPENDED, "no pods run: suspended")
     if not spec.scales_by_slo:
         return _scaled_by_others(deployment, observed)
     if document.get("reason") not in set(ScaleReason):
         return None
     reason = ScaleReason(document["reason"])
-    advice = " (advice only: `replicas` decides)" if not spec.scaled_by_us else ""
+    advice = " (advisory: `replicas` applies)" if not spec.scaled_by_us else ""
     return Condition(kind, ConditionStatus.of(reason not in _BLIND), reason, document["message"] + advice)
 
 
@@ -276,28 +276,27 @@ def _scaled_by_others(deployment: ModelDeployment, observed: Observed) -> Condit
     if other is not None:
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.EXTERNAL_SCALER, f"{other} writes `replicas`")
     if deployment.spec.autoscaling is not None:
-        message = "`replicas` is left to another scaler, and none is seen"
+        message = "`replicas` is left to another scaler, but none was found"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.EXTERNAL_SCALER, message)
-    message = f"`autoscaling` is not set: `replicas` says {count}"
+    message = f"`autoscaling` is not set: `replicas` is {count}"
     return Condition(kind, ConditionStatus.FALSE, Reason.NOT_AUTOSCALED, message)
 
 
 def foreign_scaler(deployment: ModelDeployment, observed: Observed) -> str | None:
-    """Say which HorizontalPodAutoscaler writes what is not its to write, and what to do; None if there is none.
+    """Name a HorizontalPodAutoscaler that competes with the operator, and the remedy; None if there is none.
 
-    Our Deployments are never theirs; the ModelDeployment itself is, unless the operator works out its replicas.
+    It may never scale the operator's Deployments, and the ModelDeployment only if the operator does not.
     """
     for scaler in observed.scalers:
         target = scaler["spec"]["scaleTargetRef"]
         if target["kind"] == "Deployment":
             if any(child == ("Deployment", target["name"]) for child in observed.children):
-                return (
-                    f"{_named(scaler)} scales Deployment '{target['name']}', whose replicas the operator writes: "
-                    + ("delete it" if deployment.spec.scaled_by_us else _point_at(deployment))
+                return f"{_named(scaler)} scales Deployment '{target['name']}', which the operator manages: " + (
+                    "delete it" if deployment.spec.scaled_by_us else _point_at(deployment)
                 )
         elif deployment.spec.scaled_by_us:
             return (
-                f"{_named(scaler)} scales this ModelDeployment, whose replicas follow its SLO: "
+                f"{_named(scaler)} scales this ModelDeployment, which the operator scales by its SLO: "
                 "delete it, or set `autoscaling.mode` to External"
             )
     return None

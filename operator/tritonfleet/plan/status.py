@@ -1,9 +1,9 @@
 """The status of a ModelDeployment: its fields, its conditions, its list of revisions, and the Events of a change.
 
-`reconcile()` puts what it decided and observed into an `Assessment`; `status_and_events()` renders it. Each condition
-is always set, so that nobody has to guess what its absence means; only `SLOMet` and `ScalingActive` keep what they said
-while there is nothing new to say. For an object that cannot be read, `unreadable_status()` keeps the other fields.
-What only pods could tell (the digests of the image and of the model) is carried over from the last status.
+`reconcile()` puts what it decided and observed into an `Assessment`; `status_and_events()` renders it. Every condition
+is always set, so that none has to be interpreted when absent; only `SLOMet` and `ScalingActive` keep their last value
+while there is nothing new. For an object that cannot be parsed, `unreadable_status()` keeps the other fields. The
+digests of image and model, which are known only while pods run, are carried over from the last status.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, shortened, updated_conditions
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ModelState, Outcome
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects import PORTS
@@ -38,33 +39,33 @@ _TRIED = frozenset({Outcome.CANARY, Outcome.SUPERSEDED})
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the status is written from."""
+    """Everything that the status is rendered from."""
 
     deployment: ModelDeployment
     observed: Observed
     replicas: int
-    """Pods wanted now."""
+    """Desired pods."""
     report: ScaleReport
-    """What there is to say of scaling."""
+    """The status of scaling."""
     known: Mapping[str, KnownRevision]
     roles: RevisionRoles
     finding: Finding | None
-    """What holds the target up, if anything does."""
+    """What blocks the target revision, if anything does."""
     problem: InvalidSpec | None
     """Why the spec cannot be rendered, if it cannot."""
     rollout: State | None = None
-    """Where its rollout is; None where a change reaches clients all at once."""
+    """Its rollout; None where changes are not rolled out in steps."""
     failure: WriteFailure | None = None
-    """What the API server refused, if it did."""
+    """What the API server rejected, if anything."""
 
     @property
     def body(self) -> Manifest:
-        """The object as it is in the cluster."""
+        """The object in the cluster."""
         return self.observed.body
 
     @property
     def gpus(self) -> GpuPool | None:
-        """The nodes that its pods may run on, if they were counted."""
+        """Free GPUs on the nodes that its pods may run on, if they were counted."""
         return self.observed.gpus
 
     @property
@@ -79,19 +80,19 @@ class Assessment:
 
     @property
     def canary(self) -> KnownRevision | None:
-        """The revision that gets a part of the requests, or all of them, before it is stable."""
+        """The revision that gets some or all requests before it becomes stable."""
         state = self.rollout
         return self.known.get(state.canary) if state is not None and state.applied_weight > 0 else None
 
     @property
     def settled(self) -> bool:
-        """Whether the spec's revision serves with all its pods."""
+        """Whether the spec's revision serves with all its pods ready."""
         target = self.target
         return target is not None and self.roles.serving == target.hash and target.carries(self.replicas)
 
 
 def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
-    """Return the complete status, and Events: `Ready` has another reason, replicas changed, another scaler appeared."""
+    """Return the complete status, and Events for a new reason of `Ready`, a new replica count, a competing scaler."""
     stable = seen.stable
     metadata = seen.deployment.metadata
     status: dict[str, Any] = {
@@ -116,7 +117,7 @@ def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[
 
 
 def unreadable_status(body: Manifest, problem: InvalidSpec, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
-    """Return the status of an object that cannot even be read; what it says of the serving revision is kept."""
+    """Return the status of an object that cannot be parsed; other fields keep their last value."""
     status = {key: value for key, value in (body.get("status") or {}).items() if key != "conditions"}
     status["observedGeneration"] = body["metadata"].get("generation", 0)
     return _with_conditions(body, status, unreadable_conditions(problem), now)
@@ -131,9 +132,9 @@ def _with_conditions(
 
 
 def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition]) -> Iterator[Event]:
-    """Tell of `Ready` when its reason changes, and of another scaler when it is first seen.
+    """Yield an Event when the reason of `Ready` changes, and when a competing scaler appears.
 
-    A rollout tells of each of its transitions itself.
+    Rollouts emit their own Events.
     """
     before = {old["type"]: old.get("reason") for old in previous}
     ready, stalled = wanted[ConditionType.READY], wanted[ConditionType.STALLED]
@@ -145,7 +146,7 @@ def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition])
 
 
 def _roles(seen: Assessment) -> dict[str, str]:
-    """Name the revision that serves, the one the spec asks for, and the one that served before."""
+    """Name the stable revision, the target revision, and the one that was stable before."""
     owner = seen.deployment.metadata.name
     roles = {"stable": seen.roles.serving, "target": seen.roles.target}
     named = {role: names.revision_name(owner, revision) for role, revision in roles.items() if revision is not None}
@@ -179,7 +180,7 @@ def _gpu(seen: Assessment) -> dict[str, int]:
 
 
 def conditions(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
-    """Return every condition; each is always set, so that nobody has to guess what its absence means."""
+    """Return every condition."""
     return (
         *(_of_rollout(seen, now) or _of_pods(seen)),
         _available(seen),
@@ -192,7 +193,7 @@ def conditions(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
 
 
 def unreadable_conditions(problem: InvalidSpec) -> tuple[Condition, ...]:
-    """Return what is known of an object that cannot be read at all."""
+    """Return the conditions of an object that cannot be parsed."""
     reason, message = Reason(problem.reason), str(problem)
     return (
         Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message),
@@ -203,7 +204,7 @@ def unreadable_conditions(problem: InvalidSpec) -> tuple[Condition, ...]:
 
 
 def _of_rollout(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
-    """Return `Ready`, `Reconciling` and `Stalled` of a rollout, unless it cannot be carried out at all."""
+    """Return `Ready`, `Reconciling` and `Stalled` of a rollout, unless it cannot run at all."""
     if seen.rollout is None or seen.replicas == 0 or seen.problem is not None or seen.failure is not None:
         return ()
     trouble = seen.finding.message if seen.finding is not None else ""
@@ -220,35 +221,35 @@ def _ready(seen: Assessment) -> Condition:
         return Condition(ConditionType.READY, ConditionStatus.FALSE, seen.finding.reason, seen.finding.message)
     if seen.replicas == 0:
         cause = "suspended" if seen.deployment.spec.suspend else "replicas is 0"
-        return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.SUSPENDED, f"no pod runs: {cause}")
+        return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.SUSPENDED, f"no pods run: {cause}")
     target = seen.target
     if seen.settled and target is not None:
-        message = f"{seen.replicas} of {seen.replicas} replicas serve revision {target.number}"
+        message = f"{seen.replicas}/{seen.replicas} replicas of revision {target.number} ready and serving"
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, message)
-    count = f"{target.ready_replicas if target else 0} of {seen.replicas} replicas"
+    count = f"{target.ready_replicas if target else 0}/{seen.replicas} replicas"
     if seen.stable is None or seen.roles.serving == seen.roles.target:
-        return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.PROVISIONING, f"{count} are ready")
+        return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.PROVISIONING, f"{count} ready")
     number = target.number if target is not None else seen.stable.number + 1
-    message = f"{count} of revision {number} are ready; revision {seen.stable.number} serves"
+    message = f"{count} of revision {number} ready; revision {seen.stable.number} is serving"
     return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.ROLLING_OUT, message)
 
 
 def _available(seen: Assessment) -> Condition:
     serving = [revision for revision in (seen.stable, seen.canary) if revision is not None]
     served = [
-        f"{revision.ready_replicas} ready replicas serve revision {revision.number}"
+        f"{counted(revision.ready_replicas, 'replica')} of revision {revision.number} serving"
         for revision in serving
         if revision.ready_replicas > 0
     ]
     if not served:
         return Condition(
-            ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NO_READY_REPLICAS, "no ready pod serves"
+            ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NO_READY_REPLICAS, "no ready replica is serving"
         )
     return Condition(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, "; ".join(served))
 
 
 def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]:
-    """Say whether work goes on or a person is needed: never both (kstatus)."""
+    """Return `Reconciling` and `Stalled`; never both are true (kstatus)."""
     at_rest = seen.settled or (seen.replicas == 0 and seen.finding is None)
     overdue = _overdue(seen)
     stalled = seen.finding is not None and (seen.finding.stalled or overdue)
@@ -262,7 +263,7 @@ def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]
 
 
 def _overdue(seen: Assessment) -> bool:
-    """Tell whether the Deployment controller has given up on `rollout.progressDeadline`."""
+    """Return whether the Deployment has exceeded `rollout.progressDeadline`."""
     status = ((seen.target.deployment if seen.target else None) or {}).get("status", {})
     return any(
         condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
@@ -278,11 +279,11 @@ def _config_valid(seen: Assessment) -> Condition:
             Reason(seen.problem.reason),
             str(seen.problem),
         )
-    message = "the Triton configuration renders and validates"
+    message = "the Triton configuration is valid"
     image = seen.target.image if seen.target is not None else None
     concern = images.warning(images.Image.parse(image)) if image is not None else None
     if concern is not None:
-        message = f"{message}, but the image has a flaw: {concern}"
+        message = f"{message}, but the image has a known problem: {concern}"
     return Condition(ConditionType.CONFIG_VALID, ConditionStatus.TRUE, Reason.VALID, message)
 
 
@@ -293,7 +294,7 @@ def _model_loaded(seen: Assessment) -> Condition:
         )
     ready = seen.target.ready_replicas if seen.target is not None else 0
     if ready > 0:
-        message = f"Triton says the model is ready on {ready} of {seen.replicas} replicas"
+        message = f"Triton reports the model ready on {ready}/{seen.replicas} replicas"
         return Condition(ConditionType.MODEL_LOADED, ConditionStatus.TRUE, Reason.LOADED, message)
     return Condition(ConditionType.MODEL_LOADED, ConditionStatus.UNKNOWN, Reason.NOT_LOADED, "no pod has loaded it yet")
 
@@ -303,16 +304,16 @@ def _capacity(seen: Assessment) -> Condition:
     if finding is not None and finding.lacks_room:
         return Condition(ConditionType.CAPACITY_AVAILABLE, ConditionStatus.FALSE, finding.reason, finding.message)
     if seen.settled:
-        message = f"{seen.replicas} of {seen.replicas} pods have a node"
+        message = f"{seen.replicas}/{seen.replicas} pods scheduled"
         return Condition(ConditionType.CAPACITY_AVAILABLE, ConditionStatus.TRUE, Reason.PLACED, message)
-    # Not counted while pods start: a number that changes with each pod would be a status write for each pod.
+    # No count while pods start: it would cost a status write for each pod.
     return Condition(
-        ConditionType.CAPACITY_AVAILABLE, ConditionStatus.UNKNOWN, Reason.PLACING, "pods are being placed or started"
+        ConditionType.CAPACITY_AVAILABLE, ConditionStatus.UNKNOWN, Reason.PLACING, "pods are being scheduled or started"
     )
 
 
 def revision_entries(seen: Assessment) -> list[dict[str, Any]]:
-    """Return the newest revisions, newest first; what only pods could tell is carried over from the last status."""
+    """Return the newest revisions, newest first; digests are carried over from the last status."""
     owner = seen.deployment.metadata.name
     remembered = {entry["name"]: entry for entry in (seen.body.get("status") or {}).get("revisions") or ()}
     newest = sorted(seen.known.values(), key=lambda revision: revision.number, reverse=True)[:ENTRIES_MAX]
@@ -327,7 +328,7 @@ def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Map
         "outcome": _outcome(seen, revision, remembered).value,
         "created": revision.created,
         "image": revision.image or remembered.get("image"),
-        # The first that was seen counts: a model or an image that is exchanged behind its name must be told from it.
+        # The first one seen is kept, to reveal a model or image that was replaced behind its name.
         "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
         "modelDigest": remembered.get("modelDigest") or model_digest(revision.pods),
         "retiredAt": _retired_at(seen, revision),
@@ -349,7 +350,7 @@ def _outcome(seen: Assessment, revision: KnownRevision, remembered: Mapping[str,
 
 
 def _part(state: State, revision_hash: str) -> Outcome | None:
-    """Return the part that a revision plays in a rollout; None if it plays none."""
+    """Return the role of a revision in a rollout; None if it has none."""
     if revision_hash == state.canary and state.traits.under_way:
         return Outcome.CANARY
     if state.standby is not None and revision_hash == state.standby.revision:

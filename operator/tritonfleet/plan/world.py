@@ -1,8 +1,8 @@
-"""What a decision is made from (`Observed`) and what it comes to (`Plan`).
+"""The input of a decision (`Observed`) and its output (`Plan`).
 
-`runtime` fills in an `Observed` from its stores, `reconcile()` answers with a `Plan`, and `runtime` carries that out.
-Everything in `plan` speaks of Kubernetes objects as `Manifest`. Of the rest of `plan` only the types of what an
-`Observed` holds are known here, so that all other modules may import this one.
+`runtime` fills in an `Observed` from its stores, `reconcile()` returns a `Plan`, and `runtime` executes it. In all of
+`plan`, Kubernetes objects are `Manifest`s. This module imports only the types that an `Observed` holds, so that all
+other modules of `plan` can import it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.autoscale import Verdict
 
 if TYPE_CHECKING:
-    # At run time it would close a circle: a rollout is decided from what this module defines.
+    # At run time it would be a cycle: a rollout is decided from what this module defines.
     from tritonfleet.plan.rollout.analysis import Evidence
 
 Manifest = dict[str, Any]
@@ -29,7 +29,7 @@ class ChildId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the operator's administrator decided for every ModelDeployment."""
+    """The administrator's defaults for every ModelDeployment."""
 
     triton_image: str
     allow_unsafe_image: bool
@@ -45,7 +45,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class GpuPool:
-    """The nodes that one revision's pods may run on, counted now."""
+    """GPUs on the nodes that one revision's pods may run on."""
 
     resource: str
     matching_nodes: int
@@ -55,7 +55,7 @@ class GpuPool:
 
 @dataclass(frozen=True, slots=True)
 class WriteFailure:
-    """A write the API server refused, kept so that the status can say so."""
+    """A write that the API server rejected, for the status."""
 
     target: ChildId
     reason: Reason
@@ -64,7 +64,7 @@ class WriteFailure:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Everything one decision may look at."""
+    """Everything that one decision may use."""
 
     body: Manifest
     children: Mapping[ChildId, Manifest]
@@ -73,24 +73,24 @@ class Observed:
     gpus: GpuPool | None = None
     failure: WriteFailure | None = None
     scalers: tuple[Manifest, ...] = ()
-    """HorizontalPodAutoscalers that reach for the ModelDeployment or for a Deployment of such a name."""
+    """HorizontalPodAutoscalers that target the ModelDeployment or a Deployment with its name."""
     scaling: Verdict | None = None
-    """What the autoscaler said last; None until it has spoken in this process."""
+    """The autoscaler's last verdict; None before its first one in this process."""
     evidence: "Evidence | None" = None
-    """What has been seen of a canary; None until something has."""
+    """What was measured of a canary; None before the first window."""
     headroom: GpuPool | None = None
-    """The nodes that a canary's pods may run on, counted while a rollout looks for room."""
+    """Free GPUs on the nodes that a canary's pods may run on, counted while a rollout waits for capacity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of the complete intent for one child."""
+    """Server-side apply of one child with all fields that the operator owns."""
 
     manifest: Manifest
     reason: str
     message: str
     exists: bool
-    """Whether the child is already ours: then other managers' changes to our fields are overruled."""
+    """Whether the child is already ours: then changes by others to our fields are overwritten."""
 
     @property
     def target(self) -> ChildId:
@@ -100,7 +100,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Deletion of one child that is no longer wanted."""
+    """Deletion of one child that is no longer needed."""
 
     target: ChildId
     uid: str
@@ -110,7 +110,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A line for `kubectl describe`."""
+    """An Event on the ModelDeployment, as `kubectl describe` shows it."""
 
     type: str
     reason: str
@@ -119,13 +119,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, in this order: applies, deletes, status, events; then look again."""
+    """What to do now, in this order: applies, deletes, status, events."""
 
     status: Manifest
     applies: tuple[Apply, ...] = ()
     deletes: tuple[Delete, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after_seconds: float | None = None
-    """When to look again though nothing has happened; None if nothing is due at any known time."""
+    """When to reconcile again without a change; None if nothing is due."""
     guarded: bool = False
-    """Whether nothing may be written unless the object is still what this was decided from: a rollout is steered."""
+    """Whether to write only if the object has not changed since; set during a canary rollout."""

@@ -1,9 +1,9 @@
-"""What must be written so that the cluster holds what is desired, and nothing if it already does.
+"""The difference between desired and observed objects: what to apply and what to delete.
 
-`reconcile()` calls `applies_to()` and `deletes_from()` with the objects it wants and those it observed. Server-side
-apply lets others own the fields that the operator leaves out (an injected label, a default, an autoscaler's
-annotation), so an object has drifted only where a field that the operator sets is missing or different (`covers()`). An
-object whose changed part Kubernetes refuses to update is deleted first, and created in a later pass.
+`reconcile()` calls `applies_to()` and `deletes_from()` with the desired and the observed objects. Server-side apply
+lets others own the fields that the operator leaves out (an injected label, a default, an autoscaler's annotation), so
+an object has drifted only if a field that the operator sets is missing or different (`covers()`). An object whose
+changed part is immutable is deleted first, and created in a later pass.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Reason
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles, surplus_records
@@ -24,18 +25,18 @@ _ATOMIC_LISTS = ("parentRefs", "rules")
 
 _IMMUTABLE_PAYLOAD = {"ControllerRevision": ("data",), "ConfigMap": ("data",)}
 _ATOMIC_MAP = "selector"
-"""Label selectors are atomic maps: an added key changes what is selected, so it is drift."""
+"""Label selectors are atomic maps: an added key is drift."""
 
 
 def applies_to(desired: Iterable[Manifest], observed: Observed) -> Iterator[Apply]:
-    """Return what is missing or differs from what is desired."""
+    """Return the desired objects that are missing or have drifted."""
     for manifest in desired:
         target = ChildId(manifest["kind"], manifest["metadata"]["name"])
         existing = observed.children.get(target)
         if existing is None:
             yield Apply(manifest, "Missing", f"{target.kind} {target.name} does not exist", exists=False)
         elif not covers(manifest, existing) and not payload_changed(manifest, existing):
-            yield Apply(manifest, "Drifted", f"{target.kind} {target.name} differs from what is wanted", exists=True)
+            yield Apply(manifest, "Drifted", f"{target.kind} {target.name} differs from the desired state", exists=True)
 
 
 def deletes_from(
@@ -45,21 +46,21 @@ def deletes_from(
     observed: Observed,
     limit: int,
 ) -> Iterator[Delete]:
-    """Return what is there and of no more use; of old revisions `limit` records are kept."""
+    """Return the observed objects that are no longer needed; of old revisions `limit` records are kept."""
     routed = (observed.body["spec"].get("traffic") or {}).get("gateway")
     for manifest in desired:
         existing = observed.children.get(ChildId(manifest["kind"], manifest["metadata"]["name"]))
         if existing is not None and payload_changed(manifest, existing):
-            yield _delete(existing, "Replaced", "its content cannot be changed in place and is not what is wanted")
+            yield _delete(existing, "Replaced", "its immutable content differs from the desired state")
     for target, child in observed.children.items():
         revision = child["metadata"].get("labels", {}).get(names.REVISION_LABEL)
-        # Records outlive their pods: they are what there is to go back to.
+        # Records outlive their pods: rollbacks need them.
         if revision and revision not in roles.in_use and target.kind != "ControllerRevision":
-            yield _delete(child, "Expired", f"revision {revision} serves no longer")
+            yield _delete(child, "Expired", f"revision {revision} no longer serves")
         if target.kind == HTTP_ROUTE.kind and not routed:
-            yield _delete(child, "Unwanted", "`traffic.gateway` is not set any more")
+            yield _delete(child, "Unwanted", "`traffic.gateway` is no longer set")
     for record in surplus_records(known, roles.on_record, limit):
-        yield _delete(record, "HistoryLimit", f"more than {limit} old revisions are kept")
+        yield _delete(record, "HistoryLimit", f"more than {counted(limit, 'old revision')}")
 
 
 def _delete(child: Manifest, reason: str, message: str) -> Delete:
@@ -68,7 +69,7 @@ def _delete(child: Manifest, reason: str, message: str) -> Delete:
 
 
 def foreign_child(desired: Iterable[Manifest], observed: Observed) -> WriteFailure | None:
-    """Find an object of a name we need that belongs to somebody else: it is never taken over."""
+    """Return a failure if another owner controls an object of a needed name; it is never adopted."""
     metadata = observed.body["metadata"]
     for manifest in desired:
         target = ChildId(manifest["kind"], manifest["metadata"]["name"])
@@ -89,9 +90,9 @@ def foreign_child(desired: Iterable[Manifest], observed: Observed) -> WriteFailu
 
 
 def covers(desired: Any, observed: Any, *, atomic: bool = False) -> bool:
-    """Tell whether `observed` holds every value of `desired`, ignoring what others added.
+    """Return whether `observed` has every value of `desired`, ignoring what others added.
 
-    In an `atomic` list, and the lists in it, nobody may add an item.
+    In an `atomic` list, and the lists in it, added items count as differences.
     """
     if desired == observed:
         return True
@@ -108,7 +109,7 @@ def covers(desired: Any, observed: Any, *, atomic: bool = False) -> bool:
 
 
 def payload_changed(desired: Manifest, observed: Manifest) -> bool:
-    """Tell whether a part that Kubernetes refuses to update differs, so that only a new object helps."""
+    """Return whether an immutable part differs, so that the object must be replaced."""
     return any(desired[part] != observed.get(part) for part in _IMMUTABLE_PAYLOAD.get(desired["kind"], ()))
 
 

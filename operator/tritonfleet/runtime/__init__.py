@@ -1,8 +1,8 @@
-"""Time and concurrency: the watch, the queue, the workers, the writes.
+"""Time and concurrency: watches, queue, workers, writes.
 
 `operate()` is the process, in which `Operator` (app.py) runs everything else here. Events come in through watching.py
 and leave as keys in workqueue.py; controller.py has `plan` decide about one key at a time and executor.py writes.
-Besides, autoscaler.py and canary_monitor.py collect verdicts and evidence for the decisions to come. Decisions
+Meanwhile, autoscaler.py and canary_monitor.py collect verdicts and evidence for later decisions. The decisions
 themselves are in `plan`.
 
 The command line and the tests import from here and not from the modules inside, which may be cut differently one day.

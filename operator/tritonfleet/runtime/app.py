@@ -1,12 +1,11 @@
-"""One operator process, from start to orderly end.
+"""One operator process, from start to graceful shutdown.
 
 `operate()` is the process; `Operator` puts the parts of this package together. It waits for the lease, fills the store
-from lists, then runs the watches, the workers, the autoscaler and the canary monitor at the same time, and ends when it
-is told to stop, when it loses the lease, or when one of those parts ends though none should. Tests start several in one
-process.
+from lists, then runs the watches, the workers, the autoscaler and the canary monitor concurrently, and ends when it is
+stopped, when it loses the lease, or when one of those tasks ends unexpectedly. Tests start several in one process.
 
-On an orderly stop it takes no new key, lets the workers finish theirs for 20 s, and then saves what the autoscaler has
-learned (its memory) to the status of each ModelDeployment for at most 5 s: a pod is given 30 s to end. A process that
+On shutdown it takes no new key, lets the workers finish theirs for 20 s, and then saves what the autoscaler has
+learned (its memory) to the status of each ModelDeployment for at most 5 s: a pod has 30 s to terminate. A process that
 is killed loses at most what was learned since the status was last written.
 """
 
@@ -57,15 +56,15 @@ from tritonfleet.settings import Settings
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 5.0
-"""A pod is given 30 seconds to end, of which what is in hand may take 20; the rest is forgotten."""
+"""Time to save the memory; a pod has 30 s to terminate, of which reconciles may take 20."""
 CHECKPOINTS_AT_ONCE = 32
 
 DRAIN_SECONDS = 20.0
-"""How long keys that are being worked on may take to finish once we are told to stop; a pod is given 30."""
+"""How long running reconciles may take to finish on shutdown; a pod has 30 s to terminate."""
 
 
 async def save_checkpoints(executor: Executor, store: Store, verdicts: Mapping[Key, Verdict]) -> None:
-    """Write the memory of every verdict into its status, as far as time allows; what fails is only logged."""
+    """Persist the memory of every verdict in its status, as time allows; failures are only logged."""
     turn = asyncio.Semaphore(CHECKPOINTS_AT_ONCE)
 
     async def leave(key: Key, verdict: Verdict) -> None:
@@ -82,12 +81,12 @@ async def save_checkpoints(executor: Executor, store: Store, verdicts: Mapping[K
             )
     except TimeoutError:
         log.warning(
-            "not everything that was learned could be written down", extra={"limit_seconds": CHECKPOINT_SECONDS}
+            "not all autoscaler memory could be saved before shutdown", extra={"limit_seconds": CHECKPOINT_SECONDS}
         )
         return
     for outcome in outcomes:
         if isinstance(outcome, (Conflict, Refused, Transient)):
-            log.warning("what was learned could not be written down", extra={"error": str(outcome)})
+            log.warning("autoscaler memory could not be saved", extra={"error": str(outcome)})
         elif isinstance(outcome, BaseException):
             raise outcome
 
@@ -141,15 +140,15 @@ class Operator:
         self.health = HealthServer(self._health_snapshot, self._metrics)
 
     def stop(self) -> None:
-        """Ask for an orderly end: no new key is begun, those begun are finished, the lease is released."""
+        """Request a graceful shutdown: running reconciles finish, no new ones start, the lease is released."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Run until stopped. Raises what ended it otherwise: LeaseLost, a dead watch, a first list that failed."""
+        """Run until stopped. Raises what ended it otherwise: LeaseLost, a failed watch, a failed first list."""
         self._catch_signals()
         await self.health.start(self._settings.http_port)
         try:
-            log.info("waiting to lead", extra={"identity": self._settings.identity})
+            log.info("waiting for the lease", extra={"identity": self._settings.identity})
             if await self._unless_stopped(self._elector.acquire()):
                 await self._lead()
         finally:
@@ -160,7 +159,7 @@ class Operator:
         leader.set(1)
         try:
             log.info("leading", extra={"identity": self._settings.identity})
-            # Whatever is created before kopf starts is not ended by kopf when it stops.
+            # Tasks created before kopf starts are not canceled by kopf when it stops.
             holding = asyncio.create_task(self._elector.hold(), name="lease")
             try:
                 if await self._unless_stopped(self._sweeper.fill()):
@@ -172,13 +171,13 @@ class Operator:
             leader.set(0)
 
     async def _work(self, holding: asyncio.Task[None]) -> None:
-        """Listen and work until asked to stop, or until a part that should never end has ended."""
+        """Watch and reconcile until stopped, or until a task ends unexpectedly."""
         for key in self.store.known():
             self.queue.add(key)
         workers = [asyncio.create_task(self._worker.run(), name=f"worker-{n}") for n in range(self._settings.workers)]
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         sink = EventSink(self.store, self.queue, self._telemetry, self._sweeper.relisted)
-        # Our way of stopping finishes what is in hand first, so the signals are taken back from kopf.
+        # Replace kopf's signal handlers: our shutdown finishes running reconciles first.
         listener = Listener(self._cluster, sink, self._settings.namespaces, self._catch_signals)
         listening = listener.begin(self._resources)
         scaling = self._scale()
@@ -187,9 +186,9 @@ class Operator:
         try:
             done, _ = await asyncio.wait({stopped, *endless}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
-                log.error("a part of the operator ended", extra={"part": task.get_name()})
+                log.error("a task of the operator ended unexpectedly", extra={"part": task.get_name()})
                 task.result()
-                raise RuntimeError(f"{task.get_name()} ended though nothing asked it to")
+                raise RuntimeError(f"task {task.get_name()} ended unexpectedly")
             log.info("stopping", extra={"keys_in_hand": self.queue.schedule.taken})
             self.queue.close()
             await asyncio.wait(workers, timeout=DRAIN_SECONDS)
@@ -199,7 +198,7 @@ class Operator:
             await _cancel(*workers, *scaling, sweeping, stopped, *listening)
 
     def _scale(self) -> list[asyncio.Task[None]]:
-        """Begin to tick, to look at rollouts and, where there is a Prometheus, to ask it."""
+        """Start the autoscaler, the canary monitor and, with a Prometheus, its queries."""
         settings, metrics = self._settings, self._telemetry.scaling
         prometheus = self._prometheus()
         gateway = Gateway(prometheus, self._now) if prometheus is not None else None
@@ -231,7 +230,7 @@ class Operator:
         return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
 
     def _canary_monitor(self) -> CanaryMonitor:
-        """Return what looks at canaries; its scrapes and queries wait for nobody else's."""
+        """Return the canary monitor, with scrapes and queries of its own."""
         settings = self._settings
         return CanaryMonitor(
             self.store,
@@ -246,13 +245,13 @@ class Operator:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        # Only the main thread may; an operator that runs elsewhere is stopped by its owner.
+        # Only the main thread may; in others the owner stops the operator.
         with contextlib.suppress(ValueError, RuntimeError):
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
-        """Wait for the work or for the order to stop; tell whether the work was done."""
+        """Wait for the work or for the stop request; return whether the work was done."""
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stopping.wait())
         try:
@@ -299,14 +298,14 @@ def _watched(settings: Settings) -> tuple[Resource, ...]:
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    """End tasks and wait for them; what they raise is told elsewhere."""
+    """Cancel tasks and wait for them; their errors are reported elsewhere."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def operate() -> int:
-    """Run the operator; 0 after an orderly stop, 1 if it could not go on, 2 if its settings are wrong."""
+    """Run the operator; return 0 after an orderly stop, 1 after a failure, 2 for wrong settings."""
     try:
         settings = operator_settings.from_environment()
     except ValueError as error:
@@ -316,8 +315,8 @@ def operate() -> int:
     try:
         asyncio.run(_run(settings))
     except Exception as error:
-        # Everything that ends the operator ends here, and Kubernetes starts it anew.
-        log.exception("the operator ended", extra={"reason": type(error).__name__})
+        # Kubernetes restarts the container.
+        log.exception("the operator failed", extra={"reason": type(error).__name__})
         return 1
     return 0
 

@@ -1,9 +1,9 @@
 """Run `plan.autoscale.decide()` for each ModelDeployment with an SLO, every few seconds.
 
-Each tick scrapes all pods at once, decides with what came in time, and keeps the verdict where the reconcile finds it.
-`ScalingTarget` is one ModelDeployment between two ticks: it is derived from its objects only when they change, and
+Each tick scrapes all pods at once, decides with the samples that arrived in time, and stores the verdict.
+`ScalingTarget` is the state of one ModelDeployment between ticks: it is derived from objects only when they change, and
 holds the memory that a decision leaves for the next. Latency comes from `latency_sources.py`. Nothing is written here;
-a key whose verdict says something new goes into the work queue.
+a key with a new verdict goes into the work queue.
 """
 
 import asyncio
@@ -38,22 +38,22 @@ from tritonfleet.runtime.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 PATIENCE = 0.7
-"""Of the interval between ticks that pods are waited for; what is missing then is decided without."""
+"""Share of the tick interval to wait for samples."""
 LOOK_SECONDS = 1.0
-"""Counting free GPUs takes long in a big cluster; whose objects have not been read by then is decided on as before."""
+"""Time limit for reading changed objects: counting GPUs is slow in big clusters. Without it, the last ones are used."""
 REFRESH_SECONDS = 60.0
-"""The status shows numbers that are at most this old, and is not written more often for their sake."""
+"""How often verdicts with new numbers alone are published to the status."""
 DECISIONS_AT_ONCE = 20
-"""Decisions in a row before the event loop may turn to something else: a few milliseconds."""
+"""Decisions in a row before yielding to the event loop: a few milliseconds."""
 PASTS_AT_ONCE = 5
-"""Of two weeks' rates, in one tick: to learn one takes about 40 ms, and a new process may have to learn a thousand."""
+"""Histories of two weeks learned per tick: each takes about 40 ms, and a new process may have a thousand."""
 UNREAD = -1
-"""No number that the store ever gives to a change."""
+"""A version that the store never uses."""
 
 
 @dataclass(slots=True)
 class ScalingTarget:
-    """What is derived from its objects, anew only when they change, and what the autoscaler remembers of it."""
+    """One ModelDeployment's inputs, derived from its objects when they change, and the autoscaler's memory of it."""
 
     uid: str
     deployment: ModelDeployment
@@ -62,14 +62,14 @@ class ScalingTarget:
     """Without samples, latency and history."""
     targets: tuple[Target, ...]
     waits: bool
-    """Whether pods wait for a node: then the count of free GPUs changes though no object of ours does."""
+    """Whether pods are pending: then the count of free GPUs can change without a change of its objects."""
     memory: Memory
     wants_past: bool
-    """Whether it has no memory of its own yet, so that the rates of past days are news to it."""
+    """Whether it has no memory yet, so that past rates are to be learned."""
     responses: Responses = field(default_factory=Responses)
 
     def policy_at(self, now: datetime) -> Policy:
-        """Return the policy with the limits of this moment, the only part that time alone changes."""
+        """Return the policy with the limits in force, which change with time."""
         allowed = scaling.limits_of(self.deployment, now)
         if (allowed.lowest, allowed.highest) == (self.policy.min_replicas, self.policy.max_replicas):
             return self.policy
@@ -77,9 +77,9 @@ class ScalingTarget:
 
 
 def scaling_target_of(observed: Observed, known: ScalingTarget | None, now: datetime) -> ScalingTarget | None:
-    """Derive it, with the memory it had or else the one in its status; None if it has no SLO.
+    """Derive it, with its previous memory or the one in the status; None if it has no SLO.
 
-    Raises InvalidSpec if it cannot be read and never could; later on what it asked for before stays in force.
+    Raises InvalidSpec if it was never readable; otherwise the last readable spec stays in force.
     """
     uid = observed.body["metadata"]["uid"]
     same = known if known is not None and known.uid == uid else None
@@ -97,7 +97,7 @@ def scaling_target_of(observed: Observed, known: ScalingTarget | None, now: date
         uid=uid,
         deployment=deployment,
         policy=policy,
-        # The pods are always read again: with outdated ones the autoscaler would count half a fleet.
+        # Always read pods again: with outdated ones the autoscaler would miss traffic.
         observation=scaling.observation(observed),
         targets=tuple(target for pod in observed.pods if (target := target_of(pod, deployment.model_name)) is not None),
         waits=observed.gpus is not None,
@@ -110,10 +110,10 @@ def scaling_target_of(observed: Observed, known: ScalingTarget | None, now: date
 
 
 class Autoscaler:
-    """Keeps one verdict for each ModelDeployment with an SLO in `verdicts`, by UID, where the reconcile finds it.
+    """Keeps a verdict for each ModelDeployment with an SLO in `verdicts`, by UID, for the reconcile.
 
-    A verdict there changes only when it says something new, and once a minute: what the status is written from must
-    not move between two reconciles.
+    A verdict is replaced only when the decision changes, and once a minute: the source of the status must
+    be stable between reconciles.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Autoscaler:
         self._interval = interval_seconds
         self._now = now
         self._clock = asyncio.get_running_loop().time
-        self._subjects: dict[Key, ScalingTarget] = {}
+        self._targets: dict[Key, ScalingTarget] = {}
         self._seen: dict[Key, int] = {}
         self._shown: dict[str, float] = {}
         self._pasts_left = 0
@@ -147,7 +147,7 @@ class Autoscaler:
         self._looks: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Tick until cancelled; a tick that takes too long makes those that it overlaps fall out."""
+        """Tick until canceled; ticks that a slow one overlaps are skipped."""
         try:
             due = self._clock()
             while True:
@@ -165,15 +165,15 @@ class Autoscaler:
             await self._scraper.close()
 
     async def tick(self) -> None:
-        """Ask every pod and decide once for everybody."""
+        """Scrape every pod and decide once for every ModelDeployment."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
-        targets = [target for subject in self._subjects.values() for target in subject.targets]
+        targets = [pod for target in self._targets.values() for pod in target.targets]
         self._scraper.keep(targets)
         await self._scraper.scrape(targets, self._interval * PATIENCE)
         self._pasts_left = PASTS_AT_ONCE
-        for number, key in enumerate(list(self._subjects)):
+        for number, key in enumerate(list(self._targets)):
             if number % DECISIONS_AT_ONCE == 0:
                 await asyncio.sleep(0)
             self._decide(key)
@@ -183,24 +183,24 @@ class Autoscaler:
         try:
             await self.tick()
         except Exception as error:
-            # The next tick may do better; without any, nobody would ever be told that replicas stand still.
+            # Keep ticking: the next tick may succeed.
             log.exception("a tick failed", extra={"reason": type(error).__name__})
             self._metrics.failures.labels("tick").inc()
         self._metrics.tick_seconds.observe(self._clock() - started)
 
     async def _look(self) -> None:
-        """Derive anew whatever has changed, and forget whatever is gone; only a count of GPUs takes more than a moment.
+        """Refresh changed targets concurrently and drop deleted ones; only counting GPUs is slow.
 
-        Nobody waits for another's: whoever is decided on with the pods of a while ago sees half of its traffic.
+        A decision with outdated pods would miss traffic.
         """
         known = self._store.known()
         for key in self._seen.keys() - set(known):
             self._forget(key)
         for key in known:
-            subject = self._subjects.get(key)
-            changed = self._seen.get(key) != self._store.changes(key) or (subject is not None and subject.waits)
+            target = self._targets.get(key)
+            changed = self._seen.get(key) != self._store.changes(key) or (target is not None and target.waits)
             if changed and key not in self._looks:
-                self._looks[key] = asyncio.create_task(self._look_at(key, subject))
+                self._looks[key] = asyncio.create_task(self._look_at(key, target))
                 self._looks[key].add_done_callback(partial(self._looks.pop, key))
                 await asyncio.sleep(0)
         if self._looks:
@@ -209,78 +209,78 @@ class Autoscaler:
     async def _look_at(self, key: Key, known: ScalingTarget | None) -> None:
         self._seen[key] = self._store.changes(key)
         try:
-            subject = await self._subject(key, known)
+            target = await self._refreshed(key, known)
         except InvalidSpec:
-            # The reconcile says so in the status.
-            subject = None
+            # The reconcile reports it in the status.
+            target = None
         except Exception as error:
-            # The next tick tries again, though nothing may have changed by then.
+            # Retry at the next tick even without a change.
             self._seen[key] = UNREAD
             self._metrics.failures.labels("read").inc()
             log.exception("a ModelDeployment could not be read", extra=about(key, reason=type(error).__name__))
             return
-        if subject is None or (known is not None and known.uid != subject.uid):
+        if target is None or (known is not None and known.uid != target.uid):
             self._drop(key)
-        if subject is not None:
-            self._subjects[key] = subject
+        if target is not None:
+            self._targets[key] = target
 
-    async def _subject(self, key: Key, known: ScalingTarget | None) -> ScalingTarget | None:
+    async def _refreshed(self, key: Key, known: ScalingTarget | None) -> ScalingTarget | None:
         body = self._store.body(key)
         if body is None or "slo" not in body.get("spec", {}):
-            # Most changes are of pods; where they concern nobody here, they need not be read.
+            # Most changes are of pods, which only matter with an SLO.
             return None
         observed = await self._observer.observe(key)
         return scaling_target_of(observed, known, self._now()) if observed is not None else None
 
     def _decide(self, key: Key) -> None:
-        subject = self._subjects.get(key)
-        if subject is None:
+        target = self._targets.get(key)
+        if target is None:
             return
         now = self._now()
         try:
-            policy = subject.policy_at(now)
-            verdict = decide(policy, subject.memory, self._observation(key, subject, policy, now), now.timestamp())
+            policy = target.policy_at(now)
+            verdict = decide(policy, target.memory, self._observation(key, target, policy, now), now.timestamp())
         except Exception as error:
             log.exception("the autoscaler failed", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("decide").inc()
-            # Its replicas stay; that the decision which they come from is fresh must not be told any longer.
+            # Its replicas stay, but the last verdict is no longer marked as fresh.
             self._metrics.verdicts.pop(key, None)
             return
-        subject.memory = verdict.memory
+        target.memory = verdict.memory
         self._metrics.verdicts[key] = verdict
-        self._show(key, subject.uid, verdict)
+        self._show(key, target.uid, verdict)
 
-    def _observation(self, key: Key, subject: ScalingTarget, policy: Policy, now: datetime) -> Observation:
-        answers = [answer for target in subject.targets if (answer := self._scraper.answer(target.uid)) is not None]
-        subject.responses.hear(answers)
+    def _observation(self, key: Key, target: ScalingTarget, policy: Policy, now: datetime) -> Observation:
+        answers = [answer for pod in target.targets if (answer := self._scraper.answer(pod.uid)) is not None]
+        target.responses.record(answers)
         return replace(
-            subject.observation,
+            target.observation,
             samples=tuple(answer.sample for answer in answers),
-            latency=self._latency(key, subject, policy, now),
-            history=self._history(key, subject),
+            latency=self._latency(key, target, policy, now),
+            history=self._history(key, target),
         )
 
-    def _history(self, key: Key, subject: ScalingTarget) -> History | None:
-        if self._gateway is None or not subject.wants_past or self._pasts_left <= 0:
+    def _history(self, key: Key, target: ScalingTarget) -> History | None:
+        if self._gateway is None or not target.wants_past or self._pasts_left <= 0:
             return None
-        history = self._gateway.history(key, subject.deployment.model_name)
+        history = self._gateway.history(key, target.deployment.model_name)
         if history is not None:
-            subject.wants_past = False
+            target.wants_past = False
             self._pasts_left -= 1
         return history
 
-    def _latency(self, key: Key, subject: ScalingTarget, policy: Policy, now: datetime) -> LatencyReading | None:
-        """Return the best reading there is: the gateway's includes the network and what was rejected."""
-        wanted = (subject.deployment.spec.metrics or Metrics()).source
+    def _latency(self, key: Key, target: ScalingTarget, policy: Policy, now: datetime) -> LatencyReading | None:
+        """Return the best reading: the gateway's, which includes the network and rejected requests, or Triton's."""
+        wanted = (target.deployment.spec.metrics or Metrics()).source
         if self._gateway is not None and wanted is not MetricsSource.TRITON:
             reading = self._gateway.reading(key, policy)
             # Else Triton's own is taken.
             if reading is not None and now.timestamp() - reading.at_seconds <= LATENCY_FRESH_SECONDS:
                 return reading
-        return subject.responses.reading(policy) if wanted is not MetricsSource.GATEWAY else None
+        return target.responses.reading(policy) if wanted is not MetricsSource.GATEWAY else None
 
     def _show(self, key: Key, uid: str, verdict: Verdict) -> None:
-        """Let the reconcile see a verdict, if it is time to."""
+        """Publish a verdict for the reconcile, if due."""
         shown = self._verdicts.get(uid)
         same = shown is not None and (shown.replicas, shown.reason) == (verdict.replicas, verdict.reason)
         if same and self._clock() - self._shown[uid] < REFRESH_SECONDS:
@@ -291,10 +291,10 @@ class Autoscaler:
             self._queue.add(key)
 
     def _drop(self, key: Key) -> None:
-        subject = self._subjects.pop(key, None)
-        if subject is not None:
-            self._verdicts.pop(subject.uid, None)
-            self._shown.pop(subject.uid, None)
+        target = self._targets.pop(key, None)
+        if target is not None:
+            self._verdicts.pop(target.uid, None)
+            self._shown.pop(target.uid, None)
         self._metrics.verdicts.pop(key, None)
 
     def _forget(self, key: Key) -> None:
@@ -303,5 +303,5 @@ class Autoscaler:
 
 
 def _news(verdict: Verdict) -> Verdict:
-    """Leave out what moves though nothing happens."""
+    """Strip what changes without a decision."""
     return replace(verdict, memory=Memory(), metrics_age_seconds=None)

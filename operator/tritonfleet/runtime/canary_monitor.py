@@ -1,8 +1,8 @@
 """Collect the evidence about each canary: windows of counters, and verifications.
 
-`CanaryMonitor` scrapes the pods of both revisions on each tick, begins and ends windows within half a second of when
-the rollout wants them, has `probes.py` verify a canary that waits for it, and keeps the result where the reconcile
-finds it. It judges nothing: `plan.rollout` does. `CanarySession` is one rollout between two ticks. `app.py` runs the
+`CanaryMonitor` scrapes the pods of both revisions on each tick, begins and ends windows within half a second of the
+planned time, has `probes.py` verify a canary that is waiting for it, and stores the results for the reconcile.
+`plan.rollout` evaluates them. `CanarySession` is the state of one rollout between ticks. `app.py` runs the
 monitor.
 """
 
@@ -30,40 +30,40 @@ from tritonfleet.runtime.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 CANARY_PATIENCE: Final = 0.6
-"""Of the interval between ticks that pods are waited for."""
+"""Share of the tick interval to wait for samples."""
 FRESH_TICKS: Final = 2.5
-"""A pod that has not answered for so many ticks is missing."""
+"""Ticks without an answer after which a pod is missing."""
 GLANCE_SECONDS: Final = 0.5
-"""Between two ticks: windows begin and end within this of when they should, and bound a canary's exposure."""
+"""Interval of checks for windows to begin or end; bounds a canary's exposure."""
 PAUSE_SECONDS: Final = 0.1
-"""After a tick that took too long, before the next."""
+"""Pause after a slow tick."""
 AGAIN_SECONDS: Final = 10.0
-"""After which a canary that could not be asked everything is asked again."""
+"""Delay before an incomplete verification is retried."""
 
 
 @dataclass(slots=True)
 class CanarySession:
-    """One rollout between two ticks."""
+    """The state of one rollout between ticks."""
 
     uid: str
     watch: MeasurementSpec
     targets: tuple[Target, ...]
     clusters: Mapping[str, str] | None
-    """What the gateway calls each revision; None where latencies are not looked for there."""
+    """The gateway's cluster names by revision; None if the gateway is not queried."""
     closing: WindowFinalizer
     recording: WindowRecorder | None = None
     before: asyncio.Task[Snapshot] | None = None
-    """What the gateway had counted when the recording began."""
+    """The gateway's counters at the start of the window."""
     completing: asyncio.Task[None] | None = None
     verifying: asyncio.Task[None] | None = None
     asked: frozenset[str] = frozenset()
-    """Pods that the last verification was made of."""
+    """Pods of the last verification."""
     ask_at: float = 0.0
 
     def is_due(self, now: float) -> bool:
-        """Return whether a window is to begin or to end at `now`, seconds since the epoch.
+        """Return whether a window begins or ends at `now`, seconds since the epoch.
 
-        None ends while the one before it is still being completed.
+        No window ends while the previous one is being completed.
         """
         if self.recording is None:
             return now >= self.watch.opens_seconds
@@ -71,18 +71,18 @@ class CanarySession:
         return not waits and now - self.recording.start_seconds >= self.watch.interval_seconds
 
     def addresses(self, revision: str) -> tuple[str, ...]:
-        """Return where the ready pods of a revision are."""
+        """Return the addresses of a revision's ready pods."""
         return tuple(target.address for target in self.targets if target.revision == revision)
 
     def cancel(self) -> None:
-        """End what is still being asked for it."""
+        """Cancel its running tasks."""
         for task in (self.completing, self.verifying):
             if task is not None:
                 task.cancel()
 
 
 class CanaryMonitor:
-    """Keeps evidence of each rollout in `evidence`, by UID, where the reconcile finds it."""
+    """Keeps the evidence of each rollout in `evidence`, by UID, for the reconcile."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class CanaryMonitor:
         self._moving: set[Key] = set()
 
     async def run(self) -> None:
-        """Tick until cancelled."""
+        """Tick until canceled."""
         try:
             while True:
                 started = self._clock()
@@ -127,13 +127,13 @@ class CanaryMonitor:
             await self._scraper.close()
 
     async def tick(self) -> None:
-        """Ask the pods of every rollout, close the windows that are over, and verify whoever waits for it."""
+        """Scrape the pods of every rollout, close finished windows, and start due verifications."""
         self._look()
         self._scraper.keep(target for session in self._sessions.values() for target in session.targets)
         await self._attend(self._sessions)
 
     async def glance(self) -> None:
-        """Do the same for those whose window is to begin or to end by now, and for those that have just come so far."""
+        """Do the same for rollouts whose window begins or ends now, and for those that just entered such a phase."""
         for key in tuple(self._moving):
             self._look_again(key)
         soon = self._now().timestamp() + GLANCE_SECONDS / 2
@@ -143,8 +143,8 @@ class CanaryMonitor:
         try:
             await look()
         except Exception as error:
-            # The next tick may do better; the heartbeat, which alerts watch, stands still meanwhile.
-            log.exception("a look at the rollouts failed", extra={"reason": type(error).__name__})
+            # Keep ticking; the heartbeat metric, which alerts watch, is not updated.
+            log.exception("a tick of the canary monitor failed", extra={"reason": type(error).__name__})
             self._metrics.failures.labels("tick").inc()
             return False
         return True
@@ -155,7 +155,7 @@ class CanaryMonitor:
             await self._scraper.scrape(targets, self._interval * CANARY_PATIENCE)
         now = self._now().timestamp()
         there = [(key, self._sessions[key]) for key in keys if key in self._sessions]
-        over = [(key, each, window) for key, each in there if (window := self._hear(each, now))]
+        over = [(key, each, window) for key, each in there if (window := self._advance_window(each, now))]
         after = self._snapshot(now)
         for key, session, window in over:
             task = self._complete(key, session, window, session.before, after)
@@ -167,13 +167,13 @@ class CanaryMonitor:
             self._verify(key, session)
 
     async def settled(self) -> None:
-        """Wait until nothing is being asked any more."""
+        """Wait until all running tasks are done."""
         cases = self._sessions.values()
         tasks = [task for each in cases for task in (each.before, each.completing, each.verifying) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _look(self) -> None:
-        """Derive anew what has changed, and forget what is gone."""
+        """Refresh changed sessions and drop deleted ones."""
         known = self._store.known()
         for key in self._seen.keys() - set(known):
             del self._seen[key]
@@ -224,7 +224,7 @@ class CanaryMonitor:
         return revisions_by_cluster(route) if route is not None else None
 
     def _begin(self, key: Key, uid: str, watch: MeasurementSpec) -> CanarySession:
-        """Begin to measure with another key; what the canary said before traffic stays true in the next."""
+        """Start measuring a step; the verification stays valid."""
         known = self._evidence.get(uid)
         self._drop(key)
         measured = watch.key
@@ -241,30 +241,30 @@ class CanaryMonitor:
             session.cancel()
             self._evidence.pop(session.uid, None)
 
-    def _hear(self, session: CanarySession, now: float) -> Window | None:
-        """Let the recording hear the newest answers; return its window if that is over."""
+    def _advance_window(self, session: CanarySession, now: float) -> Window | None:
+        """Record the newest samples; return the window if it is over."""
         recording = session.recording
         if recording is not None and now < recording.heard_seconds:
-            # The clock went back: how long anything took is not known.
+            # The clock went back: durations are unknown.
             recording = session.recording = None
         if recording is None:
             if session.is_due(now):
-                self._record(session, now)
+                self._begin_window(session, now)
             return None
-        recording.hear(session.targets, self._scraper.answer, now)
-        # A little early is nearer than the next time would be.
+        recording.record(session.targets, self._scraper.answer, now)
+        # Slightly early is closer than the next tick.
         if not session.is_due(now + GLANCE_SECONDS / 2):
             return None
         window = recording.window(now)
-        self._record(session, now)
+        self._begin_window(session, now)
         return window
 
-    def _record(self, session: CanarySession, now: float) -> None:
+    def _begin_window(self, session: CanarySession, now: float) -> None:
         session.recording = WindowRecorder(session.watch, now, FRESH_TICKS * self._interval)
-        session.recording.hear(session.targets, self._scraper.answer, now)
+        session.recording.record(session.targets, self._scraper.answer, now)
 
     def _snapshot(self, now: float) -> asyncio.Task[Snapshot] | None:
-        """Ask what gateways have counted by now, once for all windows that begin or end at this tick."""
+        """Read the gateways' counters once for all windows that begin or end at this tick."""
         routes = [
             (key.namespace, key.name)
             for key, session in self._sessions.items()
@@ -293,7 +293,7 @@ class CanaryMonitor:
         self._tell(key, session, window=window)
 
     def _verify(self, key: Key, session: CanarySession) -> None:
-        """Begin to ask the canary, unless the pods that are there have all been asked."""
+        """Start a verification, unless all current pods have been verified."""
         there = frozenset(target.uid for target in session.targets if target.revision == session.watch.key.canary)
         busy = session.verifying is not None and not session.verifying.done()
         if not session.watch.verifies or not there or busy:
@@ -309,11 +309,11 @@ class CanaryMonitor:
         try:
             found = await self._prober.verify(key.namespace, watch, canary, next(iter(stable), None))
         except (TimeoutError, TritonfleetError) as error:
-            found = _unverified(str(error) or "the canary did not answer in time")
+            found = _unverified(str(error) or "verification timed out")
         except Exception as error:
             log.exception("a canary could not be verified", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("verification").inc()
-            found = _unverified(f"the canary could not be asked: {type(error).__name__}")
+            found = _unverified(f"verification failed: {type(error).__name__}")
         if found.outcome is Outcome.ERROR:
             session.ask_at = self._clock() + AGAIN_SECONDS
         self._tell(key, session, verification=found)
@@ -326,7 +326,7 @@ class CanaryMonitor:
         window: Window | None = None,
         verification: Verification | None = None,
     ) -> None:
-        """Let the reconcile see what is new, unless the rollout has gone on meanwhile."""
+        """Publish new evidence for the reconcile, unless the rollout has moved on."""
         self._look_again(key)
         if self._sessions.get(key) is not session:
             return

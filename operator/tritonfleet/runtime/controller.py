@@ -1,9 +1,9 @@
 """The reconcile of one ModelDeployment: observe, decide, write, requeue.
 
-`Observer` collects everything that a decision may look at: the object, its children and pods from the store, the last
-verdict of the autoscaler, the evidence about its canary, and a count of GPUs if a pod waits for one. `Worker` takes a
-key from the queue, has `plan.reconcile` decide, has the executor write, and repeats until a decision asks for no write;
-then it writes the status and puts the key back for its next moment. `app.py` runs as many workers as are configured.
+`Observer` collects the inputs of a decision: the object, its children and pods from the store, the last verdict of the
+autoscaler, the evidence about its canary, and a count of GPUs if a pod is waiting for one. `Worker` takes a key from
+the queue, has `plan.reconcile` decide and the executor write, and repeats until there is nothing to write; then it
+writes the status and requeues the key for its next deadline. `app.py` runs the configured number of workers.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ log = logging.getLogger(__name__)
 Decide = Callable[[Observed, datetime], Plan]
 
 MAX_ROUNDS = 5
-"""A spec is carried out in two or three decisions; more would be a decision that never comes to rest."""
+"""A spec needs two or three decisions; more would be a decision that never settles."""
 RECONCILE_TIMEOUT_SECONDS = 120.0
 REFUSED_RETRY_LIMIT_SECONDS = 60.0
-"""Nothing tells us when a foreign object goes away or a quota grows, so we ask."""
+"""Retry interval for foreign objects and quotas, whose changes are not watched."""
 
 
 class Observer:
-    """Reads the store, counts GPUs for those who look for one, and asks what is known of scaling and of canaries."""
+    """Collects the inputs of a decision from the store, the GPU count, the autoscaler and the canary monitor."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Observer:
         self._evidence_on = evidence_on
 
     async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
-        """Return what is known now, or None if the ModelDeployment is gone or being deleted."""
+        """Return the current inputs, or None if the ModelDeployment is gone or being deleted."""
         seen = self._seen(key, failure)
         if seen is None:
             return None
@@ -63,7 +63,7 @@ class Observer:
         if waiting is None and seeking is None:
             return seen
         gpus, headroom = await self._pool(waiting), await self._pool(seeking)
-        # Counting takes long in a big cluster: what is decided from is read after it.
+        # Counting is slow in big clusters: read the other inputs after it.
         fresh = self._seen(key, failure)
         return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
 
@@ -87,12 +87,12 @@ class Observer:
 
 
 def utc_now() -> datetime:
-    """Return the time that decisions are made at."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 class Worker:
-    """Takes keys from the queue, one at a time, for as long as the queue is open."""
+    """Reconciles keys from the queue, one at a time, until the queue is closed."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Worker:
                 self._queue.give_back(key)
 
     async def _work(self, key: Key) -> None:
-        """Reconcile and schedule what comes next, whatever happens; no error of one key may end a worker."""
+        """Reconcile and requeue; an error of one key never ends a worker."""
         try:
             async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
                 after = await self._reconcile(key)
@@ -151,10 +151,10 @@ class Worker:
         self._telemetry.reconciles.labels(CONTROLLER, "error").inc()
         self._telemetry.errors.labels(CONTROLLER, reason).inc()
         fields = about(key, reason=reason, error=str(error), retry_seconds=round(delay, 1))
-        log.warning("reconcile will be tried again", extra=fields)
+        log.warning("reconcile will be retried", extra=fields)
 
     async def _reconcile(self, key: Key) -> float | None:
-        """Write until there is nothing left to write, then the status; return when to look again, in seconds."""
+        """Write until there is nothing left to write, then the status; return the requeue delay in seconds."""
         observed = await self._observer.observe(key)
         if observed is None:
             self._telemetry.forget(key)
@@ -171,14 +171,14 @@ class Worker:
         await self._tell(key, observed.body, plan)
         if plan.requeue_after_seconds is not None and plan.requeue_after_seconds < self._resync_seconds:
             return plan.requeue_after_seconds
-        # Spread, so that a thousand objects that were created together are not looked at together.
+        # Jitter, so that objects that were created together are not reconciled together.
         return self._resync_seconds * random.uniform(0.8, 1.0)  # noqa: S311
 
     async def _write(self, key: Key, observed: Observed) -> tuple[Observed, Plan] | None:
-        """Carry out one plan after the other until one asks for no write; return it and what it was made from.
+        """Execute plans until one has nothing to write; return it and its inputs.
 
-        While other keys are in hand, only what pods need is created, and the rest is put off (None). Pods take longest:
-        those of all keys come before the rest of any, whose status may by then have become Ready at once.
+        While other keys are queued, only what pods need is created, and the rest is deferred (None). Pods take longest:
+        those of all keys come before the rest of any.
         """
         for _ in range(MAX_ROUNDS):
             plan = self._decide(observed, self._now())
@@ -194,9 +194,9 @@ class Worker:
                 await self._executor.delete(key, observed.body, plan.deletes)
             latest = await self._observer.observe(key)
             if latest is None:
-                raise Conflict("the ModelDeployment was deleted meanwhile")
+                raise Conflict("the ModelDeployment was deleted concurrently")
             observed = latest
-        raise Conflict(f"{MAX_ROUNDS} decisions in a row found something to write: {_summary(plan)}")
+        raise Conflict(f"not settled after {MAX_ROUNDS} decisions in a row: {_summary(plan)}")
 
     async def _apply(self, key: Key, observed: Observed, applies: Sequence[Apply], guarded: bool) -> None:
         if applies:
@@ -209,13 +209,13 @@ class Worker:
             log.info(_verb(action), extra=about(key, generation=generation, **_action_fields(action)))
 
     async def _report(self, key: Key, failure: WriteFailure) -> None:
-        """Say in the status what the API server refused."""
+        """Report a rejected write in the status."""
         observed = await self._observer.observe(key, failure)
         if observed is not None:
             await self._tell(key, observed.body, self._decide(observed, self._now()))
 
     async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
-        """Write the status if it changed, then its events, which are worth no retry."""
+        """Write the status if it changed, then its events, which are not retried."""
         generation = body["metadata"]["generation"]
         if await self._executor.write_status(key, body, plan.status, guarded=plan.guarded):
             log.info("status written", extra=about(key, generation=generation, reason=_ready(plan.status)[1]))
@@ -224,7 +224,7 @@ class Worker:
         try:
             await self._executor.post(body, plan.events, self._now())
         except (Conflict, Refused, Transient) as error:
-            log.warning("an event was lost", extra=about(key, generation=generation, error=str(error)))
+            log.warning("an event could not be posted", extra=about(key, generation=generation, error=str(error)))
 
 
 def _action_fields(action: Apply | Delete) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""Carry out a plan: apply and delete children, write the status, post events.
+"""Execute a plan: apply and delete children, write the status, post events.
 
-Decides the order of the writes (what pods need comes before them) and what the answers of the API server mean: a
-refusal becomes a `WriteRefused` that the status will show, a change in between becomes a Conflict and another decision.
-Each answer goes into the store, so that the next decision sees it before the watch reports it. Called by the workers in
-`controller.py`, and by `app.py` when it ends.
+Decides the order of the writes (what pods need comes first) and interprets the API server's responses: a
+rejection becomes a `WriteRefused` for the status, a concurrent change becomes a Conflict and another decision.
+Each response goes into the store, so that the next decision sees it before the watch does. Called by the workers in
+`controller.py`, and by `app.py` on shutdown.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from tritonfleet.plan.world import Apply, ChildId, Delete, Event, Manifest, Writ
 from tritonfleet.runtime.telemetry import Telemetry
 
 BEFORE_PODS = frozenset({"ControllerRevision", "ConfigMap", "NetworkPolicy"})
-"""What records, configures or shields pods is there before they are."""
+"""Kinds that must exist before pods: they record, configure or protect them."""
 
 
 def needed_by_pods(apply: Apply) -> bool:
-    """Tell whether pods can only start once this child is there."""
+    """Return whether pods need this child to start."""
     return apply.target.kind == "Deployment" or apply.target.kind in BEFORE_PODS
 
 
 class WriteRefused(TritonfleetError):
-    """The API server will not take a child as it stands: the status must say so."""
+    """The API server rejected a child; reported in the status."""
 
     def __init__(self, failure: WriteFailure) -> None:
         super().__init__(failure.message)
@@ -37,7 +37,7 @@ class WriteRefused(TritonfleetError):
 
 
 class Executor:
-    """Writes to the cluster, and the answers to the store, so that the next decision sees them."""
+    """Writes to the cluster, and the responses to the store, so that the next decision sees them."""
 
     def __init__(self, cluster: Cluster, store: Store, telemetry: Telemetry) -> None:
         self._cluster = cluster
@@ -45,9 +45,9 @@ class Executor:
         self._telemetry = telemetry
 
     async def apply(self, key: Key, applies: Iterable[Apply], guard: Manifest | None = None) -> None:
-        """Apply children, those that others need first; all of a wave are tried before its first error is raised.
+        """Apply children in dependency order; all of a wave are tried before its first error is raised.
 
-        `guard` is the ModelDeployment that the decision was made from: if it has changed, Conflict is raised and
+        `guard` is the ModelDeployment of the decision: if it has changed, Conflict is raised and
         nothing is written.
         """
         if guard is not None:
@@ -65,7 +65,7 @@ class Executor:
         try:
             answer = await (self._update(key, apply) if apply.exists else self._create(key, apply))
         except Refused as refusal:
-            message = f"{apply.target.kind} '{apply.target.name}' was refused by the API server: {refusal.message}"
+            message = f"{apply.target.kind} '{apply.target.name}' was rejected by the API server: {refusal.message}"
             reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in refusal.message else Reason.WRITE_REFUSED
             raise WriteRefused(WriteFailure(apply.target, reason, message)) from refusal
         self._telemetry.wrote(key)
@@ -74,8 +74,8 @@ class Executor:
     async def _update(self, key: Key, apply: Apply) -> Manifest:
         known = self._store.children(key).get(apply.target)
         if known is None:
-            raise Conflict(f"{apply.target.kind} '{apply.target.name}' went away before it was updated")
-        # The uid keeps us from overruling an object that only bears the name of ours.
+            raise Conflict(f"{apply.target.kind} '{apply.target.name}' was deleted before it was updated")
+        # The uid prevents overwriting another object of the same name.
         metadata = apply.manifest["metadata"] | {"uid": known["metadata"]["uid"]}
         return await self._cluster.apply({**apply.manifest, "metadata": metadata})
 
@@ -85,18 +85,18 @@ class Executor:
         except Conflict:
             live = await self._cluster.get(apply.target.kind, key.namespace, apply.target.name)
         if live is None:
-            raise Transient(f"{apply.target.kind} '{apply.target.name}' went away while it was created")
+            raise Transient(f"{apply.target.kind} '{apply.target.name}' was deleted while it was created")
         if owner_key(live) == key:
-            # Ours, or left by a namesake that was deleted: the next decision tells which.
+            # Ours, or a leftover of a deleted ModelDeployment of the same name: the next decision finds out.
             self._store.put(live)
-            raise Conflict(f"{apply.target.kind} '{apply.target.name}' had not been seen yet")
+            raise Conflict(f"{apply.target.kind} '{apply.target.name}' already exists but was not observed yet")
         if _controller_uid(live) != _controller_uid(apply.manifest):
             raise WriteRefused(_name_conflict(apply.target))
         metadata = apply.manifest["metadata"] | {"uid": live["metadata"]["uid"]}
         return await self._cluster.apply({**apply.manifest, "metadata": metadata})
 
     async def delete(self, key: Key, body: Manifest, deletes: Iterable[Delete]) -> None:
-        """Delete children, once the ModelDeployment has been seen to be still what the decision was made from.
+        """Delete children, after checking that the ModelDeployment has not changed since the decision.
 
         Raises Conflict if it is not.
         """
@@ -121,9 +121,9 @@ class Executor:
                 self._store.remove(known)
 
     async def write_status(self, key: Key, body: Manifest, status: Manifest, *, guarded: bool = False) -> bool:
-        """Write the status if it says anything new; return whether it did.
+        """Write the status if it changed; return whether it did.
 
-        `guarded`: raises Conflict if anything at all about the object has changed meanwhile.
+        `guarded`: raises Conflict if anything about the object has changed since.
         """
         if status == body.get("status"):
             return False
@@ -148,14 +148,14 @@ def _controller_uid(manifest: Manifest) -> str | None:
 
 
 def intent_of(body: Manifest) -> tuple[object, ...]:
-    """Return what a guarded write insists on: if any of it has changed, the decision is out of date."""
+    """Return the fields that invalidate a guarded decision if they change."""
     metadata, rollout = body["metadata"], (body.get("status") or {}).get("rollout")
     return metadata["uid"], metadata["generation"], "deletionTimestamp" in metadata, rollout
 
 
 def _name_conflict(target: ChildId) -> WriteFailure:
     message = (
-        f"{target.kind} '{target.name}' exists and is not this ModelDeployment's: "
+        f"{target.kind} '{target.name}' exists and does not belong to this ModelDeployment: "
         "delete or rename it, or give this ModelDeployment another name"
     )
     return WriteFailure(target, Reason.NAME_CONFLICT, message)
@@ -178,7 +178,7 @@ def _event_manifest(body: Manifest, event: Event, now: datetime) -> Manifest:
         },
         "type": event.type,
         "reason": event.reason,
-        # The API server refuses longer ones.
+        # The limit of the API server.
         "message": event.message[:1024],
         "source": {"component": names.FIELD_MANAGER},
         "firstTimestamp": timestamp,

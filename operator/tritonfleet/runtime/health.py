@@ -1,7 +1,7 @@
-"""Answer /healthz, /readyz and /metrics.
+"""Serve /healthz, /readyz and /metrics.
 
-`sickness()` decides when this process should be restarted (something has not moved for minutes) and `unreadiness()`
-when it should get no traffic, both from a `HealthSnapshot` that `app.py` takes for each request.
+`liveness_problem()` decides when to restart this process (no progress for minutes) and `readiness_problem()`
+when it is not ready, both from a `HealthSnapshot` that `app.py` takes for each request.
 """
 
 import socket
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from aiohttp import web
 
 STUCK_SECONDS = 300.0
-"""A reconcile is cut off long before; a key that waits or is worked on for so long means that nothing moves."""
+"""A reconcile times out long before; a key that waits or runs for so long means that the operator is stuck."""
 SWEEP_STALE_SECONDS = 1800.0
-"""Three sweeps missed: the store may be blind to deletions."""
+"""Three missed sweeps: deletions may have been missed."""
 LEASE_STALE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """What the operator knows about itself; ages in seconds, None for never."""
+    """The state of the process; ages in seconds, None for never."""
 
     leads: bool
     lease_age: float | None
@@ -28,34 +28,34 @@ class HealthSnapshot:
     longest_taken: float
 
 
-def sickness(snapshot: HealthSnapshot) -> str | None:
-    """Say why this process should be restarted, or None.
+def liveness_problem(snapshot: HealthSnapshot) -> str | None:
+    """Return why this process should be restarted, or None.
 
-    That an HTTP answer comes at all shows that the event loop runs; a lost lease or a dead watch ends the process
+    An HTTP response shows that the event loop runs; a lost lease or a failed watch ends the process
     by itself.
     """
     if snapshot.longest_taken > STUCK_SECONDS:
-        return f"a reconcile has been running for {snapshot.longest_taken:.0f} s"
+        return f"a reconcile has been running for {snapshot.longest_taken:.0f}s"
     if snapshot.oldest_due > STUCK_SECONDS:
-        return f"a key has been due for {snapshot.oldest_due:.0f} s: the queue does not move"
+        return f"a key has been due for {snapshot.oldest_due:.0f}s: the queue is stuck"
     if snapshot.leads and snapshot.lease_age is not None and snapshot.lease_age > LEASE_STALE_SECONDS:
-        return f"the lease was last renewed {snapshot.lease_age:.0f} s ago: its loop does not run"
+        return f"the lease was last renewed {snapshot.lease_age:.0f}s ago: its loop is stuck"
     if snapshot.leads and snapshot.sweep_age is not None and snapshot.sweep_age > SWEEP_STALE_SECONDS:
-        return f"the watches were last checked against a list {snapshot.sweep_age:.0f} s ago"
+        return f"the last sweep was {snapshot.sweep_age:.0f}s ago"
     return None
 
 
-def unreadiness(snapshot: HealthSnapshot) -> str | None:
-    """Say why this process does not do its work, or could not take it over, or None."""
+def readiness_problem(snapshot: HealthSnapshot) -> str | None:
+    """Return why this process cannot work or take over, or None."""
     if snapshot.lease_age is None or snapshot.lease_age > LEASE_STALE_SECONDS:
-        return "the API server has not answered about the lease lately"
+        return "the lease could not be read recently"
     if snapshot.leads and snapshot.sweep_age is None:
-        return "the watches have not been checked against a list yet"
-    return sickness(snapshot)
+        return "the first sweep has not finished"
+    return liveness_problem(snapshot)
 
 
 class HealthServer:
-    """Serves the three paths on every address; port 0 takes any free one."""
+    """Serves the three paths on every address; port 0 picks a free one."""
 
     def __init__(self, snapshot: Callable[[], HealthSnapshot], metrics: Callable[[], bytes]) -> None:
         self._snapshot = snapshot
@@ -81,10 +81,10 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return _verdict(sickness(self._snapshot()))
+        return _verdict(liveness_problem(self._snapshot()))
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _verdict(unreadiness(self._snapshot()))
+        return _verdict(readiness_problem(self._snapshot()))
 
     async def _exposition(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -1,8 +1,8 @@
-"""Where latency readings come from: the gateway by way of Prometheus, or Triton's own histograms.
+"""Latency readings: from the gateway through Prometheus, or from Triton's own histograms.
 
-`Gateway` queries Prometheus every 15 s in a task of its own, with backoff, so that no decision waits for it; after a
-start it also reads the arrival rates of the last 14 days once. `Responses` keeps the histograms that Triton's pods
-answered a scrape with for 60 s, and returns what they gained in that time. The autoscaler takes the gateway's reading
+`Gateway` queries Prometheus every 15 s in its own task, with backoff, so that no decision waits for it; after a
+start it also reads the arrival rates of the last 14 days once. `Responses` keeps the histograms of Triton's pods
+for 60 s and returns their increase over that time. The autoscaler uses the gateway's reading
 if it is at most 60 s old, and Triton's otherwise.
 """
 
@@ -27,15 +27,15 @@ LONGEST_BACKOFF_SECONDS = 120.0
 HISTORY_DAYS = 14
 HISTORY_STEP_SECONDS = 900.0
 PAST_KEPT_SECONDS = 3600.0
-"""By then everybody under an SLO has been handed theirs; of the others nobody needs it."""
+"""By then every ModelDeployment with an SLO has received its history."""
 
 WINDOW_SECONDS = 60.0
 FRESH_SECONDS = 15.0
-"""A pod that has not been heard for so long says nothing of now."""
+"""Older pages are ignored."""
 
 
 class Gateway:
-    """Keeps the last traffic that Prometheus told of, and after a start the rates of the past."""
+    """Keeps the latest traffic from Prometheus, and after a start the past rates."""
 
     def __init__(self, prometheus: Prometheus, now: Callable[[], datetime]) -> None:
         self._prometheus = prometheus
@@ -46,7 +46,7 @@ class Gateway:
         self._clock = asyncio.get_running_loop().time
 
     async def run(self) -> None:
-        """Ask until cancelled: every 15 seconds, and less often while nothing comes."""
+        """Query until canceled: every 15 seconds, less often after failures."""
         failures = 0
         asked_at = 0.0
         try:
@@ -61,22 +61,22 @@ class Gateway:
                     failures = 0
                 except Transient as error:
                     failures += 1
-                    log.warning("what Prometheus knows is missing", extra={"error": str(error)})
+                    log.warning("Prometheus query failed", extra={"error": str(error)})
                 except Exception as error:
-                    # Nothing that Prometheus says may end the operator, which can do without.
+                    # The operator works without Prometheus: no response may end it.
                     failures += 1
-                    log.exception("asking Prometheus failed unexpectedly", extra={"reason": type(error).__name__})
+                    log.exception("Prometheus query failed unexpectedly", extra={"reason": type(error).__name__})
                 await asyncio.sleep(min(LONGEST_BACKOFF_SECONDS, QUERY_INTERVAL_SECONDS * 2 ** min(failures, 8)))
         finally:
             self._prometheus.close()
 
     async def ask(self) -> None:
-        """Ask for the traffic of all gateways once."""
+        """Query the traffic of all gateways once."""
         self._traffic = await self._prometheus.gateway()
         self._at_seconds = self._now().timestamp()
 
     def reading(self, key: Key, policy: Policy) -> LatencyReading | None:
-        """Return what the gateway saw of one ModelDeployment, however long ago; None where it saw no request."""
+        """Return the gateway's latest traffic of one ModelDeployment, however old; None if it had no requests."""
         traffic = self._traffic.get(key)
         if traffic is None or policy.latency_target_seconds is None or not traffic.latency.total:
             return None
@@ -91,7 +91,7 @@ class Gateway:
         )
 
     def history(self, key: Key, model: str) -> History | None:
-        """Hand over what Prometheus knows of the past, once."""
+        """Return the past rates, once."""
         if self._past is None:
             return None
         rates = self._past.rates.pop(Series(*key, model), None)
@@ -102,7 +102,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """The buckets of one container at one moment."""
+    """The buckets of one container at one time."""
 
     at_seconds: float
     started_seconds: float
@@ -110,13 +110,13 @@ class _Page:
 
 
 class Responses:
-    """The pages of one ModelDeployment's pods over a minute."""
+    """The histograms of one ModelDeployment's pods over the last minute."""
 
     def __init__(self) -> None:
         self._pages: dict[str, deque[_Page]] = {}
 
-    def hear(self, answers: Iterable[Answer]) -> None:
-        """Take in the newest answer of every pod that is of interest; others are forgotten."""
+    def record(self, answers: Iterable[Answer]) -> None:
+        """Record the newest page of each of these pods; forget all others."""
         heard: dict[str, deque[_Page]] = {}
         for answer in answers:
             if answer.first_response:
@@ -135,7 +135,7 @@ class Responses:
         self._pages = heard
 
     def reading(self, policy: Policy) -> LatencyReading | None:
-        """Return what the buckets of all pods together have gained over the window; None where nothing was answered."""
+        """Return the increase of all pods' buckets over the window; None if no request was answered."""
         if policy.latency_target_seconds is None:
             return None
         newest = max((pages[-1].at_seconds for pages in self._pages.values()), default=0.0)
@@ -144,7 +144,7 @@ class Responses:
             for pages in self._pages.values()
             if pages[-1].at_seconds > newest - FRESH_SECONDS and (rise := _rise(pages[0], pages[-1])) is not None
         ]
-        # Pods of two revisions may have different buckets, which cannot be added up: most requests decide.
+        # Different buckets of two revisions cannot be added: use those with the most requests.
         latency = max(_added_up(rises), key=lambda each: each.total, default=None)
         if latency is None or not latency.total:
             return None
@@ -158,7 +158,7 @@ class Responses:
 
 
 def _rise(first: _Page, last: _Page) -> Histogram | None:
-    """Return, per second, what was gained between two pages; None if nothing can be said, as after a reset."""
+    """Return the increase per second between two pages; None if unknown, as after a reset."""
     elapsed = last.at_seconds - first.at_seconds
     if elapsed <= 0:
         return None
@@ -166,7 +166,7 @@ def _rise(first: _Page, last: _Page) -> Histogram | None:
 
 
 def _added_up(rises: Iterable[Histogram]) -> Iterator[Histogram]:
-    """Add up those that have the same buckets."""
+    """Add histograms with equal buckets."""
     counts: dict[tuple[float, ...], list[tuple[float, ...]]] = defaultdict(list)
     for rise in rises:
         counts[rise.bounds_seconds].append(rise.counts)

@@ -1,9 +1,9 @@
 """Send requests to a canary's pods, and queries to Prometheus, on behalf of rollouts.
 
 `verify()` reads the contract of each canary pod and sends it all golden requests; `probe()` sends the golden requests
-once, spread over the pods. `CanaryProber` reads the golden file from its ConfigMap, confines a user's PromQL to the two
-revisions, and limits the time of everything: 30 s for the golden requests of a window, 30 s for its queries, 120 s for
-each verification. What the answers mean is decided in `plan.rollout`. Called by `canary_monitor.py` and `windows.py`.
+once, spread over the pods. `CanaryProber` reads the golden file from its ConfigMap, confines users' PromQL to the two
+revisions, and sets time limits: 30 s for the golden requests of a window, 30 s for its queries, 120 s for
+each verification. `plan.rollout` evaluates the responses. Called by `canary_monitor.py` and `windows.py`.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ from tritonfleet.plan.world import Manifest
 log = logging.getLogger(__name__)
 
 AT_A_TIME: Final = 4
-"""Pods that are asked at the same time for one ModelDeployment: an answer may take megabytes."""
+"""Concurrent pods of one ModelDeployment: a response may take megabytes."""
 
 PROBE_SECONDS: Final = 30.0
-"""For all golden requests of one window; what is not answered by then was not sent."""
+"""Limit for all golden requests of one window; unanswered ones count as not sent."""
 QUERIES_SECONDS: Final = 30.0
-"""For all of a user's queries in one window."""
+"""Limit for all user queries of one window."""
 VERIFY_SECONDS: Final = 120.0
-"""For one verification; a pod that takes longer is asked again."""
+"""Limit for one verification; it is retried after that."""
 
 Route = tuple[str, str]
 """Namespace and name of an HTTPRoute."""
@@ -51,13 +51,13 @@ Get = Callable[[str, str | None, str], Awaitable[Manifest | None]]
 
 
 class Server(Protocol):
-    """One pod's Triton. Both raise Transient when it cannot be reached, Rejected when it answers with an error."""
+    """One pod's Triton. Both methods raise Transient if it is unreachable, Rejected if it returns an error."""
 
     async def contract(self) -> Contract:
-        """Return what the model takes and gives."""
+        """Return the model's inputs and outputs."""
 
     async def infer(self, request: GoldenRequest) -> Answer:
-        """Return the outputs that the request looks at."""
+        """Return the outputs that the request names."""
 
 
 Connect = Callable[[str, str], AbstractAsyncContextManager[Server]]
@@ -66,7 +66,7 @@ Connect = Callable[[str, str], AbstractAsyncContextManager[Server]]
 
 @asynccontextmanager
 async def connect(address: str, model: str) -> AsyncIterator[Server]:
-    """Open a connection to a pod; the client is loaded by the first, since few operators ever need its 25 MiB."""
+    """Open a connection to a pod; the first one imports the client, whose 25 MiB many operators never need."""
     from tritonfleet.adapters import triton  # noqa: PLC0415
 
     async with triton.connect(address, model) as server:
@@ -82,9 +82,9 @@ async def verify(
     *,
     connect: Connect = connect,
 ) -> Verification:
-    """Ask every ready pod of the canary, and one of stable, by their IP addresses; return what it comes to.
+    """Verify every ready canary pod, by IP address, against the contract of one stable pod.
 
-    `stable` is None while none of its pods is ready, `golden` is None where no golden requests are asked for.
+    `stable` is None while none of its pods is ready, `golden` is None without golden requests.
     """
     compared = await _compared(connect, stable, model, policy)
     requests = golden.requests if golden is not None else ()
@@ -103,9 +103,9 @@ async def verify(
 
 
 async def probe(pods: Sequence[str], model: str, golden: Golden, *, connect: Connect = connect) -> ProbeRun | None:
-    """Send the golden requests once, spread over the pods so that each gets at least one.
+    """Send the golden requests once, spread over the pods so that each pod gets at least one.
 
-    None when none can be sent: no pods, no readable file, or not one pod that can be reached.
+    None if none can be sent: no pods, no readable file, or no reachable pod.
     """
     if not pods or not golden.requests:
         return None
@@ -145,7 +145,7 @@ async def _compared(connect: Connect, stable: str | None, model: str, policy: Co
 async def _interview(
     connect: Connect, address: str, model: str, requests: Sequence[GoldenRequest], policy: ContractPolicy
 ) -> PodAnswers:
-    """Ask until the first wrong answer; a pod that cannot be reached once is not asked again."""
+    """Send requests until the first wrong response; stop at the first failure to reach the pod."""
     contract, wrong = None, ""
     try:
         async with connect(address, model) as server:
@@ -161,7 +161,7 @@ async def _interview(
 
 
 async def _probe(connect: Connect, address: str, model: str, share: Sequence[GoldenRequest]) -> tuple[ProbeRun, bool]:
-    """Return what a pod's answers were like, and whether it could be reached at all."""
+    """Return the results of a pod's responses, and whether it could be reached."""
     right, wrongs, reached = 0, [], False
     try:
         async with connect(address, model) as server:
@@ -176,16 +176,16 @@ async def _probe(connect: Connect, address: str, model: str, share: Sequence[Gol
 
 
 async def _wrong(server: Server, request: GoldenRequest) -> str:
-    """Return what is wrong with the answer to a request; empty if nothing."""
+    """Return what is wrong with the response to a request; empty if nothing."""
     try:
         problem = mismatch(request, await server.infer(request))
     except Rejected as error:
-        problem = f"it was refused: {error}"
+        problem = f"request failed: {error}"
     return f"'{request.name}': {problem}" if problem else ""
 
 
 class CanaryProber:
-    """Asks on behalf of rollouts; nothing here takes longer than a known time."""
+    """Sends requests and queries for rollouts, with time limits."""
 
     def __init__(
         self,
@@ -203,16 +203,16 @@ class CanaryProber:
 
     @property
     def knows_gateways(self) -> bool:
-        """Whether there is a Prometheus to ask."""
+        """Whether a Prometheus is configured."""
         return self._prometheus is not None
 
     def close(self) -> None:
-        """Ask Prometheus nothing more."""
+        """Stop querying Prometheus."""
         if self._prometheus is not None:
             self._prometheus.close()
 
     async def edges(self, routes: Collection[Route], at: datetime) -> Mapping[Route, GatewayCounters] | str:
-        """Return what gateways had counted at a moment, or why that is not known."""
+        """Return the gateways' counters at a time, or why they are unknown."""
         if self._prometheus is None:
             return "no Prometheus is configured"
         try:
@@ -223,9 +223,9 @@ class CanaryProber:
     async def verify(
         self, namespace: str, watch: MeasurementSpec, canary: Sequence[str], stable: str | None
     ) -> Verification:
-        """Ask the canary's pods, by their addresses, what has to be right before they get traffic.
+        """Verify the canary's pods, by address, before they get traffic.
 
-        Raises TimeoutError, Transient or Refused when that could not be done to the end.
+        Raises TimeoutError, Transient or Refused if it could not be completed.
         """
         async with asyncio.timeout(VERIFY_SECONDS):
             asked = await self._golden(namespace, watch)
@@ -244,25 +244,25 @@ class CanaryProber:
             return None
 
     async def answers(self, namespace: str, watch: MeasurementSpec, at: datetime) -> tuple[QueryAnswer, ...]:
-        """Ask every query of the user's, one after the other; each has an answer or says why not."""
+        """Run the user's queries in sequence; each has a result or an error."""
         answers: dict[str, QueryAnswer] = {}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUERIES_SECONDS):
                 for query in watch.queries:
                     answers[query.name] = await self._answer(namespace, watch, query, at)
-        late = f"Prometheus did not answer all queries within {QUERIES_SECONDS:.0f} s"
+        late = f"Prometheus did not answer all queries within {QUERIES_SECONDS:.0f}s"
         return tuple(answers.get(query.name) or QueryAnswer(query.name, error=late) for query in watch.queries)
 
     async def _answer(self, namespace: str, watch: MeasurementSpec, query: PromQuery, at: datetime) -> QueryAnswer:
         if not self._custom_queries:
-            refused = "the operator does not allow queries of one's own (rollouts.customQueries)"
+            refused = "custom queries are disabled in the operator (rollouts.customQueries)"
             return QueryAnswer(query.name, error=refused)
         if self._prometheus is None:
-            return QueryAnswer(query.name, error="the operator knows no Prometheus (prometheus.url)")
+            return QueryAnswer(query.name, error="no Prometheus is configured in the operator (prometheus.url)")
         try:
             mine = confine(query.query, namespace, watch.key.canary)
             other = confine(query.baseline, namespace, watch.stable) if query.baseline is not None else None
-            # A rollout may have many, and there may be many rollouts; the answers are awaited in the same order.
+            # Sequentially, since there may be many queries and many rollouts.
             async with self._one_query:
                 values = await self._prometheus.values(mine, at)
                 baseline = await self._prometheus.values(other, at) if other is not None else ()
@@ -271,13 +271,13 @@ class CanaryProber:
         return QueryAnswer(query.name, values, baseline)
 
     async def _golden(self, namespace: str, watch: MeasurementSpec) -> Golden | None:
-        """Read the golden file afresh: its owner may have mended it. Raises Transient or Refused."""
+        """Read the golden file again: it may have been corrected. Raises Transient or Refused."""
         if watch.golden is None:
             return None
         name, key = watch.golden.config_map_name, watch.golden.key
         found = await self._get("ConfigMap", namespace, name)
         if found is None:
-            return Golden(problem=f"there is no ConfigMap '{name}'")
+            return Golden(problem=f"ConfigMap '{name}' not found")
         text = (found.get("data") or {}).get(key)
         if not isinstance(text, str):
             return Golden(problem=f"ConfigMap '{name}' has no key '{key}'")

@@ -1,9 +1,9 @@
 """The operator's metrics and its log lines.
 
 `Telemetry` is the registry of one operator. Its metrics have controller-runtime's names where that has any, so that its
-dashboards work; docs/reference/metrics.md lists them all. `ScalingMetrics` and `RolloutMetrics` are the parts about
-verdicts and about rollouts: they become gauges only when they are scraped, so a tick costs nothing, and what is
-forgotten is gone. Log lines are JSON objects: a constant message, and everything variable in fields of their own.
+dashboards work; docs/reference/metrics.md lists them all. `ScalingMetrics` and `RolloutMetrics` export
+verdicts and rollout states: they become gauges only when scraped, so a tick costs nothing, and what is
+deleted disappears. Log lines are JSON objects: a constant message, and variable data in separate fields.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ QUERY_BUCKETS_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
 Value = Callable[[Verdict], float | None]
 
 _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
-    ("replicas_desired", "Replicas decided on, limits applied", lambda verdict: verdict.replicas),
-    ("replicas_uncapped", "Replicas that the demand asks for, before any limit", lambda verdict: verdict.wanted),
-    ("arrivals_per_second", "Requests that arrive, over the slow window", lambda verdict: verdict.rate),
+    ("replicas_desired", "Desired replicas, with limits applied", lambda verdict: verdict.replicas),
+    ("replicas_uncapped", "Replicas that the demand needs, before any limit", lambda verdict: verdict.wanted),
+    ("arrivals_per_second", "Arriving requests per second, over the slow window", lambda verdict: verdict.rate),
     (
         "replica_capacity_per_second",
-        "Requests that one replica can take within the SLO, as learned",
+        "Learned requests per second that one replica can serve within the SLO",
         lambda verdict: verdict.capacity_per_replica,
     ),
-    ("metrics_fresh", "1 if the decision rests on enough fresh metrics", lambda verdict: float(verdict.fresh)),
-    ("metrics_age_seconds", "Age of the oldest sample decided from", lambda verdict: verdict.metrics_age_seconds),
+    ("metrics_fresh", "1 if enough metrics were fresh to scale in", lambda verdict: float(verdict.fresh)),
+    ("metrics_age_seconds", "Age of the oldest sample used", lambda verdict: verdict.metrics_age_seconds),
     ("slo_met", "1 if the SLO is met, 0 if not", lambda verdict: verdict.attainment.met),
-    ("slo_attainment_ratio", "Requests within the target, of all", lambda verdict: verdict.attainment.within),
+    ("slo_attainment_ratio", "Share of requests within the target", lambda verdict: verdict.attainment.within),
 )
 
 _LABELS: Final = ("namespace", "modeldeployment")
@@ -81,13 +81,13 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # These tell every request and every watch event at INFO; their trouble comes at WARNING.
+    # These log every request and every watch event at INFO; problems are at WARNING.
     for name in ("kopf", "aiohttp.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class _Verdicts(Collector):
-    """Turns verdicts into gauges when somebody asks: a tick costs nothing, and what is forgotten is gone."""
+    """Turns verdicts into gauges when scraped: a tick costs nothing, and deleted ones disappear."""
 
     def __init__(self, verdicts: dict[Key, Verdict]) -> None:
         self._verdicts = verdicts
@@ -98,13 +98,13 @@ class _Verdicts(Collector):
             yield _gauge(name, text, [(list(key), value(verdict)) for key, verdict in verdicts])
         yield _gauge(
             "latency_seconds",
-            "The percentile of latency that the SLO is about",
+            "Latency at the SLO's percentile",
             [([*key, each.attainment.source], each.attainment.percentile_seconds) for key, each in verdicts],
             "source",
         )
         yield _gauge(
             "slo_error_budget_burn",
-            "Error budget spent over the window, as a multiple of what the SLO allows for it",
+            "Error budget burn rate over the window: 1 spends exactly the budget",
             [
                 row
                 for key, each in verdicts
@@ -127,37 +127,37 @@ class ScalingMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.verdicts: dict[Key, Verdict] = {}
-        """The newest of each ModelDeployment."""
+        """The latest verdict of each ModelDeployment."""
         registry.register(_Verdicts(self.verdicts))
         self.tick_seconds = Histogram(
-            "tritonfleet_tick_seconds", "Time to ask every pod and decide for everybody",
+            "tritonfleet_tick_seconds", "Time to scrape all pods and make all decisions",
             buckets=TICK_BUCKETS_SECONDS, registry=registry,
         )  # fmt: skip
         self.missed_ticks = Counter(
-            "tritonfleet_ticks_missed", "Ticks left out because the one before took too long", registry=registry
+            "tritonfleet_ticks_missed", "Ticks skipped because the previous one took too long", registry=registry
         )
         self.failures = Counter(
-            "tritonfleet_scaling_failures", "Errors that left a ModelDeployment without a decision", ["step"],
+            "tritonfleet_scaling_failures", "Errors that prevented a decision", ["step"],
             registry=registry,
         )  # fmt: skip
         self._scrapes = Counter(
-            "tritonfleet_pod_scrapes", "Pods asked for their metrics, by what came of it", ["outcome"],
+            "tritonfleet_pod_scrapes", "Scrapes of pods by outcome", ["outcome"],
             registry=registry,
         )  # fmt: skip
         self._scrape_seconds = Histogram(
-            "tritonfleet_pod_scrape_seconds", "Time until a pod had answered or failed",
+            "tritonfleet_pod_scrape_seconds", "Time of a scrape, successful or not",
             buckets=SCRAPE_BUCKETS_SECONDS, registry=registry,
         )  # fmt: skip
         self._queries = Counter(
             "tritonfleet_prometheus_queries", "Queries to Prometheus", ["query", "outcome"], registry=registry
         )
         self._query_seconds = Histogram(
-            "tritonfleet_prometheus_query_seconds", "Time until Prometheus had answered or failed", ["query"],
+            "tritonfleet_prometheus_query_seconds", "Time of a Prometheus query, successful or not", ["query"],
             buckets=QUERY_BUCKETS_SECONDS, registry=registry,
         )  # fmt: skip
 
     def scraped(self, outcome: str, seconds: float) -> None:
-        """Count a pod that was asked."""
+        """Count a scrape of a pod."""
         self._scrapes.labels(outcome).inc()
         self._scrape_seconds.observe(seconds)
 
@@ -168,7 +168,7 @@ class ScalingMetrics:
 
 
 class _States(Collector):
-    """Turns states into gauges when somebody asks: what is forgotten is gone."""
+    """Turns states into gauges when scraped: deleted ones disappear."""
 
     def __init__(self, states: dict[Key, State], now: Callable[[], datetime]) -> None:
         self._states = states
@@ -176,14 +176,12 @@ class _States(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         phase = GaugeMetricFamily(
-            "tritonfleet_rollout_phase", "1 for the phase that the rollout is in", labels=[*_LABELS, "phase"]
+            "tritonfleet_rollout_phase", "1 for the phase of the rollout", labels=[*_LABELS, "phase"]
         )
-        weight = GaugeMetricFamily(
-            "tritonfleet_rollout_weight", "Percent of the traffic that the canary gets", labels=_LABELS
-        )
+        weight = GaugeMetricFamily("tritonfleet_rollout_weight", "Percent of traffic to the canary", labels=_LABELS)
         age = GaugeMetricFamily(
             "tritonfleet_rollout_last_window_age_seconds",
-            "Since the end of the last window that was judged in this step",
+            "Time since the end of the last evaluated window of this step",
             labels=_LABELS,
         )
         for key, state in list(self._states.items()):
@@ -209,19 +207,19 @@ class RolloutMetrics:
         )  # fmt: skip
         self._rollbacks = Counter("tritonfleet_rollbacks", "Rollbacks by their cause", ["reason"], registry=registry)
         self._windows = Counter(
-            "tritonfleet_rollout_windows", "Windows of counters taken, by what came of it", ["outcome"],
+            "tritonfleet_rollout_windows", "Analysis windows by outcome", ["outcome"],
             registry=registry,
         )  # fmt: skip
         self._heartbeat = Gauge(
-            "tritonfleet_rollout_heartbeat_timestamp_seconds", "When all rollouts were last looked at",
+            "tritonfleet_rollout_heartbeat_timestamp_seconds", "Time of the last tick of the canary monitor",
             registry=registry,
         )  # fmt: skip
         self.failures = Counter(
-            "tritonfleet_rollout_failures", "Errors that left rollouts without evidence", ["step"], registry=registry
+            "tritonfleet_rollout_failures", "Errors that prevented evidence about rollouts", ["step"], registry=registry
         )
 
     def beat(self, now: datetime) -> None:
-        """Note that all rollouts have been looked at."""
+        """Record a tick of the canary monitor."""
         self._heartbeat.set(now.timestamp())
 
     def looked(self, window: Window) -> None:
@@ -230,9 +228,9 @@ class RolloutMetrics:
         self._windows.labels(outcome).inc()
 
     def saw(self, key: Key, state: State | None) -> None:
-        """Take in a state as it was written down, and count the transitions since the one before.
+        """Record a written state, and count the transitions since the previous one.
 
-        What a state tells when it is seen for the first time was counted by whoever wrote it down.
+        The transitions of a state that is seen for the first time were counted by the process that wrote it.
         """
         since = self._counted.get(key)
         self._counted[key] = state.history[0].at if state is not None and state.history else since or EPOCH
@@ -240,12 +238,12 @@ class RolloutMetrics:
             self._states.pop(key, None)
             return
         self._states[key] = state
-        for record in state.history:
-            if since is None or record.at <= since:
+        for transition in state.history:
+            if since is None or transition.at <= since:
                 break
-            self._transitions.labels(record.source.value, record.target.value, record.reason).inc()
-            if record.target is Phase.ROLLING_BACK:
-                self._rollbacks.labels(record.reason).inc()
+            self._transitions.labels(transition.source.value, transition.target.value, transition.reason).inc()
+            if transition.target is Phase.ROLLING_BACK:
+                self._rollbacks.labels(transition.reason).inc()
 
     def forget(self, key: Key) -> None:
         """Drop a ModelDeployment that is gone."""
@@ -255,7 +253,7 @@ class RolloutMetrics:
 
 @dataclass(slots=True)
 class _Change:
-    """A generation of a ModelDeployment that is being carried out."""
+    """A generation of a ModelDeployment that is being reconciled."""
 
     generation: int
     since: float
@@ -278,10 +276,10 @@ class Telemetry:
         registry = self.registry
         self.depth = Gauge("workqueue_depth", "Keys that are due", ["name"], registry=registry).labels(CONTROLLER)
         self.longest_running = Gauge(
-            "workqueue_longest_running_processor_seconds", "How long the slowest worker has had its key", ["name"],
+            "workqueue_longest_running_processor_seconds", "Age of the longest running reconcile", ["name"],
             registry=registry,
         ).labels(CONTROLLER)  # fmt: skip
-        self.retries = Counter("workqueue_retries", "Keys that went into backoff", ["name"], registry=registry).labels(
+        self.retries = Counter("workqueue_retries", "Retries with backoff", ["name"], registry=registry).labels(
             CONTROLLER
         )
         self.leader = Gauge("leader_election_master_status", "1 while this process leads", ["name"], registry=registry)
@@ -293,11 +291,11 @@ class Telemetry:
             registry=registry,
         )  # fmt: skip
         self.reconcile_seconds = Histogram(
-            "controller_runtime_reconcile_time_seconds", "Time a key was worked on", ["controller"],
+            "controller_runtime_reconcile_time_seconds", "Time of a reconcile", ["controller"],
             buckets=LATENCY_BUCKETS_SECONDS, registry=registry,
         ).labels(CONTROLLER)  # fmt: skip
         self.watch_misses = Counter(
-            "tritonfleet_watch_misses", "Objects that a list showed but no watch had", ["kind"], registry=registry
+            "tritonfleet_watch_misses", "Objects found by a sweep that a watch missed", ["kind"], registry=registry
         )
 
     def _define_traffic(self) -> None:
@@ -307,16 +305,16 @@ class Telemetry:
         )
         self._writes = Counter("tritonfleet_writes", "Writes that took effect", ["kind", "verb"], registry=registry)
         self._first_write = Histogram(
-            "tritonfleet_change_to_first_write_seconds", "From a change of the spec to the first write of a child",
+            "tritonfleet_change_to_first_write_seconds", "Time from a spec change to the first write of a child",
             buckets=LATENCY_BUCKETS_SECONDS, registry=registry,
         )  # fmt: skip
         self._to_ready = Histogram(
-            "tritonfleet_change_to_ready_seconds", "From a change of the spec to Ready",
+            "tritonfleet_change_to_ready_seconds", "Time from a spec change to Ready",
             buckets=LATENCY_BUCKETS_SECONDS, registry=registry,
         )  # fmt: skip
 
     def requested(self, method: str, kind: str, code: str) -> None:
-        """Count a request that has ended; `code` is the status, or `<error>` for none."""
+        """Count a finished request; `code` is the status, or `<error>` for none."""
         self._requests.labels(code, method, kind).inc()
         if method in WRITE_VERBS and code.startswith("2"):
             self._writes.labels(kind, WRITE_VERBS[method]).inc()

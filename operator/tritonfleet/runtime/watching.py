@@ -1,9 +1,9 @@
-"""What changes in the cluster reaches the store and the queue here, and nothing is decided.
+"""kopf handlers: store every event and enqueue the ModelDeployment that it concerns.
 
-kopf lists and watches; of kopf no more is used than that. `EventSink` puts each event into the store and each key that
-it concerns into the work queue. `Listener` runs kopf, at once for the kinds that every cluster has, and for those of
+kopf only lists and watches. `EventSink` puts each event into the store and each key that
+it concerns into the work queue. `Listener` runs kopf, right away for the kinds that every cluster has, and for those of
 other projects (PodMonitor, HTTPRoute) as soon as the cluster has them. `Sweeper` compares the store with what the API
-server lists, because kopf reports nothing that was deleted while a watch was down: at the start, after each relist, and
+server lists, because kopf does not report deletions while a watch was down: at the start, after each relist, and
 every ten minutes. `app.py` runs all three.
 """
 
@@ -26,24 +26,24 @@ from tritonfleet.runtime.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 COALESCE_SECONDS = 0.1
-"""A pod changes several times within moments of starting; one look after them all is enough."""
+"""Debounce: a pod changes several times while it starts, and one reconcile is enough."""
 
 MANAGED = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 LATE_SECONDS = 15.0
-"""How often a kind that the cluster does not have is looked for."""
+"""How often to check for a kind that the cluster lacks."""
 LATE: Final = frozenset({POD_MONITOR, HTTP_ROUTE})
-"""Kinds of others, which may come to the cluster later than the operator."""
+"""Kinds of other projects, which may be installed after the operator."""
 
 SWEEP_INTERVAL_SECONDS = 600.0
 SETTLE_SECONDS = 2.0
-"""Watches that have just listed again are given so long to deliver before the store is judged."""
+"""Time for watches to deliver after a relist before the store is compared."""
 LAG_SECONDS = 5.0
-"""An object that is still missing so long after a list showed it was missed by its watch."""
+"""An object that is still missing this long after it was listed was missed by its watch."""
 
 
 class EventSink:
-    """Takes in what the watches bring."""
+    """Receives the events of the watches."""
 
     def __init__(self, store: Store, queue: WorkQueue[Key], telemetry: Telemetry, relisted: Callable[[], None]) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class EventSink:
         self._relisted = relisted
 
     def handle(self, event_type: str | None, body: Manifest) -> None:
-        """Take in one event; its type is None if the object comes from a list and not from a watch."""
+        """Handle one event; its type is None if the object comes from a list and not from a watch."""
         keys = self._store.remove(body) if event_type == "DELETED" else self._store.put(body)
         is_own = body["kind"] == names.KIND
         for key in keys:
@@ -68,74 +68,74 @@ def _unanswered(body: Manifest) -> bool:
 
 
 def register(registry: kopf.OperatorRegistry, resources: Iterable[Resource], sink: EventSink) -> None:
-    """Have every event of these kinds go to the sink."""
+    """Register handlers that pass every event of these kinds to the sink."""
 
-    # A plain function would be run in a thread.
+    # kopf would run a plain function in a thread.
     async def on_event(event: Any, **_: Any) -> None:
         sink.handle(event["type"], event["object"])
 
     for resource in resources:
         kopf.on.event(
-            group=resource.group, version=resource.version, plural=resource.plural, registry=registry, id="hear"
+            group=resource.group, version=resource.version, plural=resource.plural, registry=registry, id="handle"
         )(on_event)
 
 
 class NullStorage(kopf.DiffBaseStorage, kopf.ProgressStorage):
-    """Keeps nothing in annotations, and spares kopf a deep copy of every object of every event."""
+    """Stores nothing in annotations, and saves a deep copy of every object of every event."""
 
     def build(self, **_: Any) -> Any:
-        """There is nothing to compare with."""
+        """Return nothing to compare."""
         return {}
 
     def fetch(self, **_: Any) -> Any:
-        """Nothing was ever stored."""
+        """Return nothing."""
         return None
 
     def store(self, **_: Any) -> None:
         """Store nothing."""
 
     def purge(self, **_: Any) -> None:
-        """There is nothing to remove."""
+        """Remove nothing."""
 
     def touch(self, **_: Any) -> None:
-        """Leave no trace."""
+        """Touch nothing."""
 
     def clear(self, *, essence: Any) -> Any:
-        """There is nothing of ours in it."""
+        """Return the object unchanged."""
         return essence
 
 
 def configure_kopf(settings: kopf.OperatorSettings, resources: Iterable[Resource]) -> None:
-    """Restrict kopf to listing and watching: it writes nothing, and sees only what is labelled as ours."""
+    """Restrict kopf to listing and watching: it writes nothing, and sees only objects with our label."""
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.persistence.finalizer = f"{names.GROUP}/unused"
     settings.persistence.diffbase_storage = settings.persistence.progress_storage = NullStorage()
     settings.watching.chunk_size = 500
-    # kopf keeps a task, a queue and a context for every object for so long after its last event: megabytes per hundred.
+    # kopf keeps a task, a queue and a context per object for this long after its last event: megabytes per hundred.
     settings.queueing.idle_timeout = 0.2
-    # kopf would kill the whole process ten minutes after it was told to stop.
+    # Otherwise kopf kills the process ten minutes after a stop.
     settings.process.ultimate_exiting_timeout = None
     for resource in resources:
-        if resource.labelled:
+        if resource.labeled:
             selector = (resource.group, resource.version, resource.plural)
             settings.watching.label_selectors[selector] = MANAGED
 
 
 class Listener:
-    """Has every event of some kinds go to the sink."""
+    """Runs kopf watches of some kinds, which feed the sink."""
 
     def __init__(
         self, cluster: Cluster, sink: EventSink, namespaces: tuple[str, ...], began: Callable[[], None]
     ) -> None:
-        """`began` is called whenever kopf has begun, and with that has taken the signals of the process for itself."""
+        """`began` is called whenever kopf has started, and has installed its signal handlers."""
         self._cluster = cluster
         self._sink = sink
         self._namespaces = namespaces
         self._began = began
 
     def begin(self, resources: Sequence[Resource]) -> list[asyncio.Task[None]]:
-        """Return endless tasks; in one whose watch dies, that raises."""
+        """Return endless tasks; one whose watch fails raises."""
         there = [resource for resource in resources if resource not in LATE]
         late = [resource for resource in resources if resource in LATE]
         return [
@@ -144,9 +144,9 @@ class Listener:
         ]
 
     async def _listen_late(self, resource: Resource) -> None:
-        """Wait for the kind: kopf itself looks for kinds only when it starts."""
+        """Wait for the kind: kopf discovers kinds only when it starts."""
         while await self._lacks(resource):
-            log.warning("waiting for a kind of others", extra={"kind": resource.kind})
+            log.warning("waiting for an optional kind to be installed", extra={"kind": resource.kind})
             await asyncio.sleep(LATE_SECONDS)
         await self._listen([resource])
 
@@ -154,7 +154,7 @@ class Listener:
         try:
             return not await self._cluster.has(resource.kind)
         except (Refused, Transient) as error:
-            log.warning("what kinds there are cannot be told", extra={"kind": resource.kind, "error": str(error)})
+            log.warning("discovery of kinds failed", extra={"kind": resource.kind, "error": str(error)})
             return True
 
     async def _listen(self, resources: Sequence[Resource]) -> None:
@@ -187,7 +187,7 @@ class Listener:
 
 
 class Sweeper:
-    """Fills the store at the start, and repairs it after every relist and every ten minutes."""
+    """Fills the store at the start, and corrects it after every relist and every ten minutes."""
 
     def __init__(
         self,
@@ -207,16 +207,16 @@ class Sweeper:
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self._relisted = asyncio.Event()
         self.last_swept: float | None = None
-        """When the store was last found or made complete, on the event loop's clock, in seconds."""
+        """When the store was last complete, on the event loop's clock, in seconds."""
 
     def relisted(self) -> None:
-        """Note that a watch started over."""
+        """Record that a watch was restarted."""
         self._relisted.set()
 
     async def fill(self) -> None:
-        """Read everything there is, so that the first decision is not made from half of it.
+        """List everything, so that the first decision has complete inputs.
 
-        Waits for the CustomResourceDefinition first: kopf would never look for it again.
+        Waits for the CustomResourceDefinition first: kopf would never discover it later.
         """
         while await self._list(MODEL_DEPLOYMENT, self._namespaces[0], metadata_only=True) is None:
             log.warning("waiting for the CustomResourceDefinition of ModelDeployments")
@@ -228,24 +228,24 @@ class Sweeper:
                     self._store.put(item)
 
     async def run(self) -> None:
-        """Sweep at once, after every relist, and every ten minutes."""
+        """Sweep now, after every relist, and every ten minutes."""
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
             self._relisted.clear()
             try:
                 await self.sweep()
             except (Transient, Refused) as error:
-                log.warning("the sweep will be tried again", extra={"error": str(error)})
+                log.warning("the sweep will be retried", extra={"error": str(error)})
                 continue
             self.last_swept = self._clock()
             try:
                 async with asyncio.timeout(SWEEP_INTERVAL_SECONDS):
                     await self._relisted.wait()
             except TimeoutError:
-                log.debug("no watch has started over for a while, sweeping anyway")
+                log.debug("no watch was restarted for a while, sweeping anyway")
 
     async def sweep(self) -> None:
-        """Forget what no list shows any more, and fetch what the watches have missed."""
+        """Forget deleted objects, and fetch what the watches have missed."""
         suspects: set[ObjectId] = set()
         for resource in self._resources:
             for namespace in self._namespaces:
@@ -259,14 +259,14 @@ class Sweeper:
                     await self._fetch(suspects.intersection(still))
 
     async def _compare(self, resource: Resource, namespace: str | None) -> list[ObjectId]:
-        """Drop what is gone; return what the list shows and the store lacks, or has too old."""
+        """Drop deleted objects; return listed ones that the store lacks or has outdated."""
         listing = await self._list(resource, namespace, metadata_only=True)
         if listing is None:
             return []
         as_of = int(listing.resource_version)
         missed, gone = self._store.outdated(resource.kind, namespace, listing.items, as_of)
         for identity in gone:
-            log.info("an object vanished unseen", extra=identity._asdict())
+            log.info("a watch missed a deletion", extra=identity._asdict())
             self._enqueue(self._store.forget(identity))
         return missed
 
@@ -279,7 +279,7 @@ class Sweeper:
                 self._enqueue(self._store.put(body))
 
     async def _list(self, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Listing | None:
-        labels = MANAGED if resource.labelled else ""
+        labels = MANAGED if resource.labeled else ""
         return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=metadata_only)
 
     def _enqueue(self, keys: Iterable[Key]) -> None:

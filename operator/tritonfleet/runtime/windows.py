@@ -1,8 +1,8 @@
 """One window of a canary analysis, from the first scrape to the finished `Window`.
 
-`WindowRecorder` takes in each scrape while the window lasts, and counts what each container gained. A container is
-known by its pod and its start, so what one counted before it crashed is kept. `WindowFinalizer` adds what the pods
-cannot know: golden requests, the answers to a user's PromQL, and the latencies and errors that the gateway counted.
+`WindowRecorder` records each scrape during the window, and adds up each container's increase. A container is
+identified by its pod and its start, so counts from before a crash are kept. `WindowFinalizer` adds what the pods
+cannot know: golden requests, results of users' PromQL, and the gateway's latencies and errors.
 `canary_monitor.py` uses both.
 """
 
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from tritonfleet.adapters.pods import Answer, Target
 from tritonfleet.adapters.store import Key
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.rollout import (
     GatewayCounters,
@@ -36,12 +37,12 @@ AnswerOf = Callable[[str], Answer | None]
 """Returns the newest answer of a pod, given its uid."""
 
 Snapshot = Mapping[Route, GatewayCounters] | str
-"""What gateways had counted at one moment, or why that is not known."""
+"""The gateways' counters at one time, or why they are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """One container's counters at one moment."""
+    """One container's counters at one time."""
 
     at_seconds: float
     revision: str
@@ -50,9 +51,9 @@ class _Page:
 
 
 class WindowRecorder:
-    """Hears every scrape from the start of a window to its end.
+    """Records every scrape of a window.
 
-    A container is known by its pod and its start, so what one counted before it broke is not lost with it.
+    A container is identified by its pod and its start, so counts from before a crash are kept.
     """
 
     def __init__(self, watch: MeasurementSpec, start_seconds: float, fresh_seconds: float) -> None:
@@ -67,8 +68,8 @@ class WindowRecorder:
         self._beats: list[ScrapeInterval] = []
         self._shares: list[float] = []
 
-    def hear(self, targets: Sequence[Target], answer_of: AnswerOf, now: float) -> None:
-        """Take in the newest answers of all pods that are ready now."""
+    def record(self, targets: Sequence[Target], answer_of: AnswerOf, now: float) -> None:
+        """Record the newest pages of all ready pods."""
         self._targets, self.heard_seconds = tuple(targets), now
         canary, stable = self.watch.key.canary, self.watch.stable
         self._shares.append(self.watch.desired_share(self._ready(canary), self._ready(stable)))
@@ -91,7 +92,7 @@ class WindowRecorder:
             self._at_start = frozenset(map(_container, targets))
 
     def window(self, now: float) -> Window:
-        """Return what was counted from the start until now."""
+        """Return the counts since the start."""
         canary, stable = self._revision(self.watch.key.canary, now), self._revision(self.watch.stable, now)
         timed = any(page.reading.buckets for page in self._last.values())
         return Window(
@@ -104,7 +105,7 @@ class WindowRecorder:
         )
 
     def _take(self, container: str, page: _Page) -> tuple[int, float]:
-        """Keep a page; return the requests since the one before, and the seconds that they took."""
+        """Record a page; return the requests since the previous one, and the seconds that they took."""
         before = self._last.get(container)
         self._last[container] = page
         if before is None:
@@ -119,24 +120,24 @@ class WindowRecorder:
 
     def _revision(self, revision: str, now: float) -> RevisionCounts:
         there = {_container(target) for target in self._targets if target.revision == revision}
-        counted = {
+        seen = {
             container: page
             for container, page in self._last.items()
             if page.revision == revision and (container not in there or self._is_fresh(page.at_seconds, now))
         }
         return count_window(
             {container: page.reading for container, page in self._first.items()},
-            {container: page.reading for container, page in counted.items()},
+            {container: page.reading for container, page in seen.items()},
             self.start_seconds,
-            frozenset(there | counted.keys()),
+            frozenset(there | seen.keys()),
         )
 
     def _unreachable(self, now: float) -> str:
-        """Return why there are no counters at all; empty if pods answer, with or without a line about the model."""
+        """Return why there are no counters; empty if pods answer, with or without metrics of the model."""
         for role, revision in self._asked():
             there = [_container(target) for target in self._targets if target.revision == revision]
             if there and not any(self._is_fresh(self._heard.get(each, 0.0), now) for each in there):
-                return f"none of the {len(there)} ready pods of the {role} answers for its metrics"
+                return f"no metrics from the {role}: scrapes of {counted(len(there), 'ready pod')} failed"
         return ""
 
     def _asked(self) -> Iterator[tuple[str, str]]:
@@ -176,7 +177,7 @@ def _page(answer: Answer) -> _Page | None:
 
 @dataclass(slots=True)
 class WindowFinalizer:
-    """Completes the windows with one key, one after the other."""
+    """Completes the windows of one step in sequence."""
 
     key: Key
     watch: MeasurementSpec
@@ -192,10 +193,10 @@ class WindowFinalizer:
         before: asyncio.Task[Snapshot] | None,
         after: asyncio.Task[Snapshot] | None,
     ) -> Window:
-        """Return the window with golden requests, queries, and what the gateway counted from its start to its end.
+        """Return the window with golden requests, queries, and the gateway's counts.
 
-        `pods` are the addresses of the canary's ready pods, `clusters` what the gateway calls each revision; None
-        where no gateway is asked. Ends within a minute, whoever does not answer.
+        `pods` are the addresses of the canary's ready pods, `clusters` the gateway's names of the revisions; None
+        without a gateway. Takes at most a minute.
         """
         watch, namespace = self.watch, self.key.namespace
         run = await prober.probe(namespace, watch, pods) if watch.probes else None
@@ -203,18 +204,18 @@ class WindowFinalizer:
         window = replace(window, probe=run, probe_expected=watch.probes, answers=answers)
         if before is None or after is None or clusters is None:
             return window
-        # Other rollouts wait for the same answers: if this one is given up, theirs are not.
+        # Shared with other rollouts: canceling this one must not cancel theirs.
         first, last = await asyncio.gather(asyncio.shield(before), asyncio.shield(after))
         return self._timed(window, clusters, first, last)
 
     def _timed(self, window: Window, clusters: Mapping[str, str], before: Snapshot, after: Snapshot) -> Window:
-        """Return the window with the latencies that the gateway measured, and with what only it saw fail."""
+        """Return the window with the gateway's latencies, and failures that only it saw."""
         for said in (before, after):
             if isinstance(said, str):
                 return replace(window, untimed=shorten(said), intervals=None)
         first, last = (said.get(self.key, {}) if not isinstance(said, str) else {} for said in (before, after))
         if self.watch.source is MetricsSource.AUTO and not first and not last:
-            # Nobody scrapes the gateway: there is what the pods themselves say.
+            # Without metrics of the gateway the pods' own are used.
             return window
         if not first or not last:
             moment = "end" if first else "start"
@@ -223,16 +224,14 @@ class WindowFinalizer:
         found = count_gateway(first, last, clusters)
         return replace(
             window,
-            canary=self._told(self.watch.key.canary, window.canary, found),
-            stable=self._told(self.watch.stable, window.stable, found),
+            canary=self._merged(self.watch.key.canary, window.canary, found),
+            stable=self._merged(self.watch.stable, window.stable, found),
             intervals=None,
         )
 
-    def _told(self, revision: str, counted: RevisionCounts, found: Mapping[str, GatewayCounts]) -> RevisionCounts:
+    def _merged(self, revision: str, counts: RevisionCounts, found: Mapping[str, GatewayCounts]) -> RevisionCounts:
         if revision not in found:
-            return counted
+            return counts
         before = self.failures.get(revision, GatewayFailures())
-        counted, self.failures[revision] = merge_gateway_counts(
-            counted, found[revision], before, alone=self.watch.alone
-        )
-        return counted
+        counts, self.failures[revision] = merge_gateway_counts(counts, found[revision], before, alone=self.watch.alone)
+        return counts

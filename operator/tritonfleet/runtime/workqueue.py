@@ -1,7 +1,7 @@
-"""Which key is worked on next: each at most once at a time, none forgotten, none able to hold up another.
+"""The work queue: each key is processed at most once at a time, none is lost, none blocks another.
 
-`Schedule` holds the rules and knows no clock; `WorkQueue` adds the clock and lets workers wait. Keys come from
-watching.py, autoscaler.py and canary_monitor.py; the workers in controller.py take them. A key that fails comes back
+`Schedule` has the rules, without a clock; `WorkQueue` adds the clock and lets workers wait. Keys come from
+watching.py, autoscaler.py and canary_monitor.py; the workers in controller.py take them. A failed key is retried
 after a delay that doubles from 1 s to at most 300 s, with jitter.
 """
 
@@ -17,14 +17,14 @@ K = TypeVar("K", bound=Hashable)
 BACKOFF_BASE_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
 PATIENCE_SECONDS = 30.0
-"""A deferred key gives way to others for so long."""
+"""How long a deferred key yields to others."""
 
 
 class Schedule(Generic[K]):
-    """The queue's rules, free of any clock: every method that needs the time is given it, in seconds.
+    """The queue's rules, without a clock: methods take the time in seconds.
 
-    A key waits for its earliest moment, becomes due, is taken by one worker and handed back. Touched while it is
-    taken, it becomes due again afterwards, never earlier.
+    A key waits for its earliest time, becomes due, is taken by one worker and returned. If it is added while it is
+    taken, it becomes due again afterwards.
     """
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
@@ -45,7 +45,7 @@ class Schedule(Generic[K]):
         return len(self._ready) + len(self._deferred)
 
     def add(self, key: K, now: float, after: float = 0.0) -> None:
-        """Ask for a key in `after` seconds; an earlier wish stands."""
+        """Add a key in `after` seconds; an earlier time is kept."""
         when = now + after
         if key in self._taken:
             self._again[key] = min(when, self._again.get(key, when))
@@ -67,7 +67,7 @@ class Schedule(Generic[K]):
         return key
 
     def give_back(self, key: K, now: float) -> None:
-        """End the work on a key."""
+        """Return a key after processing."""
         del self._taken[key]
         again = self._again.pop(key, None)
         if key in self._defers:
@@ -78,21 +78,21 @@ class Schedule(Generic[K]):
             self.add(key, now, max(0.0, again - now))
 
     def defer(self, key: K) -> None:
-        """Have a taken key become due again once it is given back, behind all that are not deferred."""
+        """Make a taken key due again once it is returned, behind all that are not deferred."""
         self._defers.add(key)
 
     def fail(self, key: K, now: float, *, limit: float = BACKOFF_LIMIT_SECONDS, at_least: float = 0.0) -> float:
-        """Ask for a key after its next backoff, at most `limit` but not before `at_least`; return the seconds."""
+        """Add a key after its next backoff, at most `limit` but at least `at_least`; return the seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         ceiling = min(limit, BACKOFF_BASE_SECONDS * 2.0 ** min(failures, 30))
-        # Full spread over the upper half: keys that failed together do not come back together.
+        # Jitter over the upper half: keys that failed together are not retried together.
         delay = max(at_least, ceiling * (0.5 + 0.5 * self._jitter()))
         self.add(key, now, delay)
         return delay
 
     def succeed(self, key: K) -> None:
-        """Start the backoff of a key from the beginning."""
+        """Reset the backoff of a key."""
         self._failures.pop(key, None)
 
     def next_moment(self) -> float | None:
@@ -103,16 +103,16 @@ class Schedule(Generic[K]):
 
     @property
     def taken(self) -> int:
-        """Count the keys that are being worked on."""
+        """Count the keys that are being processed."""
         return len(self._taken)
 
     def oldest_due(self, now: float) -> float:
-        """Return for how many seconds the first key in line has been due."""
+        """Return for how many seconds the first key has been due."""
         heads = [line[0] for line in (self._ready, self._deferred) if line]
         return now - min((self._due[key] for key in heads), default=now)
 
     def longest_taken(self, now: float) -> float:
-        """Return for how many seconds the slowest worker has had its key."""
+        """Return for how many seconds the longest running key has been processed."""
         return now - min(self._taken.values(), default=now)
 
     def _line(self, now: float) -> deque[K]:
@@ -120,7 +120,7 @@ class Schedule(Generic[K]):
         return self._deferred if self._deferred and not (patient and self._ready) else self._ready
 
     def ripen(self, now: float) -> None:
-        """Move the keys whose moment has come into the line."""
+        """Move waiting keys that are due into the queue."""
         moment = self.next_moment()
         while moment is not None and moment <= now:
             _, _, key = heapq.heappop(self._timers)
@@ -141,18 +141,18 @@ class WorkQueue(Generic[K]):
         self._closed = False
 
     def add(self, key: K, after: float = 0.0) -> None:
-        """Ask for a key in `after` seconds."""
+        """Add a key in `after` seconds."""
         self.schedule.add(key, self._clock(), after)
         self._wake()
 
     def fail(self, key: K, *, limit: float = BACKOFF_LIMIT_SECONDS, at_least: float = 0.0) -> float:
-        """Ask for a key after its next backoff; return the seconds."""
+        """Add a key after its next backoff; return the seconds."""
         delay = self.schedule.fail(key, self._clock(), limit=limit, at_least=at_least)
         self._wake()
         return delay
 
     async def take(self) -> K | None:
-        """Wait for a key that is due and take it; None once the queue is closed."""
+        """Wait for a due key and take it; None once the queue is closed."""
         while not self._closed:
             key = self.schedule.take(self._clock())
             if key is not None:
@@ -169,12 +169,12 @@ class WorkQueue(Generic[K]):
         return None
 
     def give_back(self, key: K) -> None:
-        """End the work on a key."""
+        """Return a key after processing."""
         self.schedule.give_back(key, self._clock())
         self._wake()
 
     def close(self) -> None:
-        """Let no worker take another key."""
+        """Close the queue: workers take no further keys."""
         self._closed = True
         while self._waiters:
             _release(self._waiters.popleft())
@@ -192,7 +192,7 @@ class WorkQueue(Generic[K]):
         self._arm()
 
     def _arm(self) -> None:
-        """See to it that somebody looks when the next key becomes due."""
+        """Arm the timer for the next due key."""
         moment = self.schedule.next_moment()
         if moment is None or not self._waiters or self._closed:
             return

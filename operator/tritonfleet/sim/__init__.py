@@ -1,4 +1,4 @@
-"""A fleet of Triton servers on a clock of its own: replays arrivals against any scaler, ours or a rival.
+"""A simulated fleet of Triton servers, which replays arrivals against any scaler.
 
 `simulate()` replays a trace (`RateTrace`, `TimestampTrace` or a `workload()`) against a `Scaler` on servers
 (`ServerModel`) in a cluster (`Plant`) with `Fault`s, and returns a `Run`; `clairvoyant()` returns the cheapest run
@@ -13,6 +13,7 @@ from tritonfleet.sim.scalers import Fixed, Metrics, Scaler, Scheduled, Tritonfle
 from tritonfleet.sim.scenario import (
     Blackout,
     CounterReset,
+    Distribution,
     Fault,
     ForeignWrite,
     NodesFull,
@@ -25,7 +26,6 @@ from tritonfleet.sim.scenario import (
     Slo,
     Slower,
     SlowStart,
-    Spread,
     Unscraped,
 )
 from tritonfleet.sim.state import EngineRules
@@ -38,6 +38,7 @@ __all__ = [
     "Blackout",
     "Capacity",
     "CounterReset",
+    "Distribution",
     "EngineRules",
     "Fault",
     "Fixed",
@@ -57,7 +58,6 @@ __all__ = [
     "Slo",
     "SlowStart",
     "Slower",
-    "Spread",
     "Times",
     "TimestampTrace",
     "Trace",

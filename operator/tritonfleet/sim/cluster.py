@@ -1,6 +1,6 @@
-"""The simulated pods: created, scheduled, ready, deleted, drained, gone, and the requests that they hold.
+"""The simulated pods, from creation to deletion, and the requests that they hold.
 
-`Cluster` is the Deployment's side of scaling: it keeps as many pods as are asked for, and puts what happens to them on
+`Cluster` acts as the Deployment controller: it keeps the desired number of pods, and puts their events on
 the `Agenda`. `Fleet` is the servers' side: which slots take requests, carried through time by the compiled engine.
 `Gauge` records numbers of pods as means over minutes. `run.simulate()` drives all three.
 """
@@ -42,7 +42,7 @@ class Gauge:
         self._values = [0.0]
 
     def set(self, now: float, value: float) -> None:
-        """Let it have a value from now on; times never go back."""
+        """Set the value from a time on; times never decrease."""
         if value != self._values[-1]:
             self._times.append(now)
             self._values.append(value)
@@ -67,7 +67,7 @@ NOISE_DRAWS = 1 << 16
 
 
 def engine_rules(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> EngineRules:
-    """Return what the engine must know; the noise has a mean of 1."""
+    """Return the server's rules for the engine; the noise has a mean of 1."""
     preferred = server.preferred_batch_sizes or (server.max_batch_size,)
     sizes = range(server.max_batch_size + 1)
     normal = np.random.default_rng((seed, 1)).standard_normal(NOISE_DRAWS)
@@ -133,7 +133,7 @@ class Fleet:
             self.now = end
 
     def open(self, serial: int) -> int:
-        """Let a new pod take requests; return its slot."""
+        """Start routing requests to a new pod; return its slot."""
         if not self._free:
             before = len(self.state.held)
             self.state = with_slots(self.state, before)
@@ -146,33 +146,33 @@ class Fleet:
         return slot
 
     def close(self, slot: int) -> None:
-        """Send no more requests to a slot; it goes on with what it holds."""
+        """Stop routing requests to a slot; it completes those that it holds."""
         state = self.state
         kept = [one for one in state.ready[: state.totals["ready"][0]] if one != slot]
         state.ready[: len(kept)] = kept
         state.totals["ready"] = len(kept)
 
     def remove(self, slot: int) -> None:
-        """Take a pod away with whatever it still holds."""
+        """Remove a pod with all requests that it still holds."""
         self.close(slot)
         engine.drop_all(self.state, slot, self.now)
         self._free.append(slot)
 
     def slow_down(self, factor: float) -> None:
-        """Let executions that start from now on take `factor` times as long."""
+        """Make executions that start from now on take `factor` times as long."""
         self.state.totals["slowdown"] = factor
 
     def reset_counters(self) -> None:
-        """Let every counter start again."""
+        """Reset every counter."""
         for name in COUNTERS:
             self.state.slots[name] = 0.0
 
     def pending(self, slot: int) -> int:
-        """Return the requests of a slot that no execution has taken yet."""
+        """Return the queued requests of a slot."""
         return int(self.state.held[slot] - self.state.instances["size"][slot].sum())
 
     def busy_seconds(self, slot: int) -> float:
-        """Return for how long the slot has had an execution under way."""
+        """Return for how long the slot has been executing."""
         pod = self.state.slots[slot]
         running = self.now - pod["busy_since"] if pod["running"] else 0.0
         return float(pod["busy_seconds"] + running)
@@ -180,18 +180,18 @@ class Fleet:
 
 REVISION = "simulated"
 DRAIN_CHECK_SECONDS = 1.0
-"""How often a terminating pod is asked whether it is empty."""
+"""How often a terminating pod is checked for remaining requests."""
 
 
 @dataclass
 class Agenda:
-    """What happens when, in order of time; what was put first happens first."""
+    """The events of a run by time; events at the same time in order of insertion."""
 
     _entries: list[tuple[float, int, Callable[[float], None]]] = field(default_factory=list)
     _count: int = 0
 
     def at(self, seconds: float, action: Callable[[float], None]) -> None:
-        """Have an action called, with the time, at that time."""
+        """Schedule an action, which is called with the time."""
         heapq.heappush(self._entries, (seconds, self._count, action))
         self._count += 1
 
@@ -225,7 +225,7 @@ class Pod:
 
 @dataclass
 class Cluster:
-    """Keeps as many pods as are asked for."""
+    """Keeps the desired number of pods."""
 
     fleet: Fleet
     plant: Plant
@@ -261,7 +261,7 @@ class Cluster:
         return self._states
 
     def begin(self, replicas: int) -> None:
-        """Start with pods that are ready already."""
+        """Start with ready pods."""
         self.replicas = replicas
         for _ in range(replicas):
             pod = self._create(-self._ready_seconds(self._created))
@@ -270,7 +270,7 @@ class Cluster:
         self._changed(0.0)
 
     def scale(self, now: float, replicas: int) -> None:
-        """Ask for that many pods from now on: unready ones go first, then the youngest."""
+        """Set the desired number of pods: unready ones are deleted first, then the youngest."""
         self.replicas = replicas
         live = self.live
         for _ in range(replicas - len(live)):

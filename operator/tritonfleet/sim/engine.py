@@ -33,12 +33,12 @@ def inner(function: Function) -> Function:
 
 
 NAP_SECONDS = 0.5
-"""How long the batcher's thread sleeps when nobody wakes it."""
+"""How long the batcher's thread sleeps unless it is woken."""
 
 
 @compiled
 def advance(rules: EngineRules, state: State, arrivals: Floats, end: float) -> None:
-    """Carry the fleet on to `end`, taking in the arrivals, all of which lie before it.
+    """Advance the fleet to `end`, with the arrivals, all of which are before it.
 
     What happens at `end` itself is left for the next call, so that a run does not depend on where it was cut.
     """
@@ -57,7 +57,7 @@ def advance(rules: EngineRules, state: State, arrivals: Floats, end: float) -> N
 
 @compiled
 def drop_all(state: State, slot: int, now: float) -> None:
-    """Lose everything that a slot holds: its pod is gone."""
+    """Drop all requests of a slot: its pod is gone."""
     _count_held(state, now)
     pod = state.slots[slot]
     while pod.waiting > 0:
@@ -369,7 +369,7 @@ def _set_wake(state: State, slot: int) -> None:
 
 @inner
 def _expire(rules: EngineRules, state: State, slot: int, now: float) -> None:
-    """Refuse what waited longer than the queue allows or than its client was willing to."""
+    """Reject requests that exceed the timeout of the queue or of their client."""
     pod = state.slots[slot]
     limit = min(rules.timeout, rules.patience)
     while pod.waiting > 0 and now >= state.nodes[pod.head].at + limit:
@@ -393,7 +393,7 @@ def _take(state: State, slot: int) -> int:
 
 @inner
 def _release(state: State, node: int) -> None:
-    """Give a request's node back to the pool: nobody holds it any more."""
+    """Return a request's node to the pool."""
     totals = state.totals[0]
     state.nodes[node].next = totals.free
     totals.free = node

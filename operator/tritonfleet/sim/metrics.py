@@ -1,6 +1,6 @@
-"""What the simulated metrics systems know: scraped at intervals, late, with gaps, and faulty when told so.
+"""The simulated metrics systems: scraped at intervals, with lag, gaps and faults.
 
-`SimulatedMetrics` answers what a scaler asks, from nothing but what was scraped before: the operator's own scrapes of
+`SimulatedMetrics` answers a scaler's queries from earlier scrapes alone: the operator's own scrapes of
 each pod, and Prometheus' scrapes of pods and gateway with PromQL's `rate()` and `deriv()` (promql/functions.go).
 `Outage` says which of them fail at a moment, from the faults of the run.
 """
@@ -21,16 +21,16 @@ from tritonfleet.sim.state import COUNTERS, Floats, Ints, quantile_of_bins
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Answers for one moment at a time, from the faults of a run."""
+    """Returns which metrics fail at a time, from the faults of a run."""
 
     faults: tuple[Fault, ...]
 
     def blackout(self, now: float) -> bool:
-        """Tell whether nothing can be measured."""
+        """Return whether nothing can be measured."""
         return any(isinstance(fault, Blackout) and _during(fault, now) for fault in self.faults)
 
     def prometheus_down(self, now: float) -> bool:
-        """Tell whether Prometheus neither reads nor answers."""
+        """Return whether Prometheus is down."""
         return self.blackout(now) or any(
             isinstance(fault, PrometheusDown) and _during(fault, now) for fault in self.faults
         )
@@ -73,7 +73,7 @@ class Series:
 
 
 def rate(series: Series, window_seconds: float) -> float | None:
-    """Return the increase per second of a counter, mended and drawn out to the window's edges; None below 2 points."""
+    """Return a counter's increase per second, extrapolated to the window's edges; None below 2 points."""
     if len(series.points) < 2:
         return None
     (first, start_value), (last, end_value) = series.points[0], series.points[-1]
@@ -117,7 +117,7 @@ class Reading:
 
 
 class SimulatedMetrics:
-    """Implements the scaler's view. Reads nothing but what was scraped before."""
+    """Implements the scaler's view from earlier scrapes alone."""
 
     def __init__(self, cluster: Cluster, outage: Outage, seed: int) -> None:
         self._cluster, self._fleet, self._plant = cluster, cluster.fleet, cluster.plant
@@ -132,12 +132,12 @@ class SimulatedMetrics:
         return self._fleet.now
 
     def scrape_directly(self) -> None:
-        """Read every pod as the operator does."""
+        """Scrape every pod as the operator does."""
         if not self._outage.blackout(self._now):
             self._direct.append(self._read())
 
     def scrape_by_prometheus(self) -> None:
-        """Read every pod and the gateway as Prometheus does."""
+        """Scrape every pod and the gateway as Prometheus does."""
         if not self._outage.prometheus_down(self._now):
             self._prometheus.append(self._read())
         while self._prometheus and self._prometheus[0].at_seconds < self._now - KEPT_SECONDS:
@@ -202,7 +202,7 @@ class SimulatedMetrics:
         return self._per_pod(window_seconds, lambda series, _: float(np.mean(series.values)), HELD)
 
     def _window(self, seconds: float) -> list[Reading]:
-        """Return what Prometheus can show of the last seconds, oldest first."""
+        """Return Prometheus' points of the last seconds, oldest first."""
         if self._outage.prometheus_down(self._now):
             return []
         until = self._now - self._plant.lag_seconds

@@ -1,6 +1,6 @@
-"""The clairvoyant: the cheapest schedule we can find that keeps the SLO, made with the arrivals in hand.
+"""The clairvoyant: the cheapest schedule we can find that meets the SLO, with all arrivals known.
 
-It knows every arrival, what a replica carries (measured in the engine by `Capacity`, by no formula) and how long a pod
+It knows every arrival, the capacity of a replica (measured in the engine by `Capacity`) and how long a pod
 takes to be ready; it starts pods that long ahead and is billed for it. Replicas are levels: level k is needed while
 k - 1 replicas would not do. A gap in a level that is shorter than a start costs less to sit through, and stretches that
 save few requests for their GPU time are left out, cheapest sacrifice first, as far as the SLO's share allows.
@@ -14,12 +14,12 @@ import numpy as np
 
 from tritonfleet.sim.run import Run, simulate
 from tritonfleet.sim.scalers import Fixed, Scheduled
-from tritonfleet.sim.scenario import Fault, Plant, Routing, ServerModel, Slo, Slower, Spread
+from tritonfleet.sim.scenario import Distribution, Fault, Plant, Routing, ServerModel, Slo, Slower
 from tritonfleet.sim.state import Floats, Ints
 from tritonfleet.sim.traffic import RateTrace, Trace
 
 PROBE_REQUESTS = 20_000
-"""Requests of one measurement: a share of 99 % is then known within 0.1 points."""
+"""Requests of one measurement: a share of 99% is then known within 0.1 points."""
 PROBE_STEPS = 10
 
 
@@ -42,7 +42,7 @@ class Capacity:
         return cls(np.array([0, *sizes]), np.array([0.0, *rates]))
 
     def rate(self, replicas: int) -> float:
-        """Return what that many replicas carry, in requests per second."""
+        """Return the capacity of a number of replicas, in requests per second."""
         return float(np.interp(replicas, self.sizes, self.rates))
 
     def replicas(self, rates: Floats) -> Ints:
@@ -107,7 +107,7 @@ def clairvoyant(
     """
     goal = slo.percentile / 100 if attainment is None else attainment
     demand = _demand(trace, faults)
-    known = replace(plant, ready=Spread.always(plant.ready.mean()))
+    known = replace(plant, ready=Distribution.always(plant.ready.mean()))
     capacity = Capacity.measured(server, slo, plant.routing, plant.max_replicas)
 
     def run(load: float, sacrifice: float) -> Run:
@@ -192,6 +192,6 @@ def _stretches(needed: np.ndarray, excess: Floats, restart_seconds: float) -> li
 
 
 def _steps(replicas: Ints) -> list[tuple[float, int]]:
-    """Keep the moments that change anything."""
+    """Keep the times at which something changes."""
     changes = np.concatenate(([0], np.flatnonzero(np.diff(replicas)) + 1))
     return [(float(at), int(replicas[at])) for at in changes]

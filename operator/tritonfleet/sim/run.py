@@ -1,4 +1,4 @@
-"""One run: a trace, a scaler, a server, a plant and what goes wrong, and what it came to.
+"""One run of a trace, a scaler, a server, a plant and faults, and its result.
 
 `simulate()` replays the trace on an agenda of scrapes, decisions and faults, and returns a `Run`: requests, good
 answers, GPU-hours, changes of scale, and all of it minute by minute.
@@ -40,7 +40,7 @@ class Minutes:
     percentile_seconds: NDArray[np.float64]
     """The SLO's percentile of the latency of answered requests; NaN where none was answered."""
     wanted: NDArray[np.float64]
-    """Replicas asked for, averaged over the minute."""
+    """Desired replicas, averaged over the minute."""
     ready: NDArray[np.float64]
     """Replicas ready, averaged over the minute."""
     billed: NDArray[np.float64]
@@ -49,7 +49,7 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of the replicas asked for."""
+    """One change of the desired replicas."""
 
     at_seconds: float
     before: int
@@ -85,7 +85,7 @@ class Run:
     good: int
     """Requests answered successfully within the target."""
     rejected: int
-    """Turned away: full queue, queue timeout, client timeout, or no pod ready."""
+    """Rejected: full queue, queue timeout, client timeout, or no pod ready."""
     lost: int
     """Held by a pod that died."""
     executions: int
@@ -103,7 +103,7 @@ class Run:
 
     @property
     def scale_events(self) -> int:
-        """How often the replicas asked for changed."""
+        """How often the desired replicas changed."""
         return len(self.changes)
 
     @property
@@ -153,7 +153,7 @@ def simulate(
 
 
 class _Simulation:
-    """The run while it is under way."""
+    """The run in progress."""
 
     def __init__(self, fleet: Fleet, scaler: Scaler, plant: Plant, faults: tuple[Fault, ...], seed: int) -> None:
         self._fleet, self._scaler, self._plant = fleet, scaler, plant
@@ -166,7 +166,7 @@ class _Simulation:
             self._arrange(fault)
 
     def run(self) -> None:
-        """Carry everything to the trace's end, and the requests on to their answers."""
+        """Run to the trace's end, and until all requests are answered."""
         start = self._plant.min_replicas if self._plant.initial_replicas is None else self._plant.initial_replicas
         self._cluster.begin(start)
         self._repeat(self._plant.scrape_seconds, self._metrics.scrape_directly, jitter=True)
@@ -181,7 +181,7 @@ class _Simulation:
             self._fleet.advance(self._fleet.now + AFTERTIME_SECONDS)
 
     def result(self, slo: Slo, seed: int) -> Run:
-        """Return what it came to."""
+        """Return the result."""
         state, totals = self._fleet.state, self._fleet.state.totals[0]
         minutes = ceil(self._seconds / 60)
         cluster = self._cluster
@@ -220,7 +220,7 @@ class _Simulation:
         return Requests(arrivals, state.sample_latency, state.sample_pod, state.sample_batch)
 
     def _repeat(self, interval: float, action: Callable[[], None], *, jitter: bool = False) -> None:
-        """Do something at every multiple of an interval, each time a little late if so wanted."""
+        """Schedule an action at every multiple of an interval, with optional jitter."""
 
         def turn(number: int) -> None:
             late = self._metrics.jitter_seconds() if jitter else 0.0
@@ -241,7 +241,7 @@ class _Simulation:
             self._cluster.scale(now, after)
 
     def _arrange(self, fault: Fault) -> None:
-        """Put what a fault does to the cluster on the agenda; faults of the metrics are asked for when they matter."""
+        """Schedule the cluster's faults; faults of the metrics are evaluated at each scrape."""
         cluster, at = self._cluster, self._agenda.at
         match fault:
             case Slower():

@@ -1,6 +1,6 @@
-"""What a scaler is to the simulator, and the scalers that are no imitation of another product.
+"""The interface of scalers in the simulator, and those that do not imitate another product.
 
-`Scaler` decides replicas from `Metrics`, the protocol of what the simulated metrics systems answer. `Tritonfleet` runs
+`Scaler` decides replicas from `Metrics`, the protocol of the simulated metrics systems. `Tritonfleet` runs
 the operator's own decision code. `Fixed` and `Scheduled` look at nothing, and serve to measure capacity and to play
 the oracle's schedules. The scalers of other products are in `sim.baselines`.
 """
@@ -17,7 +17,7 @@ PerPod = Literal["arrivals", "utilization", "concurrency"]
 
 
 class Metrics(Protocol):
-    """What the metrics systems would answer at this moment: scrape interval, lag, jitter, loss and faults included.
+    """What the metrics systems return now, including scrape interval, lag, jitter, loss and faults.
 
     Rates are per second, times are seconds. None means that the query found nothing.
     """
@@ -45,13 +45,13 @@ class Metrics(Protocol):
 
 
 class Scaler(Protocol):
-    """Decides replicas at its own pace."""
+    """Decides replicas at its own interval."""
 
     name: str
     interval_seconds: float
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
-        """Return the replicas wanted from now on; `replicas` is what was asked for last."""
+        """Return the desired replicas; `replicas` is the last decision."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Scheduled:
 
 
 CHECKPOINT_SECONDS = 300.0
-"""The status is written when replicas change, and at least so often for the sake of the memory in it."""
+"""The status is written when replicas change, and at least this often for its memory."""
 
 
 class Tritonfleet:
@@ -91,7 +91,7 @@ class Tritonfleet:
     interval_seconds = 5.0
 
     def __init__(self, policy: Policy, restart_every_seconds: float | None = None, *, killed: bool = False) -> None:
-        """Restart it now and then: in good order, or, if `killed`, without a last word."""
+        """Restart it at intervals: gracefully, or, if `killed`, without saving its memory."""
         self.policy = policy
         self.verdict: Verdict | None = None
         """The last decision."""
@@ -105,7 +105,7 @@ class Tritonfleet:
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
         """Return what the autoscaler decides, after a restart if one is due."""
         if self._restart_every_seconds is not None and now - self._started_seconds >= self._restart_every_seconds:
-            # The way through JSON is the one through the status, which is as old as it would be there.
+            # Through JSON, as through the status.
             kept = self._written if self._killed else self._memory.document()
             self._memory = Memory.restore(json.loads(json.dumps(kept)), now)
             self._started_seconds = now

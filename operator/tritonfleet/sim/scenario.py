@@ -1,4 +1,4 @@
-"""What a run is given besides the traffic and the scaler: the SLO, the server, the cluster, and what goes wrong.
+"""The inputs of a run besides the traffic and the scaler: the SLO, the server, the cluster, and faults.
 
 `Slo` says which answers are good, `ServerModel` how long Triton takes for a batch, `Plant` how fast pods come and go
 and how they are measured, and each `Fault` what fails and when. Times of faults are seconds since the trace began; an
@@ -36,7 +36,7 @@ class ServerModel:
     max_batch_size: int = 1
     """1 when Triton does not batch."""
     instances: int = 1
-    """Executions side by side in one pod."""
+    """Concurrent executions in one pod."""
     max_queue_delay_seconds: float = 0.0
     preferred_batch_sizes: tuple[int, ...] = ()
     """Empty for Triton's own default, the largest batch."""
@@ -66,14 +66,14 @@ class ServerModel:
 
 
 class Routing(StrEnum):
-    """How requests are spread over ready pods."""
+    """How requests are distributed over ready pods."""
 
     LEAST_OUTSTANDING = "LeastOutstanding"
     ROUND_ROBIN = "RoundRobin"
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Distribution:
     """A distribution of seconds, given by quantiles and drawn by interpolating between them."""
 
     quantiles: tuple[tuple[float, float], ...]
@@ -82,16 +82,16 @@ class Spread:
     def __post_init__(self) -> None:
         shares, seconds = zip(*self.quantiles, strict=True)
         if shares[0] != 0 or shares[-1] != 1 or list(shares) != sorted(shares) or list(seconds) != sorted(seconds):
-            raise ValueError("spread: quantiles must rise, from the share 0 to the share 1")
+            raise ValueError("quantiles must rise, from share 0 to share 1")
 
     @classmethod
-    def around(cls, median_seconds: float) -> "Spread":
-        """Return the shape seen of pods on GPU nodes: half as long at best, twice as long for one in ten."""
+    def around(cls, median_seconds: float) -> "Distribution":
+        """Return the shape observed on GPU nodes: half as long at best, twice as long for one in ten."""
         shape = ((0.0, 0.5), (0.5, 1.0), (0.9, 2.0), (1.0, 3.0))
         return cls(tuple((share, times * median_seconds) for share, times in shape))
 
     @classmethod
-    def always(cls, seconds: float) -> "Spread":
+    def always(cls, seconds: float) -> "Distribution":
         """Return a distribution of one value."""
         return cls(((0.0, seconds), (1.0, seconds)))
 
@@ -106,14 +106,14 @@ class Spread:
         return float(np.interp(share, shares, seconds))
 
 
-USUAL_READY = Spread.around(60.0)
+USUAL_READY = Distribution.around(60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Plant:
     """Everything that is neither the trace, the server nor the scaler."""
 
-    ready: Spread = USUAL_READY
+    ready: Distribution = USUAL_READY
     """From a pod's creation to ready, model loaded."""
     min_replicas: int = 1
     max_replicas: int = 32
@@ -167,7 +167,7 @@ class PrometheusDown:
 
 @dataclass(frozen=True, slots=True)
 class Unscraped:
-    """Some pods cannot be read, by anybody; they serve on."""
+    """Some pods cannot be scraped; they keep serving."""
 
     start_seconds: float
     end_seconds: float
@@ -176,7 +176,7 @@ class Unscraped:
 
 @dataclass(frozen=True, slots=True)
 class SilentPods:
-    """The oldest pods answer without counting anything; they serve on."""
+    """The oldest pods answer with counters that stand still; they keep serving."""
 
     start_seconds: float
     end_seconds: float = inf
@@ -227,7 +227,7 @@ class PodLoss:
 
 @dataclass(frozen=True, slots=True)
 class ForeignWrite:
-    """Somebody else writes the replicas."""
+    """Someone else writes the replicas."""
 
     at_seconds: float
     replicas: int

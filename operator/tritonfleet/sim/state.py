@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 BINS = 640
 LOWEST_SECONDS = 1e-4
 BIN_WIDTH = 0.025
-"""Latencies fall into bins each 2.5 % wide, from 0.1 ms to 15 minutes."""
+"""Latencies fall into bins of 2.5% width, from 0.1 ms to 15 minutes."""
 
 
 def quantile_of_bins(bins: NDArray[Any], share: float) -> float:

@@ -1,4 +1,4 @@
-"""When requests arrive: recorded traces, Poisson traffic of a changing rate, and workloads made to order.
+"""Arrivals of requests: recorded traces, Poisson traffic with a changing rate, and synthetic workloads.
 
 A trace gives the same arrivals for the same window, however the windows are cut. `workload()` makes one of nine shapes
 by its name, with any mean rate and length, and makes the same trace for the same seed. The command line, the
@@ -26,7 +26,7 @@ class Trace(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
 
     @property
     def duration_seconds(self) -> float:

@@ -143,7 +143,7 @@ def largest_batch(config: ModelConfig) -> int:
 
 
 def executions_side_by_side(config: ModelConfig, gpus: int) -> int:
-    """Return how many batches a server with so many GPUs can work on at the same time."""
+    """Return how many batches a server with this many GPUs can execute concurrently."""
     if not config.instance_group:
         return gpus or (2 if config.backend in _TWO_ON_THE_CPU else 1)
     return max(1, sum(_copies(group, gpus) for group in config.instance_group if not group.passive))

@@ -63,7 +63,7 @@ def refuse_owned_flags(user_args: Iterable[str]) -> None:
 
 
 def has_cache(user_args: Iterable[str]) -> bool:
-    """Tell whether the server gets a response cache; models cannot cache without it."""
+    """Return whether the server gets a response cache; models cannot cache without it."""
     return any(argument.startswith("--cache-config=") for argument in user_args)
 
 

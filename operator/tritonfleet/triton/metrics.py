@@ -1,4 +1,4 @@
-"""What Triton's metrics page says of one model."""
+"""Parse one model's metrics from Triton's metrics page."""
 
 import math
 from collections import defaultdict
@@ -22,19 +22,19 @@ PENDING: Final = "nv_inference_pending_request_count"
 FIRST_RESPONSE_BUCKET: Final = "nv_inference_first_response_histogram_ms_bucket"
 
 COUNTERS: Final = (SUCCESS, FAILURE, INFERENCES, EXECUTIONS, REQUEST_US, QUEUE_US, *COMPUTE_US)
-"""What every Triton reports of every model unless it is told not to."""
+"""Metrics that every Triton reports of every model by default."""
 
 _TRITONS: Final = b"nv_"
 _PREFIX: Final = b"nv_inference_"
 _READ: Final = frozenset(name.encode() for name in (*COUNTERS, PENDING, FIRST_RESPONSE_BUCKET))
 MOST_LINES: Final = 1000
-"""Of one model: a version has 13, a histogram a few more. So many are read in 15 ms at worst."""
+"""Limit of lines of one model: a version has 13, a histogram a few more. They are parsed in 15 ms at worst."""
 _SERIES_KEPT: Final = 65536
 """Fourteen series a model: enough for 4,000 models, in about 40 MB if all of it were ever used."""
 
 
 class Unreadable(TritonfleetError):
-    """The page cannot be believed; `reason` is a CamelCase word for the metrics."""
+    """The page is invalid; `reason` is a CamelCase word for the metrics."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -48,10 +48,10 @@ class ModelMetrics:
     totals: Mapping[str, float]
     """By metric name."""
     first_response: Mapping[float, float]
-    """Requests that began to be answered within so many milliseconds, cumulative; empty where Triton keeps no such
+    """Requests by the upper bound of milliseconds to their first response, cumulative; empty where Triton keeps no such
     histogram."""
     failures: Mapping[str, float] = field(default_factory=dict)
-    """Failed requests by reason; one without a name is a Triton's that gives none."""
+    """Failed requests by reason; unnamed if this Triton reports none."""
 
 
 def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
@@ -85,7 +85,7 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
 
 
 def _lines_of(page: bytes, model: str) -> list[bytes]:
-    """Return the lines that are worth parsing: those of metrics that are read, with the model's name in them."""
+    """Return the lines of the metrics that are read, with the model's name in them."""
     escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     label = f'model="{escaped}"'.encode()
     lines = [

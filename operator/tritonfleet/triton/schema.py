@@ -1,4 +1,4 @@
-"""Triton's ModelConfig, with one thing added: whether a value was written or is merely the default.
+"""Triton's ModelConfig, extended by field presence: whether a value was set or is the default.
 
 Triton's own schema is proto3, where `max_batch_size: 0` and no `max_batch_size` are the same message, so a
 spec could never switch off what an artifact's configuration switches on. The twin built here from the same

@@ -1,8 +1,8 @@
-"""Whether Triton will load a model configuration, and do what it says, found out before a GPU is taken.
+"""Validate a model configuration before a GPU is allocated: whether Triton loads it and applies all of it.
 
-`problems()` checks the rules that Triton enforces when it loads the model and those that it accepts in silence: first
-what concerns the model as a whole, then its tensors, its batching and its instances. Each `Problem` names a field of
-the ModelDeployment and what to write instead. `plan/objects` refuses a spec that has any, and so does `cli/simulate`.
+`problems()` checks the rules that Triton enforces at load time, and settings that it silently ignores: first of the
+model as a whole, then of its tensors, batching and instances. Each `Problem` names a field of the ModelDeployment and
+the remedy. `plan/objects` and `cli/simulate` reject a spec that has any.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A field in the words of the ModelDeployment, what it holds, and what to write instead."""
+    """A field of the ModelDeployment, its value, and the remedy."""
 
     field: str
     value: str
@@ -199,7 +199,7 @@ def _tensor_problems(field: str, tensor: ModelConfig) -> Iterator[Problem]:
         yield Problem(
             f"{field}.reshape",
             _shape(tensor.reshape.shape),
-            f"must hold as many elements as dims {_shape(tensor.dims)}, with as many -1",
+            f"must have as many elements as dims {_shape(tensor.dims)}, with as many -1",
         )
 
 
@@ -293,7 +293,7 @@ def _policy_problems(field: str, policy: ModelConfig, *, preserves_order: bool) 
         yield Problem(
             f"{field}.maxQueueSize",
             "0",
-            "means a queue without a limit, which turns overload into memory: set 1 or more",
+            "means an unlimited queue, which grows until memory runs out under overload: set 1 or more",
         )
     if policy.timeout_action == _DELAY and timeout_us == 0:
         yield Problem(f"{field}.timeoutAction", "Delay", "has no effect without queueTimeout")

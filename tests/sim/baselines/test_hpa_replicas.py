@@ -42,17 +42,17 @@ def test_a_surge_pod_without_a_metric_never_turns_down_into_up(pods):
     assert replicas_from_pods(2, 17, by_pod(10, 10), pods(3)) == 2
 
 
-def test_pods_that_no_node_took_do_not_count_when_fewer_are_wanted(pods):
+def test_unscheduled_pods_are_ignored_for_scale_in(pods):
     """TestReplicaCalcScaleDown, "scale down: exclude unscheduled pods"."""
     assert replicas_from_pods(5, 0.5, by_pod(0.1), pods(1, unscheduled=4)) == 1
 
 
-def test_pods_that_no_node_took_count_as_idle_when_more_are_wanted(pods):
+def test_unscheduled_pods_count_as_idle_for_scale_out(pods):
     assert replicas_from_pods(3, 10, by_pod(30), pods(1, unscheduled=2)) == 3
     assert replicas_from_pods(3, 10, by_pod(45), pods(1, unscheduled=2)) == 5
 
 
-def test_starting_pods_without_a_metric_count_as_idle_when_more_are_wanted(pods):
+def test_starting_pods_without_a_metric_count_as_idle_for_scale_out(pods):
     assert replicas_from_pods(2, 10, by_pod(30), pods(1, starting=1)) == 3
 
 

@@ -27,7 +27,7 @@ FORWARD = frozenset({Phase.PROVISIONING, Phase.AWAITING_APPROVAL, Phase.PROMOTIN
 
 
 @dataclass(frozen=True)
-class Moment:
+class Snapshot:
     """What the operator has asked for."""
 
     asked: dict[str, int]
@@ -49,7 +49,7 @@ class Invariants:
 
     cluster: Cluster
     passages: list[TransitionRecord] = field(default_factory=list)
-    _last: Moment | None = None
+    _last: Snapshot | None = None
     _divisions: list[Manifest] = field(default_factory=list)
     """How the operator has divided the traffic, newest last: what others do to it is not its doing."""
     _decided: dict[str, int] = field(default_factory=dict)
@@ -95,13 +95,13 @@ class Invariants:
         self.passages += taken
         return taken
 
-    def _moment(self) -> Moment:
+    def _moment(self) -> Snapshot:
         api = self.cluster.api
         route = api.children.get(ROUTE)
         written = route_shares(route) if route is not None else by_service(api, self.cluster.pool)
         front = api.children.get(FRONT)
         selector = front["spec"]["selector"] if front is not None else {}
-        return Moment(self.asked(), written, selector if route is None else written, route, state_of(api.body))
+        return Snapshot(self.asked(), written, selector if route is None else written, route, state_of(api.body))
 
     def _weights_add_up(self, route: Manifest) -> None:
         for backends in route_backends(route):
@@ -119,7 +119,7 @@ class Invariants:
         sent = {revision for revision, percent in route_weights(after)[-1].items() if percent}
         assert sent <= known, f"{sorted(sent - known)} had no way: {split_written(before)} -> {split_written(after)}"
 
-    def _carries_no_less(self, before: Moment, after: Moment) -> None:
+    def _carries_no_less(self, before: Snapshot, after: Snapshot) -> None:
         floor = self._floor(before.state)
         if floor <= 0:
             return
@@ -169,12 +169,12 @@ class Invariants:
         return state.replicas - 1 if mode is CapacityMode.IN_PLACE else state.replicas
 
     def _makes_room(self, state: State | None) -> bool:
-        """Tell whether a canary that is taken back gives its places, one at a time, to pods of stable without one."""
+        """Return whether a canary that is taken back gives its places, one at a time, to pods of stable without one."""
         if state is None or state.phase is not Phase.ROLLING_BACK:
             return False
         return any(pod.stays and not pod.node for pod in self.cluster.pool.of(state.stable))
 
-    def _asks_within_bounds(self, before: Moment, after: Moment) -> None:
+    def _asks_within_bounds(self, before: Snapshot, after: Snapshot) -> None:
         state = after.state
         attempt = state.attempt if state is not None else None
         if state is None or attempt is None or not state.traits.under_way or attempt.mode is None:

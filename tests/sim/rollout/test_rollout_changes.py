@@ -55,7 +55,7 @@ def test_a_third_version_is_compared_with_stable_in_whichever_phase_it_is_asked_
 
 
 @pytest.mark.parametrize("arrive", [PHASES[name] for name in PHASES if name != "RolledBack"])
-def test_asking_for_stable_again_takes_the_canary_back_without_a_rejection(arrive: Callable[[], Scene]) -> None:
+def test_asking_for_stable_again_rolls_the_canary_back_without_a_rejection(arrive: Callable[[], Scene]) -> None:
     scene = arrive()
     rejected = scene.phase is Phase.ROLLING_BACK
     scene.cluster.edit(model=model("1"))
@@ -66,7 +66,7 @@ def test_asking_for_stable_again_takes_the_canary_back_without_a_rejection(arriv
     assert bool(scene.state.rejected) == rejected
 
 
-def test_a_rejected_version_is_not_tried_again_until_a_retry_is_asked_for() -> None:
+def test_a_rejected_version_is_not_retried_until_a_retry_is_asked_for() -> None:
     scene = PHASES["RolledBack"]()
     attempt = scene.state.attempts
     scene.edit(traffic={**scene.cluster.api.body["spec"]["traffic"], "service": {"annotations": {"team": "a"}}})
@@ -123,7 +123,7 @@ def test_steps_that_are_edited_apply_to_the_next_rollout() -> None:
 
 
 @pytest.mark.parametrize("replicas", [8, 2])
-def test_a_scaler_in_the_midst_of_a_rollout_moves_stable_up_and_never_down(replicas: int) -> None:
+def test_a_scaler_during_a_rollout_moves_stable_up_and_never_down(replicas: int) -> None:
     scene = Scene(gpus={"node-a": 20}).serve().roll("2").run_to(Phase.ANALYZING).run(2)
     canary = scene.asked()["2"]
     scene.edit(replicas=replicas).run(3)
@@ -148,7 +148,7 @@ def reverted(route: Manifest) -> Manifest:
     return {**route, "spec": {**route["spec"], "rules": rules}}
 
 
-def test_weights_that_somebody_keeps_changing_are_not_fought_over() -> None:
+def test_a_rollout_is_held_if_the_weights_keep_being_changed() -> None:
     scene = PHASES["Analyzing"]()
     written = []
     for _ in range(10):
@@ -226,7 +226,7 @@ def test_an_older_revision_whose_image_was_exchanged_is_not_used_without_a_perso
     assert scene.shares() == {"2": 100}
 
 
-def test_a_suspended_rollout_ends_with_no_pod_and_goes_on_when_it_is_wanted_again() -> None:
+def test_a_suspended_rollout_has_no_pods_and_continues_when_resumed() -> None:
     scene = PHASES["Analyzing"]()
     scene.edit(suspend=True).run(30)
     assert sum(scene.asked().values()) == 0

@@ -57,7 +57,7 @@ def test_a_canary_that_was_suspended_when_it_had_everything_is_promoted() -> Non
 
 
 @pytest.mark.parametrize("how", ["suspended", "promoted"])
-def test_a_rollout_that_found_no_room_takes_none_from_stable_whatever_people_do_meanwhile(how: str) -> None:
+def test_a_rollout_without_capacity_takes_none_from_stable(how: str) -> None:
     spec = spec_of(steps=(), mode="Auto", replicas=1, capacity={"waitTimeout": "10s"})
     scene = Scene(spec, gpus={"a": 1}).serve().roll("2").run_to(Phase.HELD)
     if how == "suspended":

@@ -57,7 +57,7 @@ def test_metrics_that_stay_away_roll_back_where_that_is_asked_for() -> None:
     assert scene.run_to(*END).phase is Phase.ROLLED_BACK
 
 
-def test_a_canary_that_nobody_scrapes_is_told_from_metrics_that_are_away() -> None:
+def test_an_unscraped_canary_is_distinguished_from_a_metrics_outage() -> None:
     scene = analyzing(spec_of(analysis={"metricsTimeout": "1m"}))
     scene.cluster.metrics = Metrics(blind_to_canary=True)
     scene.run_to(Phase.HELD)
@@ -278,7 +278,7 @@ def test_a_canary_that_fails_requests_while_it_awaits_an_approval_still_goes_bac
     assert scene.phase is Phase.ROLLED_BACK
 
 
-def test_a_bad_canary_is_gone_within_two_looks() -> None:
+def test_a_bad_canary_is_gone_within_two_windows() -> None:
     spec = spec_of(analysis={"interval": "60s", "windows": 10})
     scene = Scene(spec, behaviors={"2": Behavior(errors=0.05)}).serve().roll("2").run(2)
     scene.run_to(*END)

@@ -206,7 +206,7 @@ def test_flux_reads_every_phase_as_argo_cd_does() -> None:
     }
 
 
-def test_a_model_is_available_whoever_answers() -> None:
+def test_a_model_is_available_while_any_revision_serves() -> None:
     nobody = {key for key, body in recorded().items() if condition(body, "Available")["status"] != "True"}
 
     assert nobody == {("Initializing", "Provisioning"), ("Held", "Suspended"), ("Stable", "Suspended")}
@@ -221,7 +221,7 @@ def test_in_place_the_canary_serves_alone_at_last_and_the_model_stays_available(
     assert {condition(body, "Available")["status"] for body in scene.objects} == {"True"}
 
 
-def test_a_transition_is_told_of_once() -> None:
+def test_a_transition_emits_one_event() -> None:
     events = taken_back().cluster.events
     told = [re.sub(r"^\w+ \w+: (\w+ to \w+: )?", "", event) for event in events]
 
@@ -234,7 +234,7 @@ def test_what_argo_cd_shows_beside_the_health_is_what_ready_says() -> None:
         assert lua(HEALTH, body)["message"] == condition(body, "Ready")["message"]
 
 
-def test_a_spec_that_the_operator_has_not_looked_at_is_in_progress_whatever_the_phase() -> None:
+def test_an_unprocessed_spec_is_in_progress_in_every_phase() -> None:
     edited = []
     for body in recorded().values():
         unseen = copy.deepcopy(body)
@@ -308,7 +308,7 @@ def test_a_rollout_can_be_led_from_argo_cd() -> None:
     assert [event for event in scene.cluster.events if "RequestRefused" in event] == []
 
 
-def test_a_canary_can_be_taken_back_and_tried_again_from_argo_cd() -> None:
+def test_a_canary_can_be_aborted_and_retried_from_argo_cd() -> None:
     scene = Scene().serve().roll("2").run_to(Phase.ANALYZING)
     choose(scene, "abort")
     scene.run_to(Phase.ROLLED_BACK)

@@ -29,7 +29,7 @@ def few_collections() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-def told(seed: int, after: Callable[[History], None] = lambda _history: None) -> str:
+def story(seed: int, after: Callable[[History], None] = lambda _history: None) -> str:
     """Play a history once more, and return what was done and what came of it."""
     history = History(seed, is_told=True)
     with contextlib.suppress(Exception):
@@ -49,7 +49,7 @@ def test_the_invariants_hold_in_random_histories_that_take_nearly_every_transiti
         try:
             history.play(TURNS)
         except Exception as error:
-            raise AssertionError(told(seed)) from error
+            raise AssertionError(story(seed)) from error
         taken |= {(each.source, each.target) for each in history.scene.passages()}
     missed = sorted(f"{source} -> {target}" for source, target in EDGES - taken)
     assert len(missed) <= SELDOM_MAX, missed
@@ -75,5 +75,5 @@ def test_when_all_trouble_is_over_a_good_version_serves_in_the_end(first: int) -
         history.play(TURNS)
         mend(history)
         scene = history.scene
-        assert (scene.phase, scene.version(scene.state.stable)) == (Phase.STABLE, FRESH), told(seed, mend)
-        assert (scene.asked(), scene.shares()) == ({FRESH: 2}, {FRESH: 100}), told(seed, mend)
+        assert (scene.phase, scene.version(scene.state.stable)) == (Phase.STABLE, FRESH), story(seed, mend)
+        assert (scene.asked(), scene.shares()) == ({FRESH: 2}, {FRESH: 100}), story(seed, mend)

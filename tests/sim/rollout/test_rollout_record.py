@@ -11,7 +11,7 @@ def outcomes(scene: Scene) -> dict[str, str]:
     return {scene.version(entry["name"][-10:]): entry["outcome"] for entry in entries}
 
 
-def test_a_good_canary_serves_and_the_one_before_stands_by_and_then_retires() -> None:
+def test_a_good_canary_serves_and_the_one_before_is_on_standby_and_then_retires() -> None:
     scene = Scene().serve().roll("2").run_to(Phase.ANALYZING).run(2)
     assert outcomes(scene) == {"1": "Serving", "2": "Canary"}
     scene.run_to_stable("2").run(2)

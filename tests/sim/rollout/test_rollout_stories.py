@@ -168,5 +168,5 @@ def test_the_story_is_the_one_on_record(tell: Callable[[], Scene]) -> None:
     assert found == golden.read_text()
 
 
-def test_no_story_is_on_record_that_nobody_tells() -> None:
+def test_every_golden_log_belongs_to_a_test() -> None:
     assert {path.stem for path in GOLDEN.glob("*")} == {tell.__name__ for tell in STORIES}

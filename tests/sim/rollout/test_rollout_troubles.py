@@ -31,7 +31,7 @@ def test_a_first_revision_that_serves_with_some_of_its_pods_is_not_taken_away_fo
     assert scene.cluster.traffic.unserved == 0
 
 
-def test_a_first_revision_that_serves_nobody_is_given_up_for_the_next() -> None:
+def test_a_first_revision_that_never_served_is_replaced_by_the_next() -> None:
     scene = Scene(behaviors={"1": Behavior(waits_with="ImagePullBackOff")}).run(20)
     scene.roll("2").run_to(Phase.STABLE)
 
@@ -106,7 +106,7 @@ def test_a_canary_that_waits_for_more_pods_is_still_watched_for_its_failures() -
 
 @pytest.mark.parametrize("phase", ["Stable", "RolledBack"])
 @pytest.mark.parametrize("lost", ["stable", "reason"])
-def test_a_status_that_somebody_has_maimed_stops_nobody(phase: str, lost: str) -> None:
+def test_a_damaged_status_stops_nothing(phase: str, lost: str) -> None:
     bad = phase == "RolledBack"
     scene = Scene(behaviors={"2": Behavior(errors=0.5)} if bad else {}).serve()
     scene.roll("2").run_to(Phase(phase)).run(5)
@@ -132,7 +132,7 @@ def test_a_bad_canary_goes_away_though_it_holds_the_place_that_stable_needs() ->
     assert scene.cluster.traffic.unserved == 0
 
 
-def test_a_canary_that_is_taken_back_from_a_pool_that_shrank_gives_up_one_pod_at_a_time() -> None:
+def test_a_rollback_on_a_shrunken_pool_removes_one_canary_pod_at_a_time() -> None:
     scene = Scene(spec_of(steps=(50,), analysis={"windows": 20}), gpus={"a": 4, "b": 2, "c": 2}).serve()
     scene.roll("2").run_to(Phase.ANALYZING).run(2)
     while scene.ready("1") + scene.ready("2") > 4:
@@ -158,7 +158,7 @@ def test_stable_is_not_lost_any_longer_when_the_peak_that_it_had_too_few_pods_fo
     assert scene.phase is not Phase.STABLE_LOST
 
 
-def test_stable_gets_its_pods_back_though_somebody_deleted_its_record() -> None:
+def test_stable_gets_its_pods_back_after_its_record_was_deleted() -> None:
     scene = Scene(spec_of(steps=(50,), mode="InPlace", analysis={"windows": 20}), gpus=FOUR_GPUS).serve()
     scene.roll("2").run_to(Phase.ANALYZING)
     stable = scene.revision("1")

@@ -124,7 +124,7 @@ def test_a_node_takes_its_pods_along_and_the_deployment_makes_others(cluster: Cl
     assert cluster.api.children[ChildId("Deployment", f"m-{OLD}")]["status"]["replicas"] == 4
 
 
-def test_a_crash_empties_the_counters_and_is_told_from_another_start(cluster: Cluster) -> None:
+def test_a_crash_resets_the_counters_and_differs_from_another_restart(cluster: Cluster) -> None:
     cluster.behaviors[""] = Behavior(ready_after_seconds=1, crashes_after_seconds=10)
     cluster.api.apply(deployment(replicas=1), START, exists=False)
     cluster.pass_time(1)
@@ -237,7 +237,7 @@ def test_a_process_that_starts_again_needs_a_whole_window(cluster: Cluster) -> N
     assert look(cluster, Watcher(), body, seconds=6).window is None
 
 
-def test_metrics_that_are_away_and_series_that_are_missing_are_told_apart(cluster: Cluster) -> None:
+def test_an_outage_and_missing_series_are_distinguished(cluster: Cluster) -> None:
     body = watched(cluster)
     cluster.metrics = Metrics(away="connection refused")
     assert look(cluster, Watcher(), body).window.unreachable == "connection refused"

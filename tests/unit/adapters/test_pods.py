@@ -86,7 +86,7 @@ async def test_a_page_becomes_a_sample_that_knows_its_container():
     assert (sample.counters.success, sample.counters.compute_us, sample.counters.pending) == (5, 15, 0)
 
 
-async def test_a_server_that_does_not_know_the_model_is_heard_without_counters():
+async def test_a_server_without_the_model_is_recorded_without_counters():
     outcome, answer = await outcome_of(Pod(ok(PAGE.replace(b"demo", b"other"))))
     assert outcome == "ModelMissing"
     assert answer.sample.counters is None
@@ -150,7 +150,7 @@ async def test_a_pod_that_hangs_costs_one_wait_and_the_others_are_never_late_aga
         assert Counter(reported) == {"Read": 40, "Timeout": 1}
 
 
-async def test_a_pod_that_comes_back_is_heard_again():
+async def test_a_pod_that_recovers_is_scraped_again():
     pod = Pod(ok(status="500 Oops"))
     async with fleet(pod) as (scraper, targets, reported):
         await scraper.scrape(targets, 3)
@@ -232,7 +232,7 @@ def test_a_pod_that_is_being_deleted_is_not_asked():
     assert target_of(pod, "demo") is None
 
 
-async def test_a_page_that_nobody_was_prepared_for_costs_only_its_own_pod(monkeypatch):
+async def test_an_unexpected_page_affects_only_its_own_pod(monkeypatch):
     def stumble(page, model):
         if b"odd" in page:
             raise KeyError("odd")

@@ -156,7 +156,7 @@ async def test_the_past_lies_on_a_grid_with_gaps(server, client):
         (401, b""),
     ],
 )
-async def test_whatever_is_no_answer_is_an_error_that_may_pass(server, client, status, body):
+async def test_any_failed_query_is_a_transient_error(server, client, status, body):
     server[0].status, server[0].body = status, body
     with pytest.raises(Transient, match="Prometheus at http"):
         await client.gateway()
@@ -191,7 +191,7 @@ async def test_neither_proxies_nor_passwords_of_the_environment_are_used(server,
     assert "Authorization" not in server[0].asked[0][2]
 
 
-async def test_a_prometheus_that_hangs_holds_two_threads_and_nobody_else(server, client, monkeypatch):
+async def test_a_hanging_prometheus_blocks_two_threads_and_nothing_else(server, client, monkeypatch):
     monkeypatch.setattr(prometheus, "LIMIT_SECONDS", 0.2)
     server[0].free.clear()
     # It answers nobody until it is set free: whoever waited for it would wait beyond this.
@@ -297,7 +297,7 @@ async def test_no_number_stays_no_number(server, client):
         (503, b"query timed out"),
     ],
 )
-async def test_whatever_is_no_value_of_a_users_query_is_an_error(server, client, status, body):
+async def test_an_invalid_result_of_a_custom_query_is_an_error(server, client, status, body):
     server[0].status, server[0].body = status, body
     with pytest.raises(Transient, match="Prometheus at http"):
         await client.values("up", NOW)

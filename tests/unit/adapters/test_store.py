@@ -43,7 +43,7 @@ def test_versions_are_compared_as_numbers():
     assert store.put(child(10, data={"x": "new"})) == {KEY}
 
 
-def test_a_new_version_that_says_nothing_new_concerns_nobody():
+def test_a_new_resource_version_without_changes_enqueues_nothing():
     store = Store()
     store.put(child(1, data={"x": "1"}))
     assert store.put(child(2, data={"x": "1"})) == frozenset()
@@ -68,7 +68,7 @@ def test_the_deletion_of_a_predecessor_leaves_the_successor():
     assert store.children(KEY) == {}
 
 
-def test_pods_are_told_apart_from_the_other_children():
+def test_pods_are_listed_separately_from_other_children():
     store = Store()
     store.put(child(1, kind="Pod", name="b"))
     store.put(child(2, kind="Pod", name="a"))
@@ -139,7 +139,7 @@ def test_a_scaler_concerns_the_model_that_it_or_whose_deployment_it_scales():
     assert store.scalers(KEY) == ()
 
 
-def test_what_a_scaler_does_and_counts_concerns_nobody():
+def test_a_scalers_status_updates_enqueue_nothing():
     store = Store()
     store.put(scaler(1, "ModelDeployment", "demo", currentReplicas=1))
     assert store.put(scaler(2, "ModelDeployment", "demo", currentReplicas=2)) == frozenset()

@@ -16,7 +16,9 @@ from tritonfleet.plan.autoscale import ScaleReason
 from tritonfleet.plan.rollout import RolloutReason
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-READY = Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, "2 of 2 replicas serve revision 1")
+READY = Condition(
+    ConditionType.READY, ConditionStatus.TRUE, Reason.READY, "2/2 replicas of revision 1 ready and serving"
+)
 
 
 def of_type(conditions, kind):
@@ -89,7 +91,7 @@ def test_the_reasons_are_frozen():
     ]
 
 
-def test_few_words_belong_to_more_than_one_area_and_mean_the_same_in_each():
+def test_few_reasons_belong_to_more_than_one_area_and_mean_the_same_in_each():
     shared = {*Reason} & {*RolloutReason} | {*Reason} & {*ScaleReason} | {*RolloutReason} & {*ScaleReason}
 
     assert sorted(shared) == [
@@ -119,14 +121,16 @@ def test_every_condition_is_set_from_the_first_look_on():
         "observedGeneration": 3,
         "lastTransitionTime": "2026-01-02T03:04:05Z",
         "reason": "Ready",
-        "message": "2 of 2 replicas serve revision 1",
+        "message": "2/2 replicas of revision 1 ready and serving",
     }
     assert {(one["status"], one["reason"]) for one in found[1:]} == {("Unknown", "NotObserved")}
 
 
 def test_the_transition_time_stays_while_the_status_does():
     before = updated_conditions([], [READY], generation=1, now=NOW)
-    other = Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, "3 of 3 replicas serve revision 2")
+    other = Condition(
+        ConditionType.READY, ConditionStatus.TRUE, Reason.READY, "3/3 replicas of revision 2 ready and serving"
+    )
     after = of_type(updated_conditions(before, [other], generation=2, now=NOW + timedelta(hours=1)), "Ready")
     assert after["lastTransitionTime"] == "2026-01-02T03:04:05Z"
     assert (after["observedGeneration"], after["message"]) == (2, other.message)
@@ -134,12 +138,12 @@ def test_the_transition_time_stays_while_the_status_does():
 
 def test_the_transition_time_moves_with_the_status():
     before = updated_conditions([], [READY], generation=1, now=NOW)
-    other = Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.ROLLING_OUT, "1 of 2 replicas are ready")
+    other = Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.ROLLING_OUT, "1/2 replicas ready")
     after = of_type(updated_conditions(before, [other], generation=2, now=NOW + timedelta(hours=1)), "Ready")
     assert after["lastTransitionTime"] == "2026-01-02T04:04:05Z"
 
 
-def test_what_nobody_speaks_of_keeps_what_it_said_and_of_which_generation():
+def test_a_condition_that_is_not_set_keeps_its_value_and_generation():
     before = updated_conditions([], [READY], generation=1, now=NOW)
     after = updated_conditions(before, [], generation=2, now=NOW + timedelta(hours=1))
     assert after == before

@@ -51,7 +51,7 @@ def test_a_model_deployment_cannot_be_changed():
         parse({}).spec.replicas = 2
 
 
-def test_the_raw_model_config_is_kept_whatever_it_holds():
+def test_the_raw_model_config_is_kept_verbatim():
     raw = {"model_warmup": [{"name": "zero", "inputs": {"x": {"dims": [1], "zero_data": True}}}]}
     assert parse({"modelConfig": raw}).spec.raw_model_config == raw
 
@@ -135,7 +135,7 @@ def test_a_long_value_is_quoted_in_part():
     assert len(str(refusal.value)) < 200
 
 
-def test_many_faults_are_told_at_once_but_not_without_end():
+def test_many_problems_are_listed_at_once_up_to_a_limit():
     with pytest.raises(InvalidSpec) as refusal:
         parse({"instances": [{"count": 0}] * 9})
     assert str(refusal.value).count("; ") == 4

@@ -19,7 +19,7 @@ def test_the_pods_of_a_revision_carry_what_it_selects_them_by(owner, revision):
     assert names.owner_labels(owner).items() <= labels.items()
 
 
-def test_a_child_says_who_controls_it_and_keeps_nobody_from_deletion():
+def test_a_child_has_a_controller_reference_that_does_not_block_deletion():
     assert names.owner_reference({"name": "recommender", "uid": "u-1"}) == {
         "apiVersion": "tritonfleet.dev/v1alpha1",
         "kind": "ModelDeployment",

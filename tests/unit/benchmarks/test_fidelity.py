@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fidelity.comparison import Comparison, Figures, figures
-from benchmarks.fidelity.tally import Tally
+from benchmarks.fidelity.tally import Counts
 
 
 def run(p99_seconds, rejected=0.0):
@@ -16,8 +16,8 @@ def compared(real, simulated):
 
 
 def test_what_was_counted_before_is_not_counted_again():
-    before = Tally(10, 4, 1.0, {1: (3, 0.3), 2: (1, 0.2)})
-    after = Tally(16, 6, 1.5, {1: (3, 0.3), 2: (2, 0.4), 4: (1, 0.3)})
+    before = Counts(10, 4, 1.0, {1: (3, 0.3), 2: (1, 0.2)})
+    after = Counts(16, 6, 1.5, {1: (3, 0.3), 2: (2, 0.4), 4: (1, 0.3)})
     seen = after.since(before)
     assert (seen.requests, seen.executions, seen.mean_batch) == (6, 2, 3.0)
     assert seen.batches == {2: (1, pytest.approx(0.2)), 4: (1, pytest.approx(0.3))}
@@ -25,12 +25,12 @@ def test_what_was_counted_before_is_not_counted_again():
 
 def test_the_line_through_executions_on_a_line_is_that_line():
     batches = {size: (count, count * (0.020 + 0.002 * size)) for size, count in ((1, 90), (3, 5), (8, 2))}
-    assert Tally(121, 97, 9.9, batches).line() == pytest.approx((0.020, 0.002))
+    assert Counts(121, 97, 9.9, batches).line() == pytest.approx((0.020, 0.002))
 
 
 def test_a_size_that_was_seen_often_draws_the_line_more_than_one_seen_once():
     batches = {1: (1000, 10.0), 2: (1000, 20.0), 3: (1, 0.09)}
-    alpha, beta = Tally(3003, 2001, 30.1, batches).line()
+    alpha, beta = Counts(3003, 2001, 30.1, batches).line()
     assert alpha + 2 * beta == pytest.approx(0.020, rel=0.01)
 
 

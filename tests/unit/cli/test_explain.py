@@ -1,6 +1,6 @@
-"""What `tritonfleet explain` says of an object, whoever decides about its replicas.
+"""The output of `tritonfleet explain`, with and without the autoscaler.
 
-The autoscaler's part of the status is what the law itself wrote in a simulated quarter of an hour.
+The autoscaling status is what the autoscaler wrote in a simulated quarter of an hour.
 """
 
 import copy
@@ -14,14 +14,14 @@ import yaml
 
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.arguments import per_second
-from tritonfleet.cli.explain.command import Course, plain
+from tritonfleet.cli.explain.command import Graphs, plain
 from tritonfleet.cli.explain.model import Account, document
 from tritonfleet.cli.terminal import sparkline
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.scaling import autoscaling_policy, limits_of
 from tritonfleet.plan.scaling_status import scale_report
 from tritonfleet.plan.world import Manifest
-from tritonfleet.sim import Plant, RateTrace, ServerModel, Slo, Spread, Tritonfleet, simulate
+from tritonfleet.sim import Distribution, Plant, RateTrace, ServerModel, Slo, Tritonfleet, simulate
 
 MANIFEST = """
 apiVersion: tritonfleet.dev/v1alpha1
@@ -81,7 +81,7 @@ def scaled() -> Manifest:
         RateTrace("rise", 60.0, rates),
         operator,
         ServerModel(0.060, 0.015, max_batch_size=16, max_queue_delay_seconds=0.002),
-        Plant(ready=Spread.always(30.0), min_replicas=2, max_replicas=8),
+        Plant(ready=Distribution.always(30.0), min_replicas=2, max_replicas=8),
         slo=Slo(0.750),
     )
     return operator.body
@@ -102,8 +102,8 @@ def line(body: Manifest, label: str) -> str:
     return found[0].removeprefix(label).strip()
 
 
-def test_it_says_what_is_seen_with_target_source_and_age(body: Manifest) -> None:
-    seen = line(body, "sees").split(", ")
+def test_it_shows_the_metrics_with_target_source_and_age(body: Manifest) -> None:
+    seen = line(body, "metrics").split(", ")
 
     scaling = body["status"]["autoscaling"]
     assert seen[0] == f"{per_second(scaling['observedRate'])} requests/s"
@@ -111,17 +111,17 @@ def test_it_says_what_is_seen_with_target_source_and_age(body: Manifest) -> None
     assert seen[2] == f"p99 {scaling['p99']} (Estimated)"
     assert seen[3] == "target 750ms"
     assert seen[4] == f"{scaling['sloAttainment']:.2%} within the target"
-    assert seen[5] == f"metrics {scaling['metricsAge']} old"
+    assert seen[5] == f"{scaling['metricsAge']} old"
     assert seen[6].startswith("written ")
 
 
-def test_it_says_what_is_wanted_in_the_words_of_the_decision(body: Manifest) -> None:
+def test_it_shows_the_decision_with_its_message(body: Manifest) -> None:
     scaling = body["status"]["autoscaling"]
 
-    assert line(body, "wants") == f"{scaling['uncappedReplicas']} ({scaling['reason']}): {scaling['message']}"
+    assert line(body, "needs") == f"{scaling['uncappedReplicas']} ({scaling['reason']}): {scaling['message']}"
     assert text(body).startswith(
         f"shop/ranker: {body['status']['replicas']} replicas, {body['status']['readyReplicas']} ready;"
-        f" the autoscaler asks for {scaling['desiredReplicas']}\n"
+        f" the autoscaler wants {scaling['desiredReplicas']}\n"
     )
 
 
@@ -134,7 +134,7 @@ def test_it_lists_the_decisions_newest_first(body: Manifest) -> None:
         assert f"ago  {entry['from']:>4} -> {entry['to']:<4} {entry['reason']:<14} {entry['message']}" in row
 
 
-def test_the_rates_that_would_change_its_mind_are_those_of_the_law(body: Manifest) -> None:
+def test_its_thresholds_are_those_of_the_autoscaler(body: Manifest) -> None:
     found = Account.of(body, NOW).outlook
 
     scaling = body["status"]["autoscaling"]
@@ -143,8 +143,8 @@ def test_the_rates_that_would_change_its_mind_are_those_of_the_law(body: Manifes
     assert found.fewer_below is not None
     # More replicas carry more, and never more than their capacity.
     assert found.fewer_below < found.more_above <= scaling["desiredReplicas"] * scaling["capacityPerReplica"] * 1.01
-    assert f"one more above {per_second(found.more_above)} requests/s" in line(body, "would change")
-    assert f"one fewer below {per_second(found.fewer_below)} requests/s for " in line(body, "would change")
+    assert f"scales out above {per_second(found.more_above)} requests/s" in line(body, "thresholds")
+    assert f"scales in below {per_second(found.fewer_below)} requests/s for " in line(body, "thresholds")
 
 
 def test_what_was_learned_of_the_model_is_near_the_truth(body: Manifest) -> None:
@@ -153,7 +153,7 @@ def test_what_was_learned_of_the_model_is_near_the_truth(body: Manifest) -> None
     assert found is not None
     assert found.alpha_seconds == pytest.approx(0.060, rel=0.25)
     assert found.beta_seconds == pytest.approx(0.015, rel=0.25)
-    assert "a pod takes 30 s to be ready" in line(body, "has learned")
+    assert "a pod takes 30s to become ready" in line(body, "learned")
 
 
 @pytest.mark.parametrize(
@@ -162,75 +162,73 @@ def test_what_was_learned_of_the_model_is_near_the_truth(body: Manifest) -> None
         ("AtMaxReplicas", "maxReplicas 8"),
         ("AtMinReplicas", "minReplicas 2"),
         ("NoTraffic", "minReplicas 2"),
-        ("MetricsStale", "no fresh metrics: nothing is taken away"),
+        ("MetricsStale", "no fresh metrics: scale-in disabled"),
         ("Demand", "nothing"),
     ],
 )
 def test_it_names_the_limit_that_binds(body: Manifest, reason: str, bound: str) -> None:
     body["status"]["autoscaling"]["reason"] = reason
 
-    assert line(body, "bound by") == bound
+    assert line(body, "limited by") == bound
 
 
-def test_at_a_limit_nothing_further_is_promised(body: Manifest) -> None:
+def test_at_a_limit_it_names_the_limit_instead_of_a_threshold(body: Manifest) -> None:
     body["status"]["autoscaling"]["desiredReplicas"] = 8
-    assert line(body, "would change").startswith("no more whatever comes: maxReplicas is reached; one fewer below")
+    assert line(body, "thresholds").startswith("at maxReplicas; scales in below")
 
     body["status"]["autoscaling"]["desiredReplicas"] = 2
-    assert line(body, "would change").endswith("; no fewer: minReplicas is reached")
+    assert line(body, "thresholds").endswith("; at minReplicas")
 
 
 def test_without_a_memory_it_does_not_guess(body: Manifest) -> None:
-    body["status"]["autoscaling"]["memory"] = {"version": "of somebody else"}
+    body["status"]["autoscaling"]["memory"] = {"version": "unknown"}
 
-    assert line(body, "would change") == (
-        "not known: what the operator remembers was written by another version than this command's"
-    )
+    assert line(body, "thresholds") == "unknown: the operator's memory was written by another version than this command"
 
     del body["status"]["autoscaling"]["capacityPerReplica"]
-    assert line(body, "would change") == "not known: what one replica carries has to be learned first"
+    assert line(body, "thresholds") == "unknown: the capacity per replica has not been learned yet"
 
 
-def test_advice_is_called_advice(body: Manifest) -> None:
+def test_an_advisory_decision_is_marked_as_such(body: Manifest) -> None:
     body["spec"]["replicas"] = 3
     body["spec"]["autoscaling"]["advisory"] = True
 
     desired = body["status"]["autoscaling"]["desiredReplicas"]
-    assert f"; `replicas` decides (3); the autoscaler would run {desired} (advisory)\n" in text(body)
+    assert f"; `replicas` is 3; the autoscaler would run {desired} (advisory)\n" in text(body)
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"suspend": True}, "suspended: no pod runs until `suspend` is false"),
-        ({"autoscaling": None, "replicas": 3}, "`replicas` decides (3): `autoscaling` is not set"),
+        ({"suspend": True}, "suspended: no pods run until `suspend` is false"),
+        ({"autoscaling": None, "replicas": 3}, "`replicas` is 3; `autoscaling` is not set"),
         (
             {"autoscaling": {"mode": "External"}, "replicas": 3},
-            "`replicas` decides (3), and another scaler writes it (mode External)",
+            "`replicas` is 3, written by another scaler (mode External)",
         ),
     ],
 )
-def test_where_nobody_scales_by_the_slo_it_says_who_decides(body: Manifest, spec: dict[str, Any], said: str) -> None:
+def test_without_autoscaling_it_says_what_sets_the_replicas(body: Manifest, spec: dict[str, Any], said: str) -> None:
     body["spec"] |= spec
     del body["status"]["autoscaling"]
 
     shown = text(body)
 
     assert said in shown.splitlines()[0]
-    assert "sees" not in shown
+    assert "metrics" not in shown
     assert "ScalingActive" in shown
 
 
-def test_an_object_that_nobody_has_looked_at_is_called_that(body: Manifest) -> None:
+def test_an_object_that_was_never_processed_is_shown_as_such(body: Manifest) -> None:
     del body["status"]
 
     assert text(body).splitlines() == [
         "shop/ranker: 0 replicas, 0 ready; the autoscaler has not decided yet",
-        "the operator has not looked at the newest spec yet: what follows is about the one before",
+        "the operator has not processed the latest spec yet; this is about the previous one",
     ]
 
 
-def test_a_status_of_another_version_is_refused_in_words(body: Manifest) -> None:
+def test_a_status_of_another_version_is_rejected_with_a_message(body: Manifest) -> None:
     body["status"]["replicas"] = "many"
 
     with pytest.raises(InvalidSpec, match="its status was written by another version of the operator"):
@@ -248,14 +246,14 @@ def test_json_has_the_numbers_and_no_memory(body: Manifest) -> None:
 
 
 def test_a_watched_course_is_drawn_in_proportion_and_cut_to_the_width(body: Manifest) -> None:
-    course = Course(interval_seconds=2.0)
+    graphs = Graphs(interval_seconds=2.0)
     for step in range(100):
         body["status"]["replicas"] = step // 10
-        course.add(Account.of(body, NOW + timedelta(seconds=2 * step)))
+        graphs.add(Account.of(body, NOW + timedelta(seconds=2 * step)))
 
-    lines = list(course.lines(Account.of(body, NOW), width=71))
+    lines = list(graphs.lines(Account.of(body, NOW), width=71))
 
-    assert lines[0] == "the last 1 min 20 s"
+    assert lines[0] == "the last 1m20s"
     assert lines[3] == "  replicas   " + "▆" * 10 + "▆" * 10 + "▇" * 10 + "█" * 10 + " 9"
 
 

@@ -68,9 +68,9 @@ def test_answers_are_checked_one_by_one(golden: Golden) -> None:
     said = golden("check", [QUESTION | {"outputs": [SUM, TEXT]}, wrong, foreign])
 
     assert said.out.splitlines() == [
-        "right  one and a half",
-        "wrong  two: output 'SUM'[0]: expected 2, got 1.5 (at most 0.0201 apart; 1 of 1 values differ)",
-        "wrong  another input: it was refused: unexpected inference input",
+        "ok    one and a half",
+        "FAIL  two: output 'SUM'[0]: expected 2, got 1.5 (at most 0.0201 apart; 1 of 1 values differ)",
+        "FAIL  another input: request failed: unexpected inference input",
     ]
     assert (said.status, said.err) == (1, "")
 
@@ -84,7 +84,7 @@ def test_answers_that_are_recorded_are_right_from_then_on(golden: Golden) -> Non
 
     assert (said.status, said.err) == (0, "")
     assert json.loads(said.out) == [QUESTION | {"outputs": [SUM, TEXT]}]
-    assert golden("check", said.out).out == "right  one and a half\n"
+    assert golden("check", said.out).out == "ok    one and a half\n"
 
 
 def test_numbers_are_recorded_as_short_as_their_type_allows(golden: Golden) -> None:
@@ -107,7 +107,7 @@ def test_how_an_output_is_compared_is_kept(golden: Golden) -> None:
 def test_the_config_map_will_do_as_well(golden: Golden) -> None:
     manifest = {"kind": "ConfigMap", "data": {"sums.json": json.dumps([QUESTION | {"outputs": [SUM]}])}}
 
-    assert golden("check", yaml.safe_dump(manifest), "--key", "sums.json").out == "right  one and a half\n"
+    assert golden("check", yaml.safe_dump(manifest), "--key", "sums.json").out == "ok    one and a half\n"
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_the_config_map_will_do_as_well(golden: Golden) -> None:
     [
         ("check", [QUESTION], "golden[0].outputs: is missing"),
         ("record", [{"name": "empty", "inputs": []}], "golden[0] ('empty').inputs: must be a list of 1 to 64 entries"),
-        ("record", [QUESTION | {"outputs": [{"name": "Z"}]}], "the model gave no output 'Z'; there is SUM, text"),
-        ("check", "{]", "is neither JSON nor a manifest"),
+        ("record", [QUESTION | {"outputs": [{"name": "Z"}]}], "the model returned no output 'Z', only SUM, text"),
+        ("check", "{]", "neither JSON nor a manifest"),
         ("check", "kind: ConfigMap", "must be a JSON list, or a ConfigMap with the key 'golden.json'"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(golden: Golden, action: str, content: Any, message: str) -> None:
+def test_invalid_input_is_reported_in_one_line(golden: Golden, action: str, content: Any, message: str) -> None:
     said = golden(action, content)
 
     assert said.status == 2
@@ -134,7 +134,7 @@ def test_a_request_that_is_refused_is_not_recorded(golden: Golden) -> None:
     said = golden("record", [{"name": "another input", "inputs": [X | {"name": "Y"}]}])
 
     assert said.status == 1
-    assert said.err == "tritonfleet golden record: 'another input' was refused: unexpected inference input\n"
+    assert said.err == "tritonfleet golden record: request 'another input' failed: unexpected inference input\n"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_request_that_is_refused_is_not_recorded(golden: Golden) -> None:
     [
         ("127.0.0.1:1", 1, "UNAVAILABLE: "),
         ("nobody", 2, "--server: must be HOST:PORT, such as 127.0.0.1:8001, not 'nobody'"),
-        ("no.such.host.invalid:8001", 2, "--server: 'no.such.host.invalid' is not found"),
+        ("no.such.host.invalid:8001", 2, "--server: 'no.such.host.invalid' not found"),
     ],
 )
 def test_a_server_that_cannot_be_asked_is_named(golden: Golden, server: str, status: int, message: str) -> None:

@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tritonfleet.cli.simulate.traffic import Recording, read_recording
+from tritonfleet.cli.simulate.traffic import RecordedTrace, read_recording
 from tritonfleet.cli.terminal import UsageError
 from tritonfleet.sim import RateTrace, TimestampTrace
 
 
-def read(folder: Path, text: str, name: str = "shop.csv") -> Recording:
+def read(folder: Path, text: str, name: str = "shop.csv") -> RecordedTrace:
     (folder / name).write_text(text)
     return read_recording(str(folder / name), seed=0)
 
 
-def times(recording: Recording) -> list[float]:
+def times(recording: RecordedTrace) -> list[float]:
     assert isinstance(recording.trace, TimestampTrace)
     return [round(float(time), 6) for time in recording.trace.times]
 
 
-def rates(recording: Recording) -> tuple[float, list[float]]:
+def rates(recording: RecordedTrace) -> tuple[float, list[float]]:
     assert isinstance(recording.trace, RateTrace)
     return recording.trace.step_seconds, recording.trace.rates.tolist()
 
@@ -57,14 +57,14 @@ def test_dates_and_long_clocks_begin_at_the_first_request(tmp_path: Path, header
     recording = read(tmp_path, f"{header},model\n{first},a\n{second},b\n")
 
     assert times(recording) == [0.0, 0.5]
-    assert recording.notes == ("the trace begins with its first request",)
+    assert recording.notes == ("the trace was moved to begin with its first request",)
 
 
-def test_times_rounded_to_seconds_are_spread_over_them_and_that_is_said(tmp_path: Path) -> None:
+def test_times_rounded_to_seconds_are_spread_and_the_notes_say_so(tmp_path: Path) -> None:
     recording = read(tmp_path, "t_s\n" + "0\n" * 40 + "3\n" * 40 + "9\n" * 40)
 
     spread = np.array(times(recording))
-    assert recording.notes == ("times were rounded to 3 s: requests were spread evenly over each step",)
+    assert recording.notes == ("times are rounded to 3s: requests were spread evenly over each step",)
     assert recording.trace.duration_seconds == 12
     assert np.histogram(spread, [0, 3, 6, 9, 12])[0].tolist() == [40, 40, 0, 40]
     assert len(np.unique(spread)) == 120
@@ -93,31 +93,31 @@ def test_rates_and_counts_come_with_the_time_of_their_step(
     assert rates(read(tmp_path, text)) == (step, expected)
 
 
-def test_steps_without_a_row_count_as_nothing_and_that_is_said(tmp_path: Path) -> None:
+def test_steps_without_a_row_count_as_0_and_are_reported(tmp_path: Path) -> None:
     recording = read(tmp_path, "minute,count\n0,300\n1,600\n4,300\n")
 
     assert rates(recording) == (60, [5, 10, 0, 0, 5])
-    assert recording.notes == ("2 steps of 1 min have no row and count as 0",)
+    assert recording.notes == ("2 steps of 1m without a row, taken as 0",)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "is empty; its first line must name the columns, such as t_s, or t_s,rate, or t_s,count"),
-        ("t_s\n", "has no requests, only a header"),
-        ("colour,shape\nred,round\n", "line 1: names no column that is known; its first line must name the columns,"),
+        ("", "empty; the first line must name the columns, such as t_s, or t_s,rate, or t_s,count"),
+        ("t_s\n", "no requests, only a header"),
+        ("colour,shape\nred,round\n", "line 1: no known column; the first line must name the columns,"),
         ("t_s\n0.5\nsoon\n", "line 3: 'soon' must be a finite number, or a date and time"),
         ("t_s,rate\n0,5\n60,nan\n", "line 3: 'nan' must be a finite number"),
-        ("t_s,rate\n0,5\n60\n", "line 3: has 1 columns, must have 2"),
-        ("t_s,rate\n0,5\n60,-1\n", "rates must be 0 or more, and above 0 somewhere; the lowest is -1"),
-        ("t_s,rate\n0,0\n60,0\n", "rates must be 0 or more, and above 0 somewhere; the lowest is 0"),
-        ("t_s,rate\n0,5\n0,6\n", "two rows have the same time; with rates or counts each row is a step of its own"),
+        ("t_s,rate\n0,5\n60\n", "line 3: only 1 column, must have 2"),
+        ("t_s,rate\n0,5\n60,-1\n", "rates must not be negative, or all 0; the lowest is -1"),
+        ("t_s,rate\n0,0\n60,0\n", "rates must not be negative, or all 0; the lowest is 0"),
+        ("t_s,rate\n0,5\n0,6\n", "two rows have the same time; with rates or counts each row is one step"),
         (
             "t_s,rate\n0,5\n60,6\n90,6\n135,6\n",
-            "times of rates or counts must rise in equal steps; the shortest is 30 s",
+            "times of rates or counts must rise in equal steps; the shortest is 30s",
         ),
-        ("t_s,rate\n0,5\n", "must have two rows or more: how long a step is shows between them"),
-        ("rate\n5\n6\n", "line 1: rates and counts must come with a column of times, such as t_s,rate"),
+        ("t_s,rate\n0,5\n", "must have at least two rows, to show the length of a step"),
+        ("rate\n5\n6\n", "line 1: rates and counts need a column of times, such as t_s,rate"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name_line_and_remedy(tmp_path: Path, text: str, complaint: str) -> None:
@@ -130,7 +130,7 @@ def test_a_wrong_file_is_refused_by_name_line_and_remedy(tmp_path: Path, text: s
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (gzip.compress(b"t_s\n1\n2\n", mtime=0)[:-9], "is a damaged gzip file: "),
+        (gzip.compress(b"t_s\n1\n2\n", mtime=0)[:-9], "damaged gzip file: "),
         (b"t_s\n\xff\xfe\n", "must be a CSV file in UTF-8, plain or gzip: "),
     ],
     ids=["half a gzip file", "bytes that are no UTF-8"],

@@ -55,7 +55,7 @@ def test_a_first_revision_that_cannot_start_is_a_bad_end() -> None:
 
     assert ending(with_condition(state, "Stalled", "ModelLoadFailed")) == (
         ROLLED_BACK,
-        "ModelLoadFailed, nothing serves: because",
+        "ModelLoadFailed, nothing is serving: because",
     )
 
 
@@ -64,7 +64,7 @@ def test_an_emergency_rollback_ends_well_though_it_counts_as_stalled() -> None:
 
     assert ending(with_condition(state, "Stalled", "Overridden")) == (
         PROMOTED,
-        f"shop-{STABLE} (6) serves in place of the spec's",
+        f"shop-{STABLE} (6) is serving in place of the spec's revision",
     )
 
 
@@ -76,20 +76,20 @@ def test_a_request_that_was_not_answered_yet_may_change_the_end() -> None:
     answered["metadata"]["annotations"] = {"tritonfleet.dev/rollback-to": request}
 
     assert ending(Account.of(asked, None, NOW)) is None
-    assert "the operator has not answered yet" in plain(Account.of(asked, None, NOW))
-    assert ending(Account.of(answered, None, NOW)) == (PROMOTED, f"shop-{STABLE} (6) serves")
-    assert "the operator has not answered yet" not in plain(Account.of(answered, None, NOW))
+    assert "the operator has not handled it yet" in plain(Account.of(asked, None, NOW))
+    assert ending(Account.of(answered, None, NOW)) == (PROMOTED, f"shop-{STABLE} (6) is serving")
+    assert "the operator has not handled it yet" not in plain(Account.of(answered, None, NOW))
 
 
-def test_a_wanted_revision_that_serves_is_the_good_end() -> None:
-    assert ending(SERVES) == (PROMOTED, f"shop-{STABLE} (6) serves")
+def test_a_wait_succeeds_when_the_specs_revision_serves() -> None:
+    assert ending(SERVES) == (PROMOTED, f"shop-{STABLE} (6) is serving")
 
 
-def test_a_revision_that_is_wanted_and_not_yet_admitted_is_no_end() -> None:
+def test_a_wait_does_not_end_before_the_new_revision_is_admitted() -> None:
     assert ending(account(IDLE)) is None
 
 
-def test_a_spec_that_nobody_has_looked_at_is_no_end() -> None:
+def test_a_wait_does_not_end_on_an_unprocessed_spec() -> None:
     newer = body(IDLE, wanted=STABLE)
     newer["metadata"]["generation"] = 4
 
@@ -97,7 +97,7 @@ def test_a_spec_that_nobody_has_looked_at_is_no_end() -> None:
 
 
 def test_a_rejected_revision_is_the_bad_end_and_says_why() -> None:
-    assert ending(REFUSED) == (ROLLED_BACK, f"RolledBack, shop-{STABLE} (6) serves: errors 5 %")
+    assert ending(REFUSED) == (ROLLED_BACK, f"RolledBack, shop-{STABLE} (6) is serving: errors 5 %")
 
 
 def test_a_retry_or_another_wish_after_a_rejection_is_a_beginning_and_no_end() -> None:
@@ -110,20 +110,23 @@ def test_a_retry_or_another_wish_after_a_rejection_is_a_beginning_and_no_end() -
 def test_an_emergency_rollback_that_serves_is_a_good_end() -> None:
     state = under_way(Phase.STABLE, override=STABLE, override_of=CANARY)
 
-    assert ending(account(state)) == (PROMOTED, f"shop-{STABLE} (6) serves in place of the spec's")
+    assert ending(account(state)) == (PROMOTED, f"shop-{STABLE} (6) is serving in place of the spec's revision")
 
 
 def test_without_steps_ready_is_the_good_end_and_stalled_the_bad_one() -> None:
-    assert ending(with_condition(None, "Ready", "Serving", wanted=STABLE)) == (PROMOTED, f"shop-{STABLE} (6) serves")
+    assert ending(with_condition(None, "Ready", "Serving", wanted=STABLE)) == (
+        PROMOTED,
+        f"shop-{STABLE} (6) is serving",
+    )
     assert ending(with_condition(None, "Ready", "Serving")) is None
     assert ending(with_condition(None, "Stalled", "ModelLoadFailed")) == (
         ROLLED_BACK,
-        f"ModelLoadFailed, shop-{STABLE} (6) serves: because",
+        f"ModelLoadFailed, shop-{STABLE} (6) is serving: because",
     )
 
 
 def test_what_is_suspended_is_not_waited_for() -> None:
-    with pytest.raises(UsageError, match="nothing is rolled out until `suspend` is false"):
+    with pytest.raises(UsageError, match="no rollout until `suspend` is false"):
         ending(account(IDLE, suspend=True))
 
 
@@ -146,9 +149,9 @@ async def test_waiting_says_each_change_once(capsys: pytest.CaptureFixture[str])
 
     assert status == 0
     assert capsys.readouterr().out.splitlines() == [
-        "prod/shop: Shifting, step 2 of 3, 10 % in force: window 4 of 10",
-        "prod/shop: Analyzing, step 2 of 3, 50 % in force: window 4 of 10",
-        f"prod/shop: shop-{STABLE} (6) serves",
+        "prod/shop: Shifting, step 2 of 3, weight 10%: window 4 of 10",
+        "prod/shop: Analyzing, step 2 of 3, weight 50%: window 4 of 10",
+        f"prod/shop: shop-{STABLE} (6) is serving",
     ]
 
 
@@ -158,29 +161,29 @@ async def test_waiting_outlasts_an_api_server_that_is_away(
     monkeypatch.setattr("tritonfleet.cli.rollout.command._RETRIED_SECONDS", 0.001)
 
     assert await waited([Transient("connection refused"), SERVES]) == 0
-    assert "the API server does not answer, trying again: connection refused" in capsys.readouterr().err
+    assert "the API server is not responding, retrying: connection refused" in capsys.readouterr().err
 
 
 async def test_a_wait_ends_in_time_and_says_what_was_missing(capsys: pytest.CaptureFixture[str]) -> None:
     held = account(under_way(Phase.AWAITING_APPROVAL))
 
     assert await waited([held] * 1000, timeout_seconds=0.01) == TOO_LATE
-    assert capsys.readouterr().err == ("prod/shop: not done in time: it waits for a person who approves step 2\n")
+    assert capsys.readouterr().err == ("prod/shop: timed out waiting for approval of step 2\n")
 
 
 def test_history_lists_what_became_of_each_revision() -> None:
     rows = output.history_text(account(under_way(Phase.ANALYZING))).splitlines()
 
     assert rows[0].split() == ["NUMBER", "REVISION", "OUTCOME", "CREATED", "MODEL", "IMAGE", "IMAGE", "DIGEST"]
-    assert rows[1].startswith(f"7       shop-{CANARY}  Analyzing (50 %)  2026-11-21T11:55:00Z")
+    assert rows[1].startswith(f"7       shop-{CANARY}  Analyzing (50%)  2026-11-21T11:55:00Z")
     assert rows[2].endswith("sha256:aaaaaaaaaaaa  triton:1")
     assert rows[3].split() == ["5", f"shop-{BEFORE}", "Retired"]
 
 
-def test_history_says_which_revision_stands_by() -> None:
+def test_history_says_which_revision_is_on_standby() -> None:
     state = under_way(Phase.STABLE, standby=Standby(BEFORE, NOW + timedelta(minutes=1)))
 
-    assert output.history_text(account(state)).splitlines()[3].split("  ")[-1] == "Standing by"
+    assert output.history_text(account(state)).splitlines()[3].split("  ")[-1] == "Standby"
 
 
 def test_history_says_why_a_revision_was_rejected() -> None:
@@ -219,5 +222,5 @@ def test_a_revision_does_not_differ_from_itself() -> None:
 def test_a_diff_of_a_revision_that_is_not_kept_says_which_are() -> None:
     assert found([OLD, NEW], "2") is NEW
     assert found([OLD, NEW], OLD["metadata"]["name"]) is OLD
-    with pytest.raises(UsageError, match="there is no revision '3'; kept are 1, 2"):
+    with pytest.raises(UsageError, match="revision '3' not found; available: 1, 2"):
         found([OLD, NEW], "3")

@@ -1,4 +1,4 @@
-"""What the command line asks of a rollout: only what makes sense now, in words that the operator reads."""
+"""Requests of the command line: only those that are possible now, as annotations that the operator understands."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, under_way
-from tritonfleet.cli.rollout.requests import asked, permitted, refusal
+from tritonfleet.cli.rollout.requests import permitted, refusal, request_for
 from tritonfleet.cli.terminal import UsageError
 from tritonfleet.plan.rollout import Attempt, Phase, Request, Standby, State, Verb, parse_request
 
@@ -14,11 +14,11 @@ ROLLED_BACK = State(Phase.ROLLED_BACK, NOW, "Worse", stable=STABLE, rejected=REJ
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_whatever_may_be_asked_is_what_the_operator_reads(phase: Phase) -> None:
+def test_every_permitted_request_is_understood_by_the_operator(phase: Phase) -> None:
     found = account(under_way(phase, rejected=REJECTED))
 
     for verb in permitted(found):
-        request = asked(found, verb, None, "system:serviceaccount:prod:ann smith\n")
+        request = request_for(found, verb, None, "system:serviceaccount:prod:ann smith\n")
         read = parse_request(verb, request.value, "shop", request.annotation)
         served = STABLE if phase is Phase.PROMOTING else BEFORE
         meant = {Verb.ROLLBACK_TO: served, Verb.RETRY: f"shop-{CANARY}"}.get(verb, CANARY)
@@ -53,7 +53,7 @@ def test_each_phase_lets_ask_for_what_it_can_do(state: State | None, verbs: set[
 @pytest.mark.parametrize(
     ("state", "verb", "why"),
     [
-        (IDLE, Verb.ABORT, f"no rollout is under way: it is Stable, shop-{STABLE} (6) serves"),
+        (IDLE, Verb.ABORT, f"no rollout is under way: it is Stable, shop-{STABLE} (6) is serving"),
         (under_way(Phase.PROMOTING), Verb.ABORT, "the rollout is Promoting, past the point of no return: ask for undo"),
         (under_way(Phase.ANALYZING), Verb.APPROVE, "no step waits for approval, the rollout is Analyzing"),
         (under_way(Phase.ANALYZING), Verb.RESUME, "the rollout is not held, it is Analyzing"),
@@ -62,9 +62,9 @@ def test_each_phase_lets_ask_for_what_it_can_do(state: State | None, verbs: set[
         (
             under_way(Phase.ANALYZING),
             Verb.ROLLBACK_TO,
-            f"it is Analyzing, shop-{STABLE} (6) serves; abort takes the canary back; name an older revision",
+            f"it is Analyzing, shop-{STABLE} (6) is serving; abort rolls the canary back; name an older revision",
         ),
-        (None, Verb.ROLLBACK_TO, "its revisions replace each other without steps"),
+        (None, Verb.ROLLBACK_TO, "it has no canary rollouts"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_phase(state: State | None, verb: Verb, why: str) -> None:
@@ -79,58 +79,65 @@ def test_what_the_spec_holds_is_resumed_in_the_spec() -> None:
 
 @pytest.mark.parametrize("word", ["5", BEFORE, f"shop-{BEFORE}"])
 def test_an_undo_may_name_its_revision_in_three_ways(word: str) -> None:
-    assert asked(account(IDLE), Verb.ROLLBACK_TO, word, "ann").value == f"shop-{BEFORE} by=ann at=2026-11-21T12:00:00Z"
+    assert (
+        request_for(account(IDLE), Verb.ROLLBACK_TO, word, "ann").value
+        == f"shop-{BEFORE} by=ann at=2026-11-21T12:00:00Z"
+    )
 
 
 def test_an_undo_says_how_long_it_takes_and_what_ends_it() -> None:
     standing_by = under_way(Phase.STABLE, standby=Standby(BEFORE, NOW + timedelta(minutes=4)))
 
     assert (
-        "takes over within seconds: its pods stand by"
-        in asked(account(standing_by), Verb.ROLLBACK_TO, None, "").outcome
+        "takes over within seconds: its pods are on standby"
+        in request_for(account(standing_by), Verb.ROLLBACK_TO, None, "").outcome
     )
-    assert "when its pods are ready, without steps" in asked(account(IDLE), Verb.ROLLBACK_TO, None, "").outcome
-    assert "the spec stays as it is" in asked(account(IDLE), Verb.ROLLBACK_TO, None, "").outcome
+    assert "when its pods are ready, without steps" in request_for(account(IDLE), Verb.ROLLBACK_TO, None, "").outcome
+    assert "the spec is unchanged" in request_for(account(IDLE), Verb.ROLLBACK_TO, None, "").outcome
 
 
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("9", "there is no revision '9'; kept are 7, 6, 5"),
+        ("9", "revision '9' not found; available: 7, 6, 5"),
         ("7", "revision 7 .* is what is asked for already: it is Stable"),
     ],
 )
 def test_an_undo_to_what_cannot_be_is_refused(word: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        asked(account(IDLE), Verb.ROLLBACK_TO, word, "ann")
+        request_for(account(IDLE), Verb.ROLLBACK_TO, word, "ann")
 
 
 @pytest.mark.parametrize(
     ("state", "word", "outcome"),
     [
-        (under_way(Phase.ANALYZING), STABLE, f"shop-{STABLE} (6) gets all traffic again; the spec stays as it is"),
-        (under_way(Phase.PROMOTING), None, f"shop-{STABLE} (6) takes over again after the promotion; the spec stays"),
+        (under_way(Phase.ANALYZING), STABLE, f"shop-{STABLE} (6) gets all traffic again; the spec is unchanged"),
+        (
+            under_way(Phase.PROMOTING),
+            None,
+            f"shop-{STABLE} (6) takes over again after the promotion; the spec is",
+        ),
         (
             under_way(Phase.STABLE, override=STABLE, override_of=CANARY),
             "7",
-            "the spec decides again, and asks",
+            "the spec applies again, with",
         ),
     ],
 )
 def test_an_undo_says_what_comes_of_it(state: State, word: str | None, outcome: str) -> None:
-    assert asked(account(state), Verb.ROLLBACK_TO, word, "").outcome.startswith(outcome)
+    assert request_for(account(state), Verb.ROLLBACK_TO, word, "").outcome.startswith(outcome)
 
 
 def test_an_undo_does_not_go_back_to_what_was_rejected() -> None:
     rejected = account(under_way(Phase.STABLE, rejected=(REJECTED[0], REJECTED[0].__class__(BEFORE, "Worse", "", NOW))))
 
     assert (refusal(rejected, Verb.ROLLBACK_TO) or "").startswith(
-        f"it is Stable, shop-{STABLE} (6) serves; name an older revision"
+        f"it is Stable, shop-{STABLE} (6) is serving; name an older revision"
     )
 
 
-def test_a_request_by_nobody_in_particular_says_only_when() -> None:
-    assert asked(account(under_way(Phase.HELD)), Verb.RESUME, None, "").value == (
+def test_a_request_without_a_user_has_only_its_time() -> None:
+    assert request_for(account(under_way(Phase.HELD)), Verb.RESUME, None, "").value == (
         f"shop-{CANARY} at=2026-11-21T12:00:00Z"
     )
 
@@ -143,7 +150,7 @@ def test_an_action_without_a_name_is_refused_in_one_line(tritonfleet: Callable, 
     assert said.err.startswith(f"tritonfleet rollout {action}: the following arguments are required: NAME")
 
 
-def test_a_cluster_that_nobody_named_is_said_in_one_line(tritonfleet: Callable, tmp_path) -> None:
+def test_a_missing_cluster_configuration_is_reported_in_one_line(tritonfleet: Callable, tmp_path) -> None:
     said = tritonfleet("rollout", "status", "shop", "--kubeconfig", tmp_path / "none")
 
     assert said.status == 2

@@ -1,4 +1,4 @@
-"""What `tritonfleet rollout status` says: where it is, in numbers, and what would change that."""
+"""The output of `tritonfleet rollout status`: phase, numbers, and what comes next."""
 
 import copy
 from datetime import timedelta
@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, body, pods, under_way
 from tritonfleet.cli.rollout.model import Account, waits_for, would_change
-from tritonfleet.cli.rollout.output import Course, document, plain
+from tritonfleet.cli.rollout.output import Graphs, document, plain
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.rollout import Phase, Standby, TransitionRecord
 from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
@@ -26,7 +26,7 @@ def lines(said: str, label: str) -> list[str]:
 def test_the_first_line_says_phase_step_mode_and_since_when() -> None:
     first, second = plain(account(under_way(Phase.ANALYZING))).splitlines()[:2]
 
-    assert first == "prod/shop: Analyzing, step 2 of 3, Surge, for 3 min"
+    assert first == "prod/shop: Analyzing, step 2 of 3, Surge, for 3m"
     assert second == "Looking: window 4 of 10"
 
 
@@ -34,15 +34,15 @@ def test_each_revision_has_its_pods_and_its_share_as_asked_given_and_measured() 
     state = under_way(Phase.SHIFTING, applied_weight=10, measured_share=0.0871)
     said = plain(account(state, [*pods(CANARY, 1, 1), *pods(STABLE, 8)]))
 
-    assert lines(said, "canary ") == [f"shop-{CANARY} (7)  2     1      50 % desired, 10 % in force, 8.71 % measured"]
-    assert lines(said, "stable ") == [f"shop-{STABLE} (6)  8     8      50 % desired, 90 % in force, 91.3 % measured"]
+    assert lines(said, "canary ") == [f"shop-{CANARY} (7)  2     1      50% desired, 10% applied, 8.71% measured"]
+    assert lines(said, "stable ") == [f"shop-{STABLE} (6)  8     8      50% desired, 90% applied, 91.3% measured"]
 
 
 def test_pods_that_may_not_be_seen_are_not_called_none() -> None:
     said = plain(account(under_way(Phase.ANALYZING), pods=None))
 
     assert lines(said, "canary ")[0].startswith(f"shop-{CANARY} (7)  ?     ?")
-    assert "the right to list pods of this namespace is missing" in said
+    assert "no permission to list pods in this namespace" in said
 
 
 def test_each_check_has_both_values_their_requests_the_limit_and_the_verdict() -> None:
@@ -67,8 +67,8 @@ def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
     record = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
     said = plain(account(under_way(Phase.ROLLED_BACK, rejected=REJECTED, history=(record,))))
 
-    assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2 min ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]
-    assert said.splitlines()[-1] == "  2 min ago  Analyzing -> RollingBack  Worse  errors 5.0 %"
+    assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2m ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]
+    assert said.splitlines()[-1] == "  2m ago  Analyzing -> RollingBack  Worse  errors 5.0 %"
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -77,17 +77,17 @@ def test_in_every_phase_it_says_what_it_waits_for(phase: Phase) -> None:
 
     said = plain(account(state))
 
-    assert len(lines(said, "waits for")[0]) > 6
-    assert document(account(state))["waitsFor"] == waits_for(account(state))
+    assert len(lines(said, "waiting for")[0]) > 6
+    assert document(account(state))["waitingFor"] == waits_for(account(state))
 
 
 def test_a_canary_without_room_says_how_many_pods_wait_and_what_follows() -> None:
     state = under_way(Phase.WAITING_FOR_CAPACITY, plan={"capacity": {"onTimeout": "InPlace"}})
     found = account(state, pods(CANARY, 1))
 
-    assert waits_for(found) == "room for 3 more of the canary's pods"
+    assert waits_for(found) == "room for 3 more canary pods"
     assert list(would_change(found)) == [
-        "without room in 12 min, it goes on in place, one stable pod making room at a time"
+        "without room in 12m, the rollout continues in place, one stable pod at a time"
     ]
 
 
@@ -102,14 +102,14 @@ def test_the_last_step_waits_for_its_bake_time() -> None:
     assert "the bake time of 10m" in waits_for(account(under_way(Phase.ANALYZING, step=2)))
 
 
-def test_metrics_that_stay_away_are_said_with_what_follows() -> None:
+def test_missing_metrics_are_reported_with_their_consequence() -> None:
     state = under_way(Phase.ANALYZING, metrics_lost_since=NOW - timedelta(minutes=5))
 
-    assert "metrics have stayed away for 5 min; after 30m: Hold" in would_change(account(state))
+    assert "no metrics for 5m; after 30m: Hold" in would_change(account(state))
 
 
 @pytest.mark.parametrize(
-    ("reason", "waits"), [("Paused", "a person"), ("MetricsLost", "the cause to pass, or a person")]
+    ("reason", "waits"), [("Paused", "manual action"), ("MetricsLost", "the cause to clear, or manual action")]
 )
 def test_a_held_rollout_says_whether_it_can_go_on_by_itself(reason: str, waits: str) -> None:
     assert waits_for(account(under_way(Phase.HELD, reason=reason))) == waits
@@ -127,31 +127,31 @@ def test_a_pause_with_a_time_says_when_it_ends() -> None:
         Phase.AWAITING_APPROVAL, plan={"steps": [{"weight": 5}, {"weight": 9, "pause": {"duration": "10m"}}]}
     )
 
-    assert waits_for(account(state)) == "the pause of 10m to end in 7 min, or an approval"
-    assert waits_for(account(under_way(Phase.AWAITING_APPROVAL))) == "a person who approves step 2"
+    assert waits_for(account(state)) == "the pause of 10m to end in 7m, or an approval"
+    assert waits_for(account(under_way(Phase.AWAITING_APPROVAL))) == "approval of step 2"
 
 
-def test_a_revision_that_stands_by_is_shown_until_its_time_is_over() -> None:
+def test_a_revision_that_is_on_standby_is_shown_until_its_time_is_over() -> None:
     state = under_way(Phase.STABLE, standby=Standby(BEFORE, NOW + timedelta(minutes=4)))
 
-    assert lines(plain(account(state, wanted=STABLE)), "standing by ")[0].startswith(f"shop-{BEFORE} (5)")
-    assert "stands by for 4 min more" in next(would_change(account(state, wanted=STABLE)))
-    assert lines(plain(account(state, at=NOW + timedelta(minutes=5), wanted=STABLE)), "standing by ") == []
+    assert lines(plain(account(state, wanted=STABLE)), "standby ")[0].startswith(f"shop-{BEFORE} (5)")
+    assert "is on standby for 4m more" in next(would_change(account(state, wanted=STABLE)))
+    assert lines(plain(account(state, at=NOW + timedelta(minutes=5), wanted=STABLE)), "standby ") == []
 
 
 def test_without_steps_it_says_so_and_shows_what_serves() -> None:
     said = plain(account(None, pods(STABLE, 2), rollout={}))
 
-    assert said.splitlines()[0] == "prod/shop: not ready; no steps are asked for (rollout.canary is not set)"
+    assert said.splitlines()[0] == "prod/shop: not ready; no canary rollouts (rollout.canary is not set)"
     assert lines(said, "canary ")[0].startswith(f"shop-{CANARY} (7)  0")
-    assert lines(said, "you may") == []
+    assert lines(said, "actions") == []
 
 
-def test_a_spec_that_nobody_has_looked_at_is_called_that() -> None:
+def test_an_unprocessed_spec_is_reported_as_such() -> None:
     newer = body(IDLE)
     newer["metadata"]["generation"] = 4
 
-    assert "the operator has not looked at the newest spec yet" in plain(Account.of(newer, (), NOW))
+    assert "the operator has not processed the latest spec yet" in plain(Account.of(newer, (), NOW))
 
 
 def test_a_status_of_another_version_is_refused_in_words() -> None:
@@ -171,18 +171,18 @@ def test_plain_data_has_the_rollout_without_what_is_not_meant_for_reading() -> N
     assert "analysis" not in said["rollout"]
     assert "consumed" not in said["rollout"]
     assert said["pods"] == {f"shop-{CANARY}": {"existing": 2, "ready": 1}}
-    assert said["youMay"] == ["abort", "pause", "promote"]
+    assert said["actions"] == ["abort", "pause", "promote"]
 
 
 def test_a_watched_course_draws_shares_to_a_hundred_and_pods_to_the_most() -> None:
-    course = Course(interval_seconds=2.0)
+    graphs = Graphs(interval_seconds=2.0)
     for weight in (0, 50, 100):
-        course.add(account(under_way(Phase.SHIFTING, applied_weight=weight), [*pods(CANARY, 4), *pods(STABLE, 8)]))
+        graphs.add(account(under_way(Phase.SHIFTING, applied_weight=weight), [*pods(CANARY, 4), *pods(STABLE, 8)]))
 
-    said = list(course.lines(60))
+    said = list(graphs.lines(60))
 
-    assert said[0] == "the last 6 s"
-    assert said[1] == "  in force   ▁▅█ 100 %"
+    assert said[0] == "the last 6s"
+    assert said[1] == "  applied    ▁▅█ 100%"
     assert said[2] == "  measured       -"
     assert said[3] == "  canary     ▅▅▅ 4 ready"
     assert said[4] == "  stable     ███ 8 ready"

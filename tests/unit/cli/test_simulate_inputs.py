@@ -1,4 +1,4 @@
-"""What `tritonfleet simulate` refuses: one line that says what, where and what would be right; exit status 2."""
+"""Wrong input of `tritonfleet simulate`: one line with what is wrong, where, and what is expected; exit status 2."""
 
 import importlib.util
 from collections.abc import Callable
@@ -13,7 +13,7 @@ SHORT = "t_s\n0.5\n1.25\n"
     ("spec", "complaint"),
     [
         ("spec: [", "line 4: must be YAML: "),
-        ("kind: Deployment\nspec: {}", "must hold one ModelDeployment, has none"),
+        ("kind: Deployment\nspec: {}", "must contain one ModelDeployment, has none"),
         ("spec: {slo: {latency: {target: 50ms}}}", "spec.model: field required"),
         ("apiVersion: v1\nspec: {}", "apiVersion must be tritonfleet.dev/v1alpha1, not 'v1'"),
         (
@@ -26,11 +26,11 @@ SHORT = "t_s\n0.5\n1.25\n"
         ),
         (
             "spec: {model: {uri: s3://m/1}, slo: {latency: {target: 50ms}}}",
-            "spec.autoscaling: must be of mode SLO with a maxReplicas",
+            "spec.autoscaling: must be set, with mode SLO and maxReplicas",
         ),
         (
             "spec: {model: {uri: s3://m/1}, slo: {latency: {target: 50ms}}, autoscaling: {mode: External}}",
-            "spec.autoscaling: must be of mode SLO with a maxReplicas",
+            "spec.autoscaling: must be set, with mode SLO and maxReplicas",
         ),
         (
             "spec: {model: {uri: s3://m}, slo: {latency: {target: 9s}}, autoscaling: {minReplicas: 5, maxReplicas: 3}}",
@@ -46,7 +46,7 @@ SHORT = "t_s\n0.5\n1.25\n"
         ),
         (
             "spec: {model: {uri: s3://m/1}, slo: {latency: {target: 50ms}}, autoscaling: {maxReplica: 3}}",
-            "spec.autoscaling.maxReplica: there is no such field",
+            "spec.autoscaling.maxReplica: unknown field",
         ),
     ],
 )
@@ -82,16 +82,19 @@ def test_files_that_are_missing_are_named(simulate: Callable, manifest: Path) ->
         (["--service", "4,1"], "argument --service: must be a number and a unit, such as 0.5ms, 90s, 1h30m or 7d"),
         (["--ready-time", "60"], "argument --ready-time: must be a number and a unit"),
         (["--rate", "fast"], "argument --rate: must be requests per second, above 0"),
-        (["--seed", "-1"], "argument --seed: must be a whole number from 0"),
-        (["--jobs", "0"], "argument --jobs: must be a whole number from 1, not '0'"),
+        (["--seed", "-1"], "argument --seed: must be an integer from 0"),
+        (["--jobs", "0"], "argument --jobs: must be a positive integer, not '0'"),
         (["--scalers", "keda,knative"], "--scalers: 'knative' must be one of hpa, hpa-latency, keda, kpa"),
         (["--plot", "out.gif"], "--plot: 'out.gif' must end in .pdf, .png, .svg"),
-        (["--plot", "no/where.png"], "--plot: 'no' must be a folder that exists"),
+        (["--plot", "no/where.png"], "--plot: directory 'no' does not exist"),
         (["--faults", "blackout"], "--faults: 'blackout' must be NAME[:VALUE]@START[+LENGTH] with one of the names"),
         (["--faults", "storm@1m"], "--faults: 'storm@1m' must be NAME[:VALUE]@START[+LENGTH] with one of the names"),
-        (["--faults", "pod-loss@1s+10m"], "--faults: 'pod-loss@1s+10m' says more than this fault can be told"),
+        (
+            ["--faults", "pod-loss@1s+10m"],
+            "--faults: 'pod-loss@1s+10m' has a value or length that it does not take",
+        ),
         (["--faults", "slower:fast@1s"], "--faults: 'slower:fast@1s': the value must be a number above 0, not 'fast'"),
-        (["--faults", "slower@2h"], "--faults: 'slower@2h' starts after the trace, which ends at 2 s"),
+        (["--faults", "slower@2h"], "--faults: 'slower@2h' starts after the trace, which ends at 2s"),
         (["--fault", "slower@2h", "--speed"], "unrecognized arguments: --speed"),
     ],
 )

@@ -17,7 +17,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from devcluster.demo.console import DemoFailed, Witness, guide, look_at_model, patiently, step
+from devcluster.demo.console import DemoFailed, Witness, guide, look_at_model, retry_until, step
 from devcluster.demo.ground import Background
 from devcluster.demo.inference import wait_until_served
 from devcluster.errors import CommandFailed, DevclusterError
@@ -116,8 +116,8 @@ def test_an_address_that_never_answers_fails_with_what_was_tried_and_seen(capsys
     assert f'at step "{TITLE}"' in said
     assert f"http://127.0.0.1:{ports[0]}" in said
     assert "Connection refused" in said
-    assert f"To look further: {LOOK}" in said
-    assert "To go on: make demo" in said
+    assert f"For details: {LOOK}" in said
+    assert "To continue: make demo" in said
     assert "Traceback" not in said
 
 
@@ -136,7 +136,7 @@ def test_an_address_that_never_answers_fails_with_what_was_tried_and_seen(capsys
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_machine_does_ends_in_a_paragraph(error, capsys):
+def test_any_expected_error_ends_in_a_paragraph(error, capsys):
     code = guide(lambda: one_step(lambda: failing(error), seen=lambda: "2 pods wait for a node"))
 
     said = capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_whatever_a_machine_does_ends_in_a_paragraph(error, capsys):
     assert f'at step "{TITLE}"' in said
     assert str(error).splitlines()[-1] in said
     assert "Now: 2 pods wait for a node" in said
-    assert f"To look further: {LOOK}" in said
+    assert f"For details: {LOOK}" in said
     assert "Traceback" not in said
 
 
@@ -153,7 +153,7 @@ def test_a_mistake_in_the_program_keeps_its_traceback():
         guide(lambda: one_step(lambda: failing(TypeError("a mistake"))))
 
 
-def test_a_failure_is_told_though_the_witness_is_dead_too(capsys):
+def test_a_failure_is_reported_even_if_its_diagnosis_fails(capsys):
     refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
     assert guide(lambda: one_step(lambda: failing(DemoFailed("no answer")), seen=lambda: failing(refused))) == 1
@@ -205,8 +205,8 @@ def test_a_cluster_that_cannot_be_used_is_named_with_its_step(tmp_path):
     assert done.returncode == 1
     assert 'at step "Use the cluster of /home/me/config"' in done.stderr
     assert "10.0.0.1:6443 was refused" in done.stderr
-    assert "To look further: kubectl --kubeconfig /home/me/config" in done.stderr
-    assert "To go on: make demo KUBECONFIG=/home/me/config" in done.stderr
+    assert "For details: kubectl --kubeconfig /home/me/config" in done.stderr
+    assert "To continue: make demo KUBECONFIG=/home/me/config" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -214,7 +214,7 @@ def test_an_interruption_is_one_sentence_and_says_where(capsys):
     assert guide(lambda: one_step(lambda: failing(KeyboardInterrupt()))) == 130
 
     said = capsys.readouterr().err.strip()
-    assert said == f'The demo was interrupted at step "{TITLE}"; `make demo` continues from what is done.'
+    assert said == f'The demo was interrupted at step "{TITLE}"; `make demo` resumes where it stopped.'
 
 
 def test_what_fails_because_it_was_interrupted_is_an_interruption(capsys):
@@ -231,7 +231,7 @@ def test_what_fails_because_it_was_interrupted_is_an_interruption(capsys):
 def test_patience_ends_with_the_first_success():
     answers = iter([OSError("not yet"), DemoFailed("not yet"), None])
 
-    assert patiently("it", lambda: failing(error) if (error := next(answers)) else "here", 60) == "here"
+    assert retry_until("it", lambda: failing(error) if (error := next(answers)) else "here", 60) == "here"
 
 
 @contextmanager
@@ -257,7 +257,7 @@ def test_a_background_build_is_ended_with_its_children_at_the_lowest_priority(tm
     assert start_ticks(build._process.pid) is None
 
 
-def test_a_background_build_that_fails_is_told_with_its_last_words(tmp_path, capsys):
+def test_a_failed_background_build_is_reported_with_the_end_of_its_output(tmp_path, capsys):
     def act():
         with background(tmp_path, "echo '[  1.2s] (1/1) building coredns'; echo 'no required module'; exit 1") as build:
             build.wait(Progress(stream=sys.stdout))

@@ -51,7 +51,7 @@ def test_the_digest_is_the_one_of_the_same_files_over_https(claim, fetch, https)
 
 def test_a_restart_finds_the_linked_model_in_place(claim, fetch):
     fetch("pvc://my-claim/models/resnet")
-    assert "in place already" in fetch("pvc://my-claim/models/resnet").log
+    assert "already in place" in fetch("pvc://my-claim/models/resnet").log
 
 
 def test_a_changed_file_on_the_claim_is_noticed_by_the_pinned_digest(claim, fetch):

@@ -79,7 +79,7 @@ def test_a_restarted_container_does_not_fetch_finished_parts_again(https, fetch,
     https.requests.clear()
     outcome = fetch(https.url("/m/model.onnx"))
     assert outcome.files() == {"1/model.onnx": BIG}
-    assert "kept from before" in outcome.log
+    assert "from an earlier attempt" in outcome.log
     assert sum(asked is not None for method, _, asked, _ in https.requests if method == "GET") < 1 + 7
 
 
@@ -106,7 +106,7 @@ def test_a_file_replaced_while_it_is_read_is_refused(https, fetch, small_parts, 
     assert "was replaced while it was being fetched" in outcome.message
 
 
-def test_answers_of_500_429_and_503_are_tried_again(https, fetch, impatient):
+def test_answers_of_500_429_and_503_are_retried(https, fetch, impatient):
     https.files["/m/model.onnx"] = MODEL
     https.statuses["/m/model.onnx"] = [500, 429, 503, 500, 502]
     outcome = fetch(https.url("/m/model.onnx"))
@@ -114,7 +114,7 @@ def test_answers_of_500_429_and_503_are_tried_again(https, fetch, impatient):
     assert "the server answered 503; attempt 4 of 7" in outcome.log
 
 
-def test_a_server_that_answers_500_for_ever_ends_the_fetch(https, fetch, impatient):
+def test_a_server_that_answers_500_forever_ends_the_fetch(https, fetch, impatient):
     https.files["/m/model.onnx"] = MODEL
     https.statuses["/m/model.onnx"] = [500] * 100
     outcome = fetch(https.url("/m/model.onnx"))
@@ -140,8 +140,8 @@ def test_a_slow_server_that_keeps_sending_is_waited_for_and_shown(https, fetch):
     lines = [line for line in outcome.log.splitlines() if line.startswith("fetched")]
     assert 2 <= len(lines) <= 4
     assert "of 5 MiB" in lines[0]
-    assert lines[-1].startswith("fetched 5 of 5 MiB (100 %), ")
-    assert lines[-1].endswith("1 of 1 files")
+    assert lines[-1].startswith("fetched 5 of 5 MiB (100%), ")
+    assert lines[-1].endswith("1 of 1 file")
 
 
 def test_a_server_that_refuses_head_is_read_by_get(https, fetch):
@@ -205,7 +205,7 @@ def test_a_refusal_is_final_and_names_uri_and_status(https, fetch, status, words
     assert "attempt" not in outcome.log
 
 
-def test_a_certificate_nobody_vouches_for_is_refused_with_the_remedy(https, fetch):
+def test_an_untrusted_certificate_is_rejected_with_the_remedy(https, fetch):
     https.files["/m/model.onnx"] = MODEL
     outcome = fetch(https.url("/m/model.onnx"), CA_CERTIFICATE="")
     assert "its TLS certificate is not trusted (UnknownIssuer)" in outcome.message
@@ -223,7 +223,7 @@ def test_a_host_that_does_not_exist_is_named(fetch):
     assert "host 'models.invalid' cannot be found by DNS" in fetch("https://models.invalid/model.onnx").message
 
 
-def test_a_port_where_nobody_listens_is_tried_again_and_named(fetch, impatient):
+def test_a_closed_port_is_retried_and_named(fetch, impatient):
     outcome = fetch("https://localhost:1/model.onnx")
     assert "cannot connect to localhost port 1" in outcome.message
     assert "Connection refused" in outcome.message

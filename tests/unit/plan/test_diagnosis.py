@@ -72,12 +72,12 @@ def test_waiting_for_a_gpu_counts_what_is_needed_and_what_is_free() -> None:
     )
 
 
-def test_free_gpus_that_no_single_node_has_together_are_said_to_be_scattered() -> None:
+def test_free_gpus_that_are_scattered_over_nodes_are_reported_as_such() -> None:
     pool = GpuPool("nvidia.com/gpu", matching_nodes=3, free=6, largest_free_on_one_node=2)
     finding = diagnose(revision(unschedulable("0/3 nodes are available.", gpus=4)), pool, NOW)
     assert finding is not None
     assert finding.message == (
-        "needs 4 nvidia.com/gpu, 6 free on 3 matching nodes, at most 2 on one node where a pod needs 4"
+        "needs 4 nvidia.com/gpu, 6 free on 3 matching nodes, at most 2 per node where a pod needs 4"
     )
 
 
@@ -91,7 +91,7 @@ def test_a_node_short_of_something_else_is_not_called_a_lack_of_gpus() -> None:
     pool = GpuPool("nvidia.com/gpu", matching_nodes=1, free=8, largest_free_on_one_node=8)
     finding = diagnose(revision(unschedulable("1 Insufficient memory")), pool, NOW)
     assert finding is not None
-    assert (finding.reason, finding.message) == ("Unschedulable", "no node takes the pod: 1 Insufficient memory")
+    assert (finding.reason, finding.message) == ("Unschedulable", "pod cannot be scheduled: 1 Insufficient memory")
 
 
 def test_the_scheduler_has_a_moment_before_a_pod_counts_as_waiting() -> None:
@@ -154,12 +154,12 @@ def test_a_container_that_starts_again_still_tells_why_it_ended() -> None:
     assert (finding.reason, finding.stalled) == ("OutOfMemory", True)
 
 
-def test_a_crash_without_a_known_cause_gives_the_exit_code_and_the_last_words() -> None:
+def test_a_crash_without_a_known_cause_reports_the_exit_code_and_the_last_line() -> None:
     finding = diagnose(revision(pod(main=ended("one\nlast words", exit_code=3))), None, NOW)
     assert finding is not None
     assert (finding.reason, finding.message) == (
         "CrashLooping",
-        "container 'triton' ended with exit code 3 (1 times so far): last words",
+        "container 'triton' exited with code 3 (1 failure): last words",
     )
 
 

@@ -22,7 +22,7 @@ def test_another_scaler_has_its_way_through_replicas(world):
     assert world.condition("ScalingActive") == (
         "Unknown",
         "ExternalScaler",
-        "`replicas` is left to another scaler, and none is seen",
+        "`replicas` is left to another scaler, but none was found",
     )
     world.scalers = [scaler("ModelDeployment", "m")]
     world.settle()
@@ -45,7 +45,7 @@ def test_a_scaler_on_our_deployment_is_reported_and_overruled(world):
         "ForeignScaler",
         (
             f"HorizontalPodAutoscaler 'hpa' of ScaledObject 'keda' scales Deployment '{name}', "
-            "whose replicas the operator writes: delete it"
+            "which the operator manages: delete it"
         ),
     )
     assert world.events[-1].startswith("Warning ForeignScaler: HorizontalPodAutoscaler 'hpa'")
@@ -54,7 +54,7 @@ def test_a_scaler_on_our_deployment_is_reported_and_overruled(world):
     assert world.condition("ScalingActive")[:2] == ("True", "Demand")
 
 
-def test_a_scaler_on_a_model_that_follows_its_slo_is_told_the_remedy(world):
+def test_a_scaler_on_a_model_with_an_slo_is_reported_with_the_remedy(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
     world.scalers = [scaler("ModelDeployment", "m")]
@@ -63,7 +63,7 @@ def test_a_scaler_on_a_model_that_follows_its_slo_is_told_the_remedy(world):
         "False",
         "ForeignScaler",
         (
-            "HorizontalPodAutoscaler 'hpa' scales this ModelDeployment, whose replicas follow its SLO: "
+            "HorizontalPodAutoscaler 'hpa' scales this ModelDeployment, which the operator scales by its SLO: "
             "delete it, or set `autoscaling.mode` to External"
         ),
     )
@@ -78,7 +78,7 @@ def test_a_scaler_on_the_deployment_of_a_fixed_model_is_pointed_at_the_model(wor
     )
 
 
-def test_a_scaler_on_somebody_elses_deployment_is_no_concern(world):
+def test_a_scaler_on_another_deployment_is_ignored(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
     world.scalers = [scaler("Deployment", "m-0123456789")]

@@ -133,13 +133,13 @@ def test_who_stays_keeps_the_place_and_everybody_has_the_share_that_was_asked_fo
         before = after
 
 
-def test_nobody_can_have_a_revision_put_where_a_route_has_no_room() -> None:
+def test_a_split_in_the_annotation_cannot_exceed_the_places_of_a_route() -> None:
     tampered = [("x", 0)] * 1000 + [(A, 100)]
     assert len(assign_places({A: 100}, tampered)) <= PLACES
 
 
 @pytest.mark.parametrize("text", ["", "=,=", "nonsense", f"{A}=many", ",,,"])
-def test_an_annotation_that_somebody_spoilt_is_written_anew(text: str) -> None:
+def test_a_changed_annotation_is_written_again(text: str) -> None:
     spoilt = route({A: 100})
     spoilt["metadata"]["annotations"] = {"tritonfleet.dev/split": text}
     assert route({A: 100}, spoilt) == route({A: 100})

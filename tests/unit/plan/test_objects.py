@@ -104,7 +104,7 @@ def test_objects_of_a_revision_share_its_name_and_number() -> None:
     assert workload["spec"]["replicas"] == 2
 
 
-def test_the_front_service_leads_to_the_revision_it_is_told_to() -> None:
+def test_the_front_service_selects_the_given_revision() -> None:
     front, _ = shared_children(parsed(), {"0123456789": 100}, DEFAULTS)
     assert front["metadata"]["name"] == "demo"
     assert front["spec"]["selector"]["tritonfleet.dev/revision"] == "0123456789"
@@ -166,7 +166,7 @@ def test_a_newer_operator_keeps_the_pods_of_a_revision_as_they_were() -> None:
 def test_a_record_of_another_format_is_refused() -> None:
     deployment = parsed()
     record, *_ = revision_children(deployment, build_revision(deployment, DEFAULTS), 1, 1)
-    with pytest.raises(InvalidSpec, match="has format 2, this operator reads format 1: upgrade the operator"):
+    with pytest.raises(InvalidSpec, match="has format 2, but this operator reads format 1: upgrade the operator"):
         revision_from({**record, "data": {**record["data"], "format": 2}})
 
 

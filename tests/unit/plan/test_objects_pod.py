@@ -97,14 +97,14 @@ def test_the_server_outlives_every_idle_connection_to_the_proxy() -> None:
     assert leaving[0] > leaving[1] + int(idle)
 
 
-def test_the_proxy_waits_for_requests_under_way_as_long_as_the_server_does() -> None:
+def test_the_proxy_waits_for_requests_in_progress_as_long_as_the_server_does() -> None:
     deployment = built({"drainTimeout": "1h"})
     assert "hard-stop-after 3625s" in deployment.config["haproxy.cfg"]
     assert deployment.template["spec"]["terminationGracePeriodSeconds"] > 10 + 3625
 
 
 @pytest.mark.parametrize(("age", "seconds"), [("1s", 35), ("10s", 35), ("40s", 46), ("10m", 60)])
-def test_a_pod_serves_until_grpc_connections_have_moved_but_not_for_ever(age: str, seconds: int) -> None:
+def test_a_pod_serves_until_grpc_connections_have_moved_but_not_forever(age: str, seconds: int) -> None:
     assert triton({"grpcMaxConnectionAge": age})["lifecycle"]["preStop"]["sleep"]["seconds"] == seconds
 
 
@@ -125,7 +125,7 @@ def test_nothing_in_the_pod_is_privileged_or_writes_to_its_image() -> None:
         }
 
 
-def test_last_words_reach_the_status_from_every_container() -> None:
+def test_termination_messages_reach_the_status_from_every_container() -> None:
     spec = pod()
     for container in (*spec["initContainers"], *spec["containers"]):
         assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
@@ -137,7 +137,7 @@ def test_only_the_fetch_step_sees_the_credentials() -> None:
     assert not [container for container in spec["containers"] if "envFrom" in container]
 
 
-def test_the_fetch_step_is_told_what_to_fetch_and_under_which_rules() -> None:
+def test_the_fetch_step_gets_its_source_and_rules() -> None:
     defaults = Defaults(
         triton_image="triton:26.11",
         allow_unsafe_image=False,
@@ -161,7 +161,7 @@ def test_the_fetch_step_is_told_what_to_fetch_and_under_which_rules() -> None:
     }
 
 
-def test_what_is_not_said_is_not_passed_to_the_fetch_step() -> None:
+def test_unset_fields_are_not_passed_to_the_fetch_step() -> None:
     found = environment(fetch())
     assert found["TRITONFLEET_FETCH_ALLOW_PRIVATE"] == "false"
     assert not {f"TRITONFLEET_FETCH_{name}" for name in ("DIGEST", "BACKEND", "SOURCE", "ALLOWED_HOSTS")} & set(found)

@@ -44,15 +44,15 @@ def test_the_first_plan_makes_every_child_and_says_so(world: Any) -> None:
 
 def test_a_model_deployment_goes_from_nothing_to_ready_in_two_status_writes_and_two_events(world: Any) -> None:
     world.settle()
-    assert world.condition("Ready") == ("False", "Provisioning", "0 of 1 replicas are ready")
+    assert world.condition("Ready") == ("False", "Provisioning", "0/1 replicas ready")
     assert world.condition("Reconciling")[0] == "True"
     world.make_ready(world.serving())
     world.settle()
-    assert world.condition("Ready") == ("True", "Ready", "1 of 1 replicas serve revision 1")
+    assert world.condition("Ready") == ("True", "Ready", "1/1 replicas of revision 1 ready and serving")
     assert world.condition("Reconciling")[0] == "False"
     assert world.events == [
-        "Normal Provisioning: 0 of 1 replicas are ready",
-        "Normal Ready: 1 of 1 replicas serve revision 1",
+        "Normal Provisioning: 0/1 replicas ready",
+        "Normal Ready: 1/1 replicas of revision 1 ready and serving",
     ]
     assert world.status["replicas"] == world.status["readyReplicas"] == 1
     assert world.status["url"] == "http://m.shop.svc:8000"
@@ -70,7 +70,7 @@ def test_an_update_keeps_the_old_revision_serving_until_the_new_one_is_ready(wor
     assert world.condition("Ready") == (
         "False",
         "RollingOut",
-        "0 of 1 replicas of revision 2 are ready; revision 1 serves",
+        "0/1 replicas of revision 2 ready; revision 1 is serving",
     )
     assert world.condition("Available")[0] == "True"
     world.make_ready(new)
@@ -114,7 +114,10 @@ def test_going_back_to_a_revision_whose_pods_linger_is_one_flip(world: Any) -> N
     world.edit(**first)
     assert [apply.target for apply in world.plan().applies] == [ChildId("Service", "m")]
     world.settle()
-    assert (world.serving(), world.condition("Ready")) == (old, ("True", "Ready", "1 of 1 replicas serve revision 1"))
+    assert (world.serving(), world.condition("Ready")) == (
+        old,
+        ("True", "Ready", "1/1 replicas of revision 1 ready and serving"),
+    )
 
 
 def test_a_half_finished_revision_is_dropped_for_a_newer_one(world: Any) -> None:
@@ -161,7 +164,7 @@ def test_suspending_leaves_no_pod_and_says_so(world: Any) -> None:
     assert deployment["spec"]["replicas"] == 0
     world.make_ready(world.serving())
     world.settle()
-    assert world.condition("Ready") == ("False", "Suspended", "no pod runs: suspended")
+    assert world.condition("Ready") == ("False", "Suspended", "no pods run: suspended")
     assert (world.condition("Reconciling")[0], world.condition("Stalled")[0]) == ("False", "False")
 
 
@@ -244,7 +247,7 @@ def test_a_record_of_a_newer_operator_stops_the_spec_but_not_what_serves(world: 
     assert (world.serving(), world.condition("Available")[0]) == (old, "True")
 
 
-def test_an_image_with_a_known_flaw_is_warned_of(world: Any) -> None:
+def test_an_image_with_a_known_problem_causes_a_warning(world: Any) -> None:
     world.edit(server={"image": {"tag": "25.10-py3"}})
     world.settle()
     assert world.condition("ConfigValid")[0] == "True"
@@ -286,7 +289,7 @@ def test_the_same_world_gives_the_same_plan_to_the_byte(new_world: Callable[...,
 
 @given(STEPS)
 @ONE_EXAMPLE_A_WORLD
-def test_through_any_history_plans_come_to_rest_and_no_ready_pod_is_given_up(
+def test_in_any_history_plans_settle_and_no_ready_pod_is_given_up(
     new_world: Callable[..., Any], steps: list[tuple[str, Any]]
 ) -> None:
     world = new_world()
@@ -316,10 +319,10 @@ def test_a_crash_after_any_write_ends_in_the_same_state(
         crashed.carry_out(crashed.plan(), writes=writes)
         crashed.settle()
         steady.settle()
-        assert _at_rest(crashed) == _at_rest(steady)
+        assert _settled(crashed) == _settled(steady)
 
 
-def _at_rest(world: Any) -> dict[ChildId, Any]:
+def _settled(world: Any) -> dict[ChildId, Any]:
     """Return what is asked for once the Deployment controller has counted again and nothing lingers any more."""
     rested = copy.deepcopy(world)
     for _ in range(3):

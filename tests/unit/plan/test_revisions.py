@@ -52,7 +52,7 @@ def test_a_revision_is_known_by_its_record_or_its_deployment() -> None:
     assert {revision: one.number for revision, one in known.items()} == {"a": 1, "b": 7}
 
 
-def test_a_number_somebody_garbled_counts_as_none() -> None:
+def test_a_garbled_number_counts_as_missing() -> None:
     known = known_revisions(observed(deployment("b", number="many")))
     assert known["b"].number == 0
     assert next_number(known, "b") == 1
@@ -65,7 +65,7 @@ def test_a_new_revision_is_numbered_after_the_highest_and_an_old_one_keeps_its_n
     assert next_number({}, "first") == 1
 
 
-def test_the_front_service_says_who_serves_whatever_the_status_claims() -> None:
+def test_the_front_service_overrides_the_status_on_which_revision_serves() -> None:
     world = observed(
         deployment("a", ready=1), deployment("b", ready=1), front("a"), status={"revision": {"stable": "m-b"}}
     )

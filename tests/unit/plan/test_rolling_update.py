@@ -60,7 +60,7 @@ def test_a_spec_that_cannot_be_rendered_leaves_requests_where_they_are() -> None
     assert choose_serving(None, None, {}, 1) is None
 
 
-def test_with_no_replicas_wanted_there_is_nobody_to_wait_for() -> None:
+def test_with_zero_replicas_nothing_is_waited_for() -> None:
     assert choose_serving("new", "old", fleet(revision("old", ready=1)), 0) == "new"
 
 
@@ -89,7 +89,7 @@ def test_a_revision_that_never_became_ready_expires_at_once() -> None:
     assert assign_roles("new", "new", frozenset({"new"}), known, {}, NOW, LINGER).in_use == {"new"}
 
 
-def test_the_serving_and_the_wanted_revision_never_expire() -> None:
+def test_the_serving_and_the_target_revision_never_expire() -> None:
     known = fleet(revision("old", ready=0), revision("new", number=2, ready=0))
     roles = assign_roles(
         "new", "old", frozenset({"new", "old"}), known, {"old": NOW - 9 * LINGER, "new": NOW - 9 * LINGER}, NOW, LINGER
@@ -97,7 +97,7 @@ def test_the_serving_and_the_wanted_revision_never_expire() -> None:
     assert (dict(roles.retiring), roles.in_use) == ({}, {"old", "new"})
 
 
-def test_a_time_in_the_future_does_not_keep_pods_for_ever() -> None:
+def test_a_time_in_the_future_does_not_keep_pods_forever() -> None:
     known = fleet(revision("old", ready=1), revision("new", number=2, ready=1))
     roles = assign_roles("new", "new", frozenset({"new"}), known, {"old": NOW + timedelta(days=9)}, NOW, LINGER)
     assert roles.retiring["old"] == NOW

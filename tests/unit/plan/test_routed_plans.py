@@ -49,7 +49,7 @@ def test_without_a_gateway_in_the_spec_the_route_goes_and_nothing_else(world: Wo
     assert plan.applies == ()
 
 
-def test_a_route_stays_while_nobody_can_serve(world: World) -> None:
+def test_a_route_stays_while_no_revision_can_serve(world: World) -> None:
     routed(world)
     world.make_ready(world.revisions()[0], 0)
     del world.children[ChildId("Service", "m")]

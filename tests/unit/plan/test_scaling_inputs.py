@@ -56,7 +56,7 @@ def test_the_policy_is_the_spec_in_si_units():
     )
 
 
-def test_what_is_left_out_is_what_the_law_takes_by_default():
+def test_omitted_fields_have_the_autoscalers_defaults():
     policy = autoscaling_policy(deployment(slo={"throughput": 5}, autoscaling={"maxReplicas": 3}), NOW)
     assert policy == Policy(latency_target_seconds=None, throughput=5, min_replicas=1, max_replicas=3)
 
@@ -68,7 +68,7 @@ def test_where_others_decide_both_limits_are_their_number(autoscaling):
     assert (policy.min_replicas, policy.max_replicas) == (4, 4)
 
 
-def test_verdicts_are_wanted_where_something_is_promised_and_runs():
+def test_the_autoscaler_runs_for_models_with_an_slo_and_pods():
     assert has_slo(deployment(**SCALED))
     assert has_slo(deployment(slo=SLO))
     assert not has_slo(deployment())
@@ -95,7 +95,7 @@ def pod(name, revision, *, ready=None, blocked=False, **metadata):
     }
 
 
-def test_the_law_is_shown_the_pods_that_exist(world):
+def test_the_autoscaler_gets_the_existing_pods(world):
     world.edit(**SCALED)
     world.settle()
     (revision,) = world.revisions()
@@ -114,7 +114,7 @@ def test_the_law_is_shown_the_pods_that_exist(world):
     assert (seen.replicas, seen.schedulable, seen.samples, seen.history) == (2, None, (), None)
 
 
-def test_a_change_of_revision_is_under_way_until_the_new_one_serves(world):
+def test_a_change_of_revision_is_in_progress_until_the_new_one_serves(world):
     world.edit(**SCALED)
     world.settle()
     (old,) = world.revisions()
@@ -155,14 +155,14 @@ def test_in_every_phase_of_a_rollout_nothing_is_taken_away_and_all_that_carry_tr
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if not TRAITS[phase].under_way])
-def test_at_rest_pods_may_be_taken_away_though_the_spec_asks_for_what_was_rejected(world, phase):
+def test_scale_in_is_allowed_while_the_spec_has_a_rejected_revision(world, phase):
     in_rollout(world, phase)
     world.status["revision"] = {"target": "m-1", "stable": "m-2"}
     seen = observation(world.observe())
     assert (seen.rolling, seen.replicas, len(seen.pods)) == (False, 1, 3)
 
 
-def test_a_canary_that_never_becomes_ready_keeps_nobody_from_growing(world):
+def test_a_canary_that_never_becomes_ready_does_not_block_scale_out(world):
     stable = in_rollout(world, Phase.PROVISIONING, replicas=1)
     world.pods = [pod("s", stable, ready="2026-01-01T12:01:02Z"), pod("c", "c" * 10)]
     policy = autoscaling_policy(deployment(slo=SLO, autoscaling={"maxReplicas": 10, "capacityHint": 10}), NOW)
@@ -202,7 +202,7 @@ def test_room_is_what_runs_and_what_is_free_and_never_less_than_what_was_asked_f
     assert observation(world.observe()).schedulable == room
 
 
-def test_what_somebody_else_makes_of_our_deployment_is_not_what_was_asked_for(world):
+def test_replicas_changed_by_others_do_not_count_as_the_last_decision(world):
     world.edit(**SCALED)
     world.scaling = replace(VERDICT, replicas=3)
     world.settle()
@@ -326,4 +326,4 @@ def test_a_raw_timeout_beside_the_derived_one_is_refused(world):
     world.edit(**SHED, modelConfig=raw)
     world.settle()
     assert world.condition("Stalled")[:2] == ("True", "ConfigInvalid")
-    assert "`slo.loadShedding` is true, which sets it too" in world.condition("ConfigValid")[2]
+    assert "which `slo.loadShedding` also sets" in world.condition("ConfigValid")[2]

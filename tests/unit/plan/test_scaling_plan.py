@@ -89,7 +89,7 @@ def test_a_time_zone_that_does_not_exist_stalls_the_object_and_moves_nothing(wor
     assert world.replicas() == [5]
     status, reason, message = world.condition("ConfigValid")
     assert (status, reason) == ("False", "ConfigInvalid")
-    assert "spec.autoscaling.schedules[0].timeZone: 'Mars/Base' is no time zone" in message
+    assert "spec.autoscaling.schedules[0].timeZone: 'Mars/Base' is not a time zone" in message
     assert world.condition("Stalled")[:2] == ("True", "ConfigInvalid")
 
 
@@ -107,12 +107,12 @@ def test_a_new_revision_gets_as_many_pods_as_the_old_one(world):
     assert world.replicas() == [6, 6]
 
 
-def test_advice_is_told_and_moves_nothing(world):
+def test_an_advisory_decision_is_reported_and_not_applied(world):
     world.edit(slo=SLO, replicas=3, autoscaling={"maxReplicas": 10, "advisory": True})
     world.scaling = says(7)
     world.settle()
     assert (world.replicas(), world.status["autoscaling"]["desiredReplicas"]) == ([3], 7)
-    assert world.condition("ScalingActive")[2].endswith("(advice only: `replicas` decides)")
+    assert world.condition("ScalingActive")[2].endswith("(advisory: `replicas` applies)")
     world.wait(minutes=2)
     world.scaling = says(8)
     world.settle()
@@ -132,10 +132,10 @@ def test_without_autoscaling_the_slo_is_watched_and_replicas_decides(world):
 def test_what_is_promised_without_pods_cannot_be_measured(world):
     world.edit(slo=SLO, replicas=0)
     world.settle()
-    assert world.condition("SLOMet") == ("Unknown", "Suspended", "no pod runs: replicas is 0")
+    assert world.condition("SLOMet") == ("Unknown", "Suspended", "no pods run: replicas is 0")
 
 
-def test_without_an_slo_nothing_is_promised_and_nothing_told(world):
+def test_without_an_slo_there_is_no_status_of_scaling(world):
     world.settle()
     assert world.condition("SLOMet") == ("Unknown", "NoSLO", "`slo` is not set")
     assert "autoscaling" not in world.status
@@ -148,7 +148,7 @@ def test_without_an_slo_nothing_is_promised_and_nothing_told(world):
     more=st.integers(0, 20),
     foreign=st.integers(0, 50),
 )
-def test_the_number_of_pods_is_absolute_within_limits_and_comes_to_rest(new_world, verdicts, lowest, more, foreign):
+def test_the_number_of_pods_is_absolute_within_limits_and_settles(new_world, verdicts, lowest, more, foreign):
     world = new_world()
     world.edit(slo=SLO, autoscaling={"minReplicas": lowest, "maxReplicas": lowest + more})
     world.settle()

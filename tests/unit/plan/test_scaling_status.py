@@ -8,7 +8,7 @@ from tests.unit.plan.verdicts import MET, SCALED, SLO, VERDICT, says
 from tritonfleet.plan.autoscale import Memory, ScaleReason
 
 
-def test_the_verdict_is_carried_out_and_told_in_full(world):
+def test_the_verdict_is_applied_and_fully_reported(world):
     world.edit(**SCALED)
     world.settle()
     world.scaling = says(2)
@@ -44,12 +44,12 @@ def test_the_verdict_is_carried_out_and_told_in_full(world):
     assert world.condition("SLOMet") == (
         "True",
         "Met",
-        "p99 41.2ms, target 50ms (Triton); 99.53 % of the requests within the target over 300 s",
+        "p99 41.2ms, target 50ms (Triton); 99.53% of requests within the target over 300s",
     )
 
 
 @pytest.mark.parametrize("percentile", [50, 90, 95, 99, 99.9])
-def test_the_latency_is_told_under_the_name_of_its_percentile(world, percentile):
+def test_the_latency_is_reported_in_the_field_of_its_percentile(world, percentile):
     world.edit(slo={"latency": {"percentile": percentile, "target": "50ms"}}, autoscaling={"maxReplicas": 10})
     world.scaling = VERDICT
     world.settle()
@@ -58,7 +58,7 @@ def test_the_latency_is_told_under_the_name_of_its_percentile(world, percentile)
     assert world.condition("SLOMet")[2].startswith(f"p{percentile} 41.2ms, target 50ms (Triton)")
 
 
-def test_what_is_told_goes_with_the_slo(world):
+def test_the_status_of_scaling_is_removed_with_the_slo(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
     world.settle()
@@ -78,7 +78,7 @@ def test_a_blind_autoscaler_is_not_active_and_the_slo_unknown(world, reason):
     assert world.condition("SLOMet") == ("Unknown", reason, "no pod has answered for 61 s")
 
 
-def test_an_slo_that_no_replica_can_keep_is_called_infeasible(world):
+def test_an_slo_that_no_replica_can_keep_is_reported_as_infeasible(world):
     world.edit(**SCALED)
     slow = replace(MET, met=False, reason=ScaleReason.SLO_INFEASIBLE, percentile_seconds=0.0731, within=0.2)
     world.scaling = says(4, ScaleReason.SLO_INFEASIBLE, attainment=slow)
@@ -86,7 +86,7 @@ def test_an_slo_that_no_replica_can_keep_is_called_infeasible(world):
     status, reason, message = world.condition("SLOMet")
     assert (status, reason) == ("False", "SLOInfeasible")
     assert message.startswith("p99 73.1ms, target 50ms (Triton)")
-    assert message.endswith("make the model faster or the target longer")
+    assert message.endswith("speed up the model or raise the target")
 
 
 def test_a_steady_fleet_is_not_written_about(world):
@@ -200,7 +200,7 @@ def test_the_history_holds_the_ten_newest_changes(world):
     assert [(entry["from"], entry["to"]) for entry in history] == [(n - 1, n) for n in range(14, 4, -1)]
 
 
-def test_a_latency_that_somebody_wrote_into_the_status_is_replaced(world):
+def test_an_edited_latency_in_the_status_is_replaced(world):
     world.edit(**SCALED)
     world.scaling = VERDICT
     world.settle()

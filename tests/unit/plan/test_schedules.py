@@ -99,7 +99,7 @@ def test_clocks_put_forward_or_back_neither_skip_nor_interrupt_a_schedule(day, s
 @pytest.mark.parametrize("zone", ["Mars/Base", "../etc/passwd", "/etc/passwd", "Europe", "CEST"])
 def test_a_zone_that_does_not_exist_is_named_with_its_place(zone):
     with pytest.raises(
-        InvalidSpec, match=r"schedules\[0\]\.timeZone: '.*' is no time zone: write an IANA name"
+        InvalidSpec, match=r"schedules\[0\]\.timeZone: '.*' is not a time zone: use an IANA name"
     ) as told:
         lowest("2026-06-01T12:00:00Z", timeZone=zone)
     assert f"'{zone}'" in str(told.value)

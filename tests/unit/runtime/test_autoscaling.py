@@ -66,7 +66,7 @@ async def test_after_a_minute_numbers_that_moved_are_shown_and_those_that_did_no
         assert await world.enqueued() == [KEY, OTHER]
 
 
-async def test_one_whom_the_law_fails_keeps_its_verdict_and_delays_nobody(monkeypatch):
+async def test_a_failing_decision_keeps_its_last_verdict_and_delays_no_other(monkeypatch):
     async with fleet(monkeypatch) as world:
         world.deploy(KEY, pods=1, spec={**SPEC, "autoscaling": {"maxReplicas": 7}})
         world.deploy(OTHER, pods=1)
@@ -78,7 +78,7 @@ async def test_one_whom_the_law_fails_keeps_its_verdict_and_delays_nobody(monkey
         assert exposed(world) == {"other"}
 
 
-async def test_one_that_cannot_be_read_goes_on_as_it_was_last_told(monkeypatch):
+async def test_an_unreadable_spec_keeps_the_last_readable_one_in_force(monkeypatch):
     async with fleet(monkeypatch) as world:
         world.deploy(KEY, pods=1)
         world.deploy(OTHER, pods=1)
@@ -170,7 +170,7 @@ class Told:
         return History(0.0, 900.0, (1.0, 2.0))
 
 
-async def test_the_past_is_news_once_to_whoever_has_no_memory_and_to_few_of_them_at_a_time(monkeypatch):
+async def test_history_is_passed_once_to_targets_without_memory_a_few_per_tick(monkeypatch):
     keys = [Key("shop", f"m{number}") for number in range(autoscaler.PASTS_AT_ONCE + 2)]
     async with fleet(monkeypatch, gateway=Told(0.0, {*keys, OTHER})) as world:
         for key in keys:

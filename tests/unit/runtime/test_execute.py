@@ -131,7 +131,7 @@ async def test_a_foreign_object_is_reported_and_not_touched():
     assert cluster.objects["Service", "demo"] == foreign
 
 
-async def test_our_own_object_without_its_labels_is_taken_back():
+async def test_our_own_object_without_its_labels_is_corrected():
     stripped = manifest("Service", uid="x", resourceVersion="1", labels={})
     cluster = Recorder(stripped)
     await executor(cluster)[0].apply(KEY, [missing("Service")])
@@ -159,7 +159,7 @@ async def test_a_correction_never_reaches_another_object_of_the_same_name():
     ("message", "reason"),
     [("exceeded quota: compute", "QuotaExceeded"), ("spec.ports: Invalid value", "WriteRefused")],
 )
-async def test_a_refusal_names_the_object_and_says_what_the_api_server_said(message, reason):
+async def test_a_rejected_write_names_the_object_and_the_api_servers_message(message, reason):
     cluster = Recorder()
     cluster.refuse["create", "Deployment"] = Refused(403, message)
     with pytest.raises(WriteRefused) as refused:
@@ -170,7 +170,7 @@ async def test_a_refusal_names_the_object_and_says_what_the_api_server_said(mess
 
 
 def deletion(uid="u"):
-    return Delete(ChildId("ConfigMap", "demo"), uid, "Expired", "it serves no longer")
+    return Delete(ChildId("ConfigMap", "demo"), uid, "Expired", "it no longer serves")
 
 
 async def test_deletes_look_at_the_model_deployment_once_and_leave_the_store_without_the_object():

@@ -5,41 +5,41 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from tritonfleet.runtime.health import HealthServer, HealthSnapshot, sickness, unreadiness
+from tritonfleet.runtime.health import HealthServer, HealthSnapshot, liveness_problem, readiness_problem
 
 WELL = HealthSnapshot(leads=True, lease_age=1.0, sweep_age=10.0, oldest_due=0.0, longest_taken=0.1)
 
 
 def test_a_leader_at_work_is_well_and_ready():
-    assert sickness(WELL) is None
-    assert unreadiness(WELL) is None
+    assert liveness_problem(WELL) is None
+    assert readiness_problem(WELL) is None
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
     [
         ({"longest_taken": 301.0}, "reconcile has been running"),
-        ({"oldest_due": 301.0}, "queue does not move"),
-        ({"lease_age": 31.0}, "loop does not run"),
-        ({"sweep_age": 1801.0}, "checked against a list"),
+        ({"oldest_due": 301.0}, "queue is stuck"),
+        ({"lease_age": 31.0}, "loop is stuck"),
+        ({"sweep_age": 1801.0}, "the last sweep was"),
     ],
 )
 def test_what_a_restart_would_cure_is_named(change, word):
-    assert word in str(sickness(replace(WELL, **change)))
-    assert unreadiness(replace(WELL, **change)) is not None
+    assert word in str(liveness_problem(replace(WELL, **change)))
+    assert readiness_problem(replace(WELL, **change)) is not None
 
 
 def test_a_leader_that_has_not_checked_its_watches_yet_is_not_ready_but_well():
     starting = replace(WELL, sweep_age=None)
-    assert sickness(starting) is None
-    assert "not been checked" in str(unreadiness(starting))
+    assert liveness_problem(starting) is None
+    assert "first sweep has not finished" in str(readiness_problem(starting))
 
 
 def test_a_follower_is_ready_while_it_could_take_over():
     follower = replace(WELL, leads=False, sweep_age=None)
-    assert unreadiness(follower) is None
-    assert sickness(replace(follower, lease_age=600.0)) is None
-    assert "has not answered" in str(unreadiness(replace(follower, lease_age=600.0)))
+    assert readiness_problem(follower) is None
+    assert liveness_problem(replace(follower, lease_age=600.0)) is None
+    assert "could not be read" in str(readiness_problem(replace(follower, lease_age=600.0)))
 
 
 async def test_the_three_paths_answer_over_http():
@@ -58,6 +58,6 @@ async def test_the_three_paths_answer_over_http():
             assert await ask("/metrics") == (200, "up 1\n")
             vitals = replace(WELL, oldest_due=1000.0)
             status, text = await ask("/healthz")
-            assert (status, "queue does not move" in text) == (503, True)
+            assert (status, "queue is stuck" in text) == (503, True)
     finally:
         await server.stop()

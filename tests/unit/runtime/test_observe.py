@@ -65,7 +65,7 @@ async def test_what_is_deleted_while_gpus_are_counted_is_not_decided_on():
         assert await Observer(world.store, GpuCensus(list_all), DEFAULTS).observe(KEY) is None
 
 
-async def test_nobody_counts_for_a_rollout_that_has_its_pods():
+async def test_gpus_are_not_counted_for_a_rollout_that_has_its_pods():
     async with canaries() as world:
         world.be(Phase.ANALYZING)
         observed = await Observer(world.store, GpuCensus(nobody_asks), DEFAULTS).observe(KEY)

@@ -19,7 +19,7 @@ def answer(uid, at, within, total, *, started=0.0, bound=50.0):
 def heard(*rounds):
     responses = Responses()
     for answers in rounds:
-        responses.hear(answers)
+        responses.record(answers)
     return responses.reading(POLICY)
 
 
@@ -55,7 +55,7 @@ def test_only_the_last_minute_counts():
     assert heard(*rounds).within == pytest.approx(1)
 
 
-def test_a_pod_that_is_not_heard_any_more_does_not_make_the_others_old():
+def test_a_pod_that_stops_answering_does_not_make_the_others_stale():
     reading = heard(
         [answer("a", 100, 0, 0), answer("b", 100, 0, 0)],
         [answer("a", 105, 100, 100), answer("b", 105, 0, 100)],
@@ -77,6 +77,6 @@ def test_without_histograms_traffic_or_a_target_there_is_no_reading():
     assert heard([silent], [silent]) is None
     assert heard([answer("a", 100, 7, 9)], [answer("a", 105, 7, 9)]) is None
     responses = Responses()
-    responses.hear([answer("a", 100, 0, 0)])
-    responses.hear([answer("a", 105, 9, 9)])
+    responses.record([answer("a", 100, 0, 0)])
+    responses.record([answer("a", 105, 9, 9)])
     assert responses.reading(Policy(latency_target_seconds=None, throughput=9.0)) is None

@@ -129,7 +129,7 @@ async def test_a_revision_without_series_at_the_gateway_is_an_error_and_not_a_fa
         assert (slow.outcome, slow.why) == (Outcome.ERROR, Why.NO_SERIES)
 
 
-async def test_a_gateway_that_nobody_scrapes_leaves_what_the_pods_say():
+async def test_an_unscraped_gateway_leaves_the_pods_own_counts():
     async with canaries() as world:
         world.pod("s1", STABLE)
         world.pod("c1", CANARY)
@@ -212,7 +212,7 @@ async def test_a_canary_that_cannot_be_reached_is_asked_again(monkeypatch):
         assert world.verification.outcome is Outcome.PASSED
 
 
-async def test_a_canary_that_never_answers_is_not_waited_for_for_ever(monkeypatch):
+async def test_a_canary_that_never_answers_is_not_waited_for_forever(monkeypatch):
     monkeypatch.setattr("tritonfleet.runtime.probes.VERIFY_SECONDS", 0.05)
     async with canaries() as world:
         world.pod("s1", STABLE)
@@ -221,10 +221,10 @@ async def test_a_canary_that_never_answers_is_not_waited_for_for_ever(monkeypatc
         monkeypatch.setattr("tritonfleet.runtime.probes.verify", lambda *_, **__: asyncio.sleep(60))
         await world.tick()
         assert world.verification.outcome is Outcome.ERROR
-        assert world.verification.checks[0].message == "the canary did not answer in time"
+        assert world.verification.checks[0].message == "verification timed out"
 
 
-async def test_what_the_canary_said_before_traffic_is_kept_with_its_attempt_alone():
+async def test_verification_results_are_kept_only_with_their_attempt():
     async with canaries() as world:
         world.pod("s1", STABLE)
         world.pod("c1", CANARY)
@@ -237,7 +237,7 @@ async def test_what_the_canary_said_before_traffic_is_kept_with_its_attempt_alon
         assert world.verification.checks == ()
 
 
-async def test_an_answer_that_comes_after_the_rollout_went_on_is_not_told(monkeypatch):
+async def test_a_result_that_arrives_after_the_rollout_moved_on_is_dropped(monkeypatch):
     async with canaries() as world:
         world.pod("s1", STABLE)
         world.pod("c1", CANARY)
@@ -279,8 +279,8 @@ async def test_the_users_queries_are_confined_and_answered():
     ("problem", "said"),
     [
         (Transient("Prometheus at http://p: HTTP Status Code 429"), "429"),
-        (Transient("Prometheus did not answer within 15 s"), "15 s"),
-        (Transient("the query gives a range"), "range"),
+        (Transient("Prometheus did not answer within 15s"), "15s"),
+        (Transient("the query returns a range"), "range"),
     ],
 )
 async def test_a_query_without_an_answer_says_why(problem, said):
@@ -299,7 +299,7 @@ async def test_queries_of_ones_own_need_the_administrators_leave():
         world.pod("c1", CANARY)
         world.be(plan=with_queries({"name": "gpu", "query": QUERY, "max": 1}))
         await world.until(30)
-        assert "does not allow" in world.window.answers[0].error
+        assert "custom queries are disabled" in world.window.answers[0].error
         assert world.prometheus.asked == []
 
 

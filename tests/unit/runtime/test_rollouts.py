@@ -81,7 +81,7 @@ async def test_between_two_ticks_a_window_begins_as_soon_as_the_weight_is_in_for
         assert world.window.canary.requests == 7
 
 
-async def test_between_two_ticks_nobody_is_asked_for_whom_there_is_nothing_to_do():
+async def test_between_two_ticks_only_rollouts_with_due_windows_are_scraped():
     async with canaries() as world:
         await started(world)
         await world.until(15)
@@ -155,7 +155,7 @@ async def test_a_pod_that_becomes_ready_within_a_window_is_counted_from_then():
         assert world.window.canary.missing == ()
 
 
-async def test_a_pod_that_goes_away_within_a_window_is_counted_until_it_was_last_heard():
+async def test_a_pod_deleted_within_a_window_is_counted_until_its_last_scrape():
     async with canaries() as world:
         first, *_ = await started(world)
         await world.until(10)
@@ -201,7 +201,7 @@ async def test_a_revision_none_of_whose_pods_answers_is_unreachable(role):
         for pod in (canary,) if role == "canary" else (first, second):
             pod.answers = False
         await world.until(30)
-        assert f"ready pods of the {role} answers for its metrics" in world.window.unreachable
+        assert f"no metrics from the {role}: scrapes of" in world.window.unreachable
         assert sample(world, "tritonfleet_rollout_windows_total", outcome="Unreachable") == 1
 
 
@@ -342,7 +342,7 @@ async def test_transitions_are_counted_once_and_not_those_of_the_process_before(
         assert sample(world, "tritonfleet_rollout_phase", phase="RollingBack", **where) == 1
 
 
-async def test_the_heartbeat_stands_still_while_nobody_can_look(monkeypatch):
+async def test_the_heartbeat_is_not_updated_while_ticks_fail(monkeypatch):
     async with canaries() as world:
         await started(world)
         ticked, beaten = asyncio.Event(), asyncio.Event()

@@ -104,7 +104,7 @@ async def test_a_request_that_the_model_refuses_is_answered_wrong() -> None:
     found = await verify(canary(1), "10.0.1.1", "digits", GOLDEN, ContractPolicy.ENFORCE, connect=pods.connect)
 
     assert found.outcome is Outcome.FAILED
-    assert "'request 0': it was refused: unexpected shape for input 'X'" in found.checks[1].message
+    assert "'request 0': request failed: unexpected shape for input 'X'" in found.checks[1].message
 
 
 async def test_a_pod_that_goes_away_is_given_up_at_once() -> None:
@@ -139,7 +139,7 @@ async def test_stable_that_cannot_be_asked_holds_the_rollout() -> None:
     assert {silent.outcome, absent.outcome} == {Outcome.ERROR}
 
 
-async def test_without_a_contract_to_compare_nobody_is_asked_for_one() -> None:
+async def test_without_a_contract_check_no_contract_is_read() -> None:
     unknown = Rejected("not to be asked")
     pods = Pods(contracts={"10.0.0.0": unknown, "10.0.1.1": unknown})
 
@@ -148,13 +148,13 @@ async def test_without_a_contract_to_compare_nobody_is_asked_for_one() -> None:
     assert found.outcome is Outcome.PASSED
 
 
-async def test_a_golden_file_that_cannot_be_read_is_the_error_that_is_told() -> None:
-    problem = Golden(problem="there is no ConfigMap 'answers'")
+async def test_an_unreadable_golden_file_is_reported_as_the_error() -> None:
+    problem = Golden(problem="ConfigMap 'answers' not found")
 
     found = await verify(canary(1), "10.0.1.1", "digits", problem, ContractPolicy.OFF, connect=Pods().connect)
 
     assert found.outcome is Outcome.ERROR
-    assert found.checks[0].message == "there is no ConfigMap 'answers'"
+    assert found.checks[0].message == "ConfigMap 'answers' not found"
 
 
 async def test_a_probe_asks_each_question_once_and_each_pod_at_least_once() -> None:
@@ -190,7 +190,7 @@ async def test_a_pod_that_does_not_answer_a_probe_is_wrong_while_others_answer()
     assert (found.right, found.wrong, found.first_wrong) == (1, 2, "UNAVAILABLE: gone")
 
 
-async def test_a_probe_that_reaches_nobody_says_nothing_of_the_canary() -> None:
+async def test_a_probe_that_reaches_no_pod_is_no_verdict_on_the_canary() -> None:
     pods = Pods(labels=dict.fromkeys(canary(2), Transient("UNAVAILABLE: gone")))
 
     assert await probe(canary(2), "digits", GOLDEN, connect=pods.connect) is None
@@ -198,7 +198,7 @@ async def test_a_probe_that_reaches_nobody_says_nothing_of_the_canary() -> None:
     assert await probe(canary(2), "digits", Golden(problem="no file"), connect=pods.connect) is None
 
 
-async def test_questions_end_when_nobody_waits_for_them() -> None:
+async def test_scrapes_are_canceled_when_nothing_waits_for_them() -> None:
     pods = Pods(hang=True)
 
     asking = asyncio.create_task(verify(canary(2), None, "digits", GOLDEN, ContractPolicy.OFF, connect=pods.connect))

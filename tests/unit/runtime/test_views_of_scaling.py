@@ -40,7 +40,7 @@ async def test_a_namesake_is_no_heir(monkeypatch):
         assert set(world.by_uid) == {"new"}
 
 
-async def test_whoever_waits_for_a_count_of_gpus_holds_up_nobody_else(monkeypatch):
+async def test_waiting_for_a_gpu_count_does_not_delay_others(monkeypatch):
     observe = Observer.observe
 
     async def hang(observer, key):

@@ -253,7 +253,7 @@ def test_reading_and_writing_a_rendered_configuration_changes_no_byte(spec: dict
 
 
 @given(SPECS)
-def test_equal_specs_give_equal_bytes_whatever_the_order_of_their_keys(spec: dict[str, Any]) -> None:
+def test_equal_specs_give_equal_bytes_in_any_order_of_their_keys(spec: dict[str, Any]) -> None:
     assert rendered(**spec) == rendered(**backwards(spec))
 
 

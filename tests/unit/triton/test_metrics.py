@@ -43,7 +43,7 @@ def test_the_histogram_of_first_responses_is_read_by_its_bounds_where_there_is_o
     assert model_metrics(lines(), "demo").first_response == {}
 
 
-def test_a_page_without_the_model_is_told_from_one_that_cannot_be_read():
+def test_a_page_without_the_model_is_distinguished_from_an_unreadable_one():
     assert model_metrics(lines(), "absent") is None
     assert model_metrics(b"nv_pinned_memory_pool_used_bytes 0\n", "demo") is None
 

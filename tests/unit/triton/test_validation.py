@@ -109,8 +109,8 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         (
             dynamic(""),
             (
-                "spec.batching.dynamic.maxQueueSize is 0: means a queue without a limit, "
-                "which turns overload into memory: set 1 or more"
+                "spec.batching.dynamic.maxQueueSize is 0: means an unlimited queue, "
+                "which grows until memory runs out under overload: set 1 or more"
             ),
         ),
         (
@@ -118,8 +118,8 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
                 BOUNDED + " priority_levels: 1 default_priority_level: 1 priority_queue_policy { key: 1 value { } }"
             ),
             (
-                "spec.batching.dynamic.priorityPolicies[1].maxQueueSize is 0: means a queue without a limit, "
-                "which turns overload into memory: set 1 or more"
+                "spec.batching.dynamic.priorityPolicies[1].maxQueueSize is 0: means an unlimited queue, "
+                "which grows until memory runs out under overload: set 1 or more"
             ),
         ),
         (
@@ -219,11 +219,11 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         ),
         (
             "input { name: 'IN' data_type: TYPE_FP32 dims: 4 reshape { shape: [2, 3] } }",
-            "spec.model.inputs[0].reshape is [2, 3]: must hold as many elements as dims [4], with as many -1",
+            "spec.model.inputs[0].reshape is [2, 3]: must have as many elements as dims [4], with as many -1",
         ),
         (
             "input { name: 'IN' data_type: TYPE_FP32 dims: [-1, 4] reshape { shape: 4 } }",
-            "spec.model.inputs[0].reshape is [4]: must hold as many elements as dims [-1, 4], with as many -1",
+            "spec.model.inputs[0].reshape is [4]: must have as many elements as dims [-1, 4], with as many -1",
         ),
         (
             "input { name: 'IN' data_type: TYPE_FP32 dims: [8, 8] format: FORMAT_NHWC }",

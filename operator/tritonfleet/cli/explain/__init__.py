@@ -1,4 +1,4 @@
-"""`tritonfleet explain`: what the autoscaler of one model sees, wants and is bound by, as its status says it."""
+"""`tritonfleet explain`: the autoscaling of one model: its metrics, decision and limits, from its status."""
 
 from tritonfleet.cli.explain.command import run
 

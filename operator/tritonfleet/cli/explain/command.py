@@ -1,7 +1,7 @@
-"""`tritonfleet explain`: read the object, and print what it says.
+"""`tritonfleet explain`: read the object and print its autoscaling.
 
-`plain()` is the account as text: what is seen, what is wanted, what limits it, what would change it, and what was
-decided. With `--watch` it is printed again every few seconds, and `Course` adds the last minutes as lines of blocks.
+`plain()` is the account as text: the metrics, the decision, its limits, the rates that would change it, and the last
+decisions. With `--watch` it is redrawn every few seconds, and `Graphs` adds the last minutes as sparklines.
 `cli/main.py` calls `run()`.
 """
 
@@ -16,30 +16,31 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from tritonfleet.api.conditions import ConditionType
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ScaleEntry
-from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.explain.model import Account, document
-from tritonfleet.cli.place import Place, carry_out, place_of
+from tritonfleet.cli.place import Place, place_of, run_command
 from tritonfleet.cli.terminal import follow, sparkline
 
 _BINDING: Final = {
     "AtMaxReplicas": "maxReplicas {highest}",
     "AtMinReplicas": "minReplicas {lowest}",
     "NoTraffic": "minReplicas {lowest}",
-    "NotSchedulable": "the nodes have no room for more",
-    "RollingOut": "a rollout: nothing is taken away meanwhile",
-    "Holding": "a recent peak: replicas go once it is past",
-    "Restarted": "the operator has just started: nothing is taken away for two minutes",
-    "MetricsStale": "no fresh metrics: nothing is taken away",
-    "MetricsPartial": "metrics of too few pods: nothing is taken away",
-    "SeriesMissing": "pods that answer without counting the model: nothing is taken away",
-    "PodsNotReady": "pods that do not become ready: no more are added",
+    "NotSchedulable": "no room on the nodes for more",
+    "RollingOut": "rollout in progress: scale-in disabled",
+    "Holding": "scale-in stabilization window",
+    "Restarted": "operator restarted: scale-in disabled for two minutes",
+    "MetricsStale": "no fresh metrics: scale-in disabled",
+    "MetricsPartial": "metrics of too few pods: scale-in disabled",
+    "SeriesMissing": "no metrics of the model: scale-in disabled",
+    "PodsNotReady": "pods not becoming ready: scale-out disabled",
 }
-_OTHER_VERSION: Final = "what the operator remembers was written by another version than this command's"
+_OTHER_VERSION: Final = "the operator's memory was written by another version than this command"
 _LABEL_WIDTH: Final = 14
 
 KEPT: Final = 600
-"""Looks that are remembered: twenty minutes of them."""
+"""Samples in the graphs: twenty minutes by default."""
 _GRAPH_LABEL_WIDTH: Final = 13
 _VALUE_WIDTH: Final = 18
 
@@ -53,53 +54,47 @@ def plain(account: Account) -> str:
 
 
 def headline(account: Account) -> str:
-    """Return one line: who decides, and how many replicas there are."""
+    """Return one line: how many replicas there are, and who decides."""
     metadata = account.deployment.metadata
     ready = account.status.ready_replicas or 0
-    return f"{metadata.namespace}/{metadata.name}: {_counted(account.running)}, {ready} ready; {_decider(account)}"
-
-
-def _counted(replicas: int) -> str:
-    return "1 replica" if replicas == 1 else f"{replicas} replicas"
+    replicas = counted(account.running, "replica")
+    return f"{metadata.namespace}/{metadata.name}: {replicas}, {ready} ready; {_decider(account)}"
 
 
 def _decider(account: Account) -> str:
     spec, scaling = account.deployment.spec, account.scaling
     if spec.suspend:
-        return "suspended: no pod runs until `suspend` is false"
+        return "suspended: no pods run until `suspend` is false"
     if account.external:
-        return f"`replicas` decides ({spec.declared_replicas}), and another scaler writes it (mode External)"
+        return f"`replicas` is {spec.declared_replicas}, written by another scaler (mode External)"
     if not spec.scales_by_slo:
-        return f"`replicas` decides ({spec.declared_replicas}): `autoscaling` is not set"
+        return f"`replicas` is {spec.declared_replicas}; `autoscaling` is not set"
     if scaling.desired_replicas is None:
         return "the autoscaler has not decided yet"
     if not spec.scaled_by_us:
-        return (
-            f"`replicas` decides ({spec.declared_replicas}); the autoscaler would run {scaling.desired_replicas}"
-            " (advisory)"
-        )
-    return f"the autoscaler asks for {scaling.desired_replicas}"
+        return f"`replicas` is {spec.declared_replicas}; the autoscaler would run {scaling.desired_replicas} (advisory)"
+    return f"the autoscaler wants {scaling.desired_replicas}"
 
 
 def _head(account: Account) -> Iterator[str]:
     yield headline(account)
     if not account.observed:
-        yield "the operator has not looked at the newest spec yet: what follows is about the one before"
+        yield "the operator has not processed the latest spec yet; this is about the previous one"
 
 
 def facts(account: Account) -> Iterator[str]:
-    """Yield what the autoscaler sees, wants, is bound by, and what would change its mind."""
+    """Yield the metrics, the decision, its limit, the rates that would change it, and the learned model."""
     scaling = account.scaling
-    yield _labelled("sees", ", ".join(_seen(account)) or "nothing yet")
+    yield _labeled("metrics", ", ".join(_seen(account)) or "none yet")
     if scaling.message is not None:
-        yield _labelled("wants", f"{scaling.uncapped_replicas} ({scaling.reason}): {scaling.message}")
-        yield _labelled("bound by", _bound(account))
-        yield _labelled("would change", "; ".join(_changes(account)))
+        yield _labeled("needs", f"{scaling.uncapped_replicas} ({scaling.reason}): {scaling.message}")
+        yield _labeled("limited by", _bound(account))
+        yield _labeled("thresholds", "; ".join(_changes(account)))
     if account.outlook is not None and account.outlook.alpha_seconds is not None:
-        yield _labelled("has learned", ", ".join(_learned(account)))
+        yield _labeled("learned", ", ".join(_learned(account)))
 
 
-def _labelled(label: str, text: str) -> str:
+def _labeled(label: str, text: str) -> str:
     return f"{label:<{_LABEL_WIDTH}}{text}"
 
 
@@ -117,10 +112,10 @@ def _seen(account: Account) -> Iterator[str]:
     if scaling.forecast is not None:
         yield f"{per_second(scaling.forecast)} requests/s forecast"
     if scaling.metrics_age is not None:
-        yield f"metrics {scaling.metrics_age} old"
+        yield f"{scaling.metrics_age} old"
     written = account.age_seconds(scaling.at)
     if written is not None and written >= 1:
-        yield f"written {spoken(written)} ago"
+        yield f"written {format_duration(written)} ago"
 
 
 def _bound(account: Account) -> str:
@@ -133,30 +128,32 @@ def _changes(account: Account) -> Iterator[str]:
     found = account.outlook
     if found is None:
         learned = account.scaling.capacity_per_replica is not None
-        yield f"not known: {_OTHER_VERSION if learned else 'what one replica carries has to be learned first'}"
+        yield f"unknown: {_OTHER_VERSION if learned else 'the capacity per replica has not been learned yet'}"
         return
     if found.more_above is not None:
-        yield f"one more above {per_second(found.more_above)} requests/s"
+        yield f"scales out above {per_second(found.more_above)} requests/s"
     else:
-        yield "no more whatever comes: maxReplicas is reached"
+        yield "at maxReplicas"
     if found.fewer_below is not None:
-        yield f"one fewer below {per_second(found.fewer_below)} requests/s for {spoken(found.hold_seconds)}"
+        hold = format_duration(found.hold_seconds)
+        yield f"scales in below {per_second(found.fewer_below)} requests/s for {hold}"
     else:
-        yield "no fewer: minReplicas is reached"
+        yield "at minReplicas"
 
 
 def _learned(account: Account) -> Iterator[str]:
     found = account.outlook
     if found is not None and found.alpha_seconds is not None and found.beta_seconds is not None:
-        yield f"a batch of b takes {spoken(found.alpha_seconds)} + {spoken(found.beta_seconds)} * b"
+        alpha, beta = format_duration(found.alpha_seconds), format_duration(found.beta_seconds)
+        yield f"a batch of b takes {alpha} + {beta} * b"
     if account.scaling.pod_startup_seconds is not None:
-        yield f"a pod takes {spoken(account.scaling.pod_startup_seconds)} to be ready"
+        yield f"a pod takes {format_duration(account.scaling.pod_startup_seconds)} to become ready"
 
 
 def decisions(account: Account) -> Iterator[str]:
     """Yield the last changes of the number of replicas, newest first."""
     if not account.scaling.history:
-        yield "no decision has changed the replicas yet"
+        yield "no scaling decision yet"
         return
     yield "last decisions"
     for entry in account.scaling.history:
@@ -164,7 +161,7 @@ def decisions(account: Account) -> Iterator[str]:
 
 
 def _ago(account: Account, entry: ScaleEntry) -> str:
-    return f"{spoken(max(1.0, account.age_seconds(entry.at) or 0.0))} ago"
+    return f"{format_duration(max(1.0, account.age_seconds(entry.at) or 0.0))} ago"
 
 
 def _conditions(account: Account) -> Iterator[str]:
@@ -175,8 +172,8 @@ def _conditions(account: Account) -> Iterator[str]:
 
 
 @dataclass
-class Course:
-    """What was seen, look by look."""
+class Graphs:
+    """Time series of the observed values."""
 
     interval_seconds: float
     rates: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -185,16 +182,16 @@ class Course:
     replicas: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def add(self, account: Account) -> None:
-        """Remember one look."""
+        """Append one sample."""
         self.rates.append(account.scaling.observed_rate)
         self.latencies.append(_milliseconds(account.latency))
         self.replicas.append(float(account.running))
 
     def lines(self, account: Account, width: int) -> Iterator[str]:
-        """Yield a line for the load, the latency and the replicas, each as wide as there is room."""
+        """Yield sparklines of the load, the latency and the replicas, cut to the width."""
         room = max(10, width - _GRAPH_LABEL_WIDTH - _VALUE_WIDTH)
         shown = min(room, len(self.rates))
-        yield f"the last {spoken(max(1.0, shown * self.interval_seconds))}"
+        yield f"the last {format_duration(max(1.0, shown * self.interval_seconds))}"
         rate = account.scaling.observed_rate
         yield _line("load", self.rates, room, f"{per_second(rate)} requests/s" if rate is not None else "unknown")
         yield _line("latency", self.latencies, room, account.latency or "unknown")
@@ -210,8 +207,8 @@ def _milliseconds(latency: str | None) -> float | None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the account, or follow it; 1 when there is none to give, 2 when the cluster cannot be found."""
-    return carry_out("explain", _explain(options))
+    """Print the account, or follow it; return 1 if it cannot be read, 2 if the cluster cannot be found."""
+    return run_command("explain", _explain(options))
 
 
 async def _explain(options: argparse.Namespace) -> int:
@@ -224,12 +221,12 @@ async def _explain(options: argparse.Namespace) -> int:
 
 
 async def _watch(place: Place, options: argparse.Namespace) -> NoReturn:
-    course = Course(options.interval)
+    graphs = Graphs(options.interval)
 
     async def text() -> str:
         account = await _look(place, options.name)
-        course.add(account)
-        return "\n".join((plain(account), "", *course.lines(account, shutil.get_terminal_size().columns)))
+        graphs.add(account)
+        return "\n".join((plain(account), "", *graphs.lines(account, shutil.get_terminal_size().columns)))
 
     await follow(text, options.interval)
 

@@ -1,8 +1,7 @@
-"""Everything that `tritonfleet explain` says about one ModelDeployment, before it becomes text.
+"""The data that `tritonfleet explain` shows about one ModelDeployment.
 
-`Account` is read from the object itself, its spec and its status: no other source is asked. `outlook()` asks the
-autoscaler's own functions at which rates it would want one replica more, or one fewer. `document()` is `-o json`;
-`command.py` prints the rest.
+`Account` is read from the object's spec and status alone. `outlook()` uses the autoscaler's own functions to find the
+rates at which it would add or remove a replica. `document()` is `-o json`; `command.py` prints the rest.
 """
 
 import math
@@ -27,21 +26,21 @@ SEARCH_STEPS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Steady rates, in requests per second, that end the present number of replicas."""
+    """Steady rates, in requests per second, that would change the number of replicas."""
 
     more_above: float | None
-    """One more replica is wanted above it; None at the most that are allowed."""
+    """A replica is added above it; None at the maximum."""
     fewer_below: float | None
-    """One fewer will do below it; None at the fewest that are allowed."""
+    """A replica is removed below it; None at the minimum."""
     hold_seconds: float
     """For how long it must stay below."""
     alpha_seconds: float | None
-    """A batch of b takes alpha + beta b, as learned; None before that."""
+    """A batch of b takes alpha + beta b; None before it is learned."""
     beta_seconds: float | None
 
 
 def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: datetime) -> Outlook | None:
-    """Return at which rates the autoscaler, with what it has learned, would decide otherwise; None if unknown."""
+    """Return the rates at which the autoscaler would decide otherwise; None if unknown."""
     scaling = status.autoscaling
     if scaling is None or scaling.desired_replicas is None:
         return None
@@ -88,7 +87,7 @@ def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: Autoscaling
 
 
 def _steady(rate: float, scaling: AutoscalingStatus) -> Reading:
-    """Return what would be seen of a rate that stays, with every pod in sight and nothing waiting."""
+    """Return the reading of a constant rate, with every pod scraped and nothing queued."""
     ready = scaling.desired_replicas or 0
     return Reading(
         ready=ready,
@@ -117,7 +116,7 @@ def _largest(ceiling: float, holds: Callable[[float], bool]) -> float:
 
 @dataclass(frozen=True)
 class Account:
-    """One look at one object."""
+    """A snapshot of one object."""
 
     deployment: ModelDeployment
     status: ModelDeploymentStatus
@@ -126,7 +125,7 @@ class Account:
 
     @classmethod
     def of(cls, body: Manifest, now: datetime) -> "Account":
-        """Read an object as the API server gave it; raises InvalidSpec where this version cannot read it."""
+        """Parse an object from the API server; raises InvalidSpec if this version cannot read it."""
         deployment = ModelDeployment.parse(body)
         try:
             status = ModelDeploymentStatus.model_validate(body.get("status") or {})
@@ -136,22 +135,22 @@ class Account:
 
     @property
     def scaling(self) -> AutoscalingStatus:
-        """What the autoscaler says; empty if it says nothing."""
+        """The status of autoscaling; empty if there is none."""
         return self.status.autoscaling or AutoscalingStatus()
 
     @property
     def running(self) -> int:
-        """Pods that the serving revision has."""
+        """Pods of the serving revision."""
         return self.status.replicas or 0
 
     @property
     def observed(self) -> bool:
-        """Whether the operator has looked at the spec as it is now."""
+        """Whether the operator has processed the latest spec."""
         return self.status.observed_generation >= self.deployment.metadata.generation
 
     @property
     def external(self) -> bool:
-        """Whether somebody else decides."""
+        """Whether another scaler decides."""
         autoscaling = self.deployment.spec.autoscaling
         return autoscaling is not None and autoscaling.mode is ScalingMode.EXTERNAL
 
@@ -165,7 +164,7 @@ class Account:
         return found
 
     def condition(self, kind: ConditionType) -> ConditionEntry | None:
-        """Return a condition, None while it has never been set."""
+        """Return a condition; None if it has never been set."""
         return next((entry for entry in self.status.conditions if entry.type is kind), None)
 
     def age_seconds(self, moment: str | None) -> float | None:
@@ -174,7 +173,7 @@ class Account:
 
 
 def document(account: Account) -> dict[str, Any]:
-    """Return the account as plain data: `-o json`."""
+    """Return the account for `-o json`."""
     deployment, found = account.deployment, account.outlook
     scaling = account.scaling.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"memory"})
     return {

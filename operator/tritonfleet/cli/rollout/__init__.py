@@ -1,4 +1,4 @@
-"""`tritonfleet rollout`: where a rollout is, what it waits for, and what a person asks of it."""
+"""`tritonfleet rollout`: show a rollout, and request pauses, approvals, promotions and rollbacks."""
 
 from tritonfleet.cli.rollout.command import run
 

@@ -1,7 +1,7 @@
 """`tritonfleet rollout`: read one ModelDeployment, and write at most one annotation to it.
 
-`run()` carries out one subcommand; `cli/main.py` calls it. `wait()` is `status --wait`: it prints each change until the
-wanted revision serves (0), was rolled back (3), or the time is over (4).
+`run()` runs one subcommand; `cli/main.py` calls it. `wait()` is `status --wait`: it prints each change until the
+target revision serves (0), was rolled back (3), or the timeout expires (4).
 """
 
 import argparse
@@ -18,11 +18,11 @@ import yaml
 
 from tritonfleet.api import names
 from tritonfleet.api.conditions import ConditionType
-from tritonfleet.cli.place import Place, carry_out, place_of
+from tritonfleet.cli.place import Place, place_of, run_command
 from tritonfleet.cli.rollout import output
 from tritonfleet.cli.rollout.model import Account, waits_for
-from tritonfleet.cli.rollout.output import Course, difference, document, found, plain
-from tritonfleet.cli.rollout.requests import asked, command_of
+from tritonfleet.cli.rollout.output import Graphs, difference, document, found, plain
+from tritonfleet.cli.rollout.requests import command_of, request_for
 from tritonfleet.cli.terminal import UsageError, follow
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.rollout import Phase, Verb, traits_of
@@ -31,18 +31,18 @@ PROMOTED, ROLLED_BACK, TOO_LATE = 0, 3, 4
 _RETRIED_SECONDS: Final = 5.0
 
 _ATTEMPTS: Final = 5
-"""The operator writes the status meanwhile: what is asked is judged anew for each version of the object."""
+"""The operator writes the status concurrently: the request is checked again for each version of the object."""
 
 
 async def wait(look: Callable[[], Awaitable[Account]], interval_seconds: float, timeout_seconds: float | None) -> int:
-    """Say every change until the end, and return the exit status for it."""
+    """Print every change until the end, and return the exit status."""
     ends = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
     said: object = None
     while True:
         try:
             account = await look()
         except Transient as problem:
-            sys.stderr.write(f"the API server does not answer, trying again: {problem}\n")
+            sys.stderr.write(f"the API server is not responding, retrying: {problem}\n")
             await asyncio.sleep(_RETRIED_SECONDS)
             continue
         end = ending(account)
@@ -54,33 +54,33 @@ async def wait(look: Callable[[], Awaitable[Account]], interval_seconds: float, 
             sys.stdout.write(f"{account.title}: {_line(account)}\n")
             sys.stdout.flush()
         if ends is not None and time.monotonic() >= ends:
-            sys.stderr.write(f"{account.title}: not done in time: it waits for {waits_for(account)}\n")
+            sys.stderr.write(f"{account.title}: timed out waiting for {waits_for(account)}\n")
             return TOO_LATE
         await asyncio.sleep(interval_seconds)
 
 
 def ending(account: Account) -> tuple[int, str] | None:
-    """Return the exit status and what to say, None while there is no end; raises UsageError if none can come."""
+    """Return the exit status and a message, None while it is not over; raises UsageError if it cannot end."""
     if account.deployment.spec.suspend:
-        raise UsageError(f"{account.title} is suspended: nothing is rolled out until `suspend` is false")
+        raise UsageError(f"{account.title} is suspended: no rollout until `suspend` is false")
     if not account.observed or traits_of(account.phase).under_way or account.is_asked:
-        # Also while it is held, which counts as stalled: a person may let it go on.
+        # Also while it is held, which counts as stalled: it can still be resumed.
         return None
     rollout = account.rollout
     serving = account.called(account.stable) if account.stable is not None else "nothing"
     if rollout is not None and account.phase is Phase.ROLLED_BACK and account.rejection(account.wanted) is not None:
-        return ROLLED_BACK, f"{rollout.phase}, {serving} serves: {rollout.message}"
+        return ROLLED_BACK, f"{rollout.phase}, {serving} is serving: {rollout.message}"
     if rollout is not None and rollout.override is not None:
-        # The object counts as stalled as long as it serves something else than its spec asks for, and that was asked.
+        # The object is stalled while an override is in force, but the override is what was requested.
         there = account.phase is Phase.STABLE and rollout.override == account.stable
-        return (PROMOTED, f"{serving} serves in place of the spec's") if there else None
+        return (PROMOTED, f"{serving} is serving in place of the spec's revision") if there else None
     stalled = account.condition(ConditionType.STALLED)
     if stalled is not None and stalled.status == "True":
-        return ROLLED_BACK, f"{stalled.reason}, {serving} serves: {stalled.message}"
+        return ROLLED_BACK, f"{stalled.reason}, {serving} is serving: {stalled.message}"
     if account.stable is None or account.wanted != account.stable:
         return None
     done = account.phase is Phase.STABLE if rollout is not None else account.is_true(ConditionType.READY)
-    return (PROMOTED, f"{serving} serves") if done else None
+    return (PROMOTED, f"{serving} is serving") if done else None
 
 
 def _state(account: Account) -> object:
@@ -93,14 +93,14 @@ def _state(account: Account) -> object:
 def _line(account: Account) -> str:
     rollout = account.rollout
     if rollout is None:
-        return f"waits for {waits_for(account)}"
+        return f"waiting for {waits_for(account)}"
     step = f", step {rollout.step} of {rollout.steps}" if rollout.step is not None else ""
-    return f"{rollout.phase}{step}, {account.weights.applied} % in force: {rollout.message}"
+    return f"{rollout.phase}{step}, weight {account.weights.applied}%: {rollout.message}"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry out one action; 1 when it is not possible now, 2 when the cluster cannot be found."""
-    return carry_out(f"rollout {options.action}", _act(options))
+    """Run one action; return 1 if it is not possible now, 2 if the cluster cannot be found."""
+    return run_command(f"rollout {options.action}", _act(options))
 
 
 async def _act(options: argparse.Namespace) -> int:
@@ -115,12 +115,12 @@ async def _status(place: Place, options: argparse.Namespace) -> int:
     if options.wait:
         return await wait(look, options.interval, options.timeout)
     if options.watch:
-        course = Course(options.interval)
+        graphs = Graphs(options.interval)
 
         async def text() -> str:
             account = await look()
-            course.add(account)
-            return "\n".join((plain(account), "", *course.lines(shutil.get_terminal_size().columns)))
+            graphs.add(account)
+            return "\n".join((plain(account), "", *graphs.lines(shutil.get_terminal_size().columns)))
 
         await follow(text, options.interval)
     account = await look()
@@ -139,7 +139,7 @@ async def _diff(place: Place, options: argparse.Namespace) -> int:
     try:
         listing = await place.cluster.list("ControllerRevision", place.namespace, labels=_of(options.name))
     except Refused as problem:
-        raise UsageError(f"may not list ControllerRevisions in namespace '{place.namespace}': {problem}") from problem
+        raise UsageError(f"cannot list ControllerRevisions in namespace '{place.namespace}': {problem}") from problem
     records = listing.items if listing is not None else []
     before, after = _two(account, options.before, options.after)
     sys.stdout.write(difference(found(records, before), found(records, after)))
@@ -154,16 +154,16 @@ def _two(account: Account, before: str | None, after: str | None) -> tuple[str, 
         coming = account.stable
     found_before, found_after = before or account.stable, after or (coming if before is None else account.stable)
     if found_before is None or found_after is None or found_before == found_after:
-        raise UsageError(f"{account.title}: name two revisions, FROM and TO: there is nothing to compare by default")
+        raise UsageError(f"{account.title}: only one revision to compare; name two, FROM and TO")
     return found_before, found_after
 
 
 async def _ask(place: Place, options: argparse.Namespace) -> int:
     verb = next(verb for verb in Verb if command_of(verb) == options.action)
-    person = await _whoami(place)
+    user = await _whoami(place)
     for attempt in range(_ATTEMPTS):
         account = await _look(place, options.name, with_pods=False)
-        request = asked(account, verb, getattr(options, "to_revision", None), person)
+        request = request_for(account, verb, getattr(options, "to_revision", None), user)
         try:
             await place.cluster.annotate(account.body, {request.annotation: request.value})
             break
@@ -171,13 +171,13 @@ async def _ask(place: Place, options: argparse.Namespace) -> int:
             if attempt == _ATTEMPTS - 1:
                 raise
         except Refused as problem:
-            raise UsageError(f"may not change {names.KIND} '{options.name}': {problem}") from problem
-    sys.stdout.write(f"{account.title}: asked for {command_of(verb)}: {request.outcome}\n")
+            raise UsageError(f"cannot patch {names.KIND} '{options.name}': {problem}") from problem
+    sys.stdout.write(f"{account.title}: {command_of(verb)} requested: {request.outcome}\n")
     return 0
 
 
 async def _whoami(place: Place) -> str:
-    """Return who the API server takes us for; empty where it does not say."""
+    """Return the user's name according to the API server; empty if unknown."""
     try:
         return await place.cluster.whoami()
     except Refused:
@@ -192,7 +192,7 @@ async def _look(place: Place, name: str, *, with_pods: bool = True) -> Account:
             listing = await place.cluster.list("Pod", place.namespace, labels=_of(name))
             pods = listing.items if listing is not None else None
         except Refused:
-            # Whoever may see the object need not see its pods; the text says so.
+            # The user may lack the permission to list pods; the text says so.
             pods = None
     return Account.of(body, pods, datetime.now(UTC))
 

@@ -1,6 +1,6 @@
-"""A rollout as text, as data, as lines of blocks; its history; and what two revisions differ in.
+"""A rollout as text, data and sparklines; its history; and the difference of two revisions.
 
-Each function takes an `Account` and returns text or plain data; `command.py` chooses among them: `plain()` and `Course`
+Each function takes an `Account` and returns text or plain data; `command.py` chooses among them: `plain()` and `Graphs`
 for `status` (with `--watch`), `document()` for `-o json` and `-o yaml`, `history_text()` and `history_document()` for
 `history`, `difference()` for `diff`.
 """
@@ -17,7 +17,7 @@ from tritonfleet.api import names
 from tritonfleet.api.conditions import ConditionType
 from tritonfleet.api.rollout_status import Check, RolloutStatus
 from tritonfleet.api.status import RevisionStatus
-from tritonfleet.cli.arguments import spoken
+from tritonfleet.cli.arguments import format_duration
 from tritonfleet.cli.rollout.model import Account, waits_for, would_change
 from tritonfleet.cli.rollout.requests import command_of, permitted
 from tritonfleet.cli.terminal import UsageError, rows, sparkline
@@ -28,9 +28,9 @@ from tritonfleet.plan.rollout.analysis import Outcome, percent, probability, val
 from tritonfleet.plan.world import Manifest
 
 _LABEL_WIDTH: Final = 14
-_PASSAGES_SHOWN: Final = 6
+_TRANSITIONS_SHOWN: Final = 6
 _SERVING: Final = (Phase.INITIALIZING, Phase.STABLE)
-"""Where what was seen of the last canary matters no more."""
+"""Where the results of the last canary are not shown."""
 
 KEPT: Final = 600
 _GRAPH_LABEL_WIDTH: Final = 13
@@ -43,7 +43,7 @@ _OWN_NAME = "REVISION"
 
 def plain(account: Account) -> str:
     """Return everything; lines are wide rather than wrapped, as kubectl's are."""
-    blocks = (_head, _revisions, _checks, _outlook, _rejected, _passages)
+    blocks = (_head, _revisions, _checks, _outlook, _rejected, _transitions)
     return "\n\n".join(text for block in blocks if (text := "\n".join(block(account))))
 
 
@@ -52,7 +52,7 @@ def headline(account: Account) -> str:
     rollout = account.rollout
     if rollout is None:
         ready = "ready" if account.is_true(ConditionType.READY) else "not ready"
-        return f"{account.title}: {ready}; no steps are asked for (rollout.canary is not set)"
+        return f"{account.title}: {ready}; no canary rollouts (rollout.canary is not set)"
     step = f", step {rollout.step} of {rollout.steps}" if rollout.step is not None else ""
     mode = f", {rollout.mode}" if rollout.mode and traits_of(rollout.phase).under_way else ""
     return f"{account.title}: {rollout.phase}{step}{mode}, for {_ago(account, rollout.entered_at)}"
@@ -67,9 +67,9 @@ def _head(account: Account) -> Iterator[str]:
             else account.rollout.message
         )
     if not account.observed:
-        yield "the operator has not looked at the newest spec yet: what follows is about the one before"
+        yield "the operator has not processed the latest spec yet; this is about the previous one"
     if account.is_asked:
-        yield "a request has been made that the operator has not answered yet"
+        yield "a request is pending: the operator has not handled it yet"
 
 
 def _revisions(account: Account) -> Iterator[str]:
@@ -77,14 +77,14 @@ def _revisions(account: Account) -> Iterator[str]:
     canary = rollout.canary if rollout is not None else _coming(account)
     table = [["", "REVISION", "PODS", "READY", "TRAFFIC"]]
     coming = "first" if account.phase is Phase.INITIALIZING else "canary"
-    for role, name in ((coming, canary), ("stable", account.stable), ("standing by", account.standing_by)):
+    for role, name in ((coming, canary), ("stable", account.stable), ("standby", account.standing_by)):
         if name is not None:
             pods = account.pods_of(name)
             counts = [str(pods.existing), str(pods.ready)] if pods is not None else ["?", "?"]
             table.append([role, account.called(name), *counts, _traffic(rollout, role)])
     yield from rows(table)
     if account.pods is None:
-        yield "(pods may not be listed: the right to list pods of this namespace is missing)"
+        yield "(no permission to list pods in this namespace)"
 
 
 def _coming(account: Account) -> str | None:
@@ -93,14 +93,14 @@ def _coming(account: Account) -> str | None:
 
 def _traffic(rollout: RolloutStatus | None, role: str) -> str:
     weights = rollout.weights if rollout is not None else None
-    if weights is None or rollout is None or rollout.canary is None or role == "standing by":
-        return "100 %" if role == "stable" else "0 %"
+    if weights is None or rollout is None or rollout.canary is None or role == "standby":
+        return "100%" if role == "stable" else "0%"
     desired, applied, measured = weights.desired, weights.applied, weights.measured
     if role == "stable":
         desired, applied = 100 - desired, 100 - applied
         measured = 100 - measured if measured is not None else None
-    seen = f", {measured:.3g} % measured" if measured is not None else ""
-    return f"{desired} % desired, {applied} % in force{seen}"
+    seen = f", {measured:.3g}% measured" if measured is not None else ""
+    return f"{desired}% desired, {applied}% applied{seen}"
 
 
 def _checks(account: Account) -> Iterator[str]:
@@ -139,17 +139,17 @@ def _valued(result: Check, value: float | None, requests: float | None) -> str:
 
 
 def _outlook(account: Account) -> Iterator[str]:
-    yield _labelled("waits for", waits_for(account))
-    label = "would change"
+    yield _labeled("waiting for", waits_for(account))
+    label = "next"
     for change in would_change(account):
-        yield _labelled(label, change)
+        yield _labeled(label, change)
         label = ""
     verbs = [command_of(verb) for verb in permitted(account)]
     if verbs:
-        yield _labelled("you may", ", ".join(verbs))
+        yield _labeled("actions", ", ".join(verbs))
 
 
-def _labelled(label: str, text: str) -> str:
+def _labeled(label: str, text: str) -> str:
     return f"{label:<{_LABEL_WIDTH}}{text}"
 
 
@@ -157,10 +157,10 @@ def _rejected(account: Account) -> Iterator[str]:
     for entry in account.rollout.rejected if account.rollout is not None else ():
         ago = _ago(account, entry.at)
         why = f"{entry.reason}: {entry.message}" if entry.message else entry.reason
-        yield _labelled("rejected", f"{account.called(entry.revision)} {ago} ago, {why}")
+        yield _labeled("rejected", f"{account.called(entry.revision)} {ago} ago, {why}")
 
 
-def _passages(account: Account) -> Iterator[str]:
+def _transitions(account: Account) -> Iterator[str]:
     history = account.rollout.history if account.rollout is not None else ()
     if history:
         yield "last transitions"
@@ -172,18 +172,18 @@ def _passages(account: Account) -> Iterator[str]:
                     entry.reason or "",
                     entry.message or "",
                 ]
-                for entry in history[:_PASSAGES_SHOWN]
+                for entry in history[:_TRANSITIONS_SHOWN]
             ]
         )
 
 
 def _ago(account: Account, moment: str) -> str:
-    return spoken(max(1, round(account.seconds_since(moment))))
+    return format_duration(max(1, round(account.seconds_since(moment))))
 
 
 @dataclass
-class Course:
-    """What was seen, look by look: the canary's share of the traffic in percent, and ready pods."""
+class Graphs:
+    """Time series of the canary's share of the traffic in percent, and of ready pods."""
 
     interval_seconds: float
     weights: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -192,7 +192,7 @@ class Course:
     stable: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def add(self, account: Account) -> None:
-        """Remember one look."""
+        """Append one sample."""
         rollout = account.rollout
         self.weights.append(float(account.weights.applied))
         self.measured.append(account.weights.measured)
@@ -200,12 +200,12 @@ class Course:
         self.stable.append(_ready(account, account.stable))
 
     def lines(self, width: int) -> Iterator[str]:
-        """Yield a line for each, as wide as there is room; all shares, and all pods, are drawn to one scale."""
+        """Yield a sparkline of each, cut to the width; all shares, and all pods, have one scale."""
         room = max(10, width - _GRAPH_LABEL_WIDTH - _VALUE_WIDTH)
         most = max((count for count in (*self.canary, *self.stable) if count is not None), default=0.0)
-        yield f"the last {spoken(max(1.0, min(room, len(self.weights)) * self.interval_seconds))}"
-        yield _line("in force", self.weights, room, 100.0, " %")
-        yield _line("measured", self.measured, room, 100.0, " %")
+        yield f"the last {format_duration(max(1.0, min(room, len(self.weights)) * self.interval_seconds))}"
+        yield _line("applied", self.weights, room, 100.0, "%")
+        yield _line("measured", self.measured, room, 100.0, "%")
         yield _line("canary", self.canary, room, most, " ready")
         yield _line("stable", self.stable, room, most, " ready")
 
@@ -222,7 +222,7 @@ def _line(label: str, values: deque[float | None], room: int, highest: float, un
 
 
 def document(account: Account) -> dict[str, Any]:
-    """Return what the text says; the rollout's own part as the status has it, without what is not meant for reading."""
+    """Return the data of the text; `rollout` is status.rollout without its internal fields."""
     rollout = account.rollout
     hidden = {"analysis", "consumed"}
     return {
@@ -235,9 +235,9 @@ def document(account: Account) -> dict[str, Any]:
         if rollout is not None
         else None,
         "pods": None if account.pods is None else _pods(account),
-        "waitsFor": waits_for(account),
-        "wouldChange": list(would_change(account)),
-        "youMay": [command_of(verb) for verb in permitted(account)],
+        "waitingFor": waits_for(account),
+        "next": list(would_change(account)),
+        "actions": [command_of(verb) for verb in permitted(account)],
         "conditions": [
             entry.model_dump(by_alias=True, exclude_none=True, mode="json") for entry in account.status.conditions
         ],
@@ -254,7 +254,7 @@ def _pods(account: Account) -> dict[str, dict[str, int]]:
 
 
 def history_text(account: Account) -> str:
-    """Return one line for each kept revision, newest first."""
+    """Return a table of the revisions, newest first."""
     if not account.status.revisions:
         return f"{account.title}: no revision yet"
     table = [["NUMBER", "REVISION", "OUTCOME", "CREATED", "MODEL", "IMAGE", "IMAGE DIGEST"]]
@@ -274,20 +274,20 @@ def history_text(account: Account) -> str:
 
 
 def outcome_of(account: Account, entry: RevisionStatus) -> str:
-    """Return what became of a revision, its part in a rollout that is under way included."""
+    """Return the outcome of a revision, or its role in the current rollout."""
     rollout = account.rollout
     if rollout is not None and entry.name == rollout.canary:
-        return f"{rollout.phase} ({account.weights.applied} %)"
+        return f"{rollout.phase} ({account.weights.applied}%)"
     rejection = account.rejection(entry.name)
     if rejection is not None:
         return f"Rejected, {rejection.reason}"
     if entry.name == account.standing_by:
-        return "Standing by"
+        return "Standby"
     return entry.outcome.value if entry.outcome is not None else ""
 
 
 def history_document(account: Account) -> list[dict[str, Any]]:
-    """Return the same as plain data."""
+    """Return the history as plain data."""
     return list(_history_documents(account))
 
 
@@ -303,18 +303,18 @@ def _short(digest: str | None) -> str:
 
 
 def found(records: Iterable[Manifest], word: str) -> Manifest:
-    """Return the ControllerRevision that a name, hash or number means; raises UsageError if there is none."""
+    """Return the ControllerRevision with this name, hash or number; raises UsageError if there is none."""
     by_hash = {record["metadata"]["labels"][names.REVISION_LABEL]: record for record in records}
     numbers = {revision: int(record["revision"]) for revision, record in by_hash.items()}
     chosen = resolve_revision(word, numbers)
     if chosen is None:
         kept = ", ".join(str(number) for number in sorted(numbers.values())) or "none"
-        raise UsageError(f"there is no revision '{word}'; kept are {kept}")
+        raise UsageError(f"revision '{word}' not found; available: {kept}")
     return by_hash[chosen]
 
 
 def difference(before: Manifest, after: Manifest) -> str:
-    """Return a unified diff of two ControllerRevisions, empty if nothing differs; InvalidSpec if one is not ours."""
+    """Return a unified diff of two ControllerRevisions, empty if they are equal; InvalidSpec if one is unreadable."""
     old, new = _documents(before), _documents(after)
     return "".join(
         line for name in sorted(old.keys() | new.keys()) for line in _compared(name, before, after, old, new)

@@ -1,7 +1,7 @@
-"""What a person may request of a rollout, and the annotation that requests it.
+"""The requests that a user can make of a rollout, and their annotations.
 
-`permitted()` and `refusal()` ask the code that answers requests in the operator, which decides anew when it reads the
-annotation. `asked()` returns the annotation, and what will come of it. `command.py` writes it to the object.
+`permitted()` and `refusal()` use the code that handles requests in the operator, which checks again when it reads the
+annotation. `request_for()` returns the annotation and its effect. `command.py` writes it to the object.
 """
 
 from dataclasses import dataclass
@@ -25,30 +25,30 @@ _PERSON_MAX = 128
 
 
 def command_of(verb: Verb) -> str:
-    """Return what a request is called on the command line."""
+    """Return the name of a request on the command line."""
     return "undo" if verb is Verb.ROLLBACK_TO else verb.value
 
 
 def permitted(account: Account) -> tuple[Verb, ...]:
-    """Return what may be asked now, in the order of `Verb`."""
+    """Return the requests that are possible now, in the order of `Verb`."""
     return tuple(verb for verb in Verb if refusal(account, verb) is None)
 
 
 def refusal(account: Account, verb: Verb, revision: str | None = None) -> str | None:
-    """Return why a request makes no sense now, naming the present phase; None if it does.
+    """Return why a request is not possible now, with the current phase; None if it is.
 
-    `revision` is the name of the one that an undo is to go back to; None leaves it to `undone_to`.
+    `revision` is the target of an undo; None selects `undone_to`.
     """
     if account.state is None or account.rollout is None:
         return (
-            "its revisions replace each other without steps (neither rollout.canary nor rollout.strategy is set):"
+            "it has no canary rollouts (neither rollout.canary nor rollout.strategy is set):"
             " change the spec, or set rollback.toRevision"
         )
-    phase, serves = account.state.phase, f"{account.called(account.stable)} serves"
+    phase, serves = account.state.phase, f"{account.called(account.stable)} is serving"
     means = (revision or undone_to(account)) if verb is Verb.ROLLBACK_TO else account.rollout.canary
     if verb is Verb.ROLLBACK_TO and means is None:
-        hint = f"{serves}; abort takes the canary back" if traits_of(phase).before_promotion else serves
-        return f"it is {phase}, {hint}; name an older revision to go back to"
+        hint = f"{serves}; abort rolls the canary back" if traits_of(phase).before_promotion else serves
+        return f"it is {phase}, {hint}; name an older revision with --to-revision"
     why = refused(RolloutContext(account.state, _inputs(account), account.now), _request(account, verb, means))
     if why is None:
         return None
@@ -57,9 +57,9 @@ def refusal(account: Account, verb: Verb, revision: str | None = None) -> str | 
 
 
 def undone_to(account: Account) -> str | None:
-    """Return the revision that an undo goes back to by itself: the one that served before; None if there is none.
+    """Return the default target of an undo, the previously serving revision; None if there is none.
 
-    A canary under way has replaced nothing yet: that is what an abort is for.
+    During a canary there is none: nothing was replaced yet, and abort rolls it back.
     """
     if account.state is None or account.rollout is None or traits_of(account.phase).before_promotion:
         return None
@@ -77,7 +77,7 @@ def _request(account: Account, verb: Verb, revision: str | None) -> Request:
 
 
 def _inputs(account: Account) -> RolloutInputs:
-    """Return what there is to see from here of what a request is judged by: which revisions exist."""
+    """Return the inputs that the check of a request needs: which revisions exist."""
     spec = account.deployment.spec
     return RolloutInputs(
         target=_hash(account.wanted),
@@ -93,47 +93,47 @@ def _hash(name: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is written, and what it leads to."""
+class AnnotationRequest:
+    """The annotation to write, and its effect."""
 
     annotation: str
     value: str
     outcome: str
 
 
-def asked(account: Account, verb: Verb, revision: str | None, person: str) -> Asked:
-    """Return what to write for a person; raises UsageError if it makes no sense now.
+def request_for(account: Account, verb: Verb, revision: str | None, user: str) -> AnnotationRequest:
+    """Return the annotation that requests an action; raises UsageError if it is not possible now.
 
-    `revision` is where an undo is to go, by name, hash or number; None leaves it to what served before.
+    `revision` is the target of an undo, by name, hash or number; None selects the previous revision.
     """
     name = _named(account, revision) if revision is not None else None
     problem = refusal(account, verb, name)
     if problem is not None:
         raise UsageError(f"{account.title}: {problem}")
     what, outcome = _meant(account, verb, name)
-    by = "".join("_" if letter.isspace() else letter for letter in person if letter.isspace() or letter.isprintable())
+    by = "".join("_" if letter.isspace() else letter for letter in user if letter.isspace() or letter.isprintable())
     at = account.now.isoformat(timespec="seconds").replace("+00:00", "Z")
     value = " ".join([what, *([f"by={by[:_PERSON_MAX]}"] if by else []), f"at={at}"])
-    return Asked(names.request_annotation(verb), value, outcome)
+    return AnnotationRequest(names.request_annotation(verb), value, outcome)
 
 
 def _named(account: Account, word: str) -> str:
     entry = account.revision(word)
     if entry is None:
         kept = ", ".join(str(one.number) for one in account.status.revisions) or "none"
-        raise UsageError(f"{account.title}: there is no revision '{word}'; kept are {kept} (rollout history)")
+        raise UsageError(f"{account.title}: revision '{word}' not found; available: {kept} (see rollout history)")
     return entry.name
 
 
 def _meant(account: Account, verb: Verb, name: str | None) -> tuple[str, str]:
-    """Return what the request is about, and what comes of it."""
+    """Return the annotation's subject, and its effect."""
     rollout = account.rollout
     canary = rollout.canary if rollout is not None and rollout.canary is not None else ""
     if verb is Verb.ROLLBACK_TO:
         return _back_to(account, name or undone_to(account) or "")
     if verb is Verb.RETRY:
         wanted = account.wanted or ""
-        return wanted, f"{account.called(wanted)} is tried again from its first step"
+        return wanted, f"{account.called(wanted)} starts again from its first step"
     step = rollout.step if rollout is not None else None
     what = f"{canary}:{step}" if verb is Verb.APPROVE else canary
     return what, _outcome(account, verb, account.called(canary), account.called(account.stable), step)
@@ -141,21 +141,21 @@ def _meant(account: Account, verb: Verb, name: str | None) -> tuple[str, str]:
 
 def _outcome(account: Account, verb: Verb, canary: str, stable: str, step: int | None) -> str:
     if verb is Verb.PAUSE:
-        return f"{canary} stays at {account.weights.applied} %; if it breaks it is taken back all the same"
+        return f"{canary} stays at {account.weights.applied}%; it is still rolled back if it fails"
     if verb is Verb.RESUME:
-        return f"{canary} goes on with step {step}"
+        return f"{canary} continues with step {step}"
     if verb is Verb.APPROVE:
         attempt = account.state.attempt if account.state is not None else None
         last = attempt is not None and attempt.is_last_step
-        return f"{canary} becomes stable" if last else f"{canary} goes on to the step after {step}"
+        return f"{canary} becomes stable" if last else f"{canary} continues after step {step}"
     if verb is Verb.PROMOTE:
-        return f"{canary} gets 100 % as soon as its pods carry it, without further comparison, and then becomes stable"
-    return f"all traffic goes back to {stable}; {canary} is rejected until a retry"
+        return f"{canary} gets 100% once it has enough ready pods, without further analysis, and becomes stable"
+    return f"all traffic returns to {stable}; {canary} is rejected until a retry"
 
 
 def _back_to(account: Account, name: str) -> tuple[str, str]:
     if name == account.wanted:
-        return name, f"the spec decides again, and asks for {account.called(name)}"
+        return name, f"the spec applies again, with {account.called(name)}"
     if name == account.stable:
         how = (
             "gets all traffic again"
@@ -163,7 +163,7 @@ def _back_to(account: Account, name: str) -> tuple[str, str]:
             else "takes over again after the promotion"
         )
     elif name == account.standing_by:
-        how = "takes over within seconds: its pods stand by"
+        how = "takes over within seconds: its pods are on standby"
     else:
         how = "takes over when its pods are ready, without steps"
-    return name, f"{account.called(name)} {how}; the spec stays as it is, and its next revision ends this"
+    return name, f"{account.called(name)} {how}; the spec is unchanged, and its next revision ends the override"

@@ -1,27 +1,27 @@
-"""`tritonfleet simulate`: a manifest's autoscaling on recorded or made traffic, next to what it would replace.
+"""`tritonfleet simulate`: a manifest's autoscaling on recorded or synthetic traffic, compared with other scalers.
 
 `run()` is defined here, because the modules of this package need numpy, numba and matplotlib, which the operator's
-image lacks: it says so in one line where they are not installed.
+image lacks: without them it reports what to install.
 """
 
 import argparse
 import importlib.util
 
-from tritonfleet.cli.terminal import UsageError, complain
+from tritonfleet.cli.terminal import UsageError, report_error
 from tritonfleet.errors import TritonfleetError
 
 EXTRA = ("numpy", "numba", "matplotlib")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Simulate and print; 2 when the input must be corrected, or when the extra is not installed."""
+    """Simulate and print; return 2 for wrong input, or if the extra is not installed."""
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         problem = f"needs {', '.join(missing)}: pip install 'tritonfleet[simulate]'"
-        return complain("simulate", UsageError(problem))
+        return report_error("simulate", UsageError(problem))
     from tritonfleet.cli.simulate.command import simulated  # noqa: PLC0415
 
     try:
         return simulated(options)
     except TritonfleetError as problem:
-        return complain("simulate", problem)
+        return report_error("simulate", problem)

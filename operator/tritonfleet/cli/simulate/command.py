@@ -1,7 +1,7 @@
 """One simulation, from the options to what is printed and drawn.
 
-`run()` of the package calls `simulated()`: it refuses what cannot be written before the work and not after it, builds
-the scenario and the traffic, has the scalers compete, and prints the report.
+`run()` of the package calls `simulated()`: it checks that outputs can be written, builds the scenario and the traffic,
+simulates every scaler, and prints the report.
 """
 
 import argparse
@@ -13,10 +13,11 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
-from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.api.quantities import counted
+from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.simulate import runner, scenario, traffic
 from tritonfleet.cli.simulate.report import OURS, Entry, Outcome, caveats, record, report
-from tritonfleet.cli.simulate.runner import Scenario, compete
+from tritonfleet.cli.simulate.runner import Scenario, run_all
 from tritonfleet.cli.simulate.scenario import Fleet, assumptions, fleet, read_manifest
 from tritonfleet.cli.simulate.traffic import Traffic
 from tritonfleet.cli.terminal import UsageError, progress, write_bytes
@@ -24,17 +25,17 @@ from tritonfleet.errors import InvalidSpec
 
 FORMS: Final = ("pdf", "png", "svg")
 START_SECONDS: Final = 300.0
-"""Every scaler starts with what the first five minutes need: how it was scaled before is nobody's merit."""
+"""Every scaler starts with what the first five minutes need, so that earlier scaling gives none an advantage."""
 START_MARGIN: Final = 1.2
 
 
 def simulated(options: argparse.Namespace) -> int:
-    """Simulate, print and draw; raises UsageError for input that must be corrected."""
+    """Simulate, print and plot; raises UsageError for wrong input."""
     if "list" in {options.trace, *options.faults, *options.scalers}:
         sys.stdout.write(_lists())
         return 0
     form = _form(options.plot, options.html)
-    rivals = runner.chosen_rivals(options.scalers)
+    rivals = runner.chosen_scalers(options.scalers)
     chosen = _fleet(options)
     road = traffic.chosen_traffic(
         options.trace,
@@ -44,8 +45,8 @@ def simulated(options: argparse.Namespace) -> int:
         capacity=(chosen.capacity or chosen.throughput) * chosen.policy.max_replicas,
     )
     wrong = tuple(scenario.parse_fault(text, road.trace.duration_seconds) for text in options.faults)
-    arena = Scenario(_started(chosen, road), road.trace, wrong, options.seed)
-    outcome = _contest(arena, rivals, road, options)
+    setup = Scenario(_started(chosen, road), road.trace, wrong, options.seed)
+    outcome = _simulate(setup, rivals, road, options)
     if options.plot or options.html:
         _draw(outcome, form, options)
     sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
@@ -64,7 +65,7 @@ def _draw(outcome: Outcome, form: str, options: argparse.Namespace) -> None:
 def _lists() -> str:
     shown = "\n".join(f"{example:<26}{meaning}" for example, meaning in scenario.fault_listing())
     parts = {
-        "made traffic, and how long it lasts": traffic.traffic_listing(),
+        "traffic, and its length": traffic.traffic_listing(),
         "faults": shown,
         "scalers": runner.scaler_listing(),
     }
@@ -80,10 +81,10 @@ def _fleet(options: argparse.Namespace) -> Fleet:
 
 
 def _form(plot: str | None, html: str | None) -> str:
-    """Return the form of the drawing; what cannot be written is refused before the work, not after it."""
+    """Return the format of the plot; raises UsageError for paths that cannot be written."""
     for option, path in (("--plot", plot), ("--html", html)):
         if path is not None and not Path(path).parent.is_dir():
-            raise UsageError(f"{option}: '{Path(path).parent}' must be a folder that exists")
+            raise UsageError(f"{option}: directory '{Path(path).parent}' does not exist")
     form = Path(plot or "x.png").suffix.removeprefix(".").lower()
     if form not in FORMS:
         raise UsageError(f"--plot: '{plot}' must end in .{', .'.join(FORMS)}")
@@ -99,16 +100,16 @@ def _started(chosen: Fleet, road: Traffic) -> Fleet:
     return replace(chosen, plant=replace(plant, initial_replicas=initial))
 
 
-def _contest(arena: Scenario, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
+def _simulate(setup: Scenario, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
     begun = time.monotonic()
-    # The clairvoyant takes longest by far, so it begins.
-    names = (*([runner.CLAIRVOYANT] if arena.fleet.feasible else []), OURS, *rivals)
-    with progress(f"simulating {spoken(road.trace.duration_seconds)} of {len(names)} scalers") as line:
-        runs = compete(arena, names, jobs=options.jobs, told=line.told)
-    entries = [Entry(name, runner.title(name, arena.fleet), run) for name, run in zip(names, runs, strict=True)]
+    # The clairvoyant takes by far the longest, so it starts first.
+    names = (*([runner.CLAIRVOYANT] if setup.fleet.feasible else []), OURS, *rivals)
+    with progress(f"simulating {format_duration(road.trace.duration_seconds)} with {len(names)} scalers") as line:
+        runs = run_all(setup, names, jobs=options.jobs, on_progress=line.update)
+    entries = [Entry(name, runner.title(name, setup.fleet), run) for name, run in zip(names, runs, strict=True)]
     oracle = next((entry for entry in entries if entry.key == runner.CLAIRVOYANT), None)
-    chosen, ours = arena.fleet, next(entry.run for entry in entries if entry.key == OURS)
-    slo = f"p{chosen.slo.percentile:g} <= {spoken(chosen.slo.latency_seconds)}"
+    chosen, ours = setup.fleet, next(entry.run for entry in entries if entry.key == OURS)
+    slo = f"p{chosen.slo.percentile:g} <= {format_duration(chosen.slo.latency_seconds)}"
     return Outcome(
         headline=f"{chosen.name} on {ours.trace}: {slo}, {chosen.policy.min_replicas} to"
         f" {chosen.policy.max_replicas} replicas",
@@ -116,12 +117,15 @@ def _contest(arena: Scenario, rivals: tuple[str, ...], road: Traffic, options: a
         oracle=oracle,
         gpus_per_replica=chosen.gpus_per_replica,
         max_replicas=chosen.policy.max_replicas,
-        assumptions=(*_traffic_said(road, ours.requests), *assumptions(chosen)),
+        assumptions=(*_traffic_notes(road, ours.requests), *assumptions(chosen)),
         warnings=tuple(caveats(chosen, ours)),
         took_seconds=time.monotonic() - begun,
     )
 
 
-def _traffic_said(road: Traffic, requests: int) -> tuple[str, ...]:
+def _traffic_notes(road: Traffic, requests: int) -> tuple[str, ...]:
     length = road.trace.duration_seconds
-    return (f"{requests:,} requests in {spoken(length)}, {per_second(requests / length)} a second", *road.notes)
+    return (
+        f"{counted(requests, 'request')} in {format_duration(length)}, {per_second(requests / length)} per second",
+        *road.notes,
+    )

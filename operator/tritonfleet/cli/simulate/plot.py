@@ -1,8 +1,8 @@
-"""The outcome of a simulation as a drawing, and as an HTML page that needs nothing else.
+"""The outcome of a simulation as a plot, and as a self-contained HTML page.
 
-`drawn()` draws load, replicas and latency over the same hours, one line for each scaler; `page()` puts that and the
-tables of `report.py` into one file without script, font or picture from elsewhere. Imports matplotlib, so `command.py`
-imports it only for `--plot` and `--html`.
+`drawn()` plots load, replicas and latency over time, one line per scaler; `page()` combines that and the tables of
+`report.py` in one file without external scripts, fonts or images. Imports matplotlib, so `command.py` imports it only
+for `--plot` and `--html`.
 """
 
 import re
@@ -23,9 +23,9 @@ _Values = NDArray[Any]
 
 WIDTH_INCHES, HEIGHT_INCHES = 12.0, 8.5
 MOST_POINTS: Final = 1200
-"""More than there are pixels to show them: a week is drawn in steps of nine minutes, at their worst."""
+"""About the pixels of the plot: a week is drawn in steps of nine minutes, each at its worst."""
 LATENCY_CEILING: Final = 4.0
-"""Latency is drawn up to this many times the target: how late hopeless requests come says little."""
+"""Latency is plotted up to this many times the target."""
 
 INK, FAINT, LOAD, TARGET = "#1f2937", "#d1d5db", "#94a3b8", "#b91c1c"
 OUR_COLOR: Final = "#047857"
@@ -59,7 +59,7 @@ th:first-child, td:first-child { text-align: left }
 
 
 def drawn(outcome: Outcome, form: str) -> bytes:
-    """Return the drawing in a form that matplotlib knows: png, svg, pdf. Equal outcomes give equal SVG."""
+    """Return the plot in a format of matplotlib: png, svg, pdf. Equal outcomes give equal SVG."""
     metadata = {"Date": None} if form == "svg" else None
     with mpl.rc_context(_STYLE):
         figure = _figure(outcome)
@@ -102,7 +102,7 @@ def _draw_replicas(axes: Axes, outcome: Outcome) -> None:
         label = f"{outcome.oracle.title}: {outcome.oracle.run.gpu_hours:.1f} {outcome.cost_unit}"
         axes.step(hours, least, where="post", color=INK, linewidth=1, linestyle=":", label=label, zorder=5)
     axes.axhline(outcome.max_replicas, color=FAINT, linewidth=1, linestyle="--")
-    axes.set_ylabel("replicas paid for")
+    axes.set_ylabel("billed replicas")
     axes.set_ylim(bottom=0)
 
 
@@ -115,12 +115,12 @@ def _draw_latency(axes: Axes, outcome: Outcome) -> None:
         axes.plot(hours, np.minimum(late, ceiling), color=color, linewidth=1.4 if ours else 0.8, zorder=3 + ours)
     axes.axhline(target_ms, color=TARGET, linewidth=1, linestyle="--")
     axes.annotate("the SLO", (1, target_ms), xycoords=("axes fraction", "data"), color=TARGET, va="bottom", ha="right")
-    axes.set_ylabel(f"p{outcome.percentile:g} of answers, ms")
+    axes.set_ylabel(f"p{outcome.percentile:g} latency, ms")
     axes.set_ylim(0, ceiling * 1.02)
 
 
 def _colored(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
-    """Give each entry its color, ours the same in every drawing, and drawn last."""
+    """Assign a color to each entry; ours has the same in every plot, and is drawn last."""
     rivals = [entry for entry in entries if entry.key != OURS]
     colored = [(entry, RIVAL_COLORS[index % len(RIVAL_COLORS)]) for index, entry in enumerate(rivals)]
     return [*colored, *((entry, OUR_COLOR) for entry in entries if entry.key == OURS)]
@@ -147,7 +147,7 @@ def _unit(outcome: Outcome) -> tuple[float, str]:
 
 
 def page(outcome: Outcome) -> str:
-    """Return the page; what a person gave (names, paths) is escaped in it."""
+    """Return the page; user input (names, paths) is escaped."""
     title = escape(outcome.headline)
     assumed = "".join(f"<li>{escape(line)}</li>" for line in outcome.assumptions)
     warned = "".join(f'<p class="warning">{escape(line)}</p>' for line in outcome.warnings)
@@ -159,14 +159,14 @@ def page(outcome: Outcome) -> str:
         f"<title>{title}</title><style>{_PAGE_STYLE}</style></head>\n<body>\n"
         f"<h1>{title}</h1>\n{warned}\n{_svg(outcome)}\n"
         f"{_table(comparison_rows(outcome), outcome.ours.title)}\n"
-        f"<h2>The worst minutes of {escape(outcome.ours.title)}</h2>\n"
+        f"<h2>Worst minutes of {escape(outcome.ours.title)}</h2>\n"
         f"{_table(worst) if len(worst) > 1 else '<p>No request missed the SLO.</p>'}\n"
-        f"<h2>What was assumed</h2>\n<ul>{assumed}</ul>\n</body>\n</html>\n"
+        f"<h2>Assumptions</h2>\n<ul>{assumed}</ul>\n</body>\n</html>\n"
     )
 
 
 def _svg(outcome: Outcome) -> str:
-    """Return the drawing as an element of the page, without what only a file of its own needs."""
+    """Return the plot as an inline SVG element."""
     document = drawn(outcome, "svg").decode()
     element = document[document.index("<svg") :]
     return re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)

@@ -1,7 +1,7 @@
-"""The outcome of a simulation as text and as JSON, and what a person should know before believing it.
+"""The outcome of a simulation as text and as JSON, with its caveats.
 
-`Outcome` holds every scaler's run on the same requests, and the least replicas that could have served them. `report()`
-is the text: a table, the worst minutes, and the warnings of `caveats()`. `record()` is `--json`.
+`Outcome` holds every scaler's run on the same requests, and the clairvoyant's. `report()` is the text: a table, the
+worst minutes, and the warnings of `caveats()`. `record()` is `--json`.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.simulate.scenario import Fleet
 from tritonfleet.sim import Run
 
@@ -19,7 +19,7 @@ OURS: Final = "tritonfleet"
 
 MINUTE_SECONDS = 60.0
 FEW_REQUESTS = 1000
-"""Fewer say little about one in a hundred."""
+"""Too few to estimate a 99th percentile."""
 
 WORST_SHOWN = 5
 
@@ -28,12 +28,12 @@ WORST_GIVEN = 10
 
 @dataclass(frozen=True)
 class Entry:
-    """One scaler and what became of it."""
+    """One scaler and its run."""
 
     key: str
     """Its name on the command line."""
     title: str
-    """What it is, with its settings."""
+    """Its title, with its settings."""
     run: Run
 
 
@@ -45,20 +45,20 @@ class Outcome:
     entries: tuple[Entry, ...]
     """Ours first."""
     oracle: Entry | None
-    """What somebody who knew all requests beforehand would have done; None where nothing holds the SLO."""
+    """The clairvoyant's run; None if the SLO is infeasible."""
     gpus_per_replica: int
     max_replicas: int
     assumptions: tuple[str, ...]
-    """What the simulation took for granted, in sentences."""
+    """The assumptions of the simulation, in sentences."""
     warnings: tuple[str, ...] = ()
-    """What a person should know before believing the numbers."""
+    """Caveats of the numbers."""
     took_seconds: float = 0.0
-    """How long it took to simulate."""
+    """Duration of the simulation itself."""
     minute_seconds: float = 60.0
 
     @property
     def ours(self) -> Entry:
-        """What Tritonfleet would have done."""
+        """Tritonfleet's run."""
         return self.entries[0]
 
     def ratio(self, entry: Entry) -> float | None:
@@ -83,23 +83,23 @@ class Outcome:
 
     @property
     def duration_seconds(self) -> float:
-        """How long the trace is."""
+        """Length of the trace."""
         return self.ours.run.duration_seconds
 
     @property
     def cost_unit(self) -> str:
-        """What `gpu_hours` counts: replicas without a GPU cost replica-hours."""
+        """The unit of `gpu_hours`: replica-hours without GPUs."""
         return "GPU-h" if self.gpus_per_replica else "replica-h"
 
 
 def caveats(chosen: Fleet, run: Run) -> Iterator[str]:
-    """Yield a sentence for each thing that limits what any scaler could do here."""
+    """Yield a sentence for each limitation that affects every scaler."""
     target = chosen.slo.latency_seconds
     if not chosen.feasible:
         yield (
-            f"no number of replicas can hold this SLO: one request alone takes {spoken(chosen.idle_seconds)},"
-            f" the target is {spoken(target)}. The operator then scales by throughput and says SLOInfeasible; there is"
-            " no clairvoyant to compare with"
+            f"no number of replicas can meet this SLO: a single request takes {format_duration(chosen.idle_seconds)},"
+            f" the target is {format_duration(target)}. The operator then scales by throughput and reports"
+            " SLOInfeasible; there is no clairvoyant to compare with"
         )
     elif (needed := _replicas_needed(chosen, run)).max(initial=0) > chosen.policy.max_replicas:
         short = int(np.sum(needed > chosen.policy.max_replicas))
@@ -111,11 +111,11 @@ def caveats(chosen: Fleet, run: Run) -> Iterator[str]:
     ready_seconds = chosen.plant.ready.at(0.5)
     if run.duration_seconds < 2 * ready_seconds:
         yield (
-            f"the trace lasts {spoken(run.duration_seconds)} and a pod takes {spoken(ready_seconds)} to be ready:"
-            " too short to tell scalers apart; --ready-time says how long yours take"
+            f"the trace lasts {format_duration(run.duration_seconds)} and a pod takes {format_duration(ready_seconds)}"
+            " to become ready: too short to compare scalers; --ready-time sets the time of your pods"
         )
     if run.requests < FEW_REQUESTS:
-        yield f"{run.requests} requests are too few to judge one in a hundred by; --rate makes more of them"
+        yield f"{run.requests} requests are too few to estimate the 99th percentile; --rate makes more"
 
 
 def _replicas_needed(chosen: Fleet, run: Run) -> np.ndarray:
@@ -125,7 +125,7 @@ def _replicas_needed(chosen: Fleet, run: Run) -> np.ndarray:
 
 
 def comparison_rows(outcome: Outcome) -> list[tuple[str, ...]]:
-    """Return one row for each scaler under a head: the clairvoyant, then ours."""
+    """Return a header and one row per scaler: the clairvoyant, then ours."""
     rows: list[tuple[str, ...]] = [
         ("scaler", outcome.cost_unit, "ratio", "attained", "missed", "over SLO", "events", "flips")
     ]
@@ -141,14 +141,14 @@ def _row(entry: Entry, ratio: float | None) -> tuple[str, ...]:
         f"{ratio:.2f}" if ratio is not None else "-",
         f"{run.attainment:.2%}",
         f"{run.requests - run.good:,}",
-        f"{run.minutes_over_slo} min",
+        f"{run.minutes_over_slo}m",
         f"{run.scale_events}",
         f"{run.direction_flips}",
     )
 
 
 def worst_rows(outcome: Outcome) -> list[tuple[str, ...]]:
-    """Return the minutes in which most of our requests missed the SLO, worst first, under a head."""
+    """Return a header and the minutes in which most of our requests missed the SLO, worst first."""
     run = outcome.ours.run
     minutes = run.minutes
     rows: list[tuple[str, ...]] = [
@@ -172,17 +172,17 @@ def worst_rows(outcome: Outcome) -> list[tuple[str, ...]]:
 
 
 def _latency(seconds: float) -> str:
-    return "-" if seconds != seconds else spoken(seconds)  # noqa: PLR0124 - NaN where nothing was answered
+    return "-" if seconds != seconds else format_duration(seconds)  # noqa: PLR0124 - NaN where nothing was answered
 
 
 def clock(seconds: float) -> str:
-    """Return a moment of the trace: `07:05`, `3 d 07:05`."""
+    """Return a time of the trace: `07:05`, `3d 07:05`."""
     days, rest = divmod(int(seconds), 86400)
-    return f"{f'{days} d ' if days else ''}{rest // 3600:02}:{rest % 3600 // 60:02}"
+    return f"{f'{days}d ' if days else ''}{rest // 3600:02}:{rest % 3600 // 60:02}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as columns: the first to the left, numbers to the right."""
+    """Return a table: the first column left-aligned, the others right-aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
@@ -193,7 +193,7 @@ def _line(row: Iterable[str], widths: Sequence[int]) -> str:
 
 
 def report(outcome: Outcome) -> str:
-    """Return everything that is said on a terminal."""
+    """Return the report as text."""
     worst = worst_rows(outcome)
     parts = [
         outcome.headline,
@@ -201,13 +201,13 @@ def report(outcome: Outcome) -> str:
         aligned(comparison_rows(outcome)),
         aligned(worst) if len(worst) > 1 else f"no request missed the SLO under {outcome.ours.title}",
         *(f"warning: {line}" for line in outcome.warnings),
-        f"simulated in {spoken(outcome.took_seconds)}",
+        f"simulated in {format_duration(outcome.took_seconds)}",
     ]
     return "\n\n".join(parts)
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """Return everything that the text says, unrounded; latencies in seconds, minutes from the start."""
+    """Return the report as data, unrounded; latencies in seconds, minutes from the start."""
     ours = outcome.ours.run
     return {
         "trace": ours.trace,

@@ -1,7 +1,7 @@
 """The scalers that are compared, and their runs on the same requests.
 
-The scalers are Tritonfleet's own autoscaler, and what people run instead, as they usually set it. `compete()` simulates
-several at a time, each in a process of its own, and reports how far they are. `command.py` calls it.
+The scalers are Tritonfleet's own autoscaler and its common alternatives with their usual settings. `run_all()`
+simulates several at a time, each in its own process, and reports the progress. `command.py` calls it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from datetime import timedelta
 from multiprocessing import get_context
 from typing import Final
 
-from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.simulate.report import OURS
 from tritonfleet.cli.simulate.scenario import MONDAY, Fleet
 from tritonfleet.cli.terminal import UsageError
@@ -29,35 +29,35 @@ from tritonfleet.sim.baselines import (
 )
 
 WINDOW_SECONDS: Final = 60.0
-"""Of the queries: `rate(...[1m])`."""
+"""The window of queries: `rate(...[1m])`."""
 GPU_UTILIZATION: Final = 0.8
 LATENCY_SHARE: Final = 0.75
-"""Of the target: what people aim at so that there is time to react."""
+"""Share of the target that users typically set, to leave time to react."""
 TESTED_SHARE: Final = 0.65
-"""Of what a load test found one replica to carry: what people give as requests per second per replica."""
+"""Share of a replica's load-tested capacity that users typically set as requests per second per replica."""
 CONCURRENCY_SHARE: Final = 0.7
 """Knative's `container-concurrency-target-percentage`."""
 
-LOOK_SECONDS = 0.5
-"""How often a person is told how far it is."""
+PROGRESS_SECONDS = 0.5
+"""How often the progress is updated."""
 
 SEARCH_PASSES = 2 * SEARCH_STEPS + 1
-"""How often the clairvoyant goes through a trace: once to look, once for each schedule that it tries."""
+"""How often the clairvoyant reads a trace: once to see it, then for each schedule that it tries."""
 
-Told = Callable[[float], None]
-"""Called with the share of the work that is done, 0..1."""
+OnProgress = Callable[[float], None]
+"""Called with the completed share of the work, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Contender:
-    """One scaler that can be named."""
+    """A scaler that --scalers can select."""
 
     describe: Callable[[Fleet], str]
     make: Callable[[Fleet], Scaler]
 
 
 class _Scheduled:
-    """Our autoscaler under the limits of the moment, as the operator gives them to it."""
+    """Our autoscaler under the limits in force, as in the operator."""
 
     name, interval_seconds = OURS, Tritonfleet.interval_seconds
 
@@ -127,7 +127,7 @@ _CONTENDERS: Final[dict[str, _Contender]] = {
     OURS: _Contender(lambda _: OURS, _ours),
     "hpa": _Contender(lambda _: f"HPA, GPU utilization {GPU_UTILIZATION:.0%}", _utilization),
     "hpa-latency": _Contender(
-        lambda chosen: f"HPA, p{chosen.slo.percentile:g} at {spoken(_aimed_seconds(chosen))}", _latency
+        lambda chosen: f"HPA, p{chosen.slo.percentile:g} at {format_duration(_aimed_seconds(chosen))}", _latency
     ),
     "keda": _Contender(
         lambda chosen: f"KEDA, {per_second(_tested(chosen))} requests/s ({TESTED_SHARE:.0%} of a load test)", _arrivals
@@ -136,15 +136,15 @@ _CONTENDERS: Final[dict[str, _Contender]] = {
 }
 RIVALS: Final = tuple(name for name in _CONTENDERS if name != OURS)
 CLAIRVOYANT: Final = "clairvoyant"
-"""Who knew all requests beforehand; always there, to compare with."""
+"""The scaler that knows all requests in advance; always included as the baseline."""
 
 
 def scaler_listing() -> str:
-    """Return what can be named."""
+    """Return the names for --scalers."""
     return "\n".join(RIVALS)
 
 
-def chosen_rivals(named: Sequence[str]) -> tuple[str, ...]:
+def chosen_scalers(named: Sequence[str]) -> tuple[str, ...]:
     """Return the scalers to compare with, all of them if none is named; raises UsageError for unknown names."""
     for name in named:
         if name not in _CONTENDERS:
@@ -153,20 +153,20 @@ def chosen_rivals(named: Sequence[str]) -> tuple[str, ...]:
 
 
 def title(name: str, chosen: Fleet) -> str:
-    """Return what a scaler is, with its settings."""
+    """Return the title of a scaler, with its settings."""
     if name == CLAIRVOYANT:
         return CLAIRVOYANT
     return _CONTENDERS[name].describe(chosen)
 
 
 def make(name: str, chosen: Fleet) -> Scaler:
-    """Return a scaler that has seen nothing yet."""
+    """Return a new scaler."""
     return _CONTENDERS[name].make(chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What all scalers have in common."""
+    """The traffic, cluster and faults that all scalers get."""
 
     fleet: Fleet
     trace: Trace
@@ -175,88 +175,88 @@ class Scenario:
 
 
 class _Watched:
-    """A scaler that tells how far the trace has come."""
+    """A scaler that reports the progress of the trace."""
 
-    def __init__(self, scaler: Scaler, duration_seconds: float, told: Told) -> None:
+    def __init__(self, scaler: Scaler, duration_seconds: float, on_progress: OnProgress) -> None:
         self.name, self.interval_seconds = scaler.name, scaler.interval_seconds
-        self._scaler, self._duration_seconds, self._told = scaler, duration_seconds, told
+        self._scaler, self._duration_seconds, self._on_progress = scaler, duration_seconds, on_progress
 
     def desired(self, now: float, replicas: int, pods: tuple[PodState, ...], metrics: Metrics) -> int:
         """Return what the scaler wants."""
-        self._told(now / self._duration_seconds)
+        self._on_progress(now / self._duration_seconds)
         return self._scaler.desired(now, replicas, pods, metrics)
 
 
 class _Followed:
-    """A trace that tells how often it has been gone through: the clairvoyant's search is no single run."""
+    """A trace that reports how much of it was read: the clairvoyant's search takes several runs."""
 
-    def __init__(self, trace: Trace, told: Told) -> None:
+    def __init__(self, trace: Trace, on_progress: OnProgress) -> None:
         self.name, self.duration_seconds = trace.name, trace.duration_seconds
-        self._trace, self._told, self._seconds = trace, told, 0.0
+        self._trace, self._on_progress, self._seconds = trace, on_progress, 0.0
 
     def arrivals(self, start: float, end: float) -> Times:
         """Return the trace's arrivals."""
         self._seconds += min(end, self.duration_seconds) - start
-        self._told(min(1.0, self._seconds / (SEARCH_PASSES * self.duration_seconds)))
+        self._on_progress(min(1.0, self._seconds / (SEARCH_PASSES * self.duration_seconds)))
         return self._trace.arrivals(start, end)
 
     def scaled(self, factor: float) -> Trace:
-        """Return the scaled trace, which is not followed."""
+        """Return the scaled trace, without progress."""
         return self._trace.scaled(factor)
 
 
-def compete(arena: Scenario, names: Sequence[str], *, jobs: int, told: Told) -> list[Run]:
-    """Return the run of each scaler, in their order; `jobs` of them are simulated at the same time."""
+def run_all(scenario: Scenario, names: Sequence[str], *, jobs: int, on_progress: OnProgress) -> list[Run]:
+    """Return the run of each scaler, in order; `jobs` of them are simulated in parallel."""
     shares = [0.0] * len(names)
 
-    def teller(index: int) -> Told:
-        def tell(done: float) -> None:
+    def reporter(index: int) -> OnProgress:
+        def report(done: float) -> None:
             shares[index] = done
-            told(sum(shares) / len(names))
+            on_progress(sum(shares) / len(names))
 
-        return tell
+        return report
 
     if jobs == 1 or len(names) == 1:
-        return [_run(arena, name, teller(index)) for index, name in enumerate(names)]
-    return _compete_in_processes(arena, names, jobs, told)
+        return [_run(scenario, name, reporter(index)) for index, name in enumerate(names)]
+    return _run_in_processes(scenario, names, jobs, on_progress)
 
 
-def _compete_in_processes(arena: Scenario, names: Sequence[str], jobs: int, told: Told) -> list[Run]:
+def _run_in_processes(scenario: Scenario, names: Sequence[str], jobs: int, on_progress: OnProgress) -> list[Run]:
     context = get_context("spawn")
     shares = context.RawArray("d", len(names))
-    with ProcessPoolExecutor(min(jobs, len(names)), context, _share, (arena, shares)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(names)), context, _share, (scenario, shares)) as pool:
         running = [pool.submit(_run_shared, index, name) for index, name in enumerate(names)]
         waiting = set(running)
         try:
             while waiting:
-                waiting = wait(waiting, timeout=LOOK_SECONDS).not_done
-                told(sum(shares[:]) / len(names))
+                waiting = wait(waiting, timeout=PROGRESS_SECONDS).not_done
+                on_progress(sum(shares[:]) / len(names))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return [run.result() for run in running]
 
 
-def _run(arena: Scenario, name: str, told: Told) -> Run:
-    fleet, trace = arena.fleet, arena.trace
+def _run(scenario: Scenario, name: str, on_progress: OnProgress) -> Run:
+    fleet, trace = scenario.fleet, scenario.trace
     if name == CLAIRVOYANT:
-        trace = _Followed(trace, told)
-        return clairvoyant(trace, fleet.server, fleet.plant, faults=arena.faults, seed=arena.seed, slo=fleet.slo)
-    scaler = _Watched(make(name, fleet), trace.duration_seconds, told)
-    return simulate(trace, scaler, fleet.server, fleet.plant, faults=arena.faults, seed=arena.seed, slo=fleet.slo)
+        trace = _Followed(trace, on_progress)
+        return clairvoyant(trace, fleet.server, fleet.plant, faults=scenario.faults, seed=scenario.seed, slo=fleet.slo)
+    scaler = _Watched(make(name, fleet), trace.duration_seconds, on_progress)
+    return simulate(trace, scaler, fleet.server, fleet.plant, faults=scenario.faults, seed=scenario.seed, slo=fleet.slo)
 
 
-_arena: Scenario
+_scenario: Scenario
 _shares: Array[c_double]
 
 
-def _share(arena: Scenario, shares: "Array[c_double]") -> None:
-    """Take over, in a process of the pool, what all its runs have in common: a trace is handed over once."""
-    global _arena, _shares
-    _arena, _shares = arena, shares
+def _share(scenario: Scenario, shares: "Array[c_double]") -> None:
+    """Initialize a process of the pool: the trace is passed once, not with every run."""
+    global _scenario, _shares
+    _scenario, _shares = scenario, shares
 
 
 def _run_shared(index: int, name: str) -> Run:
-    def told(done: float) -> None:
+    def on_progress(done: float) -> None:
         _shares[index] = done
 
-    return _run(_arena, name, told)
+    return _run(_scenario, name, on_progress)

@@ -1,8 +1,8 @@
-"""What is simulated around the traffic: the manifest, the servers, the cluster, and what goes wrong.
+"""What is simulated around the traffic: the manifest, the servers, the cluster, and faults.
 
 `read_manifest()` checks the ModelDeployment of `-f` as the cluster would. `fleet()` derives the SLO, a model of the
-servers and the limits from it, and assumes what it does not say. `parse_fault()` reads `--faults`. `command.py` calls
-all three.
+servers and the limits from it, with defaults for what it does not specify. `parse_fault()` reads `--faults`.
+`command.py` calls all three.
 """
 
 import re
@@ -19,7 +19,7 @@ from tritonfleet.api import names
 from tritonfleet.api.autoscaling import Autoscaling, ScalingMode
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli import arguments
-from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.terminal import UsageError, read_bytes
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
@@ -28,6 +28,7 @@ from tritonfleet.plan.scaling import autoscaling_policy, has_slo
 from tritonfleet.sim import (
     Blackout,
     CounterReset,
+    Distribution,
     Fault,
     ForeignWrite,
     NodesFull,
@@ -39,7 +40,6 @@ from tritonfleet.sim import (
     Slo,
     Slower,
     SlowStart,
-    Spread,
     Unscraped,
 )
 from tritonfleet.triton.config import model_config
@@ -47,9 +47,9 @@ from tritonfleet.triton.schema import ModelConfig
 from tritonfleet.triton.validation import problems, refuse_problems
 
 ALPHA_SHARE, LARGEST_BATCH_SHARE = 0.08, 0.4
-"""Of the latency target: what a batch costs by itself, and what the largest batch takes, when nothing is known."""
+"""Default shares of the latency target: the fixed time of a batch, and the time of the largest batch."""
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
-"""When traces begin, for schedules: at midnight, UTC, as a week begins."""
+"""When traces begin, for schedules: on a Monday at midnight UTC."""
 
 _FORM: Final = re.compile(r"(?P<name>[a-z-]+)(:(?P<value>[^@]+))?@(?P<start>[^+]+)(\+(?P<length>.+))?")
 
@@ -59,7 +59,7 @@ def read_manifest(path: str) -> ModelDeployment:
     shown = "standard input" if path == "-" else path
     found = [body for body in _documents(path, shown) if body.get("kind") == names.KIND]
     if len(found) != 1:
-        raise UsageError(f"{shown}: must hold one {names.KIND}, has {len(found) or 'none'}")
+        raise UsageError(f"{shown}: must contain one {names.KIND}, has {len(found) or 'none'}")
     body = found[0]
     if body.get("apiVersion") != names.API_VERSION:
         raise UsageError(f"{shown}: apiVersion must be {names.API_VERSION}, not '{body.get('apiVersion')}'")
@@ -73,12 +73,12 @@ def read_manifest(path: str) -> ModelDeployment:
     known = deployment.spec.model_dump(by_alias=True, exclude_unset=True)
     unknown = next(_unknown(body["spec"], known, "spec"), None)
     if unknown is not None:
-        raise UsageError(f"{shown}: {unknown}: there is no such field: kubectl explain mdep.spec lists them")
+        raise UsageError(f"{shown}: {unknown}: unknown field (see kubectl explain mdep.spec)")
     return deployment
 
 
 def _unknown(given: Any, known: Any, path: str) -> Iterator[str]:
-    """Yield the path of every field that was given and not understood."""
+    """Yield the path of every unknown field."""
     if isinstance(given, dict) and isinstance(known, dict):
         for name, value in given.items():
             if name not in known:
@@ -103,7 +103,7 @@ def _documents(path: str, shown: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Everything that the manifest and the options say of the simulated cluster."""
+    """The simulated cluster, from the manifest and the options."""
 
     name: str
     policy: Policy
@@ -113,26 +113,26 @@ class Fleet:
     gpus_per_replica: int
     service_given: bool
     autoscaling: Autoscaling
-    """As written, for the schedules in it."""
+    """From the spec, for its schedules."""
 
     @property
     def capacity(self) -> float:
-        """Requests per second that one replica carries within the SLO; 0 if it cannot carry any."""
+        """Requests per second that one replica can serve within the SLO; 0 if none."""
         return self._modelled().rate_at(self.slo.latency_seconds)
 
     @property
     def feasible(self) -> bool:
-        """Whether a request that meets nobody keeps the target."""
+        """Whether an unqueued request meets the target."""
         return self.idle_seconds <= self.slo.latency_seconds
 
     @property
     def idle_seconds(self) -> float:
-        """Latency of a request that meets nobody."""
+        """Latency of an unqueued request."""
         return self._modelled().idle_seconds
 
     @property
     def throughput(self) -> float:
-        """Requests per second that one replica answers with every batch full, however late."""
+        """Requests per second that one replica answers with every batch full, regardless of latency."""
         return self._modelled().throughput
 
     def _modelled(self) -> BatchServer:
@@ -142,7 +142,7 @@ class Fleet:
 def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, ready_seconds: float) -> Fleet:
     """Return the fleet of a manifest; `service` is alpha and beta in seconds, if they are known.
 
-    Raises InvalidSpec when there is no latency to hold, no autoscaling, or a configuration that Triton would refuse.
+    Raises InvalidSpec without a latency objective or autoscaling, or for a configuration that Triton would reject.
     """
     config = model_config(deployment.spec, deployment.model_name)
     gpus = deployment.spec.server.gpu.count
@@ -156,7 +156,7 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
     shed_load(config, deployment.spec, Learned(alpha, beta))
     at_times = autoscaling.schedules
     plant = Plant(
-        ready=Spread.around(ready_seconds),
+        ready=Distribution.around(ready_seconds),
         min_replicas=min([policy.min_replicas, *(each.min_replicas for each in at_times if each.min_replicas)]),
         max_replicas=max([policy.max_replicas, *(each.max_replicas for each in at_times if each.max_replicas)]),
         gpus_per_replica=float(gpus or 1),
@@ -170,7 +170,7 @@ def _autoscaling(deployment: ModelDeployment) -> Autoscaling:
     if not has_slo(deployment):
         raise InvalidSpec("spec.slo.latency: must be set, such as {percentile: 99, target: 50ms}, and suspended false")
     if spec.autoscaling is None or spec.autoscaling.mode is not ScalingMode.SLO:
-        raise InvalidSpec("spec.autoscaling: must be of mode SLO with a maxReplicas: else there is nothing to decide")
+        raise InvalidSpec("spec.autoscaling: must be set, with mode SLO and maxReplicas")
     if spec.autoscaling.max_replicas is None or spec.autoscaling.max_replicas < spec.autoscaling.lowest:
         raise InvalidSpec(
             f"spec.autoscaling.maxReplicas: must be set, and not below minReplicas ({spec.autoscaling.lowest}),"
@@ -180,11 +180,11 @@ def _autoscaling(deployment: ModelDeployment) -> Autoscaling:
 
 
 def _policy(deployment: ModelDeployment, autoscaling: Autoscaling) -> Policy:
-    """Return what is asked of the autoscaler outside of schedules."""
+    """Return the autoscaler's policy outside of schedules."""
     try:
         policy = autoscaling_policy(deployment, MONDAY)
     except InvalidSpec as problem:
-        # A duration that is none is named without its field, for the API server refuses it long before.
+        # Invalid durations are reported without their field; the API server rejects them anyway.
         raise InvalidSpec(f"spec.slo, spec.autoscaling or spec.batching: {problem}") from problem
     return replace(
         policy, min_replicas=autoscaling.lowest, max_replicas=autoscaling.max_replicas or policy.max_replicas
@@ -213,60 +213,59 @@ def _server(config: ModelConfig, policy: Policy, alpha: float, beta: float) -> S
 
 
 def assumptions(chosen: Fleet) -> list[str]:
-    """Return what the fleet takes for granted, in sentences."""
+    """Return the assumptions about the fleet, in sentences."""
     server, policy = chosen.server, chosen.policy
-    origin = "as given" if chosen.service_given else "assumed from the SLO; --service takes your model's"
-    batch = (
-        f"T(b) = {spoken(server.alpha_seconds)} + {spoken(server.beta_seconds)} * b, b up to {server.max_batch_size}"
-    )
-    slo = f"p{policy.percentile:g} <= {spoken(chosen.slo.latency_seconds)}"
+    origin = "--service" if chosen.service_given else "assumed from the SLO; --service sets your model's"
+    slo = f"p{policy.percentile:g} <= {format_duration(chosen.slo.latency_seconds)}"
     rate, ready = per_second(chosen.capacity), chosen.plant.ready
-    said = [
-        f"a batch of b requests takes {batch} ({origin}); no scaler is told",
-        f"one replica then carries {rate} requests/s within {slo}, {per_second(chosen.throughput)} at most",
-        f"a pod takes {spoken(ready.at(0.5))} to be ready, one in ten {spoken(ready.at(0.9))} or longer",
+    slow = format_duration(ready.at(0.9))
+    alpha, beta = format_duration(server.alpha_seconds), format_duration(server.beta_seconds)
+    sentences = [
+        f"a batch of b requests takes {alpha} + {beta} * b, b up to {server.max_batch_size} ({origin})",
+        f"one replica can serve {rate} requests/s within {slo}, {per_second(chosen.throughput)} at most",
+        f"a pod takes {format_duration(ready.at(0.5))} to become ready, the slowest tenth {slow} or more",
     ]
     if chosen.autoscaling.schedules:
-        said.append("for the schedules the trace begins on a Monday, 00:00 UTC; the other scalers have none")
-    return said
+        sentences.append("the trace begins on a Monday, 00:00 UTC; only Tritonfleet applies the schedules")
+    return sentences
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of fault: how it is written and made."""
+    """One kind of fault: its syntax and how to build it."""
 
     example: str
     meaning: str
     make: Callable[[float, float, float], Fault]
     """From start, end (both in seconds) and value."""
     value: float | None = None
-    """The value when none is given; None where there is nothing to give."""
+    """The default value; None if it takes none."""
     lasts: bool = True
-    """Whether it has a length; without one it lasts to the end."""
+    """Whether it takes a length; without one it lasts to the end."""
 
 
 _KINDS: Final = {
     "blackout": _Kind("blackout@12h+20m", "no metrics at all", lambda start, end, _: Blackout(start, end)),
     "prometheus-down": _Kind(
         "prometheus-down@12h+20m",
-        "pods answer, Prometheus does not",
+        "Prometheus is down, pods can be scraped",
         lambda start, end, _: PrometheusDown(start, end),
     ),
-    "unscraped": _Kind("unscraped:0.5@12h+20m", "half the pods cannot be read", Unscraped, 0.5),
+    "unscraped": _Kind("unscraped:0.5@12h+20m", "half the pods cannot be scraped", Unscraped, 0.5),
     "silent-pods": _Kind(
         "silent-pods:1@12h+1h",
-        "one pod answers but counts nothing",
+        "one pod's counters stand still",
         lambda start, end, value: SilentPods(start, end, int(value)),
         1,
     ),
     "counter-reset": _Kind(
-        "counter-reset@12h", "all counters start anew", lambda start, *_: CounterReset(start), lasts=False
+        "counter-reset@12h", "all counters are reset", lambda start, *_: CounterReset(start), lasts=False
     ),
     "slower": _Kind("slower:1.6@12h+6h", "batches take 1.6 times as long", Slower, 1.6),
-    "slow-start": _Kind("slow-start:3@12h+1h", "pods take 3 times as long to be ready", SlowStart, 3),
+    "slow-start": _Kind("slow-start:3@12h+1h", "pods take 3 times as long to become ready", SlowStart, 3),
     "nodes-full": _Kind(
         "nodes-full:4@12h+1h",
-        "there is room for 4 pods only",
+        "the nodes have room for only 4 pods",
         lambda start, end, value: NodesFull(start, end, int(value)),
         1,
     ),
@@ -279,7 +278,7 @@ _KINDS: Final = {
     ),
     "foreign-write": _Kind(
         "foreign-write:1@12h",
-        "somebody sets replicas to 1",
+        "someone else sets replicas to 1",
         lambda start, _, value: ForeignWrite(start, int(value)),
         1,
         lasts=False,
@@ -288,19 +287,19 @@ _KINDS: Final = {
 
 
 def fault_listing() -> Iterable[tuple[str, str]]:
-    """Return an example and its meaning for every kind."""
+    """Return an example and its meaning for each kind."""
     return ((kind.example, kind.meaning) for kind in _KINDS.values())
 
 
 def parse_fault(text: str, duration_seconds: float) -> Fault:
-    """Return the fault that `NAME[:VALUE]@START[+LENGTH]` asks for; raises UsageError for anything else."""
+    """Parse `NAME[:VALUE]@START[+LENGTH]`; raises UsageError for anything else."""
     match = _FORM.fullmatch(text)
     kind = _KINDS.get(match["name"]) if match else None
     if match is None or kind is None:
         known = ", ".join(_KINDS)
         raise UsageError(f"--faults: '{text}' must be NAME[:VALUE]@START[+LENGTH] with one of the names {known}")
     if (match["length"] and not kind.lasts) or (match["value"] and kind.value is None):
-        raise UsageError(f"--faults: '{text}' says more than this fault can be told: write it like {kind.example}")
+        raise UsageError(f"--faults: '{text}' has a value or length that it does not take; use {kind.example}")
     try:
         start = 0.0 if match["start"] == "0" else arguments.seconds(match["start"])
         end = start + arguments.seconds(match["length"]) if match["length"] else inf
@@ -309,7 +308,7 @@ def parse_fault(text: str, duration_seconds: float) -> Fault:
         raise UsageError(f"--faults: '{text}': {error}") from error
     if start >= duration_seconds:
         raise UsageError(
-            f"--faults: '{text}' starts after the trace, which ends at {arguments.spoken(duration_seconds)}"
+            f"--faults: '{text}' starts after the trace, which ends at {arguments.format_duration(duration_seconds)}"
         )
     return kind.make(start, end, value)
 

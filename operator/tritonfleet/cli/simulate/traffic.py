@@ -1,8 +1,8 @@
-"""The traffic of a simulation: recorded, or made, as long and as dense as was asked for.
+"""The traffic of a simulation: recorded or synthetic, cut and scaled as requested.
 
-`chosen_traffic()` reads a CSV (times of requests, or rates or counts per step, plain or gzip) or takes a built-in
-trace, and cuts and thins it as `--duration` and `--rate` say. What a column of a CSV means follows from its name and
-unit alone: `columns_of()`. `command.py` calls it.
+`chosen_traffic()` reads a CSV (times of requests, or rates or counts per step, plain or gzip) or a built-in trace, and
+applies `--duration` and `--rate`. `columns_of()` infers the meaning of a CSV's columns from their names and units.
+`command.py` calls it.
 """
 
 import csv
@@ -19,7 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tritonfleet.cli.arguments import per_second, spoken
+from tritonfleet.api.quantities import counted
+from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.terminal import UsageError, read_bytes
 from tritonfleet.sim import STEP_SECONDS, WORKLOAD_NAMES, RateTrace, Times, TimestampTrace, Trace, workload
 
@@ -56,26 +57,26 @@ _COUNT: Final = re.compile(
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 COARSEST_KEPT_SECONDS: Final = 0.05
-"""Times on a coarser grid were rounded: as they stand, all requests of a step would come at once."""
+"""Times on a coarser grid were rounded: unspread, all requests of a step would arrive at once."""
 LATE_START_SECONDS: Final = 60.0
 """A record that begins later than this, or with the date, is moved to begin at 0."""
-_HEADERS: Final = "its first line must name the columns, such as t_s, or t_s,rate, or t_s,count"
+_HEADERS: Final = "the first line must name the columns, such as t_s, or t_s,rate, or t_s,count"
 
 Values = NDArray[np.float64]
 
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
 LENGTHS: Final = {"daily": DAY_SECONDS, "bursty": DAY_SECONDS, "weekly": 7 * DAY_SECONDS}
-"""How long made traffic is unless told; all else lasts four hours."""
+"""Default lengths of synthetic traffic; all others last four hours."""
 USUAL_PEAK: Final = 0.75
-"""Made traffic asks at its busiest minute for this share of what the largest fleet carries, unless told."""
+"""Default share of the largest fleet's capacity that synthetic traffic takes in its busiest minute."""
 QUICK_REQUESTS: Final = 150e6
-"""Made traffic ends, or is pressed, so that it has no more unless told: a minute's work for each scaler."""
+"""Default limit of synthetic requests: a minute of computation for each scaler."""
 COUNTING_STEP_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class TimeColumn:
-    """Where times are; columns count from 0."""
+    """The column of times; columns count from 0."""
 
     index: int
     unit_seconds: float = 1.0
@@ -83,16 +84,16 @@ class TimeColumn:
 
 @dataclass(frozen=True, slots=True)
 class ValueColumn:
-    """Where it says how many requests came in a row's step."""
+    """The column with the requests of a row's step."""
 
     index: int
     per_second: float | None
-    """Makes the value requests per second; None where it is a count of the step."""
+    """Factor to requests per second; None if it is a count per step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column is read as what: with a value, rows are steps of time; without, each row is a request."""
+    """The columns of a CSV: with a value, rows are steps of time; without, each row is a request."""
 
     time: TimeColumn | None
     value: ValueColumn | None = None
@@ -100,7 +101,7 @@ class Columns:
 
 
 def columns_of(first: Sequence[str]) -> Columns | None:
-    """Return what the first row says of the columns; None when it does not say it."""
+    """Return the columns according to the first row; None if it names none."""
     if number(first[0]) is not None:
         return Columns(TimeColumn(0), headed=False)
     names = [re.sub(r"\s+", "_", name.strip().lower()) for name in first]
@@ -135,27 +136,25 @@ def number(text: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """A trace and what was done to read it, in sentences."""
+class RecordedTrace:
+    """A trace, and notes on how it was read."""
 
     trace: RateTrace | TimestampTrace
     notes: tuple[str, ...] = ()
 
 
-def read_recording(path: str, seed: int) -> Recording:
+def read_recording(path: str, seed: int) -> RecordedTrace:
     """Return the trace of a CSV file; raises UsageError naming file, line and column."""
     name = Path(path).name.removesuffix(".gz").removesuffix(".csv")
     rows = _rows(path)
     first = next(rows, None)
     if first is None:
-        raise UsageError(f"{path}: is empty; {_HEADERS}")
+        raise UsageError(f"{path}: empty; {_HEADERS}")
     columns = columns_of(first[1])
     if columns is None:
-        raise UsageError(f"{path}: line {first[0]}: names no column that is known; {_HEADERS}")
+        raise UsageError(f"{path}: line {first[0]}: no known column; {_HEADERS}")
     if columns.time is None:
-        raise UsageError(
-            f"{path}: line {first[0]}: rates and counts must come with a column of times, such as t_s,rate"
-        )
+        raise UsageError(f"{path}: line {first[0]}: rates and counts need a column of times, such as t_s,rate")
     rows = rows if columns.headed else _rows(path)
     if columns.value is None:
         times = np.array([value for (value,) in _numbers(path, rows, (columns.time.index,))])
@@ -171,7 +170,7 @@ def _rows(path: str) -> Iterator[tuple[int, list[str]]]:
     try:
         text = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8-sig")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(f"{path}: is a damaged gzip file: {error}") from error
+        raise UsageError(f"{path}: damaged gzip file: {error}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: must be a CSV file in UTF-8, plain or gzip: {error}") from error
     lines = text.splitlines()
@@ -187,7 +186,9 @@ def _numbers(path: str, rows: Iterator[tuple[int, list[str]]], wanted: tuple[int
         try:
             yield tuple(_finite(cells[index]) for index in wanted)
         except IndexError as error:
-            raise UsageError(f"{path}: line {line}: has {len(cells)} columns, must have {max(wanted) + 1}") from error
+            raise UsageError(
+                f"{path}: line {line}: only {counted(len(cells), 'column')}, must have {max(wanted) + 1}"
+            ) from error
         except ValueError as error:
             raise UsageError(f"{path}: line {line}: {error}") from error
 
@@ -199,24 +200,24 @@ def _finite(text: str) -> float:
     return value
 
 
-def _times(path: str, name: str, times: Values, seed: int) -> Recording:
+def _times(path: str, name: str, times: Values, seed: int) -> RecordedTrace:
     if len(times) == 0:
-        raise UsageError(f"{path}: has no requests, only a header")
+        raise UsageError(f"{path}: no requests, only a header")
     times = np.sort(times)
     notes = []
     if times[0] < 0 or times[0] > LATE_START_SECONDS:
         times = times - times[0]
-        notes.append("the trace begins with its first request")
+        notes.append("the trace was moved to begin with its first request")
     grid = _grid(times)
     if grid is None:
-        return Recording(TimestampTrace(name, times), tuple(notes))
-    notes.append(f"times were rounded to {spoken(grid)}: requests were spread evenly over each step")
+        return RecordedTrace(TimestampTrace(name, times), tuple(notes))
+    notes.append(f"times are rounded to {format_duration(grid)}: requests were spread evenly over each step")
     spread = np.sort(times + np.random.default_rng(seed).uniform(0, grid, len(times)))
-    return Recording(TimestampTrace(name, spread, float(times[-1] + grid)), tuple(notes))
+    return RecordedTrace(TimestampTrace(name, spread, float(times[-1] + grid)), tuple(notes))
 
 
 def _grid(times: Values) -> float | None:
-    """Return the step that times were rounded to, if it is a coarse one and requests share it."""
+    """Return the step that times were rounded to, if it is coarse and requests share steps."""
     unique = np.unique(times)
     if len(unique) == len(times) or len(unique) < 2:
         return None
@@ -226,30 +227,31 @@ def _grid(times: Values) -> float | None:
     return step if even and step >= COARSEST_KEPT_SECONDS else None
 
 
-def _rates(path: str, name: str, table: Values, per_second: float | None, seed: int) -> Recording:
+def _rates(path: str, name: str, table: Values, per_second: float | None, seed: int) -> RecordedTrace:
     """Make a trace of rows of (seconds, value); without `per_second` values count the requests of a step."""
     if len(table) < 2:
-        raise UsageError(f"{path}: must have two rows or more: how long a step is shows between them")
+        raise UsageError(f"{path}: must have at least two rows, to show the length of a step")
     if table[:, 1].min() < 0 or table[:, 1].max() == 0:
-        raise UsageError(f"{path}: rates must be 0 or more, and above 0 somewhere; the lowest is {table[:, 1].min():g}")
+        raise UsageError(f"{path}: rates must not be negative, or all 0; the lowest is {table[:, 1].min():g}")
     table = table[np.argsort(table[:, 0], kind="stable")]
     step, places = _steps(path, table[:, 0])
     rates = np.zeros(int(places[-1]) + 1)
     rates[places] = table[:, 1] * (per_second if per_second is not None else 1 / step)
     absent = len(rates) - len(places)
-    notes = (f"{absent:,} steps of {spoken(step)} have no row and count as 0",) if absent else ()
-    return Recording(RateTrace(name, step, rates, seed), notes)
+    notes = (f"{counted(absent, 'step')} of {format_duration(step)} without a row, taken as 0",) if absent else ()
+    return RecordedTrace(RateTrace(name, step, rates, seed), notes)
 
 
 def _steps(path: str, times: Values) -> tuple[float, NDArray[np.int64]]:
     """Return the length of a step in seconds and the step of each row."""
     step = float(np.diff(times).min())
     if step <= 0:
-        raise UsageError(f"{path}: two rows have the same time; with rates or counts each row is a step of its own")
+        raise UsageError(f"{path}: two rows have the same time; with rates or counts each row is one step")
     exact = (times - times[0]) / step
     places = np.round(exact).astype(np.int64)
     if np.abs(exact - places).max() > 0.01:
-        raise UsageError(f"{path}: times of rates or counts must rise in equal steps; the shortest is {spoken(step)}")
+        shortest = format_duration(step)
+        raise UsageError(f"{path}: times of rates or counts must rise in equal steps; the shortest is {shortest}")
     return step, places
 
 
@@ -275,8 +277,8 @@ class Part:
 
 
 def traffic_listing() -> str:
-    """Return what can be named instead of a file, and for how long each lasts."""
-    return "\n".join(f"{name:<16}{spoken(LENGTHS.get(name, 4 * HOUR_SECONDS))}" for name in WORKLOAD_NAMES)
+    """Return the names for --trace, and the length of each."""
+    return "\n".join(f"{name:<16}{format_duration(LENGTHS.get(name, 4 * HOUR_SECONDS))}" for name in WORKLOAD_NAMES)
 
 
 def mean_rate(trace: Trace) -> float:
@@ -288,7 +290,7 @@ def mean_rate(trace: Trace) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A trace and what was done to it, in sentences."""
+    """A trace, and notes on how it was changed."""
 
     trace: Trace
     notes: tuple[str, ...]
@@ -297,10 +299,9 @@ class Traffic:
 def chosen_traffic(
     source: str, *, rate: float | None, duration_seconds: float | None, seed: int, capacity: float
 ) -> Traffic:
-    """Return the traffic of a file or of a built-in name.
+    """Return the traffic of a file or of a built-in name; raises UsageError.
 
-    Made traffic asks for three quarters of `capacity`, in requests per second, at its busiest minute, unless `rate`
-    says otherwise. Raises UsageError.
+    By default the busiest minute of synthetic traffic takes three quarters of `capacity`, in requests per second.
     """
     if source in WORKLOAD_NAMES:
         return _made(source, rate, duration_seconds, seed, capacity)
@@ -312,12 +313,12 @@ def chosen_traffic(
     if duration_seconds is not None and duration_seconds < trace.duration_seconds:
         trace = Part(trace, duration_seconds)
     elif duration_seconds is not None and duration_seconds > trace.duration_seconds:
-        notes.append(f"the trace ends after {spoken(trace.duration_seconds)}, before --duration")
+        notes.append(f"the trace ends after {format_duration(trace.duration_seconds)}, before --duration")
     if rate is not None:
         factor = rate / mean_rate(trace)
         trace = trace.scaled(factor)
         notes.append(
-            f"{'laid over itself' if factor > 1 else 'thinned'} to {per_second(rate)} requests/s: {factor:.3g} times"
+            f"scaled {'up' if factor > 1 else 'down'} to {per_second(rate)} requests/s: {factor:.3g} times the trace"
         )
     return Traffic(trace, tuple(notes))
 
@@ -329,10 +330,10 @@ def _made(name: str, rate: float | None, duration_seconds: float | None, seed: i
     if rate is None:
         minutes = workload(name, 1.0, length, seed).rates
         rate = USUAL_PEAK * capacity / max(1.0, float(np.max(_per_minute(minutes))))
-        notes.append(f"the rate is such that the busiest minute takes {USUAL_PEAK:.0%} of maxReplicas; --rate sets it")
+        notes.append(f"the busiest minute takes {USUAL_PEAK:.0%} of maxReplicas; --rate sets the rate")
     if duration_seconds is None and rate * usual > QUICK_REQUESTS:
         length = np.ceil(QUICK_REQUESTS / rate / 60) * 60
-        notes.append(f"{spoken(usual)} of it would take long: cut to {spoken(length)}; --duration sets it")
+        notes.append(f"cut from {format_duration(usual)} to {format_duration(length)} to save time; --duration sets it")
     return Traffic(workload(name, rate, length, seed), tuple(notes))
 
 

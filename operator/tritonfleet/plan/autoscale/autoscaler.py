@@ -21,6 +21,7 @@ one replica, a ripple, so that with a window of 90 s this takes 360 s.
 import math
 from dataclasses import dataclass, replace
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.plan.autoscale.arrivals import (
     ENOUGH_FRESH,
     STALE_SECONDS,
@@ -114,16 +115,16 @@ class Choice:
 def decide(policy: Policy, memory: Memory, observation: Observation, now: float) -> Verdict:
     """Return how many replicas to ask for at `now`, seconds since the epoch, and what to remember."""
     memory, seconds = _advance(memory, now)
-    # What is seen: arrivals and pods.
+    # Observe arrivals and pods.
     signals, reading = ingest(memory.signals, observation, now, memory.clock, seconds)
     readiness = record_ready_times(memory.readiness, observation.pods)
     startup = startup_of(readiness, observation.pods, now)
-    # What a replica can carry: learn T(b) from this tick's batches, and trim c by the latency that was measured.
+    # Learn T(b) from this tick's batches, and trim c by the measured latency.
     fits = update_fits(memory.fits, reading.work, policy)
     capacity = capacity_of(policy, fits, observation.serving)
     evaluation = evaluate_slo(policy, observation.latency, reading, capacity, now, seconds)
     fits = trim(fits, policy, observation, reading, capacity, evaluation)
-    # How the traffic grows, what this time of day brings, and what of the error budget was spent.
+    # Update growth, season, noise, headroom and error budget.
     noise, growth, season = memory.noise, memory.growth, memory.season
     if observation.history is not None:
         season = learn_season(season, observation.history)
@@ -136,7 +137,7 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
     forecast = season.forecast(now, startup.horizon_seconds, growth.usual) if policy.forecast else None
     headroom = adjust(memory.headroom, evaluation, policy, growth.usual, reading.fast or 0.0)
     error_budget = record(memory.error_budget, evaluation, memory.clock)
-    # How many replicas that makes.
+    # Compute the demand and choose the replicas.
     demand = demand_of(policy, growth, headroom.quantile, forecast, reading, noise.dispersion)
     memory = replace(
         memory,
@@ -288,39 +289,35 @@ def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
 def _message(choice: Choice, inputs: ScalingInputs) -> str:
     """Explain the decision in one sentence, with the numbers that it came from."""
     memory, reading, startup, before = inputs.memory, inputs.reading, inputs.startup, inputs.observation.replicas
-    same = choice.replicas == before
-    holding = f"holding {before} replicas" if same else f"{before} replicas become {choice.replicas}"
-    demand, wanted = _explain_demand(inputs), choice.wanted
-    needs = f"{demand} needs {wanted} replicas"
-    flat = f", {reading.flat} of them count nothing while others do" if reading.flat else ""
-    slow = f", {startup.late} for longer than {startup.patience_seconds:.0f} s: no more are added"
+    if choice.replicas == before:
+        action = f"keeping {counted(before, 'replica')}"
+    else:
+        action = f"scaling {'out' if choice.replicas > before else 'in'} from {before} to {choice.replicas}"
+    needs = f"{_explain_demand(inputs)} needs {counted(choice.wanted, 'replica')}"
+    flat = f", {reading.flat} of them idle while others serve" if reading.flat else ""
+    slow = f", {startup.late} for more than {startup.patience_seconds:.0f}s, so none are added"
     late = slow if startup.late else ""
     up_only = max(0.0, memory.up_only_until - memory.clock)
     by_reason = {
-        ScaleReason.METRICS_STALE: f"no metrics for {reading.blind_seconds:.0f} s: {holding} until pods are seen again",
+        ScaleReason.METRICS_STALE: f"no metrics for {reading.blind_seconds:.0f}s; {action}",
         ScaleReason.SERIES_MISSING: (
-            f"{reading.silent} of {reading.ready} servers answer without the model: {holding}"
+            f"{reading.silent} of {counted(reading.ready, 'server')} without metrics of the model; {action}"
         ),
         ScaleReason.METRICS_PARTIAL: (
-            f"{reading.fresh} of {reading.ready} ready replicas are seen{flat},"
-            f" and 80 % are needed to take any away: {holding}"
+            f"metrics from {reading.fresh} of {counted(reading.ready, 'ready replica')}{flat};"
+            f" scaling in needs 80%; {action}"
         ),
-        ScaleReason.PODS_NOT_READY: f"{startup.starting} replicas are not ready{late}; {holding}",
-        ScaleReason.RESTARTED: (
-            f"just started or the clock stepped: nothing is taken away for {up_only:.0f} s; {holding}"
-        ),
+        ScaleReason.PODS_NOT_READY: f"{counted(startup.starting, 'replica')} not ready{late}; {action}",
+        ScaleReason.RESTARTED: f"operator restarted or clock changed: scale-in disabled for {up_only:.0f}s; {action}",
         ScaleReason.LEARNING: (
-            f"a replica's capacity is not known yet, {reading.pending:.0f} requests wait: {holding}"
+            f"capacity per replica not known yet, {counted(round(reading.pending), 'request')} queued; {action}"
         ),
-        ScaleReason.ROLLING_OUT: f"a rollout is under way: {holding}; {demand} needs {wanted}",
-        ScaleReason.NOT_SCHEDULABLE: f"{needs}, and the nodes hold {inputs.observation.schedulable}",
-        ScaleReason.AT_MAX_REPLICAS: f"{needs}, and the maximum is {inputs.policy.max_replicas}",
-        ScaleReason.HOLDING: (
-            f"{demand} needs {wanted} of {choice.replicas} replicas; a peak is held for {choice.window_seconds:.0f} s"
-        ),
+        ScaleReason.ROLLING_OUT: f"rollout in progress: scale-in disabled; {action}; {needs}",
+        ScaleReason.NOT_SCHEDULABLE: f"{needs}; the nodes have room for {inputs.observation.schedulable}",
+        ScaleReason.AT_MAX_REPLICAS: f"{needs}; maxReplicas is {inputs.policy.max_replicas}",
+        ScaleReason.HOLDING: (f"{needs}; {action} (scale-in stabilization window: {choice.window_seconds:.0f}s)"),
     }
-    change = f"there are {before}" if same else f"{before} become {choice.replicas}"
-    return by_reason.get(choice.reason, f"{needs}; {change}")
+    return by_reason.get(choice.reason, f"{needs}; {action}")
 
 
 def _explain_demand(inputs: ScalingInputs) -> str:
@@ -328,10 +325,10 @@ def _explain_demand(inputs: ScalingInputs) -> str:
     demand = inputs.demand
     parts = {
         "now": inputs.reading.slow,
-        "for a burst": demand.burst or None,
-        "by the season": demand.season,
-        f"for {inputs.reading.pending:.0f} requests that wait": demand.backlog or None,
-        "asked for": demand.throughput or None,
+        "burst": demand.burst or None,
+        "seasonal forecast": demand.season,
+        f"to drain {counted(round(inputs.reading.pending), 'queued request')}": demand.backlog or None,
+        "SLO throughput": demand.throughput or None,
         "per replica": None if inputs.capacity is None else inputs.capacity.rate,
     }
     named = ", ".join(f"{_per_second(rate)} {what}" for what, rate in parts.items() if rate is not None)

@@ -1,13 +1,13 @@
 """The containers of a pod, what they mount, and how the pod starts and ends.
 
 A pod has three containers: the init container `fetch` brings the model's files and holds the store's credentials,
-`triton` runs tritonserver and never sees them, and `http` is a proxy in front of Triton's HTTP port that lets clients
-leave where Triton would cut them off. `Lifecycle` computes their times from `spec.server`. By default (maximum
+`triton` runs tritonserver and never sees them, and `http` is a proxy in front of Triton's HTTP port that drains
+connections where Triton would drop them. `Lifecycle` computes their times from `spec.server`. By default (maximum
 connection age 10s, drain timeout 30s):
 
-    connections_gone  ceil(10 x 1.1) + 2        = 13   no gRPC connection leads to the pod any more
+    connections_gone  ceil(10 x 1.1) + 2        = 13   no gRPC connection leads to the pod anymore
     pre_stop          max(10 + 23 + 2, 13)      = 35   at most 60; then Triton gets SIGTERM
-    proxy_drain       35 - 10 + 30              = 55   what the proxy has for requests under way
+    proxy_drain       35 - 10 + 30              = 55   how long the proxy waits for requests in flight
     grace             35 + 30 + 15              = 80   then the kubelet kills the pod
     linger            max(2, 13 - 35)           = 2    how long an old revision stays when it no longer serves
 
@@ -85,28 +85,28 @@ def mounts(*names: str, read_only: frozenset[str] = frozenset()) -> list[Manifes
 
 PROBE_PERIOD_SECONDS: Final = 2
 PROXY_PRE_STOP_SECONDS: Final = 10
-"""From leaving the Services until the proxy refuses new HTTP connections: gateways outside are slow to hear."""
+"""From leaving the Services until the proxy refuses new HTTP connections: gateways are slow to notice."""
 IDLE_SECONDS: Final = 23
-"""How long the proxy keeps an HTTP connection that asks nothing.
+"""How long the proxy keeps an idle HTTP connection.
 
-No round number, so that a client that asks at regular intervals does not meet the moment of closing.
+Not a round number, so that a client that polls at regular intervals does not hit the closing connection.
 """
 HTTP_AGE_SECONDS: Final = 10
-"""After how long the proxy ends a busy HTTP connection with its next answer, so that clients find new pods."""
+"""Age at which the proxy closes a busy HTTP connection with its next response, so that clients find new pods."""
 _HTTP_GONE_SECONDS: Final = PROXY_PRE_STOP_SECONDS + IDLE_SECONDS + 2
 LONGEST_PRE_STOP_SECONDS: Final = 60
 GRACE_MARGIN_SECONDS: Final = 15
 """Triton needs 3 to 6 s to unload after its last request, and 10 s more if a request would not end."""
 
 AGE_JITTER: Final = 1.1
-"""gRPC closes a connection up to 10 % later than its age."""
+"""gRPC closes a connection up to 10% later than its age."""
 PROPAGATION_SECONDS: Final = 2
-"""From a change of endpoints until every node routes by it."""
+"""From a change of endpoints until every node uses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """The times that one pod lives by, in seconds."""
+    """The timeouts of one pod, in seconds."""
 
     startup: float
     drain: float
@@ -114,7 +114,7 @@ class Lifecycle:
 
     @classmethod
     def of(cls, server: Server) -> "Lifecycle":
-        """Read the times off the spec; raises InvalidSpec for what is no duration."""
+        """Compute the timeouts from the spec; raises InvalidSpec for an invalid duration."""
         return cls(
             startup=duration_seconds(server.startup_timeout),
             drain=duration_seconds(server.drain_timeout),
@@ -123,21 +123,21 @@ class Lifecycle:
 
     @property
     def connections_gone(self) -> int:
-        """Seconds after which no gRPC connection of before leads to the pod any more."""
+        """Seconds after which no earlier gRPC connection leads to the pod."""
         return math.ceil(self.connection_age * AGE_JITTER) + PROPAGATION_SECONDS
 
     @property
     def pre_stop(self) -> int:
-        """Seconds between leaving the Service and Triton's SIGTERM, at which it refuses whatever is new at once.
+        """Seconds between leaving the Service and Triton's SIGTERM, after which it refuses new requests.
 
-        Until then Triton serves normally: gRPC clients are moved to other pods by the connection age, and by
-        the end no idle HTTP connection is left that could ask the proxy for something new.
+        Until then Triton serves normally: the connection age moves gRPC clients to other pods, and idle HTTP
+        connections are closed.
         """
         return min(max(_HTTP_GONE_SECONDS, self.connections_gone), LONGEST_PRE_STOP_SECONDS)
 
     @property
     def proxy_drain(self) -> int:
-        """Seconds that the proxy has for requests under way: until Triton would give them up."""
+        """Seconds that the proxy waits for requests in flight: as long as Triton does."""
         return self.pre_stop - PROXY_PRE_STOP_SECONDS + math.ceil(self.drain)
 
     @property
@@ -173,7 +173,7 @@ def server_container(
     reads_claim: bool,
     security: Manifest,
 ) -> Manifest:
-    """Return the container; it never sees the credentials of the model's store."""
+    """Return the container; it has no credentials of the model store."""
     container: Manifest = {
         "name": TRITON,
         "image": image,
@@ -196,9 +196,9 @@ def server_container(
 
 
 def _probes(lifecycle: Lifecycle, model_name: str) -> Manifest:
-    """Ask for the model, not the server: the server says it is ready while its model is not.
+    """Return startup and liveness probes of Triton itself, so that a fault of the proxy does not restart it.
 
-    Both ask Triton itself: it is not to be restarted for a fault of the proxy, which readiness asks.
+    They probe the model, since the server reports ready before its model is.
     """
     return {
         "startupProbe": {
@@ -219,7 +219,7 @@ def _probes(lifecycle: Lifecycle, model_name: str) -> Manifest:
 def _server_environment(server: Server) -> list[Manifest]:
     own = [{"name": "HOME", "value": HOME_PATH}, {"name": "HF_HOME", "value": f"{HOME_PATH}/huggingface"}]
     if server.gpu.count == 0:
-        # NVIDIA's images ask for every GPU of the node, and get them where its runtime is the default one.
+        # NVIDIA's images request every GPU of the node, and get them where its runtime is the default one.
         own.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     return own + [plain(variable) for variable in server.env]
 
@@ -286,17 +286,16 @@ def _fetch_environment(model: Model, model_name: str, defaults: Defaults) -> lis
 PROXY: Final = "http"
 
 _COMMAND: Final = ("/usr/bin/dumb-init", "--single-child", "--rewrite", "15:10", "--", "/usr/sbin/haproxy", "-db", "-f")
-"""HAProxy stops at once on SIGTERM (15), which is all that Kubernetes sends, and softly on SIGUSR1 (10)."""
+"""HAProxy stops immediately on SIGTERM (15), which Kubernetes sends, and gracefully on SIGUSR1 (10)."""
 
 
 def proxy_config(lifecycle: Lifecycle) -> str:
     """Return the configuration of HAProxy.
 
-    Between requests a connection lives IDLE_SECONDS; during a request only its peers end it, since a model
-    may think for hours. One older than HTTP_AGE_SECONDS ends with its next answer, which says `Connection: close`:
-    clients that keep theirs busy would otherwise never send anything to pods that started later, and an
-    overloaded pod would stay so however many come to help. When the proxy stops it takes no new connection and says
-    the same in the next answer on each open one, so that a client never meets a connection that was closed under it.
+    Idle connections are closed after IDLE_SECONDS; requests have no timeout, since a model may compute for hours. A
+    connection older than HTTP_AGE_SECONDS ends with its next response (`Connection: close`): busy clients would
+    otherwise never reach pods that started later, and scaling out would not relieve an overloaded pod. When the proxy
+    stops, it accepts no connection and ends each open one the same way, so that no request hits a closed connection.
     """
     return f"""\
 global
@@ -331,7 +330,7 @@ listen http
 
 
 def proxy_container(model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
-    """Return the container; readiness is asked of it because its way is the one that clients take."""
+    """Return the container; the readiness probe goes through it, as clients do."""
     return {
         "name": PROXY,
         "image": defaults.fetch_image,

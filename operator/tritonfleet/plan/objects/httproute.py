@@ -2,7 +2,7 @@
 
 `http_route()` builds it for `manifests.py`; the rest reads a route back: the weights the operator wrote
 (`split_written()`), those a gateway reads (`split_seen()`), and where a gateway counts each revision
-(`backends()`), for the rollout to compare with what it wants.
+(`backends()`), for the rollout to compare with the desired ones.
 
 With revisions a (stable, 90%) and b (canary, 10%) the rules are, in this order: all gRPC clients (a 90, b 10), all HTTP
 clients (a 90, b 10), and then gRPC and HTTP for clients that name a in the revision header, and for those that name b.
@@ -20,7 +20,7 @@ from tritonfleet.plan.objects.containers import PORTS
 from tritonfleet.plan.world import Defaults, Manifest
 
 GRPC_CONTENT_TYPES: Final = ("application/grpc", "application/grpc+proto")
-"""What gRPC clients send. A pattern would need less, but not every gateway takes patterns."""
+"""What gRPC clients send. A pattern would be shorter, but not every gateway supports patterns."""
 SPLIT_RULES: Final = {0: "grpc", 1: "http"}
 """The rules that divide the traffic of all clients, by index, and the port they lead to."""
 PLACES: Final = 7
@@ -68,7 +68,7 @@ def http_route(
         "metadata": metadata,
         "spec": {
             "parentRefs": [_parent(each, owner["namespace"]) for each in gateway.parent_refs],
-            # Empty is as good as absent, but it is ours: nobody else can narrow the route unseen.
+            # Empty equals absent, but is owned by the operator: nobody else can narrow the route unnoticed.
             "hostnames": list(gateway.hostnames),
             "rules": rules,
         },
@@ -79,17 +79,17 @@ def refuse_unroutable(deployment: ModelDeployment, defaults: Defaults) -> None:
     """Raise InvalidSpec if the spec names a gateway and the operator may not write routes."""
     if deployment.spec.traffic.gateway is not None and not defaults.gateway_api:
         raise InvalidSpec(
-            "spec.traffic.gateway is set, and this operator was installed without the Gateway API: remove the field, "
+            "spec.traffic.gateway is set, but this operator was installed without the Gateway API: remove the field, "
             "or have an administrator install the Gateway API's CRDs and upgrade the chart with gatewayApi.enabled=true"
         )
 
 
 def assign_places(split: Mapping[str, int], before: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Return revision and percent by place: who had a place keeps it, others take the first free one.
+    """Return revision and percent by place: a revision keeps its place, others take the first free one.
 
-    A place that stays free before one that is taken is held, with 0, by the revision that follows it.
+    A free place before a taken one is filled, with 0, by the revision that follows it.
     """
-    # Who holds a free place comes again later, so that the last place is the true one.
+    # A revision that fills a free place appears again later, so its last place is the true one.
     places = {revision: place for place, (revision, _) in enumerate(before[:PLACES]) if revision in split}
     for revision in split:
         if revision not in places:
@@ -152,7 +152,7 @@ def _rule(port: str, revision_name: str | None, backend_refs: list[Manifest]) ->
     for protocol in protocols:
         headers = [*protocol, *named]
         matches.append({"path": _ANY_PATH, **({"headers": headers} if headers else {})})
-    # Else gateways cut what takes longer than their default: Envoy after 15 seconds, streams too.
+    # Otherwise gateways apply their default timeout: Envoy 15 seconds, to streams too.
     return {"matches": matches, "backendRefs": backend_refs, "timeouts": {"request": "0s"}}
 
 

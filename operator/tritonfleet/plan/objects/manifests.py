@@ -22,7 +22,7 @@ from tritonfleet.plan.world import Defaults, Manifest
 def revision_children(
     deployment: ModelDeployment, revision: Revision, number: int, replicas: int
 ) -> tuple[Manifest, ...]:
-    """Return the objects of one revision: its record first, so that nothing runs that is not recorded."""
+    """Return the objects of one revision: its record first, so that nothing runs unrecorded."""
     owner = _owner_of(deployment)
     return (
         controller_revision(owner, revision.hash, number, revision.data),
@@ -87,15 +87,15 @@ def shared_children(
 
 
 def _owner_of(deployment: ModelDeployment) -> Manifest:
-    """Return what the builders need to know of the object that owns the others."""
+    """Return what the builders need to know about the owner."""
     metadata = deployment.metadata
     return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
 
 
 def linger_seconds(deployment: ModelDeployment) -> int:
-    """Return how long an old revision must stay after the front Service has left it.
+    """Return how long an old revision must stay after the front Service has moved on.
 
-    Connections that clients hold open still lead to it, and deleting it leaves its pods time only up to a limit.
+    Open client connections still lead to it, and deletion leaves its pods only limited time.
     """
     return Lifecycle.of(deployment.spec.server).linger
 
@@ -139,16 +139,16 @@ def _service(metadata: Manifest, selector: dict[str, str], service_type: str) ->
 def _port(name: str, number: int) -> dict[str, Any]:
     port: dict[str, Any] = {"name": name, "port": number, "targetPort": name, "protocol": "TCP"}
     if name == "grpc":
-        # Without it a gateway that routes both protocols speaks HTTP/1.1 to Triton and every call fails.
+        # Without it a gateway that routes both protocols uses HTTP/1.1 and every gRPC call fails.
         port["appProtocol"] = "kubernetes.io/h2c"
     return port
 
 
 def disruption_budget(owner: Manifest, split: Mapping[str, int]) -> Manifest:
-    """Return the budget over the pods of all revisions but those that `split` gives nothing.
+    """Return the budget over the pods of all revisions with traffic in `split`.
 
-    A pod that is not ready is never kept from leaving. It counts as unavailable, though, so that a canary that starts,
-    or waits for a GPU for days, would keep stable's pods on every node that is to be drained.
+    Pods that are not ready can always be evicted, but they count as unavailable: a canary that waits for a GPU for
+    days would block every drain of a node with stable's pods.
     """
     selector: Manifest = {"matchLabels": {names.OWNER_LABEL: owner["name"]}}
     idle = sorted(revision for revision, weight in split.items() if weight == 0)

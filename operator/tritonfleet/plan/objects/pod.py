@@ -26,7 +26,7 @@ from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton.flags import server_args
 
 _USER: Final = 1000
-"""`triton-server` in NVIDIA's images; other users have had trouble with them."""
+"""`triton-server` in NVIDIA's images; other users are known to cause problems."""
 _POD_SECURITY: Final[Manifest] = {
     "runAsNonRoot": True,
     "runAsUser": _USER,
@@ -51,7 +51,7 @@ def pod_template(
     rate_limited: bool,
     defaults: Defaults,
 ) -> Manifest:
-    """Return the template; quantities are written as the API server writes them back."""
+    """Return the template; quantities are in the API server's canonical form."""
     owner, model, server = deployment.metadata, deployment.spec.model, deployment.spec.server
     lifecycle = Lifecycle.of(server)
     args = server_args(
@@ -101,7 +101,7 @@ def pod_template(
 
 GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
 GPU_TOLERATION: Final = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-"""The taint by which clusters keep other pods off their GPU nodes."""
+"""The taint that keeps other pods off GPU nodes."""
 
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
@@ -126,7 +126,7 @@ def _tolerations(server: Server) -> list[Manifest]:
 
 
 def _affinity(server: Server) -> Manifest:
-    """Add the GPU products to each alternative of the user's node affinity: one that lacks them would do."""
+    """Add the GPU products to each term of the user's node affinity: terms are alternatives."""
     affinity = plain(server.affinity) if server.affinity is not None else {}
     if not server.gpu.count or not server.gpu.product:
         return affinity

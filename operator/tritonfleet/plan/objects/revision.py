@@ -9,11 +9,10 @@ The hash covers what changes the pods, in a normal form, and nothing that the op
 upgrade of the operator nor a change of its settings rolls a whole fleet. Two specs that mean the same have one hash:
 `startupTimeout: 30s` and `30000ms`, or a field that is left out and one that holds its default.
 
-`slo.loadShedding` has Triton's own queue refuse what would be answered late. Its timeout comes from what has been
-learned of the model when the revision is first written: with a target of 100 ms, batches of up to 8, and alpha = 10 ms
-and beta = 5 ms learned, a request may wait 100 - (10 + 5 x 8) - 2 = 48 ms. No queue is made shorter: while one is full,
-Triton 24.10 was seen to begin no batch for up to half a second at a time, and to refuse most of what it could have
-answered.
+`slo.loadShedding` makes Triton's queue reject requests that would miss the target. Its timeout comes from what has been
+learned about the model when the revision is first written: with a target of 100 ms, batches of up to 8, and alpha =
+10 ms and beta = 5 ms learned, a request may wait 100 - (10 + 5 x 8) - 2 = 48 ms. Queue sizes are left alone: with a
+full queue, Triton 24.10 was observed to start no batch for up to half a second at a time.
 """
 
 import json
@@ -45,16 +44,16 @@ class Revision:
     hash: str
     name: str
     config: dict[str, str]
-    """What its ConfigMap holds: the configuration of the model and of the proxy."""
+    """The data of its ConfigMap: the configuration of the model and of the proxy."""
     template: Manifest
     """The pod template."""
     data: Manifest
-    """All of the above as the ControllerRevision keeps it."""
+    """All of the above in the form of the ControllerRevision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What is known of one replica; None where nothing is."""
+    """What was learned about one replica; None where nothing was."""
 
     alpha_seconds: float | None = None
     beta_seconds: float | None = None
@@ -65,9 +64,9 @@ UNLEARNED: Final = Learned()
 
 
 def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Learned = UNLEARNED) -> Revision:
-    """Return the revision that the spec asks for; raises InvalidSpec for what Triton or we would refuse.
+    """Return the revision of the spec; raises InvalidSpec for what Triton or the operator would reject.
 
-    What has been learned of the model goes into it and not into its hash: knowing better starts no rollout.
+    What was learned about the model is not part of the hash: learning more starts no rollout.
     """
     spec, owner = deployment.spec, deployment.metadata
     model_name = deployment.model_name
@@ -98,12 +97,12 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
 
 
 def revision_from(controller_revision: Manifest) -> Revision:
-    """Read back a revision from its ControllerRevision; raises InvalidSpec if it is not one we wrote."""
+    """Read a revision from its ControllerRevision; raises InvalidSpec for an unknown format."""
     metadata, data = controller_revision["metadata"], controller_revision.get("data") or {}
     if data.get("format") != FORMAT:
         raise InvalidSpec(
             f"ControllerRevision '{metadata['name']}' has format {data.get('format')}, "
-            f"this operator reads format {FORMAT}: upgrade the operator"
+            f"but this operator reads format {FORMAT}: upgrade the operator"
         )
     revision_hash = metadata["labels"][names.REVISION_LABEL]
     return Revision(revision_hash, metadata["name"], data["config"], data["template"], data)
@@ -151,7 +150,7 @@ def normalized_spec(spec: ModelDeploymentSpec) -> Manifest:
 
 
 def hash_spec(normal: Manifest) -> str:
-    """Return ten hexadecimal digits for a normalized_spec spec, whatever the order of its keys."""
+    """Return ten hexadecimal digits for a normalized spec, independent of the order of its keys."""
     canonical = json.dumps({"format": FORMAT, "spec": normal}, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]
 
@@ -171,7 +170,7 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("server", "resources", "requests"): _quantities,
     ("server", "resources", "limits"): _quantities,
 }
-"""How a value that can be written in several ways is written in the normal form; `*` is every list item."""
+"""The normal form of values that can be written in several ways; `*` is every list item."""
 
 
 def _rewrite(node: Any, path: tuple[str, ...], canonical: Callable[[Any], Any]) -> None:
@@ -198,11 +197,11 @@ _SERVER_DEFAULTS: Final = _server_defaults()
 
 
 NETWORK_SECONDS: Final = 0.002
-"""Of the target, for the way through the proxy and back."""
+"""Part of the target, for the way through the proxy and back."""
 UNLEARNED_SHARE: Final = 0.5
-"""Of the target that a request may queue for while nobody knows how long a batch takes."""
+"""Share of the target that a request may queue for while the time of a batch is unknown."""
 LEAST_SHARE: Final = 0.25
-"""Of the target that a request may queue for at least: it has to wait for the batch that is being worked on."""
+"""Share of the target that a request may queue for at least: it has to wait for the running batch."""
 
 
 def shed_load(config: ModelConfig, spec: ModelDeploymentSpec, learned: Learned) -> None:
@@ -215,15 +214,14 @@ def shed_load(config: ModelConfig, spec: ModelDeploymentSpec, learned: Learned) 
     for policy in (batching.default_queue_policy, *batching.priority_queue_policy.values()):
         if policy.default_timeout_microseconds:
             raise InvalidSpec(
-                "spec.modelConfig sets `default_timeout_microseconds` and `slo.loadShedding` is true, which sets it"
-                " too: remove one of them"
+                "spec.modelConfig sets `default_timeout_microseconds`, which `slo.loadShedding` also sets: remove one"
             )
         policy.default_timeout_microseconds = round(timeout * 1e6)
         policy.timeout_action = policy.REJECT
 
 
 def queue_seconds(target_seconds: float, batch: int, learned: Learned) -> float:
-    """Return how long a request may wait so that the largest batch still answers it in time: L - T(batch) - network."""
+    """Return how long a request may wait if the largest batch is to answer it in time: L - T(batch) - network."""
     if learned.alpha_seconds is None or learned.beta_seconds is None:
         return UNLEARNED_SHARE * target_seconds
     left = target_seconds - (learned.alpha_seconds + learned.beta_seconds * batch) - NETWORK_SECONDS

@@ -53,7 +53,7 @@ def test_a_model_that_becomes_slower_is_noticed_by_the_second_tick():
     assert sum(batches(fit, 0.096, 0.024, [8]).line()) == pytest.approx(before, rel=0.05)
 
 
-def test_a_target_that_one_idle_replica_misses_is_called_infeasible_and_throughput_decides(new_fleet):
+def test_a_target_that_one_idle_replica_misses_is_reported_as_infeasible_and_throughput_decides(new_fleet):
     fleet = new_fleet(4, latency_target_seconds=0.050)
     verdict = fleet.play(100.0, 300.0)[-1]
     assert verdict.attainment.reason is ScaleReason.SLO_INFEASIBLE
@@ -81,7 +81,7 @@ def test_an_unknown_capacity_adds_one_at_a_time_while_requests_wait(new_fleet):
     assert verdict.replicas == 3
 
 
-def test_a_fleet_that_nobody_asks_anything_needs_no_known_capacity_to_shrink(new_fleet):
+def test_a_fleet_without_traffic_scales_in_without_a_known_capacity(new_fleet):
     fleet = new_fleet(8)
     assert {verdict.replicas for verdict in fleet.play(0.0, 110.0)} == {8}
     verdict = fleet.play(0.0, 300.0)[-1]

@@ -45,7 +45,7 @@ def test_deciding_again_at_once_changes_nothing(new_fleet, rates):
 
 @FEW
 @given(rates=RATES, replicas=st.integers(1, 40))
-def test_what_is_wanted_does_not_depend_on_how_many_there_are(new_fleet, rates, replicas):
+def test_the_wanted_replicas_do_not_depend_on_the_current_ones(new_fleet, rates, replicas):
     fleet = play(new_fleet(3), [200.0, *rates])
     wanted = decide(fleet.policy, fleet.memory, fleet.observe(), fleet.now).wanted
     assert decide(fleet.policy, fleet.memory, fleet.observe(replicas=replicas), fleet.now).wanted == wanted
@@ -98,7 +98,7 @@ def test_a_document_that_is_none_gives_a_fresh_start(garbage):
 
 @FEW
 @given(key=KEYS, garbage=JSON)
-def test_a_damaged_document_never_stops_the_law(new_fleet, key, garbage):
+def test_a_damaged_memory_never_stops_the_autoscaler(new_fleet, key, garbage):
     fleet = play(new_fleet(3), [150.0])
     fleet.memory = Memory.restore({**fleet.memory.document(), key: garbage}, fleet.now)
     assert all(verdict.replicas >= 1 for verdict in fleet.play(150.0, 60.0))
@@ -106,7 +106,7 @@ def test_a_damaged_document_never_stops_the_law(new_fleet, key, garbage):
 
 @FEW
 @given(values=st.lists(ANYTHING, min_size=8, max_size=8), pod=st.integers(0, 2))
-def test_whatever_one_server_answers_once_takes_nothing_away(new_fleet, values, pod):
+def test_one_bad_sample_never_scales_in(new_fleet, values, pod):
     fleet = new_fleet(3)
     fleet.play(120.0, 600.0)
     before = fleet.replicas

@@ -77,7 +77,7 @@ def test_a_pod_that_counts_nothing_while_others_do_keeps_every_replica(fleet):
     verdicts = fleet.play(40.0, 20 * MINUTES, broken=first_stuck)
     assert min(verdict.replicas for verdict in verdicts) == fleet.verdicts[-1].replicas
     assert verdicts[-1].reason is ScaleReason.METRICS_PARTIAL
-    assert "count nothing" in verdicts[-1].message
+    assert "idle while others serve" in verdicts[-1].message
 
 
 def test_servers_that_answer_without_the_model_are_named(fleet):
@@ -114,7 +114,7 @@ def test_samples_from_before_the_clock_stepped_are_not_believed(fleet, step):
     assert verdict.rate is None
 
 
-def test_nothing_is_taken_away_while_a_rollout_is_under_way(fleet):
+def test_nothing_is_taken_away_while_a_rollout_is_in_progress(fleet):
     before = fleet.replicas
     verdicts = fleet.play(10.0, 20 * MINUTES, rolling=True)
     assert verdicts[-1].replicas == before
@@ -176,7 +176,7 @@ def test_a_pod_that_had_failed_when_we_came_is_not_taken_to_have_counted_everyth
         ("growth", {"standings": [99] * 10}), ("growth", {"steps": ["nan"] * 10}), ("hold", [[0, 10**30]]),
     ],
 )  # fmt: skip
-def test_a_memory_that_somebody_edited_is_forgotten_and_fails_no_decision(fleet, part, value):
+def test_an_edited_memory_is_discarded_and_fails_no_decision(fleet, part, value):
     document = fleet.memory.document()
     document[part] = document[part] | value if isinstance(value, dict) else value
     fleet.memory = Memory.restore(document, fleet.now)

@@ -27,7 +27,7 @@ NUMBERS = {OLD: 1, NEW: 2, THIRD: 3}
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 QUICK = {"interval": "10s", "warmup": "0s", "windows": 1, "minRequests": 50, "bakeTime": "20s"}
 EDGES = {(edge.source, edge.target) for edge in TRANSITIONS}
-CRASHING = Finding(Reason.CRASH_LOOPING, "container 'triton' ended with exit code 1", stalled=True)
+CRASHING = Finding(Reason.CRASH_LOOPING, "container 'triton' exited with code 1", stalled=True)
 NO_GPU = Finding(Reason.WAITING_FOR_GPU, "needs 1 nvidia.com/gpu, 0 free on 4 matching nodes")
 
 

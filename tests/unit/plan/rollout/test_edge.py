@@ -43,7 +43,7 @@ def test_a_counter_that_fell_counts_from_zero():
     assert count_gateway(before, after, OURS)["canary"].timed["pod=e1"].timed == 7
 
 
-def test_nothing_is_said_of_a_route_that_was_not_read_at_the_start():
+def test_a_route_that_was_not_read_at_the_start_has_no_counts():
     assert count_gateway({}, {bucket(1, 1, "+Inf"): 1000}, OURS) == {}
 
 
@@ -71,7 +71,7 @@ def test_only_a_difference_that_no_delay_explains_is_made_something_of(seen, err
     assert unseen(seen, errors) == only_there
 
 
-def test_what_only_the_gateway_saw_is_told_once():
+def test_failures_that_only_the_gateway_saw_are_counted_once():
     idle, tally, refused = RevisionCounts({"c": PodCounts(0, 0)}), GatewayFailures(), []
     for more in (6, 6, 0, 6):
         revision, tally = merge_gateway_counts(idle, GatewayCounts({}, failed=more), tally, alone=False)
@@ -82,7 +82,7 @@ def test_what_only_the_gateway_saw_is_told_once():
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=20))
-def test_never_more_failures_are_told_than_the_gateway_saw(windows):
+def test_never_more_failures_are_reported_than_the_gateway_saw(windows):
     tally, refused = GatewayFailures(), 0
     for seen, errors in windows:
         revision, tally = merge_gateway_counts(

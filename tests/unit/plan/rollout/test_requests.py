@@ -120,7 +120,7 @@ def test_the_same_at_another_time_is_another_request() -> None:
     assert first.id == again.id != later.id
 
 
-def test_what_cannot_be_read_is_told_from_other_such_things() -> None:
+def test_unreadable_sources_are_distinguished() -> None:
     (first,), (again,), (other,) = asked(abort="bad one"), asked(abort="bad one"), asked(abort="bad two")
 
     assert first.id == again.id != other.id
@@ -151,7 +151,7 @@ def test_a_word_means_a_revision_that_exists(word: str, found: str | None) -> No
 
 
 @given(st.sampled_from(Verb), st.text(max_size=700))
-def test_whatever_is_written_its_traces_are_short_and_printable(verb: Verb, value: str) -> None:
+def test_any_request_leaves_short_printable_text_in_the_status(verb: Verb, value: str) -> None:
     request = parse_request(verb, value, "shop", f"annotation tritonfleet.dev/{verb}")
 
     for trace, most in ((request.id, 128), (request.problem, 256), (request.by, 128)):

@@ -63,7 +63,7 @@ def test_a_recreate_compares_no_contract_for_it_leaves_no_pod_of_stable_to_ask()
         ("InPlace", "; a pod takes about 90 s to be ready, 4 one after the other 360 s"),
     ],
 )
-def test_how_long_it_will_take_is_told_from_how_long_it_took(mode, said):
+def test_the_expected_duration_is_estimated_from_measured_start_ups(mode, said):
     inputs = with_gpus(8, old=track(4, OLD, ready_seconds=90.0))
 
     assert go(admitting(mode), inputs).state.message.endswith(said)
@@ -91,7 +91,7 @@ def test_one_replica_without_a_free_gpu_waits_and_says_for_how_many(mode):
     assert "needs 1 nvidia.com/gpu, 0 free on 4 matching nodes" in state.message
 
 
-def test_gpus_that_nobody_has_counted_yet_are_waited_for_but_not_for_ever():
+def test_a_rollout_waits_for_the_gpu_count_for_a_limited_time():
     inputs = seen(new=0, gpus_per_pod=1)
     state = go(admitting(), inputs).state
     assert (state.phase, state.reason) == (Phase.ADMITTING, "CountingGPUs")

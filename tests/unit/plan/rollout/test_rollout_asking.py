@@ -39,7 +39,7 @@ def refused(state, inputs):
 
 
 @pytest.mark.parametrize("phase", BEFORE_PROMOTION)
-def test_an_abort_takes_the_canary_back_from_everywhere_and_rejects_it(phase):
+def test_an_abort_rolls_the_canary_back_from_everywhere_and_rejects_it(phase):
     found = go(running(phase), asked(Verb.ABORT))
 
     assert (found.state.phase, found.state.reason, found.state.attempt.rejecting) == (
@@ -73,7 +73,7 @@ def test_a_revision_may_be_named_by_its_number():
     assert go(AWAITING, asked(Verb.ABORT, "2")).state.phase is Phase.ROLLING_BACK
 
 
-def test_what_cannot_be_read_is_refused_in_the_words_of_whoever_read_it():
+def test_unreadable_input_is_rejected_with_the_parsers_message():
     broken = Request(Verb.ABORT, "!1", problem="annotation tritonfleet.dev/abort is 'x': must name a revision")
 
     assert broken.problem in refused(AWAITING, seen(requests=(broken,)))
@@ -184,7 +184,7 @@ def test_promote_is_refused_where_there_is_nothing_to_promote():
     assert "paused" in refused(AWAITING, asked(Verb.PROMOTE, policy=policy(25, rollout={"paused": True})))
 
 
-def test_a_retry_lifts_the_rejection_of_what_is_wanted():
+def test_a_retry_lifts_the_rejection_of_the_specs_revision():
     rejected = State(
         phase=Phase.ROLLED_BACK,
         stable=OLD,
@@ -212,7 +212,7 @@ def test_rollback_to_serves_an_older_revision_until_the_spec_asks_for_something_
     assert found.events[0].reason == "OverrideEnded"
 
 
-def test_rollback_to_stable_in_the_midst_takes_the_canary_back():
+def test_rollback_to_stable_during_a_rollout_rolls_the_canary_back():
     state = go(AWAITING, asked(Verb.ROLLBACK_TO, OLD)).state
 
     assert go(state, seen()).state.reason == "Reverted"

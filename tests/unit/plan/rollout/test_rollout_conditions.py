@@ -75,7 +75,7 @@ def test_the_matrix_knows_every_phase():
     assert {state.phase for state, *_ in MATRIX} == set(Phase)
 
 
-def test_what_was_overridden_and_by_what_is_told():
+def test_an_override_is_reported_with_both_revisions():
     state = at(Phase.STABLE, RolloutReason.SERVES, override="a" * 10, override_of="c" * 10)
 
     (ready, *_) = progress_conditions(state, POLICY, NOW)
@@ -83,7 +83,7 @@ def test_what_was_overridden_and_by_what_is_told():
     assert ready.message == "a request put revision aaaaaaaaaa in the place of the spec's cccccccccc; numbers"
 
 
-def test_what_keeps_the_canarys_pods_from_being_ready_is_told_while_they_are_waited_for():
+def test_the_problem_of_unready_canary_pods_is_reported_while_waiting():
     trouble = "the image cannot be pulled: not found"
 
     told = {
@@ -105,14 +105,14 @@ def test_waiting_for_room_is_stalled_once_the_deadline_has_passed():
     assert said(waiting, NOW + timedelta(minutes=15)) == (PERSON, Reason.WAITING_FOR_CAPACITY)
 
 
-def test_nobody_knows_how_a_canary_does_while_metrics_stay_away():
+def test_the_health_of_a_canary_is_unknown_without_metrics():
     blind = rollout_healthy(at(Phase.ANALYZING, metrics_lost_since=NOW))
 
     assert (blind.status, blind.reason) == ("Unknown", Reason.METRICS_STALE)
     assert blind.message == "metrics have stayed away since 2026-11-21 12:00:00 UTC; numbers"
 
 
-def test_a_check_that_fails_is_told_in_its_own_words_before_the_rollback():
+def test_a_failing_check_is_reported_with_its_message_before_the_rollback():
     result = {"check": "errors", "outcome": "Fail", "reason": "Worse", "message": "5 % of 400 fail, stable 0.5 %"}
     failing = at(Phase.ANALYZING, results=(result,))
 
@@ -132,5 +132,5 @@ def test_the_results_of_the_last_rollout_say_nothing_of_the_next():
 
 
 @pytest.mark.parametrize("reason", RolloutReason)
-def test_whatever_the_machine_says_the_condition_repeats(reason):
+def test_every_reason_of_a_state_is_a_condition_reason(reason):
     assert rollout_healthy(at(Phase.ROLLED_BACK, reason)).reason.value == reason.value

@@ -29,7 +29,7 @@ BEFORE_PROMOTION = [phase for phase in Phase if TRAITS[phase].before_promotion]
 ZERO = ObservedSplit(0, settled=True)
 
 
-def test_a_canary_with_all_traffic_and_all_pods_becomes_stable_and_the_old_one_stands_by():
+def test_a_canary_with_all_traffic_and_all_pods_becomes_stable_and_the_old_one_is_on_standby():
     found = go(DONE, seen(new=4), after=1)
     state = found.state
 
@@ -39,7 +39,7 @@ def test_a_canary_with_all_traffic_and_all_pods_becomes_stable_and_the_old_one_s
     assert found.events[0].type == "Normal"
 
 
-def test_no_canary_becomes_stable_with_fewer_pods_than_are_wanted_now():
+def test_no_canary_is_promoted_with_fewer_pods_than_desired():
     state = go(DONE, seen(new=4, replicas=6)).state
     assert (state.phase, state.replicas, state.attempt.canary_replicas) == (Phase.PROMOTING, 6, 6)
     assert go(state, seen(new=5, replicas=6), after=1).state is state
@@ -63,7 +63,7 @@ def test_pods_that_find_no_place_hold_up_nothing_for_those_that_stand_by_may_hav
     ("changes", "inputs"),
     [({"mode": "InPlace", "surge": 0}, {}), ({}, {"policy": policy(25, rollout={"stableRetention": "0s"})})],
 )
-def test_nothing_stands_by_where_there_is_no_room_or_no_wish_for_it(changes, inputs):
+def test_nothing_is_on_standby_where_there_is_no_room_or_no_wish_for_it(changes, inputs):
     state = go(but(DONE, **changes), seen(new=4, old=0, **inputs)).state
 
     assert (state.phase, state.stable, state.standby) == (Phase.STABLE, NEW, None)
@@ -160,7 +160,7 @@ def test_a_weight_that_may_be_in_force_already_counts_until_it_is_known_not_to_b
 
 @pytest.mark.parametrize("phase", BEFORE_PROMOTION)
 @pytest.mark.parametrize(("target", "reason"), [(OLD, "Reverted"), (THIRD, "Superseded")])
-def test_a_canary_that_nobody_wants_any_more_goes_back_from_everywhere_and_is_not_rejected(phase, target, reason):
+def test_a_superseded_canary_is_rolled_back_from_every_phase_and_not_rejected(phase, target, reason):
     state = go(running(phase), seen(target=target)).state
 
     assert (state.phase, state.reason, state.attempt.rejecting, state.canary) == (

@@ -34,7 +34,7 @@ def with_traffic(phase):
 
 @pytest.mark.parametrize("phase", SAFE)
 @pytest.mark.parametrize("paused", [False, True])
-def test_a_canary_pod_that_restarts_under_traffic_sends_it_back_from_everywhere(phase, paused):
+def test_a_canary_pod_that_restarts_under_traffic_is_rolled_back_from_every_phase(phase, paused):
     inputs = seen(new=UNSTEADY, **({"policy": PAUSED} if paused else {}))
     state = go(with_traffic(phase), inputs).state
 
@@ -48,7 +48,7 @@ def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(ph
     state = go(with_traffic(phase), seen(new=track(0, asked=1, finding=CRASHING))).state
 
     assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryLost")
-    assert "none of its 1 pods is ready: container 'triton' ended with exit code 1" in state.message
+    assert "none of its 1 pods is ready: container 'triton' exited with code 1" in state.message
 
 
 @pytest.mark.parametrize("phase", [Phase.AWAITING_APPROVAL, Phase.HELD])
@@ -126,7 +126,7 @@ def test_a_canary_that_was_about_to_become_stable_does_so_when_it_is_suspended()
 CHANGED = ObservedSplit(0, settled=False, foreign=True)
 
 
-def test_weights_that_somebody_keeps_changing_are_not_fought_over():
+def test_a_rollout_is_held_if_the_weights_keep_being_changed():
     state = running(Phase.ANALYZING)
     for minute in range(3):
         state = record_conflicts(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
@@ -138,7 +138,7 @@ def test_weights_that_somebody_keeps_changing_are_not_fought_over():
     assert go(held, seen(), after=10_000).state is held
 
 
-def test_weights_that_somebody_changes_now_and_then_are_set_right():
+def test_weights_that_are_changed_occasionally_are_reverted():
     state = running(Phase.ANALYZING)
     for minute in range(0, 30, 3):
         state = record_conflicts(state, seen(split=CHANGED), NOW + timedelta(minutes=minute))
@@ -185,7 +185,7 @@ def test_a_rollout_that_was_held_is_held_again_when_stable_is_back():
     assert go(held, seen(), after=600).state is held
 
 
-def test_before_it_has_any_traffic_a_canary_cannot_save_anybody():
+def test_before_it_has_traffic_a_canary_does_not_keep_stable_from_being_replaced():
     asking = running(Phase.VERIFYING, verified=False)
 
     assert go(asking, seen(old=GONE)).state is asking

@@ -132,7 +132,7 @@ def facts_about(draw, state):
 
 @settings(max_examples=600, deadline=None)
 @given(st.data())
-def test_from_wherever_whatever_is_seen_a_step_is_one_edge_and_the_steps_of_a_moment_come_to_an_end(data):
+def test_from_any_state_with_any_inputs_a_pass_takes_one_transition_and_passes_settle(data):
     state = data.draw(states())
     inputs = data.draw(facts_about(state))
     after = data.draw(st.sampled_from([0, 31, 1000, 100_000]))
@@ -175,7 +175,7 @@ def test_a_step_that_the_table_does_not_have_is_refused():
         RolloutContext(State(phase=Phase.STABLE), seen(), NOW).go(Phase.VERIFYING, RolloutReason.VERIFIED, "so")
 
 
-def test_every_edge_is_told_once_and_every_phase_can_be_left_and_reached():
+def test_every_transition_is_listed_once_and_every_phase_can_be_left_and_reached():
     pairs = [(edge.source, edge.target) for edge in TRANSITIONS]
 
     assert len(pairs) == len(set(pairs))
@@ -184,13 +184,13 @@ def test_every_edge_is_told_once_and_every_phase_can_be_left_and_reached():
     assert all(edge.when for edge in TRANSITIONS)
 
 
-def test_a_rollout_can_be_taken_back_from_everywhere_before_it_is_stable():
+def test_a_rollout_can_be_rolled_back_from_every_phase_before_it_is_stable():
     back = {edge.source for edge in TRANSITIONS if edge.target is Phase.ROLLING_BACK}
 
     assert back == {*(phase for phase in Phase if TRAITS[phase].before_promotion), Phase.PROMOTING}
 
 
-def test_steps_edited_in_the_midst_are_for_the_next_rollout():
+def test_steps_edited_during_a_rollout_are_for_the_next_rollout():
     state = running(Phase.ANALYZING)
 
     assert go(state, seen(policy=policy(90)), after=1).state.attempt.plan == Canary.model_validate(plan(25, 50))

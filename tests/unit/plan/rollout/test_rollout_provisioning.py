@@ -165,7 +165,7 @@ def test_an_answer_of_no_pod_or_of_another_attempt_is_no_answer():
     assert go(ASKING, answered(Outcome.PASSED, state=other)).state is ASKING
 
 
-def test_a_canary_that_restarts_while_it_is_asked_goes_back():
+def test_a_canary_that_restarts_during_verification_is_rolled_back():
     state = go(ASKING, answered(Outcome.PASSED, new=track(1, unsteady="it ended"))).state
 
     assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryUnsteady")

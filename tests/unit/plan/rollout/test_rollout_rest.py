@@ -31,7 +31,7 @@ def test_the_first_revision_serves_when_all_its_pods_are_ready_and_not_before():
     assert "4 of 4 pods" in found.state.message
 
 
-def test_what_is_wanted_and_serves_changes_nothing():
+def test_a_serving_target_revision_causes_no_changes():
     assert go(SERVES, seen(target=OLD)).state is SERVES
 
 
@@ -47,7 +47,7 @@ def test_another_revision_begins_a_rollout_whose_plan_is_pinned():
     assert (state.attempt.weight, state.attempt.step, state.attempt.canary_replicas) == (0, 0, 0)
 
 
-def test_a_rejected_revision_is_not_tried_again_by_itself():
+def test_a_rejected_revision_is_not_retried_by_itself():
     rejected = State(phase=Phase.STABLE, stable=OLD, replicas=4, reason="Reverted", rejected=REJECTED)
     state = go(rejected, seen()).state
     assert (state.phase, state.reason) == (Phase.ROLLED_BACK, "Rejected")

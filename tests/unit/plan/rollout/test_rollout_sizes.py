@@ -39,7 +39,7 @@ def test_the_first_revision_is_started_at_full_size_and_gets_everything():
     assert desired_rollout(context(state, seen(old=None, new=0))).split == {NEW: 100}
 
 
-def test_stable_follows_the_autoscaler_at_rest():
+def test_stable_follows_the_autoscaler_without_a_rollout():
     assert revision_sizes(context(State(phase=Phase.STABLE, stable=OLD, replicas=4), seen(replicas=7))) == {OLD: 7}
 
 
@@ -119,7 +119,7 @@ def test_a_dead_canary_gives_all_its_places_back_at_once():
     assert asked(state, seen(old=2, new=0)) == (4, 0)
 
 
-def test_a_scale_out_in_the_midst_goes_to_stable_and_takes_nothing_from_the_canary():
+def test_a_scale_out_during_a_rollout_goes_to_stable_and_takes_nothing_from_the_canary():
     state = running(Phase.ANALYZING, replicas=8)
 
     assert asked(state, seen(replicas=8)) == (8, 1)
@@ -168,7 +168,7 @@ def test_a_pod_that_is_still_ending_is_not_replaced_before_it_is_gone():
 
 @settings(max_examples=40, deadline=None)
 @given(rollouts(), st.integers(1, 60))
-def test_every_rollout_can_be_taken_back_at_any_time_within_its_room_and_above_its_floor(drawn, when):
+def test_every_rollout_can_be_rolled_back_at_any_time_within_its_surge_and_minimum(drawn, when):
     pool = pool_of(drawn)
     while pool.ticks < when and pool.state.stable != NEW:
         pool.tick()

@@ -59,7 +59,7 @@ def test_a_gateway_knows_the_canary_before_it_sends_anything_to_it():
     assert settle(known.state, seen(split=ObservedSplit(25, settled=False)), after=4).applied_weight == 0
 
 
-def test_a_weight_that_is_taken_back_before_it_counts_has_to_be_accepted_again():
+def test_a_weight_that_is_reverted_before_it_counts_must_be_accepted_again():
     accepted = go(MOVING, seen(split=ACCEPTED), after=1).state
     lost = go(accepted, seen(split=ObservedSplit(0, settled=False, foreign=True)), after=2).state
 
@@ -186,7 +186,7 @@ def test_windows_that_never_come_are_metrics_that_stay_away():
     assert go(state, seen(), after=31 + 1800).state.reason == "MetricsLost"
 
 
-def test_an_incident_that_hits_both_is_nobody_s_fault_and_no_time_to_go_on():
+def test_a_shared_incident_neither_fails_nor_passes():
     objective = but(LOOKING, plan=plan(25, analysis={"maxErrorRate": 1, "windows": 5}))
     held = looked(objective, window(10, errors=50, stable_errors=150))
     assert (held.phase, held.reason) == (Phase.HELD, "SharedIncident")
@@ -233,7 +233,7 @@ def test_without_a_bake_the_weight_in_force_is_enough():
     assert go(go(state, inputs).state, inputs, after=3).state.phase is Phase.PROMOTING
 
 
-def test_waiting_for_a_person_does_not_blind_anybody():
+def test_waiting_for_approval_does_not_stop_the_monitoring():
     waiting = running(Phase.AWAITING_APPROVAL)
     state = looked(waiting, window(3600, 300))
 

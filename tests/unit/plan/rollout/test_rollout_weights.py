@@ -37,7 +37,7 @@ def test_in_place_promises_one_pod_less_and_recreate_promises_none():
     assert min_ready(running(Phase.ANALYZING, mode="Recreate", surge=0)) == 0
 
 
-def test_no_weight_goes_to_a_canary_without_a_ready_pod_whatever_the_mode():
+def test_no_weight_goes_to_a_canary_without_a_ready_pod_in_any_mode():
     for mode, surge in (("Surge", 4), ("InPlace", 0), ("Recreate", 0)):
         state = running(Phase.PROVISIONING, mode=mode, surge=surge)
         assert reachable_weight(context(state, seen(new=track(0, existing=1))), 100) == 0

@@ -25,7 +25,7 @@ def test_room_is_looked_for_while_pods_are_to_be_started_and_at_no_other_time(ph
     assert (pod_that_needs_room(body(phase), {}, DEFAULTS) is not None) == looks
 
 
-def test_without_a_rollout_nobody_looks_for_room():
+def test_without_a_rollout_no_capacity_is_searched():
     assert pod_that_needs_room(body(Phase.STABLE) | {"status": {}}, {}, DEFAULTS) is None
 
 

@@ -63,7 +63,7 @@ def test_a_way_to_the_canary_counts_once_it_is_there_and_not_before() -> None:
     assert by_route(route({A: 80, B: 20}), **opening) == ObservedSplit(20, settled=False)
 
 
-def test_without_a_route_nothing_can_be_told() -> None:
+def test_without_a_route_there_is_no_split() -> None:
     assert by_route(None) == ObservedSplit(None, settled=False)
 
 
@@ -91,7 +91,7 @@ def test_one_gateway_of_two_is_not_enough() -> None:
     )
 
 
-def test_a_gateway_that_takes_its_time_is_told_from_one_that_does_not_exist() -> None:
+def test_a_slow_gateway_is_distinguished_from_a_missing_one() -> None:
     assert "is spec.traffic.gateway.parentRefs right?" in by_route(route({A: 80, B: 20}, reports=[])).problem
     assert by_route(route({A: 80, B: 20}, reports=[report(REF[0], condition(observedGeneration=6))])).problem == ""
 
@@ -119,12 +119,12 @@ def test_what_a_gateway_says_against_the_route_is_passed_on_in_its_own_words(sai
     assert found == ObservedSplit(20, settled=False, problem=problem)
 
 
-def test_what_a_gateway_said_against_an_older_route_is_forgotten() -> None:
+def test_a_gateways_message_about_an_older_route_is_ignored() -> None:
     old = condition(status="False", observedGeneration=6)
     assert by_route(route({A: 80, B: 20}, reports=[report(REF[0], old)])).problem == ""
 
 
-def test_weights_that_somebody_else_wrote_are_theirs() -> None:
+def test_weights_written_by_others_are_detected_as_foreign() -> None:
     theirs = route({A: 80, B: 20})
     for rule in theirs["spec"]["rules"][:2]:
         rule["backendRefs"][0]["weight"], rule["backendRefs"][1]["weight"] = 3, 1
@@ -132,20 +132,20 @@ def test_weights_that_somebody_else_wrote_are_theirs() -> None:
     assert by_route(theirs, weight=25) == ObservedSplit(25, settled=False, foreign=True)
 
 
-def test_one_protocol_that_somebody_else_moved_leaves_no_one_weight() -> None:
+def test_different_weights_of_the_protocols_are_no_weight() -> None:
     theirs = route({A: 80, B: 20})
     theirs["spec"]["rules"][0]["backendRefs"][1]["weight"] = 0
     assert by_route(theirs) == ObservedSplit(None, settled=False, foreign=True)
 
 
-def test_a_backend_that_somebody_else_added_is_theirs() -> None:
+def test_a_backend_added_by_someone_else_is_detected_as_foreign() -> None:
     theirs = route({A: 80, B: 20})
     for rule in theirs["spec"]["rules"][:2]:
         rule["backendRefs"].append({"name": "other", "port": 80})
     assert by_route(theirs).foreign
 
 
-def test_a_route_whose_rules_somebody_took_away_is_theirs() -> None:
+def test_a_route_without_its_rules_is_detected_as_foreign() -> None:
     theirs = route({A: 80, B: 20})
     del theirs["spec"]["rules"]
     assert by_route(theirs) == ObservedSplit(None, settled=False, foreign=True)
@@ -172,7 +172,7 @@ def test_a_service_that_leads_to_all_pods_gives_the_share_that_their_numbers_wer
     assert by_service(service({A: 90, B: 10}), weight=100, applied_weight=10) == ObservedSplit(10, settled=False)
 
 
-def test_a_service_that_somebody_led_elsewhere_is_theirs() -> None:
+def test_a_service_with_another_selector_is_detected_as_foreign() -> None:
     elsewhere = service({A: 100})
     elsewhere["spec"]["selector"] = {"app": "mine"}
     assert by_service(elsewhere) == ObservedSplit(None, settled=False, foreign=True)
@@ -182,5 +182,5 @@ def test_a_service_that_somebody_led_elsewhere_is_theirs() -> None:
     assert by_service(more) == ObservedSplit(None, settled=False, foreign=True)
 
 
-def test_without_a_service_nothing_can_be_told_either() -> None:
+def test_without_a_service_there_is_no_split() -> None:
     assert by_service(None) == ObservedSplit(None, settled=False)

@@ -29,7 +29,7 @@ def track(*pods, asked=2):
     )
 
 
-def test_a_pod_that_ends_holds_its_place_and_serves_nobody():
+def test_a_terminating_pod_holds_its_place_and_does_not_serve():
     found = track(pod("a"), pod("b", ending=True), pod("c", ready=False, since=-1))
 
     assert (found.existing, found.ready, found.asked) == (3, 1, 2)

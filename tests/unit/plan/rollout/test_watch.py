@@ -58,7 +58,7 @@ def test_the_models_own_name_and_the_source_of_latencies_are_the_specs():
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_whoever_gets_traffic_before_the_point_of_no_return_is_looked_at(phase):
+def test_every_canary_with_traffic_is_monitored_before_the_promotion(phase):
     steps = {Phase.SHIFTING, Phase.ANALYZING, Phase.AWAITING_APPROVAL}
     between = {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.HELD, Phase.STABLE_LOST}
 

@@ -5,7 +5,7 @@ import pytest
 from tritonfleet.plan.rollout.analysis import Outcome, Why
 
 
-def test_a_canary_like_stable_passes_when_the_planned_looks_are_over(rollout):
+def test_a_canary_like_stable_passes_when_the_planned_windows_are_over(rollout):
     step = rollout(windows=5)
     before = [step.look(canary_errors=1, stable_errors=1) for _ in range(4)]
 
@@ -85,7 +85,7 @@ def test_a_suspect_canary_is_looked_at_longer_and_then_left_to_a_person(rollout)
     assert (last.outcome, last.why, last.needs_person) == (Outcome.INCONCLUSIVE, Why.SUSPECT, True)
 
 
-def test_a_small_but_lasting_difference_fails_after_the_planned_looks(rollout):
+def test_a_small_but_lasting_difference_fails_after_the_planned_windows(rollout):
     step = rollout()
     traffic = {"canary_errors": 6, "stable_errors": 3, "canary": 600, "stable": 600, "stable_pods": 9}
 

@@ -120,7 +120,7 @@ def test_no_number_is_neither_good_nor_bad(answer, outcome):
     assert (result.outcome, streak) == (outcome, 1)
 
 
-def test_a_query_must_be_beyond_its_limit_in_two_looks_running(rollout):
+def test_a_query_must_be_beyond_its_limit_in_two_windows_running(rollout):
     step = rollout(queries=(PromQuery(name="queue", query="q", max=10),))
     bad, good = (QueryAnswer("queue", (11.0,)),), (QueryAnswer("queue", (9.0,)),)
     verdicts = [step.look(answers=answers) for answers in (bad, good, bad, bad)]

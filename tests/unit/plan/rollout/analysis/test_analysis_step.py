@@ -83,7 +83,7 @@ def test_the_same_windows_give_the_same_verdicts(windows):
 
 @settings(max_examples=30)
 @given(WINDOWS)
-def test_a_crash_between_any_two_looks_changes_nothing(windows):
+def test_a_crash_between_any_two_windows_changes_nothing(windows):
     progress, through_status = Progress(), []
     for number, window in enumerate(windows, 1):
         verdict = analyze(POLICY, progress, at(window, 60.0 * number))
@@ -162,7 +162,7 @@ def test_an_outage_of_the_metrics_is_no_look_and_forgets_nothing(rollout):
     assert step.look(canary_errors=15, stable_errors=1).outcome is Outcome.FAILED
 
 
-def test_a_revision_without_series_is_told_from_an_outage(rollout):
+def test_a_revision_without_series_is_distinguished_from_an_outage(rollout):
     verdict = rollout().look(canary=RevisionCounts(missing=("a", "b")))
 
     assert (verdict.why, verdict.message) == (
@@ -237,7 +237,7 @@ def test_a_step_with_too_little_traffic_ends_as_the_policy_says(rollout, policy,
     assert (last.outcome, last.why, last.needs_person, last.unproven) == expected
 
 
-def test_what_golden_requests_prove_is_said(rollout):
+def test_the_message_says_what_golden_requests_prove(rollout):
     step = rollout(max_windows=10, on_too_few_requests=OnTooFewRequests.PASS_ON_PROBE)
     verdict = step.windows(10, probe=ProbeRun(right=30), **LOW)
 

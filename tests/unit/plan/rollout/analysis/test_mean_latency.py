@@ -47,7 +47,7 @@ def slow(step):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_canary_that_takes_half_as_long_again_fails_within_few_looks(rollout, seed):
+def test_a_canary_that_takes_half_as_long_again_fails_within_few_windows(rollout, seed):
     step = rollout(compare_latency=True)
     for turn in range(4):
         verdict = look(step, 1.5, 100 * seed + turn, noise=0.1)
@@ -86,7 +86,7 @@ def test_one_that_looks_slower_without_proof_does_not_pass(rollout):
     assert slow(step).outcome is not Outcome.PASSED
 
 
-def test_means_that_nobody_notices_do_not_count(rollout):
+def test_negligible_differences_of_means_do_not_count(rollout):
     step = rollout(compare_latency=True)
     for turn in range(10):
         verdict = look(step, 1.5, turn, usual=0.0001)
@@ -183,7 +183,7 @@ def test_moments_with_few_requests_are_joined():
 @given(
     st.lists(st.builds(ScrapeInterval, st.integers(0, 999), st.floats(0, 10), st.integers(0, 999), st.floats(0, 10)))
 )
-def test_whatever_is_counted_a_p_value_is_one(intervals):
+def test_any_counts_give_a_p_value_between_0_and_1(intervals):
     sums = MeanLatency().add(intervals)
 
     assert 0 <= sums.p_ratio(1.0) <= 1

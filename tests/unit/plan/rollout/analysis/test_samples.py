@@ -65,7 +65,7 @@ def test_a_pod_that_does_not_answer_is_missing():
     assert (window.pods, window.missing, window.requests) == ({}, ("a",), 0)
 
 
-def test_pods_of_nobody_are_not_counted():
+def test_no_pods_give_no_counts():
     assert count_window({}, {"b": reading(5, started=200.0)}, 100.0, POD).pods == {}
 
 

@@ -169,7 +169,7 @@ def test_what_breaks_clients_is_named_with_both_values(stable: Contract, canary:
 
 
 @pytest.mark.parametrize(("stable", "canary", "texts"), COMPATIBLE.values(), ids=COMPATIBLE)
-def test_what_breaks_nobody_is_named_all_the_same(stable: Contract, canary: Contract, texts: list[str]) -> None:
+def test_compatible_additions_are_listed(stable: Contract, canary: Contract, texts: list[str]) -> None:
     assert contract_findings(stable, canary) == tuple(ContractFinding(text, breaking=False) for text in texts)
 
 

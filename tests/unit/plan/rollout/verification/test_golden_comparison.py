@@ -144,7 +144,7 @@ def test_a_right_answer_is_right(expectation: Expectation, output: Tensor) -> No
 
 
 @pytest.mark.parametrize(("expectation", "output", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_answer_is_told_with_place_and_values(
+def test_a_wrong_response_is_reported_with_position_and_values(
     expectation: Expectation, output: Tensor | None, message: str
 ) -> None:
     assert problem(expectation, output).startswith(message)
@@ -156,7 +156,7 @@ def test_long_texts_are_shown_in_part() -> None:
     assert len(found) < 120
 
 
-def test_the_first_output_that_is_wrong_is_told() -> None:
+def test_the_first_wrong_output_is_reported() -> None:
     other = Tensor("z", "INT64", (2,), (7, 3))
     request = GoldenRequest("one", (), (Exact(LABELS), Exact(other)))
 
@@ -196,7 +196,7 @@ def test_one_value_beyond_its_limit_is_found_wherever_it_is(
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=8, unique=True), st.data())
-def test_the_highest_are_compared_whatever_their_size_and_order(values: list[int], data: st.DataObject) -> None:
+def test_the_top_k_are_compared_in_any_order(values: list[int], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values) - 1))
     floor = sorted(values, reverse=True)[k - 1]
     above = [value for value in values if value >= floor]

@@ -78,11 +78,11 @@ def test_numbers_are_read_as_what_their_type_makes_of_them() -> None:
         ({"cosine": {"min": 0.9}}, Cosine),
     ],
 )
-def test_how_to_compare_is_said_for_each_output(compare: Any, kind: type) -> None:
+def test_the_comparison_is_set_per_output(compare: Any, kind: type) -> None:
     assert isinstance(expectation(**SCORES, compare=compare), kind)
 
 
-def test_without_a_word_numbers_with_a_point_may_differ_a_little_and_nothing_else_may() -> None:
+def test_by_default_only_floats_have_a_tolerance() -> None:
     assert isinstance(expectation(**SCORES), Tolerance)
     assert isinstance(expectation(**LABEL), Exact)
     assert isinstance(expectation(name="text", datatype="BYTES", shape=[1], data=["a"]), Exact)
@@ -230,7 +230,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_used_is_told_with_its_place(text: str, message: str) -> None:
+def test_invalid_input_is_reported_with_its_position(text: str, message: str) -> None:
     with pytest.raises(InvalidGolden) as refused:
         parse_golden(text)
 

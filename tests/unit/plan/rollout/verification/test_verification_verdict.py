@@ -62,7 +62,7 @@ def test_a_warning_lets_a_broken_contract_pass_and_says_so() -> None:
     assert "clients of stable may break, which `contract: Warn` lets pass: input 'X'" in found.checks[0].message
 
 
-def test_nothing_is_said_of_a_contract_that_nobody_asked_for() -> None:
+def test_a_disabled_contract_check_is_not_reported() -> None:
     assert [each.check for each in verdict(BREAKS, compared=OFF).checks] == ["golden"]
 
 
@@ -99,12 +99,12 @@ def test_a_pod_that_cannot_be_asked_is_no_reason_to_roll_back_and_none_to_go_on(
     }
 
 
-def test_a_wrong_answer_counts_whoever_else_is_silent() -> None:
+def test_a_wrong_response_counts_even_if_other_pods_do_not_answer() -> None:
     assert verdict(SILENT, WRONG).outcome is Outcome.FAILED
     assert verdict(SILENT, BREAKS).outcome is Outcome.FAILED
 
 
-def test_without_a_pod_of_stable_the_contract_cannot_be_told() -> None:
+def test_without_a_stable_pod_the_contract_check_is_an_error() -> None:
     found = verdict(FITS, compared=ContractBaseline(ContractPolicy.ENFORCE, problem="none of its pods is ready"))
 
     assert found.outcome is Outcome.ERROR
