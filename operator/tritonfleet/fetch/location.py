@@ -111,3 +111,11 @@ def _problem(path: str) -> str | None:
     if sum(map(len, encoded)) + len(parts) > MAX_PATH_BYTES or any(len(part) > MAX_NAME_BYTES for part in encoded):
         return f"is longer than {MAX_PATH_BYTES} bytes, or {MAX_NAME_BYTES} in one part"
     return None
+
+
+_CLUTTER: Final = frozenset({"lost+found", "__MACOSX", ".DS_Store"})
+
+
+def is_clutter(path: str) -> bool:
+    """Tell whether a file system or a file manager left the file there, and nobody means it as part of the model."""
+    return any(part in _CLUTTER or part.startswith("._") for part in path.split("/"))
