@@ -7,8 +7,8 @@ from pydantic import Field
 
 from tritonfleet.api.base import ApiModel, ObjectName, Rule, items, mapping, matching, rule, text
 
-# On the model and not on the text: the API server quotes a text whenever a rule of its own refuses it, with the password
-# that may be in it. A message with a line break would be dropped.
+# On the model and not on the text: a text is quoted by the API server whenever a rule of its own refuses it, with the
+# password that may be in it. A message with a line break would be dropped.
 _SHOWN = "self.uri.find('^[^@?#[:cntrl:]]+$')"
 
 

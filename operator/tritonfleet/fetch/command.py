@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tritonfleet.errors import TritonfleetError
+from tritonfleet.errors import TritonfleetError, printable
 from tritonfleet.fetch.archive import is_archive, unpacked
 from tritonfleet.fetch.claim import contents_of
 from tritonfleet.fetch.failure import FetchFailed, disk_failure, masked, one_line, secrets_of
@@ -210,7 +210,7 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 

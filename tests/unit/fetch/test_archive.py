@@ -226,7 +226,8 @@ def sparse_header():
     """One sparse file with 700,000 blocks that say where its parts lie."""
     first = bytearray(header_of(tarfile.GNUTYPE_SPARSE, 0))
     first[482] = 1
-    first[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(first))[0]
+    first[148:156] = b" " * 8
+    first[148:156] = b"%06o\0 " % sum(first)
     part = b"%011o\0%011o\0" % (0, 1)
     return gzip.compress(bytes(first)) + times((part * 21 + b"\1").ljust(512, b"\0") * 16384, 43)
 

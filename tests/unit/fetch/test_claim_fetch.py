@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from tritonfleet.fetch import claim as claim_module
+from tritonfleet.fetch import transfer
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_pinned_digest_is_that_of_the_bytes_that_were_copied(claim, fetch, mon
     """Each file is exchanged as soon as it has been read once."""
     digest = fetch("pvc://my-claim/models/resnet").digest
     served = claim / "models" / "resnet" / "1" / "model.onnx"
-    monkeypatch.setattr(claim_module.Progress, "finish_file", lambda _: served.write_bytes(b"exchanged"))
+    monkeypatch.setattr(transfer.Progress, "finish_file", lambda _: served.write_bytes(b"exchanged"))
     outcome = fetch("pvc://my-claim/models/resnet", TRITONFLEET_FETCH_DIGEST=digest)
     assert outcome.files() == {"1/model.onnx": b"weights"}
 

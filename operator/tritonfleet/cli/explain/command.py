@@ -8,7 +8,6 @@ decided. With `--watch` it is printed again every few seconds, and `Course` adds
 import argparse
 import json
 import shutil
-import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from tritonfleet.api.status import ScaleEntry
 from tritonfleet.cli.arguments import per_second, spoken
 from tritonfleet.cli.explain.model import Account, document
 from tritonfleet.cli.place import Place, carry_out, place_of
-from tritonfleet.cli.terminal import follow, sparkline
+from tritonfleet.cli.terminal import follow, say, sparkline
 
 _BINDING: Final = {
     "AtMaxReplicas": "maxReplicas {highest}",
@@ -219,7 +218,7 @@ async def _explain(options: argparse.Namespace) -> int:
         if options.watch:
             await _watch(place, options)
         account = await _look(place, options.name)
-    sys.stdout.write((json.dumps(document(account), indent=2) if options.output == "json" else plain(account)) + "\n")
+    say(json.dumps(document(account), indent=2) if options.output == "json" else plain(account))
     return 0
 
 

@@ -6,7 +6,6 @@ the scenario and the traffic, has the scalers compete, and prints the report.
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import replace
 from math import ceil
@@ -19,7 +18,7 @@ from tritonfleet.cli.simulate.report import OURS, Entry, Outcome, caveats, recor
 from tritonfleet.cli.simulate.runner import Scenario, compete
 from tritonfleet.cli.simulate.scenario import Fleet, assumptions, fleet, read_manifest
 from tritonfleet.cli.simulate.traffic import Traffic
-from tritonfleet.cli.terminal import UsageError, progress, write_bytes
+from tritonfleet.cli.terminal import UsageError, progress, say, write_bytes
 from tritonfleet.errors import InvalidSpec
 
 FORMS: Final = ("pdf", "png", "svg")
@@ -31,7 +30,7 @@ START_MARGIN: Final = 1.2
 def simulated(options: argparse.Namespace) -> int:
     """Simulate, print and draw; raises UsageError for input that must be corrected."""
     if "list" in {options.trace, *options.faults, *options.scalers}:
-        sys.stdout.write(_lists())
+        say(_lists().rstrip("\n"))
         return 0
     form = _form(options.plot, options.html)
     rivals = runner.chosen_rivals(options.scalers)
@@ -48,7 +47,7 @@ def simulated(options: argparse.Namespace) -> int:
     outcome = _contest(arena, rivals, road, options)
     if options.plot or options.html:
         _draw(outcome, form, options)
-    sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
+    say(json.dumps(record(outcome), indent=2) if options.json else report(outcome))
     return 0
 
 
