@@ -9,7 +9,7 @@ from tritonfleet.api.base import ApiModel, ObjectName, Rule, items, mapping, mat
 
 # On the model and not on the text: a text is quoted by the API server whenever a rule of its own refuses it, with the
 # password that may be in it. A message with a line break would be dropped.
-_SHOWN = "self.uri.find('^[^@?#[:cntrl:]]+$')"
+_SHOWN = "self.uri.find('^[^@?#\\\\pC]+$')"
 
 
 def _uri_rule(expression: str, must: str) -> Rule:

@@ -7,7 +7,7 @@ in every pod and needs no Kubernetes client, and `simulate` alone needs numpy, n
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import IO, NoReturn
+from typing import Any, NoReturn
 
 from tritonfleet.cli.options import explain_options, golden_options, rollout_options, simulate_options
 from tritonfleet.errors import printable
@@ -16,7 +16,7 @@ from tritonfleet.errors import printable
 class _Parser(argparse.ArgumentParser):
     """Refuses wrong arguments in one line."""
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Everything that argparse prints comes through here, also what it quotes."""
         super()._print_message(printable(message), file)
 

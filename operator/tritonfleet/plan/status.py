@@ -31,7 +31,7 @@ from tritonfleet.plan.rollout import (
 )
 from tritonfleet.plan.scaling_status import ScaleReport, scale_conditions
 from tritonfleet.plan.world import Event, GpuPool, Manifest, Observed, WriteFailure
-from tritonfleet.triton import images
+from tritonfleet.triton.images import Image, warning
 
 ENTRIES_MAX = 10
 _SERVED = frozenset({Outcome.SERVING, Outcome.STANDING_BY, Outcome.RETIRED})
@@ -279,9 +279,9 @@ def _config_valid(facts: Assessment) -> Condition:
         )
     message = "the Triton configuration renders and validates"
     image = facts.target.image if facts.target is not None else None
-    concern = images.warning(images.Image.parse(image)) if image is not None else None
+    concern = warning(Image.parse(image), facts.deployment.spec.model.backend) if image is not None else None
     if concern is not None:
-        message = f"{message}, but the image has a flaw: {concern}"
+        message = f"{message}, but {concern}"
     return Condition(ConditionType.CONFIG_VALID, ConditionStatus.TRUE, Reason.VALID, message)
 
 

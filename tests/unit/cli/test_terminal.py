@@ -88,7 +88,7 @@ class OneObject:
 
 
 async def test_a_message_of_a_status_cannot_pass_for_another_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [f"a{char}READY  True" for char in CONTROLS]
+    lines = [f"a{char}b" for char in CONTROLS if unicodedata.category(char) != "Cs"]
     for look in (plain_explain, plain_rollout):
         honest, forged = [
             look(await Place(cast("Cluster", OneObject(message)), "shop").model_deployment("recommender"))
