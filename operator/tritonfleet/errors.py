@@ -3,8 +3,11 @@
 `plan` and `triton` raise `InvalidSpec`, which becomes a status that names the field. `adapters` convert their clients'
 exceptions into the others, so that `runtime/controller.py` can choose when to retry without knowing a client, and the
 command line prints any of them in one line. Any other exception is a bug in the operator.
+
+Their texts often come from elsewhere, such as from Triton or the API server: `printable()` makes them safe to show.
 """
 
+import json
 from dataclasses import dataclass
 
 
@@ -60,3 +63,12 @@ class Refused(TritonfleetError):
 
     def __str__(self) -> str:
         return self.message
+
+
+def printable(text: str) -> str:
+    r"""Return `text` as a terminal can show it: all but line breaks that is invisible or steers it is spelled `\u001b`.
+
+    Those are the control characters, the marks that turn the direction of text, and whatever else has no shape. The
+    spelling is that of JSON, so that JSON stays what it is.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)

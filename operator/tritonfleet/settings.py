@@ -79,6 +79,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             network_policy=read("NETWORK_POLICY", False, _flag),
             pod_monitor=read("POD_MONITOR", False, _flag),
             gateway_api=read("GATEWAY_API", False, _flag),
+            allowed_priority_classes=read("ALLOWED_PRIORITY_CLASSES", (), _words),
+            allowed_runtime_classes=read("ALLOWED_RUNTIME_CLASSES", (), _words),
         ),
         namespaces=read("NAMESPACES", (), _words),
         workers=int(read("WORKERS", 64.0, _positive)),

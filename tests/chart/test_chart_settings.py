@@ -66,7 +66,12 @@ def test_every_value_reaches_the_operator(helm):
                 "allowedHosts": ["s3.example.com", "*.models.example.com"],
                 "allowPrivateAddresses": True,
             },
-            "workloads": {"networkPolicy": True, "podMonitor": True},
+            "workloads": {
+                "networkPolicy": True,
+                "podMonitor": True,
+                "allowedPriorityClasses": ["batch", "system-node-critical"],
+                "allowedRuntimeClasses": ["nvidia"],
+            },
             "gatewayApi": {"enabled": True},
             "autoscaling": {"tickSeconds": 2, "scrapeConcurrency": 32},
             "prometheus": {
@@ -94,6 +99,8 @@ def test_every_value_reaches_the_operator(helm):
             network_policy=True,
             pod_monitor=True,
             gateway_api=True,
+            allowed_priority_classes=("batch", "system-node-critical"),
+            allowed_runtime_classes=("nvidia",),
         ),
         namespaces=("shop", "search"),
         workers=4,

@@ -56,6 +56,7 @@ async def test_the_api_server_refuses(send, entry):
         await send(_wrong(entry))
     message = str(refusal.value)
     assert [words for words in entry["says"] if str(words) not in message] == [], message
+    assert [words for words in entry.get("hides", ()) if words in message] == [], message
     assert "evaluating rule" not in message, "a rule failed on what another rule refuses"
 
 

@@ -20,6 +20,10 @@
   value: {{ .Values.workloads.podMonitor | quote }}
 - name: TRITONFLEET_GATEWAY_API
   value: {{ include "tritonfleet.gatewayApi" . | quote }}
+- name: TRITONFLEET_ALLOWED_PRIORITY_CLASSES
+  value: {{ join "," .Values.workloads.allowedPriorityClasses | quote }}
+- name: TRITONFLEET_ALLOWED_RUNTIME_CLASSES
+  value: {{ join "," .Values.workloads.allowedRuntimeClasses | quote }}
 - name: TRITONFLEET_NAMESPACES
   value: {{ join "," .Values.watchNamespaces | quote }}
 - name: TRITONFLEET_WORKERS

@@ -190,7 +190,7 @@ class Server(ApiModel):
     image: Image | None = None
     """The Triton image; the operator's default when absent."""
     allow_unsafe_image: bool = False
-    """Whether to allow a release of Triton with known remote code execution."""
+    """Whether to allow a release of Triton with published vulnerabilities."""
     gpu: Gpu = Gpu()
     """GPUs of each pod."""
     resources: Resources | None = None
@@ -210,9 +210,9 @@ class Server(ApiModel):
     topology_spread: Annotated[tuple[TopologySpread, ...], items(4, key="topologyKey")] = ()
     """Topology spread of the pods; absent: over hosts."""
     priority_class_name: ObjectName | None = None
-    """PriorityClass of the pods."""
+    """PriorityClass of the pods; `system-*`, and others if the administrator has a list, are refused."""
     runtime_class_name: ObjectName | None = None
-    """RuntimeClass of the pods."""
+    """RuntimeClass of the pods; refused if the administrator has a list without it."""
     scheduler_name: ObjectName | None = None
     """Scheduler of the pods."""
     service_account_name: ObjectName | None = None

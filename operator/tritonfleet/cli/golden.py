@@ -8,14 +8,11 @@ import argparse
 import asyncio
 import json
 import socket
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-import yaml
-
 from tritonfleet.adapters import triton
-from tritonfleet.cli.terminal import UsageError, read_bytes, report_error
+from tritonfleet.cli.terminal import UsageError, one_line, read_bytes, read_manifests, report_error, say
 from tritonfleet.errors import Rejected, TritonfleetError
 from tritonfleet.plan.rollout.verification import (
     FLOATS,
@@ -113,7 +110,8 @@ async def _check(options: argparse.Namespace, text: str) -> int:
             except Rejected as refusal:
                 problem = f"request failed: {refusal}"
             wrong += bool(problem)
-            sys.stdout.write(f"FAIL  {request.name}: {problem}\n" if problem else f"ok    {request.name}\n")
+            name = one_line(request.name)
+            say(f"FAIL  {name}: {one_line(problem)}" if problem else f"ok    {name}")
     return 1 if wrong else 0
 
 
@@ -124,7 +122,7 @@ async def _record(options: argparse.Namespace, text: str) -> int:
         answered = [recorded(entry, await _answer(server, request)) for entry, request in questions]
     document = "[\n" + ",\n".join(answered) + "\n]\n"
     parse_golden(document)
-    sys.stdout.write(document)
+    say(document.rstrip("\n"))
     return 0
 
 
@@ -139,11 +137,11 @@ def _text(options: argparse.Namespace) -> str:
     """Return the golden file, extracted from its ConfigMap if it is in one."""
     try:
         text = read_bytes(options.filename).decode()
-        if text.lstrip().startswith("["):
-            return text
-        manifest = yaml.safe_load(text)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{options.filename}: neither JSON nor a manifest: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{options.filename}: must be UTF-8 text: {error}") from error
+    if text.lstrip().startswith("["):
+        return text
+    manifest = next(iter(read_manifests(text, f"{options.filename}: neither JSON nor a manifest")), None)
     data = manifest.get("data") if isinstance(manifest, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get(options.key), str):
         raise UsageError(

@@ -7,13 +7,18 @@ in every pod and needs no Kubernetes client, and `simulate` alone needs numpy, n
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tritonfleet.cli.options import explain_options, golden_options, rollout_options, simulate_options
+from tritonfleet.errors import printable
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one line."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Everything that argparse prints comes through here, also what it quotes."""
+        super()._print_message(printable(message), file)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -31,8 +36,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "tritonfleet"
     try:
         status: int = parsed.run(parsed)
     except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return 130
+        parser.exit(130, "\n")
     except BrokenPipeError:
         # The reader, such as `head`, has exited.
         sys.stdout = None

@@ -15,7 +15,7 @@ from typing import Any
 
 from tritonfleet.adapters.cluster import Cluster, default_namespace, load_configuration
 from tritonfleet.api import names
-from tritonfleet.cli.terminal import UsageError, report_error
+from tritonfleet.cli.terminal import UsageError, one_line, report_error
 from tritonfleet.errors import NoCluster, Refused, TritonfleetError
 from tritonfleet.plan.world import Manifest
 
@@ -39,7 +39,16 @@ class Place:
             raise UsageError(
                 f"{names.KIND} '{name}' not found in namespace '{self.namespace}'; use -n for another namespace"
             )
-        return body
+        return {**body, "status": _in_lines(body.get("status") or {})}
+
+
+def _in_lines(value: Any) -> Any:
+    """Return a status with each of its texts on one line, as the operator writes them; others can write it as well."""
+    if isinstance(value, dict):
+        return {key: _in_lines(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_in_lines(child) for child in value]
+    return one_line(value) if isinstance(value, str) and not value.isprintable() else value
 
 
 @asynccontextmanager

@@ -14,12 +14,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tritonfleet.errors import TritonfleetError
+from tritonfleet.errors import TritonfleetError, printable
 from tritonfleet.fetch.archive import is_archive, unpacked
 from tritonfleet.fetch.claim import contents_of
 from tritonfleet.fetch.failure import FetchFailed, disk_failure, masked, one_line, secrets_of
@@ -119,7 +119,10 @@ def fetched(settings: Settings, environment: Mapping[str, str], report: Report) 
     report(f"fetching {source.uri}")
     try:
         contents = _contents(source, settings, environment, placement, report)
-        return _placed(contents, source, settings, placement)
+        packed = len(contents) == 1 and is_archive(contents[0].path)
+        if packed:
+            contents = _unpacked(contents[0], placement.staging / "unpacked")
+        return _placed(contents, source, settings, placement, packed=packed)
     except OSError as error:
         raise disk_failure(error) from error
 
@@ -128,11 +131,11 @@ def _contents(
     source: Location, settings: Settings, environment: Mapping[str, str], placement: Placement, report: Report
 ) -> list[Content]:
     if source.scheme == "pvc":
-        contents = contents_of(source.uri, settings.source, source.path, report)
+        # Only a copy holds what was hashed: anyone may write to a claim afterwards.
+        copies = placement.staging / "files" if settings.digest else None
+        contents = contents_of(source.uri, settings.source, source.path, report, copies=copies)
     else:
         contents = _downloaded(source, settings, environment, placement.staging, report)
-    if len(contents) == 1 and is_archive(contents[0].path):
-        contents = _unpacked(contents[0], placement.staging / "unpacked")
     return contents
 
 
@@ -153,18 +156,16 @@ def _unpacked(packed: Content, folder: Path) -> list[Content]:
     folder.mkdir()
     contents = unpacked(packed.file, packed.path, folder)
     wrapper = without_wrapper(content.path for content in contents)
-    return [Content(c.path.removeprefix(wrapper), c.size, c.sha256, c.file) for c in contents]
+    return [replace(content, path=content.path.removeprefix(wrapper)) for content in contents]
 
 
-def _placed(contents: Sequence[Content], source: Location, settings: Settings, placement: Placement) -> str:
+def _placed(
+    contents: Sequence[Content], source: Location, settings: Settings, placement: Placement, *, packed: bool
+) -> str:
     base = next((content.file for content in contents if content.path == CONFIG), None)
     text, hints = merge_config(base, settings.config, model=settings.model, uri=source.uri, backend=settings.backend)
-    places = laid_out([content.path for content in contents], hints, uri=source.uri)
-    digest = digest_of(
-        Content(places[content.path], content.size, content.sha256, content.file)
-        for content in contents
-        if content.path in places
-    )
+    places = laid_out([content.path for content in contents], hints, uri=source.uri, packed=packed)
+    digest = digest_of(replace(content, path=places[content.path]) for content in contents if content.path in places)
     if settings.digest not in {None, digest}:
         placement.discard()
         raise FetchFailed(
@@ -209,7 +210,7 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 

@@ -35,26 +35,26 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
     """Return the location of `uri`, or raise FetchFailed saying what it must look like."""
     scheme, separator, rest = uri.partition("://")
     scheme = scheme.lower()
+    if "@" in rest.partition("/")[0]:
+        raise _refused(uri, "carries a user name or password; put it into credentialsSecretName")
     if not separator or scheme not in {"s3", "https", "pvc"}:
         raise _refused(uri, f"is not a source this release can read; write {_FORMS}")
     if scheme not in allowed_schemes:
         allowed = ", ".join(allowed_schemes)
         raise _refused(uri, f"uses {scheme}://, and the administrator allows only: {allowed}")
-    if "@" in rest.partition("/")[0]:
-        raise _refused("the model URI", "carries a user name or password; put it into credentialsSecretName")
     if "?" in rest or "#" in rest:
-        bare = rest.replace("#", "?").partition("?")[0]
         raise _refused(
-            f"{scheme}://{bare}",
+            uri.replace("#", "?").partition("?")[0],
             "was given with '?' or '#': signed links expire and leak; use credentialsSecretName",
         )
     authority, _, path = rest.partition("/")
     if scheme == "https" and (path.endswith("/") or not path):
         raise _refused(uri, "is a folder, and https servers cannot list one; name a file or a .tar.gz or .zip archive")
     path = path.removesuffix("/")
+    authority, path, port = _authority(uri, scheme, authority, path)
     if path:
-        safe_relative(path, of=f"the model URI {scheme}://{authority}")
-    return Location(uri, scheme, *_authority(uri, scheme, authority, path))
+        safe_relative(path, of="the model URI" if "@" in uri else f"the model URI {scheme}://{authority}")
+    return Location(uri, scheme, authority, path, port)
 
 
 def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:
@@ -67,15 +67,17 @@ def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, s
     try:
         split = urlsplit(f"https://{authority}/")
         host, port = split.hostname, split.port
-    except ValueError as error:
-        raise _refused(uri, f"has a host or port that cannot be read ({error})") from error
+    except ValueError:
+        # Its text quotes what may be a password.
+        raise _refused(uri, "has a host or port that cannot be read") from None
     if not host:
         raise _refused(uri, "has no host")
     return host, path, port or HTTPS_PORT
 
 
-def _refused(what: str, why: str) -> FetchFailed:
-    return FetchFailed(f"{what} {why}")
+def _refused(uri: str, why: str) -> FetchFailed:
+    """Name the URI unless a password may be in it; one with a slash in it ends where no parser would look."""
+    return FetchFailed(f"{'the model URI' if set(uri) & set('@?#') else uri} {why}")
 
 
 MAX_FILES: Final = 100_000
@@ -111,3 +113,11 @@ def _problem(path: str) -> str | None:
     if sum(map(len, encoded)) + len(parts) > MAX_PATH_BYTES or any(len(part) > MAX_NAME_BYTES for part in encoded):
         return f"is longer than {MAX_PATH_BYTES} bytes, or {MAX_NAME_BYTES} in one part"
     return None
+
+
+_CLUTTER: Final = frozenset({"lost+found", "__MACOSX", ".DS_Store"})
+
+
+def is_clutter(path: str) -> bool:
+    """Tell whether a file system or a file manager left the file there, and nobody means it as part of the model."""
+    return any(part in _CLUTTER or part.startswith("._") for part in path.split("/"))

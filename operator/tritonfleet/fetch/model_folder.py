@@ -33,6 +33,8 @@ class Content:
     """Hex digits of the file's bytes."""
     file: Path
     """Where those bytes are now."""
+    executable: bool = False
+    """Whether the source says that the file is a program; buckets and web servers cannot."""
 
 
 def digest_of(contents: Iterable[Content]) -> str:
@@ -52,8 +54,10 @@ _VERSION: Final = re.compile(r"[1-9][0-9]*")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _OTHER_CONFIGS: Final = "configs"
 """Triton's folder of alternative configurations; the operator's own is the only one in effect."""
-_MODEL_FOLDERS: Final = frozenset({"warmup", "initial_state"})
-"""Folders that Triton looks for beside the versions."""
+PYTHON_STUB: Final = "triton_python_backend_stub"
+"""Runs a Python model in place of the backend's own stub, for another version of Python."""
+_BESIDE_VERSIONS: Final = frozenset({"warmup", "initial_state", PYTHON_STUB})
+"""What Triton and its Python backend look for beside the versions."""
 _DEFAULT_FILES: Final = {
     "onnxruntime": ("model.onnx", (".onnx",)),
     "pytorch": ("model.pt", (".pt", ".pth")),
@@ -65,6 +69,8 @@ _DEFAULT_FILES: Final = {
 """Per backend: the file that it loads, and the suffixes under which people keep it."""
 _ONE_FILE_BACKENDS: Final = frozenset({"onnxruntime", "openvino", "python", "dali"})
 """Backends that have no other way to find their model than by its name."""
+_PLATFORMS: Final = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt", "pytorch_libtorch": "pytorch"}
+"""Triton's older names of backends, by which a configuration may choose one as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Hints:
     """`default_model_filename`, if set: then nothing is renamed."""
     label_files: frozenset[str] = frozenset()
     """Files that Triton reads from beside the versions."""
+    environment: str | None = None
+    """The Python backend's environment, an archive or a folder, if the configuration wants it beside the versions."""
 
 
 def without_wrapper(paths: Iterable[str]) -> str:
@@ -87,42 +95,81 @@ def without_wrapper(paths: Iterable[str]) -> str:
     return f"{top}/" if is_wrapper and not _DIGITS.fullmatch(top) and not top.endswith(".savedmodel") else ""
 
 
-def laid_out(paths: Collection[str], hints: Hints, *, uri: str) -> dict[str, str]:
+def laid_out(paths: Collection[str], hints: Hints, *, uri: str, packed: bool = False) -> dict[str, str]:
     """Map each source path that is used to its path below the model's folder, the configuration included.
 
+    `packed` says that the paths are those of an archive, in which no address leads to a folder.
     Raises FetchFailed when the source is no model: no model file, several models, or a name taken twice.
     """
     used = [path for path in paths if path.partition("/")[0] != _OTHER_CONFIGS]
     _check_conflicts(used, uri)
     versions = {top for path in used if "/" in path and _VERSION.fullmatch(top := path.partition("/")[0])}
     if versions:
-        _check_newest(max(versions, key=int), used, hints, uri)
+        newest = max(versions, key=int)
+        if missing := _missing_model_file([path for path in used if path.startswith(f"{newest}/")], newest, hints):
+            name, nested = missing
+            remedy = f"move {nested} there" if nested else _ADD_MODEL_FILE
+            raise FetchFailed(f"{uri}: there is no {newest}/{name}, which {_loader(hints)} loads; {remedy}")
         return {path: path for path in used}
     bare = [path for path in used if path != CONFIG]
     if not bare:
         raise FetchFailed(f"{uri}: no model file there; it needs version folders such as 1/ or the model's own files")
-    _check_no_repository(bare, uri)
+    _check_no_repository(bare, uri, packed=packed)
     names = _default_names(bare, hints, uri)
     placed = {path: path if _beside_versions(path, hints) else f"1/{names.get(path, path)}" for path in bare}
     if all(_beside_versions(path, hints) for path in bare):
         raise FetchFailed(f"{uri}: no model file there, only labels or warm-up data; add the model's own file")
+    if missing := _missing_model_file(list(placed.values()), "1", hints):
+        name, nested = missing
+        remedy = _ADD_MODEL_FILE
+        if nested:
+            folder = nested.removeprefix("1/").rpartition("/")[0]
+            remedy = f"it is in '{folder}': {_instead(uri, folder, packed=packed)}"
+        raise FetchFailed(f"{uri}: at its top is no {name}, which {_loader(hints)} loads; {remedy}")
     return placed | {path: path for path in used if path == CONFIG}
 
 
-def _check_newest(version: str, paths: Collection[str], hints: Hints, uri: str) -> None:
-    """Raise FetchFailed when the newest version lacks its model: Triton's Python backend would wait for it for ever."""
-    if hints.default_file or hints.backend not in _ONE_FILE_BACKENDS:
-        return
-    wanted = f"{version}/{_DEFAULT_FILES[hints.backend][0]}"
-    if not any(path == wanted or path.startswith(f"{wanted}/") for path in paths):
-        raise FetchFailed(
-            f"{uri}: there is no {wanted}, which the {hints.backend} backend loads; add it, or set "
-            "modelConfig.default_model_filename to the file that is the model"
-        )
+_ADD_MODEL_FILE: Final = "add it, or set modelConfig.default_model_filename to the file that is the model"
+
+
+def _loader(hints: Hints) -> str:
+    return f"the {hints.backend} backend" if hints.backend else "a backend"
+
+
+def _missing_model_file(places: Sequence[str], version: str, hints: Hints) -> tuple[str, str] | None:
+    """Return the file that the backend would look for in vain, and where it lies instead, or an empty string.
+
+    Triton's Python backend waits for it until it is stopped.
+    """
+    if hints.default_file:
+        wanted = [hints.default_file]
+    elif hints.backend is None:
+        wanted = [name for name, _ in _DEFAULT_FILES.values()]
+    elif hints.backend in _DEFAULT_FILES:
+        wanted = [_DEFAULT_FILES[hints.backend][0]]
+    else:
+        return None
+    prefixes = tuple(f"{version}/{name}/" for name in wanted)
+    if any(f"{place}/".startswith(prefixes) for place in places):
+        return None
+    nested = min((place for place in places if PurePosixPath(place).name in wanted), default="")
+    if nested:
+        return PurePosixPath(nested).name, nested
+    return (wanted[0], "") if hints.backend in _ONE_FILE_BACKENDS else None
+
+
+def _instead(uri: str, folder: str, *, packed: bool) -> str:
+    """Say how to have only one folder of the source fetched; an address is named only where there can be one."""
+    if packed:
+        return f"pack only what is in '{folder}'"
+    if re.search(r"[\s?#%]", folder):
+        return f"give '{folder}' a name without white space, '?', '#' and '%', and add it to the URI"
+    return f"name {uri.rstrip('/')}/{folder}"
 
 
 def _beside_versions(path: str, hints: Hints) -> bool:
-    return path in hints.label_files or path.partition("/")[0] in _MODEL_FOLDERS
+    is_environment = hints.environment is not None and f"{path}/".startswith(f"{hints.environment}/")
+    return path in hints.label_files or path.partition("/")[0] in _BESIDE_VERSIONS or is_environment
 
 
 def _check_conflicts(paths: Collection[str], uri: str) -> None:
@@ -133,7 +180,7 @@ def _check_conflicts(paths: Collection[str], uri: str) -> None:
                 raise FetchFailed(f"{uri}: '{parent}' is a file and a folder (of '{path}'); rename one of them")
 
 
-def _check_no_repository(paths: Collection[str], uri: str) -> None:
+def _check_no_repository(paths: Collection[str], uri: str, *, packed: bool) -> None:
     tops = sorted({path.partition("/")[0] for path in paths if "/" in path})
     zero = [top for top in tops if _DIGITS.fullmatch(top)]
     if zero:
@@ -143,7 +190,8 @@ def _check_no_repository(paths: Collection[str], uri: str) -> None:
     models = sorted({path.split("/")[0] for path in paths if _is_model_file_of_repository(path)})
     if models:
         raise FetchFailed(
-            f"{uri}: a repository of models ({', '.join(models[:5])}); name one: {uri.rstrip('/')}/{models[0]}"
+            f"{uri}: a repository of models ({', '.join(models[:5])}), of which one can be served: "
+            f"{_instead(uri, models[0], packed=packed)}"
         )
 
 
@@ -178,6 +226,8 @@ def _default_names(paths: Collection[str], hints: Hints, uri: str) -> dict[str, 
     return names
 
 
+_MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY/"
+"""The Python backend's name for the model's folder in `EXECUTION_ENV_PATH`."""
 OVERLAY = "tritonfleet.pbtxt"
 """The configuration that Triton loads, below `<model>/configs/`; chosen by `--model-config-name=tritonfleet`."""
 
@@ -197,7 +247,12 @@ def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, back
         raise FetchFailed(f"{error}; correct the file and publish it again") from error
     config.name = model
     labels = frozenset(output.label_filename for output in config.output if output.label_filename)
-    hints = Hints(backend or config.backend or None, config.default_model_filename or None, labels)
+    backend = backend or config.backend or _PLATFORMS.get(config.platform, config.platform) or None
+    environment = (
+        config.parameters["EXECUTION_ENV_PATH"].string_value if "EXECUTION_ENV_PATH" in config.parameters else ""
+    )
+    beside = environment.removeprefix(_MODEL_DIRECTORY).strip("/") if environment.startswith(_MODEL_DIRECTORY) else ""
+    hints = Hints(backend, config.default_model_filename or None, labels, beside or None)
     return schema.to_text(config), hints
 
 
@@ -249,7 +304,8 @@ class Placement:
         """Return the digest of the model in place if each byte is still what an earlier run put there."""
         try:
             receipt = json.loads(self._receipt.read_text())
-            same = receipt["uri"] == uri and expected in {None, receipt["digest"]}
+            # What is linked can change after it was checked; that is not enough for a digest that must hold.
+            same = receipt["uri"] == uri and (not expected or (expected == receipt["digest"] and not receipt["linked"]))
             if same and all(_is_intact(self.folder / path, *rest) for path, *rest in receipt["files"]):
                 return str(receipt["digest"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -288,7 +344,9 @@ class Placement:
         own.write_text(config, "utf-8")
         files = [(places[content.path], content.size, content.sha256) for content in used]
         files.append((f"configs/{OVERLAY}", own.stat().st_size, sha256_of(own)))
-        self._receipt.write_text(json.dumps({"uri": uri, "digest": digest, "files": files}))
+        self._receipt.write_text(
+            json.dumps({"uri": uri, "digest": digest, "linked": linked_folder is not None, "files": files})
+        )
         tree.rename(self.folder)
         for rest in ("files", "unpacked"):
             shutil.rmtree(self.staging / rest, ignore_errors=True)
@@ -299,7 +357,17 @@ def _move(contents: Sequence[Content], places: Mapping[str, str], tree: Path) ->
     for content in contents:
         place = tree / places[content.path]
         place.parent.mkdir(parents=True, exist_ok=True)
+        if _is_program(content):
+            content.file.chmod(0o755)
         content.file.rename(place)
+
+
+def _is_program(content: Content) -> bool:
+    """Tell whether the file can be run: its source says so, or it is a program or a script by its first bytes."""
+    if content.executable or PurePosixPath(content.path).name == PYTHON_STUB:
+        return True
+    with content.file.open("rb") as data:
+        return data.read(4).startswith((b"\x7fELF", b"#!"))
 
 
 def _link(contents: Sequence[Content], places: Mapping[str, str], tree: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from tritonfleet.errors import Transient, TritonfleetError
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.location import MAX_FILES, safe_relative
+from tritonfleet.fetch.location import MAX_FILES, is_clutter, safe_relative
 
 if TYPE_CHECKING:
     from tritonfleet.fetch.location import Location
@@ -61,6 +61,7 @@ class Remote:
         prefix = self.location.path + "/" if self.location.path else ""
         found = [_remote_file(meta, meta["path"].removeprefix(prefix)) for meta in listed]
         files = without_folder_markers([file for file in found if file.key != self.location.path])
+        files = [file for file in files if not is_clutter(file.path)]
         if not files and self.location.path:
             files = [self._single_object()]
         if not files:

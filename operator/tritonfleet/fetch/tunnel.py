@@ -22,9 +22,39 @@ from tritonfleet.fetch.failure import FetchFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_SPECIAL: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            # IANA's registries of special-purpose addresses, also those that it calls reachable: nobody serves
+            # files from a relay or a sinkhole. https://www.iana.org/assignments/iana-ipv4-special-registry
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+            *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
+            *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+            *("224.0.0.0/4", "240.0.0.0/4"),
+            # https://www.iana.org/assignments/iana-ipv6-special-registry; all outside 2000::/3 is special too.
+            *("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"),
+        ),
+    )
+)
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
-"""Cloud metadata services outside the link-local ranges (AWS over IPv6, Alibaba)."""
+_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+
+_NEVER: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+            *("::/128", "fe80::/10", "fec0::/10", "ff00::/8"),
+            # Where clouds hand out a machine's credentials outside the link-local ranges.
+            *("168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"),  # Azure, Alibaba, Oracle
+            *("fd00:ec2::/32", "fd20:ce::/32"),  # AWS, Google
+            *("fd00:42::42/128", "fd00:a9fe:a9fe::/48"),  # Scaleway, Akamai
+        ),
+    )
+)
+"""Never connected to, whatever the administrator allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +90,10 @@ class Guard:
         return addresses
 
     def _check_address(self, host: str, address: Address) -> None:
-        faces = _faces(address)
-        if any(_never(face) for face in faces):
+        reached = [address, *_carried(address)]
+        if any(one in network for one in reached for network in _NEVER):
             raise FetchFailed(f"host '{host}' resolves to {address}, a link-local or metadata address: never allowed")
-        if not self.allow_private and not all(face.is_global for face in faces):
+        if not self.allow_private and not _is_public(address):
             raise FetchFailed(
                 f"host '{host}' resolves to {address}, a private address; use a public host, or ask the "
                 "administrator to allow private addresses for model sources"
@@ -74,19 +104,32 @@ def _matches(host: str, pattern: str) -> bool:
     return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
 
 
-def _faces(address: Address) -> list[Address]:
-    """Return the address and the IPv4 addresses that it carries packets to when it is a transition form."""
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped or address in _NAT64:
+            return all(map(_is_public, _carried(address)))
+        if address not in _UNICAST:
+            return False
+    return not any(one in network for one in (address, *_carried(address)) for network in _SPECIAL)
+
+
+def _carried(address: Address) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses that an IPv6 address may carry packets to; more than one where its form is unclear."""
     if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    mapped = address.ipv4_mapped
-    return [mapped] if mapped else [address, *(face for face in carried if face)]
-
-
-def _never(address: Address) -> bool:
-    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
+        return []
+    number = int(address)
+    tail = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    is_compatible = number >> 32 == 0 and address != ipaddress.IPv6Address("::1")
+    is_isatap = number >> 32 & 0xFDFFFFFF == 0x5EFE
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if is_compatible or is_isatap or address in _NAT64:
+        found.append(tail)
+    if address in _LOCAL_NAT64:
+        # RFC 6052, 2.2: the address comes after 48, 56, 64 or 96 bits, and the bits 64 to 71 are none of its own.
+        squeezed = number >> 64 << 56 | number & (1 << 56) - 1
+        possible = [ipaddress.IPv4Address(squeezed >> shift & 0xFFFFFFFF) for shift in (40, 32, 24)]
+        found += [one for one in (*possible, tail) if int(one) >> 24]
+    return [one for one in found if one is not None]
 
 
 CONNECT_SECONDS: Final = 10.0

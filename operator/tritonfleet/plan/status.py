@@ -30,7 +30,7 @@ from tritonfleet.plan.rollout import (
 )
 from tritonfleet.plan.scaling_status import ScaleReport, scale_conditions
 from tritonfleet.plan.world import Event, GpuPool, Manifest, Observed, WriteFailure
-from tritonfleet.triton import images
+from tritonfleet.triton.images import Image, warning
 
 ENTRIES_MAX = 10
 _SERVED = frozenset({Outcome.SERVING, Outcome.STANDING_BY, Outcome.RETIRED})
@@ -281,9 +281,9 @@ def _config_valid(seen: Assessment) -> Condition:
         )
     message = "the Triton configuration is valid"
     image = seen.target.image if seen.target is not None else None
-    concern = images.warning(images.Image.parse(image)) if image is not None else None
+    concern = warning(Image.parse(image), seen.deployment.spec.model.backend) if image is not None else None
     if concern is not None:
-        message = f"{message}, but the image has a known problem: {concern}"
+        message = f"{message}, but {concern}"
     return Condition(ConditionType.CONFIG_VALID, ConditionStatus.TRUE, Reason.VALID, message)
 
 

@@ -41,6 +41,10 @@ class Defaults:
     network_policy: bool = False
     pod_monitor: bool = False
     gateway_api: bool = False
+    allowed_priority_classes: tuple[str, ...] = ()
+    """PriorityClasses that pods may have; empty means any whose name does not begin with `system-`."""
+    allowed_runtime_classes: tuple[str, ...] = ()
+    """RuntimeClasses that pods may have; empty means any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ lines off (see `flags`) they hold the reason, whole or at least its end.
 import re
 from typing import Final
 
+from tritonfleet.errors import printable
+
 LONGEST_REASON: Final = 600
 """Characters; conditions are read in a terminal."""
 
@@ -87,7 +89,7 @@ def _one_line(reason: str) -> str:
     text = _UNAVAILABLE.sub("", text)
     text = _LOAD_FAILED.sub("", text)
     text = _STATUS.sub("", text)
-    text = " ".join(text.split()).rstrip(" ;")
+    text = printable(" ".join(text.split()).rstrip(" ;"))
     frame = _user_frame(traceback)
     if len(text) > LONGEST_REASON:
         text = f"{text[:LONGEST_REASON]}..."
@@ -98,5 +100,5 @@ def _user_frame(traceback: str) -> str | None:
     """Return the innermost frame in a file; Triton lists frames innermost first."""
     for frame in _FRAME.finditer(traceback):
         if not frame["path"].startswith("<"):
-            return f"{frame['path']}, line {frame['line']}, in {frame['function']}"
+            return printable(f"{frame['path']}, line {frame['line']}, in {frame['function']}")
     return None

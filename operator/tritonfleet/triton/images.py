@@ -1,15 +1,17 @@
-"""Triton container images: how a reference is written and which releases are safe to run."""
+"""Triton container images: how a reference is written, what is wrong with its release, and which to use instead.
+
+`FLAWS` is the table of what is wrong with releases, each line with its source. `refuse_unsafe()` refuses those with a
+published vulnerability, `warning()` says what a release lacks that is run nevertheless, and `recommended()` which
+release to use: that depends on the backend, since not every release comes with an image for each. An image whose tag
+names no release is trusted. To keep the table current, add a line for each of NVIDIA's security bulletins
+(https://www.nvidia.com/en-us/security/), and raise `RECOMMENDED` with the default image of the chart.
+"""
 
 import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tritonfleet.errors import InvalidSpec
-
-OLDEST_ALLOWED: Final = (25, 7)
-"""Before 25.07 a request could crash or take over the server (CVE-2025-23319, -23320, -23334)."""
-OLDEST_RECOMMENDED: Final = (26, 4)
-"""Before 26.04 a dead Python backend still answers 'ready'."""
 
 _REFERENCE: Final = re.compile(
     r"(?P<repository>[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)"
@@ -59,23 +61,67 @@ def release(tag: str | None) -> Release | None:
     return Release(int(match["year"]), int(match["month"])) if match else None
 
 
-def refuse_unsafe(image: Image, *, allow_unsafe: bool) -> None:
-    """Raise InvalidSpec for a release with known remote holes; an image of unknown release is trusted."""
-    found = release(image.tag)
-    if found is not None and found < OLDEST_ALLOWED and not allow_unsafe:
-        raise InvalidSpec(
-            f"spec.server.image: Triton {found} in '{image}' is older than {Release(*OLDEST_ALLOWED)} "
-            f"and has known remote vulnerabilities: use {Release(*OLDEST_RECOMMENDED)} or later, "
-            "or set spec.server.allowUnsafeImage to true",
-            reason="ImageUnsafe",
-        )
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A fault of all releases before `fixed_in`."""
+
+    fixed_in: Release
+    name: str
+    """The CVE, or what goes wrong."""
+    source: str
+
+    @property
+    def is_vulnerability(self) -> bool:
+        """Whether others can make use of it; such a release is refused."""
+        return self.name.startswith("CVE-")
 
 
-def warning(image: Image) -> str | None:
-    """Return what is wrong with an image that runs but should be newer, or None."""
+_NVD: Final = "https://nvd.nist.gov/vuln/detail/"
+_NOTES: Final = "https://github.com/triton-inference-server/server/releases/tag/"
+
+FLAWS: Final = (
+    Flaw(Release(25, 7), "CVE-2025-23319", f"{_NVD}CVE-2025-23319"),
+    Flaw(Release(25, 8), "CVE-2025-23316", f"{_NVD}CVE-2025-23316"),
+    Flaw(Release(26, 3), "CVE-2026-24207", "https://nvidia.custhelp.com/app/answers/detail/a_id/5828"),
+    Flaw(Release(26, 4), "it reports ready after its Python backend has died", f"{_NOTES}v2.68.0"),
+    Flaw(Release(26, 6), "CVE-2026-47606", f"{_NVD}CVE-2026-47606"),
+    Flaw(Release(26, 6), "CVE-2026-47630", f"{_NVD}CVE-2026-47630"),
+    Flaw(Release(26, 8), "its dynamic batcher can stop while requests wait", f"{_NOTES}v2.72.0"),
+    Flaw(Release(26, 11), "its dynamic batcher can use memory that it has freed", f"{_NOTES}v2.75.0"),
+)
+OLDEST_SAFE: Final = max(flaw.fixed_in for flaw in FLAWS if flaw.is_vulnerability)
+RECOMMENDED: Final = Release(26, 11)
+_NEWEST_WITH: Final = {"tensorrtllm": Release(26, 10)}
+"""Backends of which RECOMMENDED has no image: v2.75.0's notes say that there is none with TensorRT-LLM in 26.11."""
+
+
+def recommended(backend: str | None) -> Release:
+    """Return the release to use for a model of this backend."""
+    return _NEWEST_WITH.get(backend or "", RECOMMENDED)
+
+
+def refuse_unsafe(image: Image, *, allow_unsafe: bool, backend: str | None = None) -> None:
+    """Raise InvalidSpec for a release with known vulnerabilities; an image of unknown release is trusted."""
     found = release(image.tag)
-    if found is None or found >= OLDEST_RECOMMENDED:
-        return None
-    return (
-        f"Triton {found} reports ready after its Python backend has died: use {Release(*OLDEST_RECOMMENDED)} or later"
+    if found is None or found >= OLDEST_SAFE or allow_unsafe:
+        return
+    known = ", ".join(flaw.name for flaw in FLAWS if flaw.is_vulnerability and found < flaw.fixed_in)
+    raise InvalidSpec(
+        f"spec.server.image: Triton {found} in '{image}' is older than {OLDEST_SAFE} and has known vulnerabilities"
+        f" ({known}): use {_or_later(backend)}, or set spec.server.allowUnsafeImage to true",
+        reason="ImageUnsafe",
     )
+
+
+def warning(image: Image, backend: str | None = None) -> str | None:
+    """Return what is wrong with an image that runs but should be newer, or None; also if there is nothing better."""
+    found = release(image.tag)
+    if found is None or found >= recommended(backend):
+        return None
+    flaws = [f"{flaw.name} (fixed in {flaw.fixed_in})" for flaw in FLAWS if found < flaw.fixed_in]
+    return f"Triton {found} has known faults: {', '.join(flaws)}; use {_or_later(backend)}"
+
+
+def _or_later(backend: str | None) -> str:
+    newest = _NEWEST_WITH.get(backend or "")
+    return f"{newest}, the newest with {backend}" if newest else f"{RECOMMENDED} or later"

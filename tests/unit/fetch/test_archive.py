@@ -1,8 +1,11 @@
 """Archives whose maker nobody vouches for."""
 
+import gzip
 import hashlib
 import io
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -131,3 +134,140 @@ def test_a_damaged_archive_is_named(tmp_path, name, damage):
 def test_an_archive_without_files_is_refused(tmp_path):
     with pytest.raises(FetchFailed, match="is empty"):
         unpacked(tar_of(tmp_path / "m.tar.gz", special(tarfile.DIRTYPE, "1")), "m.tar.gz", tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_of_every_tar_format_are_read(tmp_path, form):
+    names = ["1/model.onnx", "1/" + "d" * 90 + "/" + "é" * 90, "a" * 250 + "/" + "b" * 250]
+    with tarfile.open(tmp_path / "m.tar", "w", format=form) as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 700
+            tar.addfile(info, io.BytesIO(name.encode().ljust(700)))
+    contents = unpacked(tmp_path / "m.tar", "m.tar", tmp_path / "out")
+    assert {c.path: c.file.read_bytes().strip().decode() for c in contents} == {name: name for name in names}
+
+
+def test_extended_attributes_of_a_tar_are_passed_over(tmp_path):
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        info = tarfile.TarInfo("1/model.onnx")
+        info.size, info.pax_headers = 7, {"LIBARCHIVE.xattr.com.apple.provenance": "AQAA" * 500, "mtime": "1.5"}
+        tar.addfile(info, io.BytesIO(b"weights"))
+    contents = unpacked(tmp_path / "m.tar", "m.tar", tmp_path / "out")
+    assert [(c.path, c.file.read_bytes()) for c in contents] == [("1/model.onnx", b"weights")]
+
+
+@pytest.mark.parametrize("write", [tar_of, zip_of])
+def test_what_file_managers_leave_behind_is_passed_over(tmp_path, write):
+    name = "m.zip" if write is zip_of else "m.tar.gz"
+    clutter = ["__MACOSX/m/1/._model.onnx", "m/.DS_Store", "m/1/._model.onnx", "m/lost+found/x"]
+    packed = write(tmp_path / name, ("m/1/model.onnx", b"weights"), *((path, b"x") for path in clutter))
+    assert [content.path for content in unpacked(packed, name, tmp_path / "out")] == ["m/1/model.onnx"]
+
+
+def test_programs_of_an_archive_stay_programs(tmp_path):
+    for name in ("m.tar", "m.zip"):
+        if name == "m.tar":
+            with tarfile.open(tmp_path / name, "w") as tar:
+                for path, mode in (("bin/run", 0o755), ("data", 0o644)):
+                    info = tarfile.TarInfo(path)
+                    info.mode = mode
+                    tar.addfile(info)
+        else:
+            with zipfile.ZipFile(tmp_path / name, "w") as packed:
+                for path, mode in (("bin/run", 0o755), ("data", 0o644)):
+                    entry = zipfile.ZipInfo(path)
+                    entry.external_attr = (stat.S_IFREG | mode) << 16
+                    packed.writestr(entry, b"")
+        contents = unpacked(tmp_path / name, name, tmp_path / f"out of {name}")
+        assert {content.path: content.executable for content in contents} == {"bin/run": True, "data": False}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_could_unpack_without_bounds_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w", method) as packed:
+        packed.writestr("1/model.onnx", bytes(100_000))
+    with pytest.raises(FetchFailed, match="another method than deflate"):
+        unpacked(tmp_path / "m.zip", "m.zip", tmp_path / "out")
+
+
+MIB = 1024 * 1024
+MEASURED = """
+import re, sys
+from pathlib import Path
+from tritonfleet.fetch.archive import unpacked
+from tritonfleet.fetch.failure import FetchFailed
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before = peak()
+try:
+    unpacked(Path(sys.argv[1]), Path(sys.argv[1]).name, Path(sys.argv[2]))
+except FetchFailed as error:
+    print(peak() - before, error)
+"""
+
+
+def header_of(kind, size, name="x"):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def times(block, count):
+    """Return gzip data that unpacks to `count` times `block`, in little time."""
+    return gzip.compress(block, 1) * count
+
+
+def great_header(kind):
+    return lambda: gzip.compress(header_of(kind, 1024 * MIB)) + times(b"1" * 16 * MIB, 64)
+
+
+def sparse_header():
+    """One sparse file with 700,000 blocks that say where its parts lie."""
+    first = bytearray(header_of(tarfile.GNUTYPE_SPARSE, 0))
+    first[482] = 1
+    first[148:156] = b" " * 8
+    first[148:156] = b"%06o\0 " % sum(first)
+    part = b"%011o\0%011o\0" % (0, 1)
+    return gzip.compress(bytes(first)) + times((part * 21 + b"\1").ljust(512, b"\0") * 16384, 43)
+
+
+def many_headers(kind, content=b""):
+    block = header_of(kind, len(content)) + content.ljust(-(-len(content) // 512) * 512, b"\0")
+    return lambda: times(block * (8 * MIB // len(block)), 64)
+
+
+def great_directory():
+    """A zip of 40 MiB that lists more than 500,000 members, of which it has none."""
+    end = b"PK\5\6" + bytes(4) + (0xFFFF).to_bytes(2, "little") * 2
+    entry = b"PK\1\2" + bytes(42) + b"a" * 30
+    entry = entry[:28] + (30).to_bytes(2, "little") + entry[30:]
+    count = 40 * MIB // len(entry)
+    return entry * count + end + (len(entry) * count).to_bytes(4, "little") + bytes(4) + bytes(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("pax header.tar.gz", great_header(tarfile.XHDTYPE)),
+        ("global pax header.tar.gz", great_header(tarfile.XGLTYPE)),
+        ("long name.tar.gz", great_header(tarfile.GNUTYPE_LONGNAME)),
+        ("long link.tar.gz", great_header(tarfile.GNUTYPE_LONGLINK)),
+        ("sparse map.tar.gz", sparse_header),
+        ("folders.tar.gz", many_headers(tarfile.DIRTYPE)),
+        (
+            "pax headers.tar.gz",
+            many_headers(tarfile.XHDTYPE, b"".join(b"32 %08d=%s\n" % (n, b"1" * 19) for n in range(30_000))),
+        ),
+        ("global pax headers.tar.gz", many_headers(tarfile.XGLTYPE, b"9 %04x=1\n" % 7)),
+        ("directory.zip", great_directory),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_archive_costs_memory(tmp_path, name, build):
+    (tmp_path / name).write_bytes(build())
+    command = [sys.executable, "-c", MEASURED, tmp_path / name, tmp_path / "out"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    kib, _, message = printed.partition(" ")
+    assert int(kib) < 48 * 1024, printed
+    assert name in message

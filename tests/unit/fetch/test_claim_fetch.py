@@ -1,8 +1,11 @@
 """pvc:// sources: linked, not copied, and never past the claim."""
 
 import os
+import tarfile
 
 import pytest
+
+from tritonfleet.fetch import transfer
 
 
 @pytest.fixture
@@ -107,3 +110,49 @@ def test_an_empty_folder_is_named(claim, fetch):
 
 def test_a_claim_that_is_not_mounted_is_named(fetch):
     assert "the claim is not mounted at" in fetch("pvc://my-claim/models").message
+
+
+def test_a_pinned_digest_holds_though_the_claim_changes(claim, fetch):
+    served = claim / "models" / "resnet" / "1" / "model.onnx"
+    digest = fetch("pvc://my-claim/models/resnet").digest
+    outcome = fetch("pvc://my-claim/models/resnet", TRITONFLEET_FETCH_DIGEST=digest)
+    served.write_bytes(b"exchanged")
+    assert outcome.files() == {"1/model.onnx": b"weights"}
+    assert not any(path.is_symlink() for path in outcome.model.rglob("*"))
+
+
+def test_a_pinned_digest_is_that_of_the_bytes_that_were_copied(claim, fetch, monkeypatch):
+    """Each file is exchanged as soon as it has been read once."""
+    digest = fetch("pvc://my-claim/models/resnet").digest
+    served = claim / "models" / "resnet" / "1" / "model.onnx"
+    monkeypatch.setattr(transfer.Progress, "finish_file", lambda _: served.write_bytes(b"exchanged"))
+    outcome = fetch("pvc://my-claim/models/resnet", TRITONFLEET_FETCH_DIGEST=digest)
+    assert outcome.files() == {"1/model.onnx": b"weights"}
+
+
+def test_an_archive_on_a_claim_is_not_copied_before_it_is_unpacked(claim, fetch):
+    with tarfile.open(claim / "m.tar", "w") as tar:
+        tar.add(claim / "models" / "resnet", "resnet")
+    digest = fetch("pvc://my-claim/m.tar").digest
+    outcome = fetch("pvc://my-claim/m.tar", TRITONFLEET_FETCH_DIGEST=digest)
+    assert outcome.files() == {"1/model.onnx": b"weights"}
+
+
+def test_what_a_file_system_leaves_on_a_claim_is_passed_over_unread(claim, fetch):
+    (claim / "lost+found").mkdir(mode=0)
+    os.mkfifo(claim / "models" / "resnet" / "._pipe")
+    (claim / "1").mkdir()
+    (claim / "1" / "model.onnx").write_bytes(b"weights")
+    (claim / "models" / "resnet" / ".DS_Store").write_bytes(b"x")
+    assert fetch("pvc://my-claim/models/resnet").files() == {"1/model.onnx": b"weights"}
+    assert "lost+found" not in fetch("pvc://my-claim").files()
+
+
+def test_a_program_on_a_claim_stays_one_when_it_is_copied(claim, fetch):
+    stub = claim / "models" / "resnet" / "run"
+    stub.write_bytes(b"program")
+    stub.chmod(0o755)
+    digest = fetch("pvc://my-claim/models/resnet").digest
+    model = fetch("pvc://my-claim/models/resnet", TRITONFLEET_FETCH_DIGEST=digest).model
+    assert os.access(model / "run", os.X_OK)
+    assert (model / "1" / "model.onnx").stat().st_mode & 0o111 == 0

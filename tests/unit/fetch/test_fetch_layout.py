@@ -16,8 +16,8 @@ NAMES = st.text(alphabet=string.ascii_lowercase + string.digits + "._", min_size
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
-def laid(*paths, **hints):
-    return laid_out(paths, Hints(**hints), uri=URI)
+def laid(*paths, packed=False, **hints):
+    return laid_out(paths, Hints(**hints), uri=URI, packed=packed)
 
 
 @given(st.sets(PATHS | st.sampled_from(["config.pbtxt", "1/model.onnx", "2/a/b", "configs/x", "0/x"]), max_size=8),
@@ -98,7 +98,7 @@ def test_a_configured_file_name_is_kept():
         (["a.onnx", "b.onnx"], "which of a.onnx, b.onnx is the model? Rename it to model.onnx"),
         (
             ["resnet/1/model.onnx", "bert/1/model.onnx"],
-            "a repository of models (bert, resnet); name one: s3://bucket/models/m/bert",
+            "a repository of models (bert, resnet), of which one can be served: name s3://bucket/models/m/bert",
         ),
         (["resnet/config.pbtxt", "resnet/1/model.onnx"], "a repository of models (resnet)"),
         (["0/model.onnx"], "Triton ignores the version folder '0'"),
@@ -139,3 +139,40 @@ def test_the_newest_version_must_have_the_file_that_the_backend_loads(backend, w
 
 def test_a_backend_of_ones_own_may_keep_its_model_under_any_name():
     assert laid("1/weights", backend="mine") == {"1/weights": "1/weights"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "backend", "words"),
+    [
+        (["src/model.py", "readme.md"], "python", "at its top is no model.py, which the python backend loads; it is"),
+        (["src/model.py"], None, "it is in 'src': name s3://bucket/models/m/src"),
+        (["export/v2/model.onnx"], None, "it is in 'export/v2': name s3://bucket/models/m/export/v2"),
+        (["my model/model.onnx"], "onnxruntime", "give 'my model' a name without white space"),
+        (["weights.bin"], "python", "at its top is no model.py, which the python backend loads; add it"),
+        (["1/src/model.py"], "python", "there is no 1/model.py, which the python backend loads; move 1/src/"),
+        (["bert 1/1/model.onnx"], None, "a repository of models (bert 1), of which one can be served: give 'bert 1'"),
+    ],
+)  # fmt: skip
+def test_a_model_file_where_its_backend_does_not_look_is_refused_at_once(paths, backend, words):
+    with pytest.raises(FetchFailed) as refusal:
+        laid(*paths, backend=backend)
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("paths", [["bert/1/model.onnx", "resnet/1/model.onnx"], ["src/model.onnx"]])
+def test_advice_about_an_archive_names_no_address_inside_it(paths):
+    with pytest.raises(FetchFailed) as refusal:
+        laid(*paths, packed=True)
+    assert f"{URI}/" not in str(refusal.value)
+    assert f"pack only what is in '{paths[0].split('/')[0]}'" in str(refusal.value)
+
+
+@pytest.mark.parametrize("environment", ["env.tar.gz", "env/bin/activate"])
+def test_the_environment_and_the_stub_of_a_python_model_go_beside_the_versions(environment):
+    places = laid("model.py", environment, "triton_python_backend_stub", backend="python",
+                  environment=environment.partition("/")[0])  # fmt: skip
+    assert places == {
+        "model.py": "1/model.py",
+        environment: environment,
+        "triton_python_backend_stub": "triton_python_backend_stub",
+    }

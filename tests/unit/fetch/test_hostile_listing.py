@@ -83,3 +83,11 @@ def test_a_source_tidied_up_after_a_failure_is_fetched_by_the_next_attempt(https
     assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).code == 1
     https.listing = listing("m/1/model.onnx/b")
     assert fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).files() == {"1/model.onnx/b": b"weights"}
+
+
+def test_what_file_managers_upload_is_neither_asked_for_nor_placed(https, fetch):
+    https.etag = '"e"'
+    https.listing = listing("m/1/model.onnx", "m/.DS_Store", "m/1/._model.onnx", "m/__MACOSX/1/._x", "m/lost+found/x")
+    https.files["/b/m/1/model.onnx"] = b"weights"
+    outcome = fetch("s3://b/m", AWS_ENDPOINT_URL=https.url(""))
+    assert outcome.files() == {"1/model.onnx": b"weights"}

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 from datetime import timedelta
 
@@ -311,3 +312,65 @@ def test_an_archive_that_escapes_places_nothing(https, fetch, tmp_path):
     outcome = fetch(https.url("/resnet.tar.gz"))
     assert "holds the name '../../escaped'" in outcome.message
     assert (outcome.model.exists(), list(tmp_path.rglob("escaped"))) == (False, [])
+
+
+PROGRAMS = {
+    "bin/tool": b"\x7fELF\2\1\1",
+    "bin/run": b"#!/bin/sh\n",
+    "triton_python_backend_stub": b"any",
+    "data": b"\x7fEL",
+}
+
+
+def executable(model):
+    files = [path for path in model.rglob("*") if path.is_file()]
+    return {str(path.relative_to(model)) for path in files if os.access(path, os.X_OK)}
+
+
+def test_programs_from_an_archive_can_be_run(https, fetch):
+    https.files["/m.tar"] = packed({"1/model.onnx": MODEL} | PROGRAMS, "w")
+    model = fetch(https.url("/m.tar")).model
+    assert executable(model) == {"bin/tool", "bin/run", "triton_python_backend_stub"}
+
+
+def test_a_program_of_a_bucket_can_be_run_though_objects_have_no_mode(https, fetch):
+    https.etag = '"e"'
+    files = {"m/1/model.onnx": MODEL} | {f"m/{name}": body for name, body in PROGRAMS.items()}
+    objects = "".join(
+        f"<Contents><Key>{key}</Key><Size>{len(body)}</Size><ETag>&quot;e&quot;</ETag>"
+        "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+        for key, body in files.items()
+    )
+    https.listing = f"<ListBucketResult><IsTruncated>false</IsTruncated>{objects}</ListBucketResult>".encode()
+    https.files |= {f"/b/{key}": body for key, body in files.items()}
+    model = fetch("s3://b/m", AWS_ENDPOINT_URL=https.url("")).model
+    assert executable(model) == {"bin/tool", "bin/run", "triton_python_backend_stub"}
+
+
+def test_a_script_from_a_web_server_can_be_run(https, fetch, tmp_path):
+    (tmp_path / "overlay.pbtxt").write_text('backend: "mine"')
+    https.files["/script"] = b"#!/usr/bin/env python3\n"
+    assert executable(fetch(https.url("/script")).model) == {"1/script"}
+
+
+def test_the_environment_that_a_python_model_names_goes_beside_the_versions(https, fetch, tmp_path):
+    (tmp_path / "overlay.pbtxt").write_text(
+        'backend: "python" parameters { key: "EXECUTION_ENV_PATH"'
+        ' value { string_value: "$$TRITON_MODEL_DIRECTORY/envs/env.tar.gz" } }'
+    )
+    https.files["/m.tar"] = packed({"model.py": b"", "envs/env.tar.gz": b"env", "helper.py": b""}, "w")
+    assert set(fetch(https.url("/m.tar")).files()) == {"1/model.py", "1/helper.py", "envs/env.tar.gz"}
+
+
+def test_a_model_in_a_folder_of_an_archive_is_refused_without_an_address_that_cannot_be(https, fetch, tmp_path):
+    (tmp_path / "overlay.pbtxt").write_text('backend: "python"')
+    https.files["/m.tar"] = packed({"src/model.py": b"", "readme.md": b""}, "w")
+    message = fetch(https.url("/m.tar")).message
+    assert "at its top is no model.py, which the python backend loads; it is in 'src': pack only what is in" in message
+
+
+def test_a_mac_users_archive_is_the_model_in_it(https, fetch):
+    https.files["/m.tar"] = packed(
+        {"m/1/model.onnx": MODEL, "m/1/._model.onnx": b"x", "__MACOSX/m/._1": b"x", "m/.DS_Store": b"x"}, "w"
+    )
+    assert fetch(https.url("/m.tar")).files() == {"1/model.onnx": MODEL}

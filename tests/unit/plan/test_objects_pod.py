@@ -1,6 +1,7 @@
 """What a pod of a revision is made of."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -307,7 +308,7 @@ def test_a_pull_policy_is_passed_on() -> None:
 @pytest.mark.parametrize("allowed_by", ["the spec", "the operator"])
 def test_an_image_with_remote_holes_needs_permission(allowed_by: str) -> None:
     server = {"image": {"tag": "24.10-py3"}}
-    with pytest.raises(InvalidSpec, match=r"older than 25\.07"):
+    with pytest.raises(InvalidSpec, match=r"older than 26\.06 .*CVE-2025-23316.*CVE-2026-24207.*CVE-2026-47606"):
         built(server)
     if allowed_by == "the spec":
         allowed = built({**server, "allowUnsafeImage": True})
@@ -330,3 +331,44 @@ def test_an_empty_value_is_left_out_as_the_api_server_leaves_it_out() -> None:
 def test_a_cpu_model_is_shown_no_gpu_even_where_the_nvidia_runtime_is_the_default() -> None:
     assert environment(triton({"gpu": {"count": 0}}))["NVIDIA_VISIBLE_DEVICES"] == "void"
     assert "NVIDIA_VISIBLE_DEVICES" not in environment(triton())
+
+
+@pytest.mark.parametrize(
+    ("server", "allowed", "words"),
+    [
+        ({"priorityClassName": "system-node-critical"}, {}, "spec.server.priorityClassName: 'system-node-critical'"),
+        ({"priorityClassName": "system-cluster-critical"}, {}, "use any but system-*"),
+        (
+            {"priorityClassName": "gold"},
+            {"allowed_priority_classes": ("silver", "bronze")},
+            "use silver, bronze, or ask",
+        ),
+        (
+            {"runtimeClassName": "runc"},
+            {"allowed_runtime_classes": ("gvisor",)},
+            "spec.server.runtimeClassName: 'runc'",
+        ),
+    ],
+)
+def test_a_class_that_is_not_the_authors_to_take_is_refused(
+    server: dict[str, Any], allowed: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidSpec) as refusal:
+        built(server, defaults=replace(DEFAULTS, **allowed))
+    assert words in str(refusal.value)
+    assert "ask the administrator to add it to the chart's workloads.allowed" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("server", "allowed"),
+    [
+        ({"priorityClassName": "gold", "runtimeClassName": "nvidia"}, {}),
+        ({"priorityClassName": "system-node-critical"}, {"allowed_priority_classes": ("system-node-critical",)}),
+        ({"runtimeClassName": "gvisor"}, {"allowed_runtime_classes": ("nvidia", "gvisor")}),
+    ],
+)
+def test_a_class_that_the_administrator_leaves_to_authors_is_passed_on(
+    server: dict[str, Any], allowed: dict[str, Any]
+) -> None:
+    template = built(server, defaults=replace(DEFAULTS, **allowed)).template
+    assert server.items() <= template["spec"].items()

@@ -248,10 +248,11 @@ def test_a_record_of_a_newer_operator_stops_the_spec_but_not_what_serves(world: 
 
 
 def test_an_image_with_a_known_problem_causes_a_warning(world: Any) -> None:
-    world.edit(server={"image": {"tag": "25.10-py3"}})
+    world.edit(server={"image": {"tag": "25.10-py3"}, "allowUnsafeImage": True})
     world.settle()
     assert world.condition("ConfigValid")[0] == "True"
-    assert "use 26.04 or later" in world.condition("ConfigValid")[2]
+    assert "CVE-2026-24207 (fixed in 26.03)" in world.condition("ConfigValid")[2]
+    assert "use 26.11 or later" in world.condition("ConfigValid")[2]
 
 
 def test_old_records_beyond_the_limit_go(world: Any) -> None:

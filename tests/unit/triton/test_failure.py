@@ -90,3 +90,14 @@ def test_a_very_long_reason_is_cut() -> None:
 )
 def test_a_message_without_a_reason_gives_none(message: str) -> None:
     assert load_failure(message) is None
+
+
+def test_what_a_model_says_cannot_steer_the_terminal_that_shows_it() -> None:
+    said = "\x1b]0;pwned\x07\x1b[2J\x9b31m\u202eevil"
+    log = f"E1129 10:00:00.000000 1 model_lifecycle.cc:654] failed to load 'm' version 1: Internal: {said}\n"
+    frame = f"\n\nAt:\n  /models/m/{said}.py(3): run\n"
+    for message in (log, f"error: creating server: Internal - {said}{frame}"):
+        reason = load_failure(message)
+        assert reason is not None
+        assert reason.isprintable()
+        assert "\\u001b[2J" in reason

@@ -8,7 +8,6 @@ decisions. With `--watch` it is redrawn every few seconds, and `Graphs` adds the
 import argparse
 import json
 import shutil
-import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from tritonfleet.api.status import ScaleEntry
 from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.explain.model import Account, document
 from tritonfleet.cli.place import Place, place_of, run_command
-from tritonfleet.cli.terminal import follow, sparkline
+from tritonfleet.cli.terminal import follow, say, sparkline
 
 _BINDING: Final = {
     "AtMaxReplicas": "maxReplicas {highest}",
@@ -216,7 +215,7 @@ async def _explain(options: argparse.Namespace) -> int:
         if options.watch:
             await _watch(place, options)
         account = await _look(place, options.name)
-    sys.stdout.write((json.dumps(document(account), indent=2) if options.output == "json" else plain(account)) + "\n")
+    say(json.dumps(document(account), indent=2) if options.output == "json" else plain(account))
     return 0
 
 

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import json
 import shutil
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from tritonfleet.cli.rollout import output
 from tritonfleet.cli.rollout.model import Account, waits_for
 from tritonfleet.cli.rollout.output import Graphs, difference, document, found, plain
 from tritonfleet.cli.rollout.requests import command_of, request_for
-from tritonfleet.cli.terminal import UsageError, follow
+from tritonfleet.cli.terminal import UsageError, follow, one_line, say
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.rollout import Phase, Verb, traits_of
 
@@ -42,19 +41,18 @@ async def wait(look: Callable[[], Awaitable[Account]], interval_seconds: float, 
         try:
             account = await look()
         except Transient as problem:
-            sys.stderr.write(f"the API server is not responding, retrying: {problem}\n")
+            say(one_line(f"the API server is not responding, retrying: {problem}"), error=True)
             await asyncio.sleep(_RETRIED_SECONDS)
             continue
         end = ending(account)
         if end is not None:
             status, text = end
-            sys.stdout.write(f"{account.title}: {text}\n")
+            say(f"{account.title}: {text}")
             return status
         if said != (said := _state(account)):
-            sys.stdout.write(f"{account.title}: {_line(account)}\n")
-            sys.stdout.flush()
+            say(f"{account.title}: {_line(account)}")
         if ends is not None and time.monotonic() >= ends:
-            sys.stderr.write(f"{account.title}: timed out waiting for {waits_for(account)}\n")
+            say(f"{account.title}: timed out waiting for {waits_for(account)}", error=True)
             return TOO_LATE
         await asyncio.sleep(interval_seconds)
 
@@ -142,7 +140,8 @@ async def _diff(place: Place, options: argparse.Namespace) -> int:
         raise UsageError(f"cannot list ControllerRevisions in namespace '{place.namespace}': {problem}") from problem
     records = listing.items if listing is not None else []
     before, after = _two(account, options.before, options.after)
-    sys.stdout.write(difference(found(records, before), found(records, after)))
+    if shown := difference(found(records, before), found(records, after)):
+        say(shown.rstrip("\n"))
     return 0
 
 
@@ -172,7 +171,7 @@ async def _ask(place: Place, options: argparse.Namespace) -> int:
                 raise
         except Refused as problem:
             raise UsageError(f"cannot patch {names.KIND} '{options.name}': {problem}") from problem
-    sys.stdout.write(f"{account.title}: {command_of(verb)} requested: {request.outcome}\n")
+    say(f"{account.title}: {command_of(verb)} requested: {request.outcome}")
     return 0
 
 
@@ -206,7 +205,7 @@ def _write(output: str, text: str, data: Any) -> None:
         text = json.dumps(data, indent=2)
     elif output == "yaml":
         text = yaml.safe_dump(data, sort_keys=False).rstrip()
-    sys.stdout.write(f"{text}\n")
+    say(text)
 
 
 _ACTIONS: Final[Mapping[str, Callable[[Place, argparse.Namespace], Awaitable[int]]]] = {

@@ -6,7 +6,6 @@ simulates every scaler, and prints the report.
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import replace
 from math import ceil
@@ -20,7 +19,7 @@ from tritonfleet.cli.simulate.report import OURS, Entry, Outcome, caveats, recor
 from tritonfleet.cli.simulate.runner import Scenario, run_all
 from tritonfleet.cli.simulate.scenario import Fleet, assumptions, fleet, read_manifest
 from tritonfleet.cli.simulate.traffic import Traffic
-from tritonfleet.cli.terminal import UsageError, progress, write_bytes
+from tritonfleet.cli.terminal import UsageError, progress, say, write_bytes
 from tritonfleet.errors import InvalidSpec
 
 FORMS: Final = ("pdf", "png", "svg")
@@ -32,7 +31,7 @@ START_MARGIN: Final = 1.2
 def simulated(options: argparse.Namespace) -> int:
     """Simulate, print and plot; raises UsageError for wrong input."""
     if "list" in {options.trace, *options.faults, *options.scalers}:
-        sys.stdout.write(_lists())
+        say(_lists().rstrip("\n"))
         return 0
     form = _form(options.plot, options.html)
     rivals = runner.chosen_scalers(options.scalers)
@@ -49,7 +48,7 @@ def simulated(options: argparse.Namespace) -> int:
     outcome = _simulate(setup, rivals, road, options)
     if options.plot or options.html:
         _draw(outcome, form, options)
-    sys.stdout.write(f"{json.dumps(record(outcome), indent=2) if options.json else report(outcome)}\n")
+    say(json.dumps(record(outcome), indent=2) if options.json else report(outcome))
     return 0
 
 

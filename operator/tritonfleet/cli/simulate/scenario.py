@@ -13,14 +13,12 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any, Final
 
-import yaml
-
 from tritonfleet.api import names
 from tritonfleet.api.autoscaling import Autoscaling, ScalingMode
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli import arguments
 from tritonfleet.cli.arguments import format_duration, per_second
-from tritonfleet.cli.terminal import UsageError, read_bytes
+from tritonfleet.cli.terminal import UsageError, read_bytes, read_manifests
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
 from tritonfleet.plan.objects import Learned, shed_load
@@ -57,7 +55,8 @@ _FORM: Final = re.compile(r"(?P<name>[a-z-]+)(:(?P<value>[^@]+))?@(?P<start>[^+]
 def read_manifest(path: str) -> ModelDeployment:
     """Return the one ModelDeployment of a YAML or JSON file; raises UsageError naming file, line or field."""
     shown = "standard input" if path == "-" else path
-    found = [body for body in _documents(path, shown) if body.get("kind") == names.KIND]
+    documents = read_manifests(read_bytes(path), shown)
+    found = [body for body in documents if isinstance(body, dict) and body.get("kind") == names.KIND]
     if len(found) != 1:
         raise UsageError(f"{shown}: must contain one {names.KIND}, has {len(found) or 'none'}")
     body = found[0]
@@ -88,17 +87,6 @@ def _unknown(given: Any, known: Any, path: str) -> Iterator[str]:
     elif isinstance(given, list) and isinstance(known, list | tuple):
         for index, (value, understood) in enumerate(zip(given, known, strict=True)):
             yield from _unknown(value, understood, f"{path}[{index}]")
-
-
-def _documents(path: str, shown: str) -> list[dict[str, Any]]:
-    try:
-        documents = list(yaml.safe_load_all(read_bytes(path)))
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UsageError(f"{shown}: {line}must be YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{shown}: must be YAML: {error}") from error
-    return [document for document in documents if isinstance(document, dict)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         )
     )
     image = _image(deployment, defaults)
+    _refuse_classes(spec.server, defaults)
     normal = normalized_spec(spec)
     revision_hash = hash_spec(normal)
     template = pod_template(
@@ -115,8 +116,29 @@ def _image(deployment: ModelDeployment, defaults: Defaults) -> Image:
     image = default
     if given is not None and (given.repository or given.tag or given.digest):
         image = Image(given.repository or default.repository, given.tag, given.digest)
-    images.refuse_unsafe(image, allow_unsafe=server.allow_unsafe_image or defaults.allow_unsafe_image)
+    allow_unsafe = server.allow_unsafe_image or defaults.allow_unsafe_image
+    images.refuse_unsafe(image, allow_unsafe=allow_unsafe, backend=deployment.spec.model.backend)
     return image
+
+
+def _refuse_classes(server: Server, defaults: Defaults) -> None:
+    """Raise InvalidSpec for a class of pods that the administrator does not leave to authors of ModelDeployments."""
+    wanted, allowed = server.priority_class_name, defaults.allowed_priority_classes
+    if wanted is not None and wanted not in allowed and (allowed or wanted.startswith("system-")):
+        raise InvalidSpec(
+            f"spec.server.priorityClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any but system-*')},"
+            " or ask the administrator to add it to the chart's workloads.allowedPriorityClasses"
+        )
+    wanted, allowed = server.runtime_class_name, defaults.allowed_runtime_classes
+    if wanted is not None and wanted not in allowed and allowed:
+        raise InvalidSpec(
+            f"spec.server.runtimeClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any')},"
+            " or ask the administrator to add it to the chart's workloads.allowedRuntimeClasses"
+        )
+
+
+def _allowed(names: tuple[str, ...], otherwise: str) -> str:
+    return f"use {', '.join(names) if names else otherwise}"
 
 
 FORMAT: Final = 1
