@@ -36,7 +36,7 @@ async def test_routes_are_kept_once_the_gateway_api_has_come(own_control_plane, 
         await eventually(lambda: world.children("Deployment"), "pods without a route")
         deployment = (await world.children("Deployment"))[0]["metadata"]["name"]
         await world.patch("Deployment", deployment, _READY, "/status")
-        await eventually(lambda: _says(world, "no kind HTTPRoute in this cluster"), "what is missing in the status")
+        await eventually(lambda: _says(world, "kind HTTPRoute does not exist"), "what is missing in the status")
 
         await install_definitions(own_control_plane.kubeconfig, http_route_definition())
         await eventually(lambda: client.get("HTTPRoute", "default", "m"), "a route")

@@ -222,7 +222,7 @@ async def test_a_watched_rollout_is_drawn_until_it_is_interrupted(world, admin, 
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(PLUGIN, *command, *where, stdout=pipe, stderr=pipe)
     try:
-        drawn = [await asyncio.wait_for(process.stdout.readuntil(b"in force   "), 120) for _ in range(3)]
+        drawn = [await asyncio.wait_for(process.stdout.readuntil(b"applied   "), 120) for _ in range(3)]
     finally:
         process.terminate()
         await process.wait()

@@ -62,7 +62,7 @@ def test_the_raw_model_config_is_kept_verbatim():
         ({"model": {}}, "spec.model.uri: field required"),
         (
             {"model": {"uri": True}},
-            "spec.model.uri: must start with one of the supported schemes s3://, https:// or pvc://, got True",
+            "spec.model.uri: must be a string: write it in quotes, got True",
         ),
         (
             {"slo": {"latency": {"percentile": 98, "target": "50ms"}}},

@@ -140,7 +140,7 @@ MAY_SAY_IT = {
     "operator/tritonfleet/api/renames.py",
     "operator/tritonfleet/plan/objects/revision.py",
     "tests/unit/api/test_renames.py",
-    "tests/cluster/test_refusals.py",
+    "tests/cluster/test_definition_upgrade.py",
 }
 GENERATED = ("crds/", "charts/tritonfleet/crd/", "charts/tritonfleet-crds/crd/", "benchmarks/results/")
 

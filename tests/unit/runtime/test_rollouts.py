@@ -359,7 +359,7 @@ async def test_the_heartbeat_is_not_updated_while_ticks_fail(monkeypatch):
             beaten.set()
 
         monkeypatch.setattr(world.rollouts, "tick", stumble)
-        monkeypatch.setattr(world.telemetry.rollouts, "interval", pulse)
+        monkeypatch.setattr(world.telemetry.rollouts, "beat", pulse)
         world.rollouts._interval = 0.0
         running = asyncio.create_task(world.rollouts.run())
         await ticked.wait()
