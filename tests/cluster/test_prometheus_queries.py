@@ -135,10 +135,13 @@ async def traffic_of(client, *, within: float = 90.0):
 
 
 async def test_buckets_of_all_rules_make_one_percentile_and_failures_are_known(client):
-    traffic = await traffic_of(client)
-    assert traffic.latency.percentile(50) == pytest.approx(0.010, rel=0.1)
-    assert traffic.latency.percentile(95) == pytest.approx(0.075, rel=0.1)
-    assert traffic.latency.within(0.050) == pytest.approx(0.9 * RATE, rel=0.1)
+    async def known():
+        traffic = await traffic_of(client)
+        found = (traffic.latency.percentile(50), traffic.latency.percentile(95), traffic.latency.within(0.050))
+        # Counters are whole numbers: a window in which a busy machine missed scrapes is off by some percent.
+        return traffic if found == pytest.approx((0.010, 0.075, 0.9 * RATE), rel=0.1) else None
+
+    traffic = await eventually(known, "the percentiles of both rules together", every=0.5)
     assert traffic.failed == pytest.approx(FAILED, rel=0.3)
 
 
