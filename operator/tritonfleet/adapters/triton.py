@@ -150,7 +150,7 @@ def _answer(result: InferResult) -> Answer:
     try:
         found = {each.name: _output(result, each) for each in outputs}
     except (ValueError, struct.error) as error:
-        raise Rejected(_printable(f"unreadable response:  {error}")) from error
+        raise Rejected(_printable(f"unreadable response: {error}")) from error
     return found
 
 

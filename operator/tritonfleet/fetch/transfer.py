@@ -126,7 +126,7 @@ class Progress:
         percent = 100 * present // self._total if self._total else 100
         kept = f", {size_text(self._kept)} from an earlier attempt" if self._kept else ""
         return (
-            f"{self._verb} {_number(present / 1024**unit)} of {size_text(self._total)} ({percent}%),  "
+            f"{self._verb} {_number(present / 1024**unit)} of {size_text(self._total)} ({percent}%), "
             f"{size_text(round(bytes_per_second))}/s, {self._done_files} of {counted(self._files, 'file')}{kept}"
         )
 

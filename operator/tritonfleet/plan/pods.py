@@ -162,9 +162,7 @@ def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
     """Return when the scheduling grace of an unscheduled pod ends, if it is in the future."""
     ends = [
-        datetime.fromisoformat(condition["lastTransitionTime"]) + SCHEDULING_GRACE
-        for pod in revision.pods
-        if (condition := unschedulable(pod)) is not None
+        _since(condition) + SCHEDULING_GRACE for pod in revision.pods if (condition := unschedulable(pod)) is not None
     ]
     return min((end for end in ends if end > now), default=None)
 
@@ -221,7 +219,7 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
 
 def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetime) -> Finding | None:
     blocked = [condition for pod in pods if (condition := unschedulable(pod)) is not None]
-    old = [one for one in blocked if now >= datetime.fromisoformat(one["lastTransitionTime"]) + SCHEDULING_GRACE]
+    old = [one for one in blocked if now >= _since(one) + SCHEDULING_GRACE]
     if not old:
         return None
     need = gpu_need(tuple(pods))

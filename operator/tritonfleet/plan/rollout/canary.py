@@ -134,9 +134,8 @@ def verifying(context: RolloutContext) -> StepResult:
     found = trouble(context)
     if found is not None:
         return found
-    if evidence is None or (evidence.canary, evidence.attempt) != (context.attempt.canary, context.state.attempts):
-        return _unanswered(context, "nothing was answered yet")
-    if evidence.verification is None:
+    current = (context.attempt.canary, context.state.attempts)
+    if evidence is None or evidence.verification is None or (evidence.canary, evidence.attempt) != current:
         return _unanswered(context, "nothing was answered yet")
     return _answered(context, evidence.verification)
 

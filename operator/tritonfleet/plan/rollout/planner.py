@@ -269,7 +269,7 @@ def advance(state: State, inputs: RolloutInputs, now: datetime) -> StepResult:
     context, events = _follow_spec(context) if not inputs.suspended else (context, ())
     if state.traits.between_steps and not inputs.suspended:
         context = analyze_window(context)
-    found = next((found for _, check in CHECKS if (found := check(context)) is not None), None)
+    found = next((found for check in CHECKS if (found := check(context)) is not None), None)
     found = found or _PHASES[state.phase](context)
     return replace(found, state=state if found.state == state else found.state, events=(*events, *found.events))
 
@@ -381,20 +381,20 @@ def _paused(context: RolloutContext) -> StepResult | None:
     return context.hold(RolloutReason.PAUSED_BY_SPEC, message)
 
 
-CHECKS: Final[tuple[tuple[str, Callable[[RolloutContext], StepResult | None]], ...]] = (
+CHECKS: Final[tuple[Callable[[RolloutContext], StepResult | None], ...]] = (
     # No pod is to run: nothing can be decided about any.
-    ("suspended", _suspended),
+    _suspended,
     # The canary harms users, or stable cannot take them.
-    ("safety", _keep_safe),
+    _keep_safe,
     # A person asked for something that was not answered yet.
-    ("request", answer_request),
+    answer_request,
     # Between two steps the analysis found the canary wanting; in other phases their handlers look at windows.
-    ("failed", failed),
+    failed,
     # The spec asks for another revision than the canary.
-    ("superseded", _superseded),
+    _superseded,
     # Somebody else keeps changing the weights.
-    ("conflict", _conflict),
+    _conflict,
     # `spec.rollout.paused` is set.
-    ("paused", _paused),
+    _paused,
 )
 """What is asked before the handler of the phase, in this order: users come first, then people, then the spec."""

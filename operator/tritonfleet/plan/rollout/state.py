@@ -25,6 +25,7 @@ from pydantic.alias_generators import to_camel
 from tritonfleet.api import names
 from tritonfleet.api import rollout_status as limits
 from tritonfleet.api.canary import Canary, CapacityMode, Step
+from tritonfleet.api.conditions import shortened
 from tritonfleet.api.renames import with_new_names
 from tritonfleet.plan.rollout.analysis import Progress
 
@@ -217,7 +218,7 @@ def _write_revision(revision: str, info: SerializationInfo) -> str:
 
 def _write_message(text: str) -> str:
     most = limits.ROLLOUT_MESSAGE_MAX
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= most else shortened(text, most)
 
 
 def _read_progress(document: Mapping[str, Any]) -> Progress:

@@ -265,17 +265,17 @@ def evaluate_window(
         results.append(result)
     asked, probes, streaks = _asked(policy, progress, window)
     after = Progress(
-        at.number,
-        window.end_seconds,
-        errors_record,
-        slow_record,
-        slow_bound,
-        objective_record,
-        objective_bound,
-        traffic,
-        probes,
-        streaks,
-        means,
+        windows=at.number,
+        last_end_seconds=window.end_seconds,
+        errors=errors_record,
+        slow=slow_record,
+        slow_bound_seconds=slow_bound,
+        objective=objective_record,
+        objective_bound_seconds=objective_bound,
+        traffic_share=traffic,
+        probes=probes,
+        query_streaks=streaks,
+        mean_latency=means,
     )
     return (*results, *asked), after
 
@@ -305,18 +305,14 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
     if is_old or window.unreachable or not window.stable.pods:
         return progress
     slow_bound, objective_bound = _bounds(policy, progress, window)
-    return Progress(
-        progress.windows,
-        window.end_seconds,
-        _recorded(progress.errors, window.stable.error_cells()),
-        _recorded(progress.slow, _stable_cells(window, slow_bound)),
-        slow_bound,
-        _recorded(progress.objective, _stable_cells(window, objective_bound)),
-        objective_bound,
-        progress.traffic_share,
-        progress.probes,
-        progress.query_streaks,
-        progress.mean_latency,
+    return replace(
+        progress,
+        last_end_seconds=window.end_seconds,
+        errors=_recorded(progress.errors, window.stable.error_cells()),
+        slow=_recorded(progress.slow, _stable_cells(window, slow_bound)),
+        slow_bound_seconds=slow_bound,
+        objective=_recorded(progress.objective, _stable_cells(window, objective_bound)),
+        objective_bound_seconds=objective_bound,
     )
 
 
