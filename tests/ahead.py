@@ -3,7 +3,7 @@
 import argparse
 
 from devcluster import cluster as local_cluster
-from devcluster import gobuild, images, release
+from devcluster import gobuild, host, images, release
 from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
 from devcluster.paths import State
@@ -11,7 +11,8 @@ from devcluster.progress import Progress
 
 
 def build(progress: Progress) -> None:
-    """Build what is not in the cache."""
+    """Build what is not in the cache, and install the packages that this needs."""
+    host.install_packages(progress)
     for module in gobuild.MODULES:
         # Only a benchmark has nodes that do not exist.
         if module is not gobuild.KWOK:
