@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.world import Defaults
 
 DEFAULT_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.11-py3"
@@ -76,11 +79,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             fetch_allowed_schemes=read("FETCH_ALLOWED_SCHEMES", own.fetch_allowed_schemes, _words),
             fetch_allowed_hosts=read("FETCH_ALLOWED_HOSTS", own.fetch_allowed_hosts, _words),
             fetch_allow_private_addresses=read("FETCH_ALLOW_PRIVATE_ADDRESSES", False, _flag),
-            network_policy=read("NETWORK_POLICY", False, _flag),
-            pod_monitor=read("POD_MONITOR", False, _flag),
             gateway_api=read("GATEWAY_API", False, _flag),
-            allowed_priority_classes=read("ALLOWED_PRIORITY_CLASSES", (), _words),
-            allowed_runtime_classes=read("ALLOWED_RUNTIME_CLASSES", (), _words),
+            workloads=read("WORKLOADS", own.workloads, _workloads),
         ),
         namespaces=read("NAMESPACES", (), _words),
         workers=int(read("WORKERS", 64.0, _positive)),
@@ -124,6 +124,14 @@ def _port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise ValueError(f"must be a port number from 0 (any free port) to 65535, not '{text}'")
     return number
+
+
+def _workloads(text: str) -> Workloads:
+    try:
+        return Workloads.model_validate_json(text)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise ValueError("; ".join(faults)) from error
 
 
 def _url(text: str) -> str:

@@ -49,9 +49,12 @@ def test_by_default_the_operator_has_the_reviewed_rights_and_no_others(by_defaul
     assert table(by_default.one("Role")) == IN_ITS_OWN_NAMESPACE
 
 
+WORKLOADS = {"networkPolicy": {"networkPolicy": True}, "podMonitor": {"podMonitor": {"enabled": True}}}
+
+
 @pytest.mark.parametrize("workload", sorted(OPTIONAL))
 def test_a_right_on_an_optional_kind_comes_with_the_option(helm, workload):
-    rendered = helm.render({"workloads": {workload: True}})
+    rendered = helm.render({"workloads": WORKLOADS[workload]})
 
     rights = table(rendered.one("ClusterRole", "tritonfleet"))
 

@@ -3,9 +3,15 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from tritonfleet import settings
+from tritonfleet.api.placement import Toleration
+from tritonfleet.api.server import Resources
+from tritonfleet.api.workloads import PodMonitor, Workloads
 from tritonfleet.plan.world import Defaults
 
+OPENSHIFT = ("security.openshift.io/v1/SecurityContextConstraints",)
 OWN = re.compile(r"TRITONFLEET_\w+")
 
 
@@ -67,8 +73,17 @@ def test_every_value_reaches_the_operator(helm):
                 "allowPrivateAddresses": True,
             },
             "workloads": {
+                "runAsUser": 4242,
+                "fetchResources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "4Gi"}},
+                "proxyResources": {
+                    "requests": {"cpu": 0.5, "memory": "64Mi"},
+                    "limits": {"memory": "128Mi"},
+                },
+                "imagePullSecrets": [{"name": "registry"}],
+                "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "priorityClassName": "models",
                 "networkPolicy": True,
-                "podMonitor": True,
+                "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "monitoring"}},
                 "allowedPriorityClasses": ["batch", "system-node-critical"],
                 "allowedRuntimeClasses": ["nvidia"],
             },
@@ -96,11 +111,19 @@ def test_every_value_reaches_the_operator(helm):
             fetch_allowed_schemes=("s3", "pvc"),
             fetch_allowed_hosts=("s3.example.com", "*.models.example.com"),
             fetch_allow_private_addresses=True,
-            network_policy=True,
-            pod_monitor=True,
             gateway_api=True,
-            allowed_priority_classes=("batch", "system-node-critical"),
-            allowed_runtime_classes=("nvidia",),
+            workloads=Workloads(
+                run_as_user=4242,
+                fetch_resources=Resources(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "4Gi"}),
+                proxy_resources=Resources(requests={"cpu": "0.5", "memory": "64Mi"}, limits={"memory": "128Mi"}),
+                image_pull_secrets=("registry",),
+                tolerations=(Toleration(key="gpu", operator="Exists", effect="NoSchedule"),),
+                priority_class_name="models",
+                allowed_priority_classes=("batch", "system-node-critical"),
+                allowed_runtime_classes=("nvidia",),
+                network_policy=True,
+                pod_monitor=PodMonitor(enabled=True, interval="15s", labels={"release": "monitoring"}),
+            ),
         ),
         namespaces=("shop", "search"),
         workers=4,
@@ -131,3 +154,18 @@ def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_
 
 def test_a_key_without_a_secret_is_refused(helm):
     assert "secretName" in helm.refusal({"prometheus": {"url": "http://x", "tokenKey": "token"}})
+
+
+@pytest.mark.parametrize(
+    ("value", "api_versions", "user"),
+    [
+        ("auto", (), 1000),
+        ("auto", OPENSHIFT, None),
+        ("cluster", (), None),
+        (1000650000, OPENSHIFT, 1000650000),
+    ],
+)
+def test_the_user_of_pods_is_fixed_or_left_to_a_cluster_that_chooses_users_itself(helm, value, api_versions, user):
+    rendered = helm.render({"workloads": {"runAsUser": value}}, apis=api_versions)
+
+    assert settings.from_environment(environment(rendered)).defaults.workloads.run_as_user == user

@@ -43,7 +43,7 @@ def test_every_kind_of_value_is_read():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("POD_MONITOR", "maybe"),
+        ("ALLOW_UNSAFE_IMAGE", "maybe"),
         ("WORKERS", "0"),
         ("WORKERS", "many"),
         ("RESYNC_SECONDS", "inf"),
@@ -60,6 +60,11 @@ def test_every_kind_of_value_is_read():
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name, value):
     with pytest.raises(ValueError, match=f"^TRITONFLEET_{name}: .*{re.escape(value)}"):
         from_environment({f"TRITONFLEET_{name}": value})
+
+
+def test_workloads_that_cannot_be_used_are_refused_by_the_name_of_the_field():
+    with pytest.raises(ValueError, match=r"^TRITONFLEET_WORKLOADS: podMonitor.enabled: .*boolean"):
+        from_environment({"TRITONFLEET_WORKLOADS": '{"podMonitor": {"enabled": "perhaps"}}'})
 
 
 def test_two_processes_of_one_host_have_different_identities():

@@ -14,16 +14,10 @@
   value: {{ join "," .Values.fetch.allowedHosts | quote }}
 - name: TRITONFLEET_FETCH_ALLOW_PRIVATE_ADDRESSES
   value: {{ .Values.fetch.allowPrivateAddresses | quote }}
-- name: TRITONFLEET_NETWORK_POLICY
-  value: {{ .Values.workloads.networkPolicy | quote }}
-- name: TRITONFLEET_POD_MONITOR
-  value: {{ .Values.workloads.podMonitor | quote }}
 - name: TRITONFLEET_GATEWAY_API
   value: {{ include "tritonfleet.gatewayApi" . | quote }}
-- name: TRITONFLEET_ALLOWED_PRIORITY_CLASSES
-  value: {{ join "," .Values.workloads.allowedPriorityClasses | quote }}
-- name: TRITONFLEET_ALLOWED_RUNTIME_CLASSES
-  value: {{ join "," .Values.workloads.allowedRuntimeClasses | quote }}
+- name: TRITONFLEET_WORKLOADS
+  value: {{ include "tritonfleet.workloads" . | quote }}
 - name: TRITONFLEET_NAMESPACES
   value: {{ join "," .Values.watchNamespaces | quote }}
 - name: TRITONFLEET_WORKERS

@@ -27,8 +27,8 @@
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch]
 {{- end }}
-{{- if .Values.workloads.podMonitor }}
-# workloads.podMonitor: let Prometheus scrape every Triton pod.
+{{- if .Values.workloads.podMonitor.enabled }}
+# workloads.podMonitor.enabled: let Prometheus scrape every Triton pod.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch]

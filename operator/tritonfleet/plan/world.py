@@ -6,10 +6,11 @@ other modules of `plan` can import it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.autoscale import Verdict
 
 if TYPE_CHECKING:
@@ -38,13 +39,8 @@ class Defaults:
     fetch_allowed_schemes: tuple[str, ...] = ("https", "pvc", "s3")
     fetch_allowed_hosts: tuple[str, ...] = ()
     fetch_allow_private_addresses: bool = False
-    network_policy: bool = False
-    pod_monitor: bool = False
     gateway_api: bool = False
-    allowed_priority_classes: tuple[str, ...] = ()
-    """PriorityClasses that pods may have; empty means any whose name does not begin with `system-`."""
-    allowed_runtime_classes: tuple[str, ...] = ()
-    """RuntimeClasses that pods may have; empty means any."""
+    workloads: Workloads = field(default_factory=Workloads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -290,8 +290,8 @@ class Operator:
 def _watched(settings: Settings) -> tuple[Resource, ...]:
     defaults = settings.defaults
     optional = {
-        NETWORK_POLICY: defaults.network_policy,
-        POD_MONITOR: defaults.pod_monitor,
+        NETWORK_POLICY: defaults.workloads.network_policy,
+        POD_MONITOR: defaults.workloads.pod_monitor.enabled,
         HTTP_ROUTE: defaults.gateway_api,
     }
     return (MODEL_DEPLOYMENT, SCALER, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))

@@ -21,7 +21,8 @@ from typing import Any, Final
 from tritonfleet.api.base import ApiModel
 from tritonfleet.api.model import Model
 from tritonfleet.api.quantities import canonical_quantity, duration_seconds
-from tritonfleet.api.server import Server
+from tritonfleet.api.server import Resources, Server
+from tritonfleet.api.volumes import Volume
 from tritonfleet.plan.world import Defaults, Manifest
 
 PORTS: Final = {"http": 8000, "grpc": 8001, "metrics": 8002}
@@ -61,17 +62,24 @@ def plain(model: ApiModel) -> Manifest:
     return found
 
 
-def volumes(config_map_name: str, shared_memory: str, claim: str | None) -> list[Manifest]:
-    """Return the volumes; `shared_memory` is a canonical quantity, counted against the pod's memory limit."""
+def volumes(config_map_name: str, server: Server, claim: str | None) -> list[Manifest]:
+    """Return the volumes: those of every pod, then the user's own."""
     found: list[Manifest] = [
         {"name": "models", "emptyDir": {}},
         {"name": "config", "configMap": {"name": config_map_name}},
         {"name": "home", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical_quantity(server.shared_memory)}},
     ]
     if claim is not None:
         found.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    return found + [_volume(volume) for volume in server.volumes]
+
+
+def _volume(volume: Volume) -> Manifest:
+    found = plain(volume)
+    if volume.empty_dir is not None and volume.empty_dir.size_limit is not None:
+        found["emptyDir"]["sizeLimit"] = canonical_quantity(volume.empty_dir.size_limit)
     return found
 
 
@@ -174,6 +182,7 @@ def server_container(
     security: Manifest,
 ) -> Manifest:
     """Return the container; it has no credentials of the model store."""
+    gpus = {server.gpu.resource_name: str(server.gpu.count)} if server.gpu.count else {}
     container: Manifest = {
         "name": TRITON,
         "image": image,
@@ -181,15 +190,20 @@ def server_container(
         "args": args,
         "env": _server_environment(server),
         "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in _TRITON_PORTS],
-        "resources": _resources(server),
-        "volumeMounts": mounts(
-            "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
-        ),
+        "resources": _resources(server.resources, gpus),
+        "volumeMounts": [
+            *mounts(
+                "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
+            ),
+            *(plain(mount) for mount in server.volume_mounts),
+        ],
         "lifecycle": {"preStop": {"sleep": {"seconds": lifecycle.pre_stop}}},
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **_probes(lifecycle, model_name),
     }
+    if server.env_from:
+        container["envFrom"] = [plain(source) for source in server.env_from]
     if server.image is not None and server.image.pull_policy is not None:
         container["imagePullPolicy"] = str(server.image.pull_policy)
     return container
@@ -224,11 +238,9 @@ def _server_environment(server: Server) -> list[Manifest]:
     return own + [plain(variable) for variable in server.env]
 
 
-def _resources(server: Server) -> Manifest:
-    given = server.resources
-    gpus = {server.gpu.resource_name: str(server.gpu.count)} if server.gpu.count else {}
-    requests = {**_canonical(given.requests if given else {}), **gpus}
-    limits = {**_canonical(given.limits if given else {}), **gpus}
+def _resources(given: Resources | None, gpus: Manifest | None = None) -> Manifest:
+    requests = {**_canonical(given.requests if given else {}), **(gpus or {})}
+    limits = {**_canonical(given.limits if given else {}), **(gpus or {})}
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
 
 
@@ -239,7 +251,9 @@ def _canonical(amounts: dict[str, str]) -> dict[str, str]:
 FETCH: Final = "fetch"
 
 
-def fetch_container(model: Model, model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
+def fetch_container(
+    model: Model, model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest
+) -> Manifest:
     """Return the container; it holds the credentials, the server does not."""
     container: Manifest = {
         "name": FETCH,
@@ -248,10 +262,7 @@ def fetch_container(model: Model, model_name: str, defaults: Defaults, security:
         "args": ["fetch"],
         "env": [{"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)],
         "volumeMounts": mounts("models", "config", "home", "tmp", *(["source"] if claim_name(model.uri) else [])),
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "256Mi"},
-            "limits": {"memory": "1Gi"},
-        },
+        "resources": _resources(resources or defaults.workloads.fetch_resources),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -329,7 +340,7 @@ listen http
 """
 
 
-def proxy_container(model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
+def proxy_container(model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest) -> Manifest:
     """Return the container; the readiness probe goes through it, as clients do."""
     return {
         "name": PROXY,
@@ -337,7 +348,7 @@ def proxy_container(model_name: str, defaults: Defaults, security: Manifest) -> 
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "command": [*_COMMAND, f"{CONFIG_PATH}/{PROXY_KEY}"],
         "ports": [{"name": "http", "containerPort": PORTS["http"], "protocol": "TCP"}],
-        "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": _resources(resources or defaults.workloads.proxy_resources),
         "volumeMounts": mounts("config"),
         "lifecycle": {"preStop": {"sleep": {"seconds": PROXY_PRE_STOP_SECONDS}}},
         "securityContext": security,

@@ -13,6 +13,7 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.workloads import PodMonitor
 from tritonfleet.plan.objects.containers import PORTS, Lifecycle
 from tritonfleet.plan.objects.httproute import http_route
 from tritonfleet.plan.objects.revision import Revision
@@ -79,10 +80,10 @@ def shared_children(
     gateway = deployment.spec.traffic.gateway
     if gateway is not None and defaults.gateway_api:
         children.append(http_route(owner, gateway, split, route, opened=opened))
-    if defaults.network_policy:
+    if defaults.workloads.network_policy:
         children.append(network_policy(owner))
-    if defaults.pod_monitor:
-        children.append(pod_monitor(owner))
+    if defaults.workloads.pod_monitor.enabled:
+        children.append(pod_monitor(owner, defaults.workloads.pod_monitor))
     return tuple(children)
 
 
@@ -180,18 +181,20 @@ def network_policy(owner: Manifest) -> Manifest:
     }
 
 
-def pod_monitor(owner: Manifest) -> Manifest:
+def pod_monitor(owner: Manifest, settings: PodMonitor) -> Manifest:
     """Return a PodMonitor that stamps `modeldeployment` and `revision` on every series."""
+    metadata = names.shared_metadata(owner)
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": names.shared_metadata(owner),
+        "metadata": {**metadata, "labels": {**settings.labels, **metadata["labels"]}},
         "spec": {
             "selector": {"matchLabels": {names.OWNER_LABEL: owner["name"]}},
             "podMetricsEndpoints": [
                 {
                     "port": "metrics",
                     "path": "/metrics",
+                    **({"interval": settings.interval} if settings.interval else {}),
                     "relabelings": [
                         _stamp(names.OWNER_LABEL, "modeldeployment"),
                         _stamp(names.REVISION_LABEL, "revision"),

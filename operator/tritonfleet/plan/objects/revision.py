@@ -25,6 +25,7 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_us
 from tritonfleet.api.server import Server
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, proxy_config
 from tritonfleet.plan.objects.pod import pod_template
@@ -81,7 +82,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         )
     )
     image = _image(deployment, defaults)
-    _refuse_classes(spec.server, defaults)
+    _refuse_classes(spec.server, defaults.workloads)
     normal = normalized_spec(spec)
     revision_hash = hash_spec(normal)
     template = pod_template(
@@ -121,15 +122,15 @@ def _image(deployment: ModelDeployment, defaults: Defaults) -> Image:
     return image
 
 
-def _refuse_classes(server: Server, defaults: Defaults) -> None:
+def _refuse_classes(server: Server, workloads: Workloads) -> None:
     """Raise InvalidSpec for a class of pods that the administrator does not leave to authors of ModelDeployments."""
-    wanted, allowed = server.priority_class_name, defaults.allowed_priority_classes
+    wanted, allowed = server.priority_class_name, workloads.allowed_priority_classes
     if wanted is not None and wanted not in allowed and (allowed or wanted.startswith("system-")):
         raise InvalidSpec(
             f"spec.server.priorityClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any but system-*')},"
             " or ask the administrator to add it to the chart's workloads.allowedPriorityClasses"
         )
-    wanted, allowed = server.runtime_class_name, defaults.allowed_runtime_classes
+    wanted, allowed = server.runtime_class_name, workloads.allowed_runtime_classes
     if wanted is not None and wanted not in allowed and allowed:
         raise InvalidSpec(
             f"spec.server.runtimeClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any')},"
@@ -191,6 +192,11 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("server", "sharedMemory"): canonical_quantity,
     ("server", "resources", "requests"): _quantities,
     ("server", "resources", "limits"): _quantities,
+    ("server", "fetchResources", "requests"): _quantities,
+    ("server", "fetchResources", "limits"): _quantities,
+    ("server", "proxyResources", "requests"): _quantities,
+    ("server", "proxyResources", "limits"): _quantities,
+    ("server", "volumes", "*", "emptyDir", "sizeLimit"): canonical_quantity,
 }
 """The normal form of values that can be written in several ways; `*` is every list item."""
 
