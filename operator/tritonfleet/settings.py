@@ -1,5 +1,6 @@
 """The operator's own settings, read once from the environment."""
 
+import ipaddress
 import os
 import socket
 import uuid
@@ -80,6 +81,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             fetch_allowed_hosts=read("FETCH_ALLOWED_HOSTS", own.fetch_allowed_hosts, _words),
             fetch_allow_private_addresses=read("FETCH_ALLOW_PRIVATE_ADDRESSES", False, _flag),
             gateway_api=read("GATEWAY_API", False, _flag),
+            ip_families=read("POD_IPS", own.ip_families, _ip_families),
             workloads=read("WORKLOADS", own.workloads, _workloads),
         ),
         namespaces=read("NAMESPACES", (), _words),
@@ -124,6 +126,11 @@ def _port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise ValueError(f"must be a port number from 0 (any free port) to 65535, not '{text}'")
     return number
+
+
+def _ip_families(text: str) -> tuple[str, ...]:
+    families = (f"IPv{ipaddress.ip_address(address).version}" for address in _words(text))
+    return tuple(dict.fromkeys(families))
 
 
 def _workloads(text: str) -> Workloads:

@@ -17,7 +17,7 @@ OWN = re.compile(r"TRITONFLEET_\w+")
 
 def environment(rendered):
     (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
-    fields = {"metadata.name": "tritonfleet-7c9d-x2x4z"}
+    fields = {"metadata.name": "tritonfleet-7c9d-x2x4z", "status.podIPs": "10.4.0.7"}
     return {
         each["name"]: each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
         for each in container["env"]

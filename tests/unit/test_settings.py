@@ -55,11 +55,26 @@ def test_every_kind_of_value_is_read():
         ("PROMETHEUS_URL", "prometheus:9090"),
         ("PROMETHEUS_URL", "http://user@prometheus"),
         ("PROMETHEUS_URL", "file:///etc/passwd"),
+        ("POD_IPS", "localhost"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name, value):
     with pytest.raises(ValueError, match=f"^TRITONFLEET_{name}: .*{re.escape(value)}"):
         from_environment({f"TRITONFLEET_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "families"),
+    [
+        ("", ("IPv4",)),
+        ("10.4.0.7", ("IPv4",)),
+        ("fd00::7", ("IPv6",)),
+        ("10.4.0.7,fd00::7", ("IPv4", "IPv6")),
+        ("fd00::7,10.4.0.7", ("IPv6", "IPv4")),
+    ],
+)
+def test_pods_get_the_families_of_addresses_that_the_operators_own_pod_has(addresses, families):
+    assert from_environment({"TRITONFLEET_POD_IPS": addresses}).defaults.ip_families == families
 
 
 def test_workloads_that_cannot_be_used_are_refused_by_the_name_of_the_field():

@@ -16,6 +16,9 @@
   value: {{ .Values.fetch.allowPrivateAddresses | quote }}
 - name: TRITONFLEET_GATEWAY_API
   value: {{ include "tritonfleet.gatewayApi" . | quote }}
+# Pods of ModelDeployments listen on the families of IP that the operator's own pod has.
+- name: TRITONFLEET_POD_IPS
+  valueFrom: {fieldRef: {fieldPath: status.podIPs}}
 - name: TRITONFLEET_WORKLOADS
   value: {{ include "tritonfleet.workloads" . | quote }}
 - name: TRITONFLEET_NAMESPACES

@@ -40,6 +40,8 @@ class Defaults:
     fetch_allowed_hosts: tuple[str, ...] = ()
     fetch_allow_private_addresses: bool = False
     gateway_api: bool = False
+    ip_families: tuple[str, ...] = ("IPv4",)
+    """`IPv4` and `IPv6`, those of pods in this cluster, the family of their first address first."""
     workloads: Workloads = field(default_factory=Workloads)
 
 

@@ -3,10 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.unit.plan.rendered import DEFAULTS, built, fetch, pod, triton
 from tritonfleet.api.placement import Toleration
 from tritonfleet.api.server import Resources
 from tritonfleet.api.workloads import Workloads
+
+LISTEN_ON_IPV6 = {"--http-address=ipv6:::", "--metrics-address=ipv6:::", "--grpc-address=[::]"}
 
 
 def resources(server: dict[str, Any], workloads: Workloads = Workloads()) -> dict[str, Any]:  # noqa: B008
@@ -111,3 +115,22 @@ def test_an_administrators_settings_start_no_rollout() -> None:
     changed = Workloads(run_as_user=None, priority_class_name="models", image_pull_secrets=("mirror",))
 
     assert built(defaults=replace(DEFAULTS, workloads=changed)).hash == built().hash
+
+
+@pytest.mark.parametrize(
+    ("families", "binds", "server", "flags"),
+    [
+        (("IPv4",), "bind :8000", "127.0.0.1:8010", set()),
+        (("IPv4", "IPv6"), "bind :::8000 v4v6", "127.0.0.1:8010", set()),
+        (("IPv6",), "bind :::8000 v4v6", "[::1]:8010", LISTEN_ON_IPV6),
+        (("IPv6", "IPv4"), "bind :::8000 v4v6", "[::1]:8010", LISTEN_ON_IPV6),
+    ],
+)
+def test_every_listener_is_on_the_families_of_the_pod(
+    families: tuple[str, ...], binds: str, server: str, flags: set[str]
+) -> None:
+    revision = built(defaults=replace(DEFAULTS, ip_families=families))
+
+    proxy = [line.strip() for line in revision.config["haproxy.cfg"].splitlines()]
+    assert {binds, f"server triton {server}"} <= set(proxy)
+    assert {arg for arg in revision.template["spec"]["containers"][0]["args"] if "-address=" in arg} == flags

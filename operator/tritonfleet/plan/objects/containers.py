@@ -15,6 +15,7 @@ connection age 10s, drain timeout 30s):
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -300,14 +301,18 @@ _COMMAND: Final = ("/usr/bin/dumb-init", "--single-child", "--rewrite", "15:10",
 """HAProxy stops immediately on SIGTERM (15), which Kubernetes sends, and gracefully on SIGUSR1 (10)."""
 
 
-def proxy_config(lifecycle: Lifecycle) -> str:
+def proxy_config(lifecycle: Lifecycle, ip_families: Sequence[str]) -> str:
     """Return the configuration of HAProxy.
 
     Idle connections are closed after IDLE_SECONDS; requests have no timeout, since a model may compute for hours. A
     connection older than HTTP_AGE_SECONDS ends with its next response (`Connection: close`): busy clients would
     otherwise never reach pods that started later, and scaling out would not relieve an overloaded pod. When the proxy
     stops, it accepts no connection and ends each open one the same way, so that no request hits a closed connection.
+
+    It listens on all of `ip_families`, and talks to Triton over the first, which is Triton's.
     """
+    bind = f":::{PORTS['http']} v4v6" if "IPv6" in ip_families else f":{PORTS['http']}"
+    loopback = "[::1]" if ip_families[0] == "IPv6" else "127.0.0.1"
     return f"""\
 global
   maxconn 16384
@@ -333,10 +338,10 @@ defaults
   retry-on conn-failure
 
 listen http
-  bind :{PORTS["http"]}
+  bind {bind}
   tcp-request session set-var(sess.opened) date
   http-after-response set-header Connection close if {{ date,sub(sess.opened) ge {HTTP_AGE_SECONDS} }}
-  server triton 127.0.0.1:{TRITON_HTTP_PORT}
+  server triton {loopback}:{TRITON_HTTP_PORT}
 """
 
 

@@ -53,6 +53,7 @@ def pod_template(
         drain_seconds=lifecycle.drain,
         connection_age_seconds=lifecycle.connection_age,
         rate_limited=rate_limited,
+        ipv6=defaults.ip_families[0] == "IPv6",
         user_args=server.args,
     )
     triton = server_container(

@@ -93,7 +93,10 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         defaults=defaults,
     )
-    files = {CONFIG_KEY: schema.to_text(config), PROXY_KEY: proxy_config(Lifecycle.of(spec.server))}
+    files = {
+        CONFIG_KEY: schema.to_text(config),
+        PROXY_KEY: proxy_config(Lifecycle.of(spec.server), defaults.ip_families),
+    }
     data = {"format": FORMAT, "spec": normal, "config": files, "template": template}
     return Revision(revision_hash, names.revision_name(owner.name, revision_hash), files, template, data)
 
