@@ -6,10 +6,10 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.world import Defaults
@@ -20,6 +20,15 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 T = TypeVar("T")
+
+_WORKLOADS = TypeAdapter(Workloads)
+_HEADERS = TypeAdapter(
+    dict[
+        # RFC 9110, 5.6.2; `Authorization` is made of a file's content, so that no credential is a setting.
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")],
+        Annotated[str, StringConstraints(pattern="^[ -~]*$")],
+    ]
+)
 
 
 def _own_identity() -> str:
@@ -50,6 +59,12 @@ class Settings:
     """Prometheus, for latency at the gateway and past rates; empty for none."""
     prometheus_token_file: str = ""
     """File with a bearer token for it."""
+    prometheus_username: str = ""
+    """Name for basic authentication."""
+    prometheus_password_file: str = ""
+    """File with the password."""
+    prometheus_headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of every query."""
     prometheus_ca_file: str = ""
     """File with its CA certificates; empty for the system's."""
     prometheus_window_seconds: float = 60.0
@@ -80,9 +95,13 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             fetch_allowed_schemes=read("FETCH_ALLOWED_SCHEMES", own.fetch_allowed_schemes, _words),
             fetch_allowed_hosts=read("FETCH_ALLOWED_HOSTS", own.fetch_allowed_hosts, _words),
             fetch_allow_private_addresses=read("FETCH_ALLOW_PRIVATE_ADDRESSES", False, _flag),
+            fetch_proxy=read("FETCH_PROXY", "", _proxy),
+            fetch_no_proxy=read("FETCH_NO_PROXY", (), _words),
+            fetch_ca_config_map=read("FETCH_CA_CONFIG_MAP", "", str),
+            fetch_ca_key=read("FETCH_CA_KEY", own.fetch_ca_key, str),
             gateway_api=read("GATEWAY_API", False, _flag),
             ip_families=read("POD_IPS", own.ip_families, _ip_families),
-            workloads=read("WORKLOADS", own.workloads, _workloads),
+            workloads=read("WORKLOADS", own.workloads, lambda text: _json(text, _WORKLOADS)),
         ),
         namespaces=read("NAMESPACES", (), _words),
         workers=int(read("WORKERS", 64.0, _positive)),
@@ -96,6 +115,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         scrape_concurrency=int(read("SCRAPE_CONCURRENCY", 256.0, _positive)),
         prometheus_url=read("PROMETHEUS_URL", "", _url),
         prometheus_token_file=read("PROMETHEUS_TOKEN_FILE", "", str),
+        prometheus_username=read("PROMETHEUS_USERNAME", "", str),
+        prometheus_password_file=read("PROMETHEUS_PASSWORD_FILE", "", str),
+        prometheus_headers=read("PROMETHEUS_HEADERS", {}, lambda text: _json(text, _HEADERS)),
         prometheus_ca_file=read("PROMETHEUS_CA_FILE", "", str),
         prometheus_window_seconds=read("PROMETHEUS_WINDOW_SECONDS", 60.0, _positive),
         custom_queries=read("CUSTOM_QUERIES", False, _flag),
@@ -133,9 +155,9 @@ def _ip_families(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(families))
 
 
-def _workloads(text: str) -> Workloads:
+def _json(text: str, kind: TypeAdapter[T]) -> T:
     try:
-        return Workloads.model_validate_json(text)
+        return kind.validate_json(text)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         raise ValueError("; ".join(faults)) from error
@@ -145,6 +167,13 @@ def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValueError(f"must be an address such as https://prometheus.monitoring:9090, not '{text}'")
+    return text
+
+
+def _proxy(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or parts.username or parts.path.strip("/") or parts.query:
+        raise ValueError(f"must be an address such as http://proxy.example.com:3128, not '{text}'")
     return text
 
 

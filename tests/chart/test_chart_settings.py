@@ -71,6 +71,8 @@ def test_every_value_reaches_the_operator(helm):
                 "allowedSchemes": ["s3", "pvc"],
                 "allowedHosts": ["s3.example.com", "*.models.example.com"],
                 "allowPrivateAddresses": True,
+                "proxy": {"url": "http://proxy.example.com:3128", "noProxy": ["store.example.com", "10.0.0.0/8"]},
+                "ca": {"configMapName": "authorities", "key": "bundle.pem"},
             },
             "workloads": {
                 "runAsUser": 4242,
@@ -92,6 +94,7 @@ def test_every_value_reaches_the_operator(helm):
             "prometheus": {
                 "url": "https://prometheus.example.com/fleet",
                 "windowSeconds": 120,
+                "headers": {"X-Scope-OrgID": "platform"},
                 "secretName": "prometheus",
                 "tokenKey": "token",
                 "caKey": "ca.crt",
@@ -111,6 +114,10 @@ def test_every_value_reaches_the_operator(helm):
             fetch_allowed_schemes=("s3", "pvc"),
             fetch_allowed_hosts=("s3.example.com", "*.models.example.com"),
             fetch_allow_private_addresses=True,
+            fetch_proxy="http://proxy.example.com:3128",
+            fetch_no_proxy=("store.example.com", "10.0.0.0/8"),
+            fetch_ca_config_map="authorities",
+            fetch_ca_key="bundle.pem",
             gateway_api=True,
             workloads=Workloads(
                 run_as_user=4242,
@@ -136,6 +143,7 @@ def test_every_value_reaches_the_operator(helm):
         scrape_concurrency=32,
         prometheus_url="https://prometheus.example.com/fleet",
         prometheus_token_file="/etc/tritonfleet/prometheus/token",
+        prometheus_headers={"X-Scope-OrgID": "platform"},
         prometheus_ca_file="/etc/tritonfleet/prometheus/ca.crt",
         prometheus_window_seconds=120.0,
         custom_queries=True,
@@ -152,8 +160,31 @@ def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_
     ]
 
 
-def test_a_key_without_a_secret_is_refused(helm):
-    assert "secretName" in helm.refusal({"prometheus": {"url": "http://x", "tokenKey": "token"}})
+def test_a_name_and_a_password_reach_the_operator(helm):
+    named = {"url": "http://x", "secretName": "let-me-in", "username": "fleet", "passwordKey": "password"}
+
+    found = settings.from_environment(environment(helm.render({"prometheus": named})))
+
+    assert (found.prometheus_username, found.prometheus_password_file) == (
+        "fleet",
+        "/etc/tritonfleet/prometheus/password",
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"tokenKey": "token"}, "secretName"),
+        ({"passwordKey": "password", "username": "fleet"}, "secretName"),
+        ({"username": "fleet"}, "passwordKey"),
+        ({"secretName": "a", "passwordKey": "password"}, "passwordKey"),
+        ({"secretName": "a", "username": "fleet", "passwordKey": "password", "tokenKey": "token"}, "tokenKey"),
+        ({"headers": {"Authorization": "Bearer x"}}, "Authorization"),
+        ({"headers": {"X-Scope-OrgID": "a\nb"}}, "X-Scope-OrgID"),
+    ],
+)
+def test_credentials_for_prometheus_that_are_not_whole_are_refused(helm, values, says):
+    assert says in helm.refusal({"prometheus": {"url": "http://x", **values}})
 
 
 @pytest.mark.parametrize(

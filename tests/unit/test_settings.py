@@ -56,6 +56,9 @@ def test_every_kind_of_value_is_read():
         ("PROMETHEUS_URL", "http://user@prometheus"),
         ("PROMETHEUS_URL", "file:///etc/passwd"),
         ("POD_IPS", "localhost"),
+        ("FETCH_PROXY", "proxy.example.com:3128"),
+        ("FETCH_PROXY", "http://user:secret@proxy:3128"),
+        ("FETCH_PROXY", "https://proxy:3128"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name, value):
@@ -75,6 +78,12 @@ def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name
 )
 def test_pods_get_the_families_of_addresses_that_the_operators_own_pod_has(addresses, families):
     assert from_environment({"TRITONFLEET_POD_IPS": addresses}).defaults.ip_families == families
+
+
+@pytest.mark.parametrize("headers", ["a list", '["a"]', '{"a b": "c"}', '{"a": "b\\r\\nc: d"}', '{"a": 1}'])
+def test_a_header_that_would_be_another_one_is_refused(headers):
+    with pytest.raises(ValueError, match=r"^TRITONFLEET_PROMETHEUS_HEADERS: "):
+        from_environment({"TRITONFLEET_PROMETHEUS_HEADERS": headers})
 
 
 def test_workloads_that_cannot_be_used_are_refused_by_the_name_of_the_field():

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final
 
 from tritonfleet.api.base import ApiModel, DataKey, ObjectName, Rule, cel_list, items, matching, quantity, rule, text
 
-OWNED_VOLUMES: Final = ("config", "home", "models", "shm", "source", "tmp")
+OWNED_VOLUMES: Final = ("authorities", "config", "home", "models", "shm", "source", "tmp")
 """Names of the volumes that every pod has."""
 OWNED_MOUNTS: Final = ("/config", "/models", "/source")
 """Folders that hold the model and its configuration: nothing is mounted there or below."""

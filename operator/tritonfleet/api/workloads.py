@@ -6,7 +6,8 @@ from pydantic import Field
 
 from tritonfleet.api.base import ApiModel, Labels, ObjectName
 from tritonfleet.api.placement import Toleration
-from tritonfleet.api.server import Resources
+from tritonfleet.api.server import Resources, Server
+from tritonfleet.errors import InvalidSpec
 
 
 class PodMonitor(ApiModel):
@@ -48,3 +49,22 @@ class Workloads(ApiModel):
     """Whether a NetworkPolicy restricts ingress to Triton's ports."""
     pod_monitor: PodMonitor = PodMonitor()
     """The PodMonitor of every ModelDeployment."""
+
+    def refuse_classes(self, server: Server) -> None:
+        """Raise InvalidSpec for a class that is not left to authors of ModelDeployments."""
+        wanted, allowed = server.priority_class_name, self.allowed_priority_classes
+        if wanted is not None and wanted not in allowed and (allowed or wanted.startswith("system-")):
+            raise InvalidSpec(
+                f"spec.server.priorityClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any but system-*')},"
+                " or ask the administrator to add it to the chart's workloads.allowedPriorityClasses"
+            )
+        wanted, allowed = server.runtime_class_name, self.allowed_runtime_classes
+        if wanted is not None and wanted not in allowed and allowed:
+            raise InvalidSpec(
+                f"spec.server.runtimeClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any')},"
+                " or ask the administrator to add it to the chart's workloads.allowedRuntimeClasses"
+            )
+
+
+def _allowed(names: tuple[str, ...], otherwise: str) -> str:
+    return f"use {', '.join(names) if names else otherwise}"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
+from urllib.parse import urlsplit
 
 from tritonfleet.errors import TritonfleetError, printable
 from tritonfleet.fetch.archive import is_archive, unpacked
@@ -66,6 +67,12 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     """Host names, or `*.example.com`; empty means any host with a public address."""
     allow_private: bool = False
+    proxy: str = ""
+    """URL of the HTTP proxy to the outside; empty for none."""
+    no_proxy: tuple[str, ...] = ()
+    """Hosts, domains and networks that are reached without it."""
+    authorities: Path | None = None
+    """File with certificates of authorities to trust beside the system's."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -95,6 +102,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         allowed_schemes=_words(read("ALLOWED_SCHEMES")) or SCHEMES,
         allowed_hosts=_words(read("ALLOWED_HOSTS")),
         allow_private=private == "true",
+        proxy=read("PROXY"),
+        no_proxy=_words(read("NO_PROXY")),
+        authorities=Path(read("AUTHORITIES")) if read("AUTHORITIES") else None,
     )
 
 
@@ -143,10 +153,16 @@ def _downloaded(
     source: Location, settings: Settings, environment: Mapping[str, str], staging: Path, report: Report
 ) -> list[Content]:
     # pvc:// needs no sockets, and each import delays the pod's start.
-    from tritonfleet.fetch.tunnel import Guard, Tunnel  # noqa: PLC0415
+    from tritonfleet.fetch.tunnel import Guard, Proxy, Tunnel  # noqa: PLC0415
 
-    with Tunnel(Guard(settings.allowed_hosts, settings.allow_private)) as tunnel:
-        remote = open_remote(source, environment, tunnel, allow_private=settings.allow_private)
+    split = urlsplit(settings.proxy)
+    onward = Proxy(split.hostname, split.port or 80, settings.no_proxy) if split.hostname else None
+    authorities = ""
+    if settings.authorities is not None and settings.authorities.is_file():
+        # The kubelet brings no file where the namespace has no such ConfigMap; public hosts need none.
+        authorities = settings.authorities.read_text()
+    with Tunnel(Guard(settings.allowed_hosts, settings.allow_private), onward) as tunnel:
+        remote = open_remote(source, environment, tunnel, allow_private=settings.allow_private, authorities=authorities)
         files = retry(remote.files, Backoff(threading.Event(), report))
         return Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
 

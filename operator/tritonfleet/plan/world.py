@@ -39,6 +39,14 @@ class Defaults:
     fetch_allowed_schemes: tuple[str, ...] = ("https", "pvc", "s3")
     fetch_allowed_hosts: tuple[str, ...] = ()
     fetch_allow_private_addresses: bool = False
+    fetch_proxy: str = ""
+    """URL of the HTTP proxy through which models are fetched; empty for none."""
+    fetch_no_proxy: tuple[str, ...] = ()
+    """Hosts, domains and networks that are reached without it."""
+    fetch_ca_config_map: str = ""
+    """ConfigMap with certificates of private authorities, in each namespace with models; empty for none."""
+    fetch_ca_key: str = "ca.crt"
+    """The key under which it holds them."""
     gateway_api: bool = False
     ip_families: tuple[str, ...] = ("IPv4",)
     """`IPv4` and `IPv6`, those of pods in this cluster, the family of their first address first."""

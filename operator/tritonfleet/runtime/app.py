@@ -225,7 +225,14 @@ class Operator:
         settings = self._settings
         if not settings.prometheus_url:
             return None
-        access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
+        access = Access(
+            settings.prometheus_url,
+            token_file=settings.prometheus_token_file,
+            username=settings.prometheus_username,
+            password_file=settings.prometheus_password_file,
+            headers=settings.prometheus_headers,
+            ca_file=settings.prometheus_ca_file,
+        )
         window_seconds = settings.prometheus_window_seconds
         return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
 

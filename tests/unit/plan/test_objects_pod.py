@@ -108,7 +108,9 @@ def test_the_fetch_step_gets_its_source_and_rules() -> None:
         fetch_allow_private_addresses=True,
     )
     found = environment(fetch({"digest": "sha256:" + "0" * 64, "backend": "python", "name": "ranker"}, defaults))
-    assert found == {
+    assert found == dict.fromkeys(
+        ("TRITONFLEET_FETCH_PROXY", "TRITONFLEET_FETCH_NO_PROXY", "TRITONFLEET_FETCH_AUTHORITIES"), ""
+    ) | {
         "HOME": "/home/triton",
         "TRITONFLEET_FETCH_URI": "s3://models/demo",
         "TRITONFLEET_FETCH_MODEL": "ranker",

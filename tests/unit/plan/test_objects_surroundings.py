@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plan.rendered import DEFAULTS, built, fetch, pod, triton
+from tests.unit.plan.rendered import DEFAULTS, built, environment, fetch, pod, triton
 from tritonfleet.api.placement import Toleration
 from tritonfleet.api.server import Resources
 from tritonfleet.api.workloads import Workloads
@@ -134,3 +134,33 @@ def test_every_listener_is_on_the_families_of_the_pod(
     proxy = [line.strip() for line in revision.config["haproxy.cfg"].splitlines()]
     assert {binds, f"server triton {server}"} <= set(proxy)
     assert {arg for arg in revision.template["spec"]["containers"][0]["args"] if "-address=" in arg} == flags
+
+
+def test_the_fetch_step_goes_through_the_administrators_proxy_and_trusts_the_administrators_authorities() -> None:
+    defaults = replace(
+        DEFAULTS,
+        fetch_proxy="http://proxy:3128",
+        fetch_no_proxy=("10.0.0.0/8", "example.com"),
+        fetch_ca_config_map="authorities",
+        fetch_ca_key="bundle.pem",
+    )
+
+    spec = built(defaults=defaults).template["spec"]
+
+    variables = environment(spec["initContainers"][0])
+    assert variables["TRITONFLEET_FETCH_PROXY"] == "http://proxy:3128"
+    assert variables["TRITONFLEET_FETCH_NO_PROXY"] == "10.0.0.0/8,example.com"
+    assert variables["TRITONFLEET_FETCH_AUTHORITIES"] == "/authorities/bundle.pem"
+    mount = {"name": "authorities", "mountPath": "/authorities", "readOnly": True}
+    assert mount in spec["initContainers"][0]["volumeMounts"]
+    assert mount not in spec["containers"][0]["volumeMounts"]
+    assert {"name": "authorities", "configMap": {"name": "authorities", "optional": True}} in spec["volumes"]
+
+
+def test_no_secret_can_send_the_fetch_step_elsewhere() -> None:
+    """A variable of the container wins over one of `envFrom`, also when it is empty."""
+    container = fetch({"credentialsSecretName": "mine"})
+
+    assert {"PROXY", "NO_PROXY", "AUTHORITIES"} <= {
+        variable["name"].removeprefix("TRITONFLEET_FETCH_") for variable in container["env"]
+    }

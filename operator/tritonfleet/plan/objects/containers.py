@@ -41,6 +41,9 @@ CONFIG_PATH: Final = "/config"
 SOURCE_PATH: Final = "/source"
 HOME_PATH: Final = "/home/triton"
 
+AUTHORITIES: Final = "authorities"
+"""The volume with certificates of private authorities, which the fetch step trusts."""
+
 _PATHS: Final = {
     "models": MODELS_PATH,
     "config": CONFIG_PATH,
@@ -48,8 +51,9 @@ _PATHS: Final = {
     "home": HOME_PATH,
     "tmp": "/tmp",  # noqa: S108
     "shm": "/dev/shm",  # noqa: S108
+    AUTHORITIES: "/authorities",
 }
-_READ_ONLY: Final = frozenset({"config", "source"})
+_READ_ONLY: Final = frozenset({"config", "source", AUTHORITIES})
 
 
 def plain(model: ApiModel) -> Manifest:
@@ -63,7 +67,7 @@ def plain(model: ApiModel) -> Manifest:
     return found
 
 
-def volumes(config_map_name: str, server: Server, claim: str | None) -> list[Manifest]:
+def volumes(config_map_name: str, server: Server, claim: str | None, authorities: str) -> list[Manifest]:
     """Return the volumes: those of every pod, then the user's own."""
     found: list[Manifest] = [
         {"name": "models", "emptyDir": {}},
@@ -74,6 +78,9 @@ def volumes(config_map_name: str, server: Server, claim: str | None) -> list[Man
     ]
     if claim is not None:
         found.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    if authorities:
+        # A namespace may lack it: public hosts need no further authority.
+        found.append({"name": AUTHORITIES, "configMap": {"name": authorities, "optional": True}})
     return found + [_volume(volume) for volume in server.volumes]
 
 
@@ -261,8 +268,18 @@ def fetch_container(
         "image": defaults.fetch_image,
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "args": ["fetch"],
-        "env": [{"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)],
-        "volumeMounts": mounts("models", "config", "home", "tmp", *(["source"] if claim_name(model.uri) else [])),
+        "env": [
+            *({"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)),
+            *_fetch_route(defaults),
+        ],
+        "volumeMounts": mounts(
+            "models",
+            "config",
+            "home",
+            "tmp",
+            *(["source"] if claim_name(model.uri) else []),
+            *([AUTHORITIES] if defaults.fetch_ca_config_map else []),
+        ),
         "resources": _resources(resources or defaults.workloads.fetch_resources),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -293,6 +310,18 @@ def _fetch_environment(model: Model, model_name: str, defaults: Defaults) -> lis
     }
     given = [(f"TRITONFLEET_FETCH_{name}", value) for name, value in variables.items() if value is not None]
     return [*given, ("HOME", HOME_PATH)]
+
+
+def _fetch_route(defaults: Defaults) -> list[Manifest]:
+    """Return the variables that are there also when they are empty: those of the Secret must not take their place."""
+    route = {
+        "PROXY": defaults.fetch_proxy,
+        "NO_PROXY": ",".join(defaults.fetch_no_proxy),
+        "AUTHORITIES": f"{_PATHS[AUTHORITIES]}/{defaults.fetch_ca_key}" if defaults.fetch_ca_config_map else "",
+    }
+    return [
+        {"name": f"TRITONFLEET_FETCH_{name}", **({"value": value} if value else {})} for name, value in route.items()
+    ]
 
 
 PROXY: Final = "http"

@@ -72,7 +72,12 @@ def pod_template(
         "securityContext": _pod_security(defaults.workloads.run_as_user),
         "initContainers": [fetch_container(model, model_name, defaults, server.fetch_resources, _CONTAINER_SECURITY)],
         "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
-        "volumes": volumes(names.revision_name(owner.name, revision_hash), server, claim_name(model.uri)),
+        "volumes": volumes(
+            names.revision_name(owner.name, revision_hash),
+            server,
+            claim_name(model.uri),
+            defaults.fetch_ca_config_map,
+        ),
         **placement(server, owner.name, revision_hash, defaults.workloads),
     }
     if server.service_account_name is not None:

@@ -25,7 +25,6 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_us
 from tritonfleet.api.server import Server
-from tritonfleet.api.workloads import Workloads
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, proxy_config
 from tritonfleet.plan.objects.pod import pod_template
@@ -82,7 +81,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         )
     )
     image = _image(deployment, defaults)
-    _refuse_classes(spec.server, defaults.workloads)
+    defaults.workloads.refuse_classes(spec.server)
     normal = normalized_spec(spec)
     revision_hash = hash_spec(normal)
     template = pod_template(
@@ -123,26 +122,6 @@ def _image(deployment: ModelDeployment, defaults: Defaults) -> Image:
     allow_unsafe = server.allow_unsafe_image or defaults.allow_unsafe_image
     images.refuse_unsafe(image, allow_unsafe=allow_unsafe, backend=deployment.spec.model.backend)
     return image
-
-
-def _refuse_classes(server: Server, workloads: Workloads) -> None:
-    """Raise InvalidSpec for a class of pods that the administrator does not leave to authors of ModelDeployments."""
-    wanted, allowed = server.priority_class_name, workloads.allowed_priority_classes
-    if wanted is not None and wanted not in allowed and (allowed or wanted.startswith("system-")):
-        raise InvalidSpec(
-            f"spec.server.priorityClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any but system-*')},"
-            " or ask the administrator to add it to the chart's workloads.allowedPriorityClasses"
-        )
-    wanted, allowed = server.runtime_class_name, workloads.allowed_runtime_classes
-    if wanted is not None and wanted not in allowed and allowed:
-        raise InvalidSpec(
-            f"spec.server.runtimeClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any')},"
-            " or ask the administrator to add it to the chart's workloads.allowedRuntimeClasses"
-        )
-
-
-def _allowed(names: tuple[str, ...], otherwise: str) -> str:
-    return f"use {', '.join(names) if names else otherwise}"
 
 
 FORMAT: Final = 1
