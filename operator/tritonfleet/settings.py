@@ -100,6 +100,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             fetch_ca_config_map=read("FETCH_CA_CONFIG_MAP", "", str),
             fetch_ca_key=read("FETCH_CA_KEY", own.fetch_ca_key, str),
             gateway_api=read("GATEWAY_API", False, _flag),
+            envoy_policies=read("ENVOY_POLICIES", False, _flag),
             ip_families=read("POD_IPS", own.ip_families, _ip_families),
             workloads=read("WORKLOADS", own.workloads, lambda text: _json(text, _WORKLOADS)),
         ),

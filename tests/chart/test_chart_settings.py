@@ -89,7 +89,7 @@ def test_every_value_reaches_the_operator(helm):
                 "allowedPriorityClasses": ["batch", "system-node-critical"],
                 "allowedRuntimeClasses": ["nvidia"],
             },
-            "gatewayApi": {"enabled": True},
+            "gatewayApi": {"enabled": True, "envoyPolicies": True},
             "autoscaling": {"tickSeconds": 2, "scrapeConcurrency": 32},
             "prometheus": {
                 "url": "https://prometheus.example.com/fleet",
@@ -119,10 +119,11 @@ def test_every_value_reaches_the_operator(helm):
             fetch_ca_config_map="authorities",
             fetch_ca_key="bundle.pem",
             gateway_api=True,
+            envoy_policies=True,
             workloads=Workloads(
                 run_as_user=4242,
                 fetch_resources=Resources(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "4Gi"}),
-                proxy_resources=Resources(requests={"cpu": "0.5", "memory": "64Mi"}, limits={"memory": "128Mi"}),
+                proxy_resources=Resources(requests={"cpu": "500m", "memory": "64Mi"}, limits={"memory": "128Mi"}),
                 image_pull_secrets=("registry",),
                 tolerations=(Toleration(key="gpu", operator="Exists", effect="NoSchedule"),),
                 priority_class_name="models",

@@ -24,6 +24,8 @@
   value: {{ .Values.fetch.ca.key | quote }}
 - name: TRITONFLEET_GATEWAY_API
   value: {{ include "tritonfleet.gatewayApi" . | quote }}
+- name: TRITONFLEET_ENVOY_POLICIES
+  value: {{ include "tritonfleet.envoyPolicies" . | quote }}
 # Pods of ModelDeployments listen on the families of IP that the operator's own pod has.
 - name: TRITONFLEET_POD_IPS
   valueFrom: {fieldRef: {fieldPath: status.podIPs}}

@@ -48,6 +48,16 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end -}}
 
+{{- /* "true" where policies of Envoy Gateway are written, likewise. */ -}}
+{{- define "tritonfleet.envoyPolicies" -}}
+{{- $enabled := .Values.gatewayApi.envoyPolicies -}}
+{{- if eq (toString $enabled) "auto" -}}
+{{ .Capabilities.APIVersions.Has "gateway.envoyproxy.io/v1alpha1/BackendTrafficPolicy" }}
+{{- else -}}
+{{ $enabled }}
+{{- end -}}
+{{- end -}}
+
 {{- /* The operator's TRITONFLEET_WORKLOADS: the value `workloads` as JSON, its special cases resolved. */ -}}
 {{- define "tritonfleet.workloads" -}}
 {{- $workloads := deepCopy .Values.workloads -}}

@@ -39,6 +39,12 @@
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+{{- if eq (include "tritonfleet.envoyPolicies" .) "true" }}
+# gatewayApi.envoyPolicies: Envoy Gateway's policy for `traffic.gateway.consistentHash`, deleted when that is unset.
+- apiGroups: [gateway.envoyproxy.io]
+  resources: [backendtrafficpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # Diagnose pods that are not ready: GPU, image, model files, Triton.
 - apiGroups: [""]
   resources: [pods]

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tritonfleet.api.base import ApiModel, Labels, ObjectName
 from tritonfleet.api.placement import Toleration
+from tritonfleet.api.quantities import canonical_quantity
 from tritonfleet.api.server import Resources, Server
 from tritonfleet.errors import InvalidSpec
 
@@ -20,6 +21,17 @@ class PodMonitor(ApiModel):
     """Interval of its scrapes; empty: the Prometheus's own."""
 
 
+def _canonical(resources: Resources) -> Resources:
+    return Resources(
+        requests={name: canonical_quantity(amount) for name, amount in resources.requests.items()},
+        limits={name: canonical_quantity(amount) for name, amount in resources.limits.items()},
+    )
+
+
+_Canonical = Annotated[Resources, AfterValidator(_canonical)]
+"""Resources whose quantities are written as the API server writes them."""
+
+
 class Workloads(ApiModel):
     """What an administrator decides for the pods of every ModelDeployment.
 
@@ -31,9 +43,9 @@ class Workloads(ApiModel):
 
     1000 is `triton-server` in NVIDIA's images; other users are known to cause problems with some backends.
     """
-    fetch_resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
+    fetch_resources: _Canonical = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
     """Resources of the init container that fetches the model, unless the ModelDeployment has its own."""
-    proxy_resources: Resources = Resources(requests={"cpu": "50m", "memory": "32Mi"}, limits={"memory": "256Mi"})
+    proxy_resources: _Canonical = Resources(requests={"cpu": "50m", "memory": "32Mi"}, limits={"memory": "256Mi"})
     """Resources of the HTTP proxy, unless the ModelDeployment has its own."""
     image_pull_secrets: tuple[ObjectName, ...] = ()
     """Names of pull Secrets beside the ModelDeployment's; the kubelet looks for them in its namespace."""

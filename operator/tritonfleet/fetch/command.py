@@ -30,6 +30,7 @@ from tritonfleet.fetch.model_folder import (
     Content,
     Placement,
     digest_of,
+    keeps_state,
     laid_out,
     merge_config,
     preload_schema,
@@ -198,7 +199,8 @@ def _placed(
 def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:
     """Fetch the configured model; return the exit code, 0 or 1.
 
-    The termination message is `{"digest": "sha256:..."}`, or one line `FetchFailed: ...`.
+    The termination message is `{"digest": "sha256:..."}`, with `"stateful": true` for a model with sequence batching,
+    or one line `FetchFailed: ...`.
     """
     _stop_at_once_on_sigterm()
     environment = dict(os.environ if environment is None else environment)
@@ -208,7 +210,10 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
         _say(masked(line, secrets))
 
     try:
-        digest = fetched(from_environment(environment), environment, report)
+        settings = from_environment(environment)
+        result: dict[str, object] = {"digest": fetched(settings, environment, report)}
+        if keeps_state(Placement(settings.target, settings.model).folder):
+            result["stateful"] = True
     except TritonfleetError as error:
         message, code = one_line(str(error), secrets), 1
     except Exception as error:  # noqa: BLE001 - the pod's status must carry a reason in every case
@@ -218,7 +223,7 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
             1,
         )
     else:
-        message, code = json.dumps({"digest": digest}), 0
+        message, code = json.dumps(result), 0
     _say(message)
     if termination_log.exists():
         termination_log.write_text(message)

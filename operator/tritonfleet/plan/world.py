@@ -48,6 +48,8 @@ class Defaults:
     fetch_ca_key: str = "ca.crt"
     """The key under which it holds them."""
     gateway_api: bool = False
+    envoy_policies: bool = False
+    """Whether the operator may write policies of Envoy Gateway."""
     ip_families: tuple[str, ...] = ("IPv4",)
     """`IPv4` and `IPv6`, those of pods in this cluster, the family of their first address first."""
     workloads: Workloads = field(default_factory=Workloads)

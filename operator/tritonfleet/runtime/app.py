@@ -26,6 +26,7 @@ from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.resources import (
+    BACKEND_TRAFFIC_POLICY,
     CHILDREN,
     HTTP_ROUTE,
     MODEL_DEPLOYMENT,
@@ -300,6 +301,7 @@ def _watched(settings: Settings) -> tuple[Resource, ...]:
         NETWORK_POLICY: defaults.workloads.network_policy,
         POD_MONITOR: defaults.workloads.pod_monitor.enabled,
         HTTP_ROUTE: defaults.gateway_api,
+        BACKEND_TRAFFIC_POLICY: defaults.envoy_policies,
     }
     return (MODEL_DEPLOYMENT, SCALER, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))
 

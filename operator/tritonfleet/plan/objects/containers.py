@@ -280,7 +280,7 @@ def fetch_container(
             *(["source"] if claim_name(model.uri) else []),
             *([AUTHORITIES] if defaults.fetch_ca_config_map else []),
         ),
-        "resources": _resources(resources or defaults.workloads.fetch_resources),
+        "resources": _resources(resources) if resources else plain(defaults.workloads.fetch_resources),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -382,7 +382,7 @@ def proxy_container(model_name: str, defaults: Defaults, resources: Resources | 
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "command": [*_COMMAND, f"{CONFIG_PATH}/{PROXY_KEY}"],
         "ports": [{"name": "http", "containerPort": PORTS["http"], "protocol": "TCP"}],
-        "resources": _resources(resources or defaults.workloads.proxy_resources),
+        "resources": _resources(resources) if resources else plain(defaults.workloads.proxy_resources),
         "volumeMounts": mounts("config"),
         "lifecycle": {"preStop": {"sleep": {"seconds": PROXY_PRE_STOP_SECONDS}}},
         "securityContext": security,

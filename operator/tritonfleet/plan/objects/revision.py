@@ -81,7 +81,8 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         )
     )
     image = _image(deployment, defaults)
-    defaults.workloads.refuse_classes(spec.server)
+    if spec.server.priority_class_name is not None or spec.server.runtime_class_name is not None:
+        defaults.workloads.refuse_classes(spec.server)
     normal = normalized_spec(spec)
     revision_hash = hash_spec(normal)
     template = pod_template(
