@@ -225,6 +225,10 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
 
 
 def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetime) -> Finding | None:
+    gates = {gate["name"]: None for pod in pods for gate in pod["spec"].get("schedulingGates") or ()}
+    if gates:
+        held = f"{counted(len(gates), 'scheduling gate')} ({', '.join(gates)})"
+        return Finding(Reason.UNSCHEDULABLE, f"pod is held by {held}: whoever set it has to remove it")
     blocked = [condition for pod in pods if (condition := unschedulable(pod)) is not None]
     old = [one for one in blocked if now >= _since(one) + SCHEDULING_GRACE]
     if not old:
