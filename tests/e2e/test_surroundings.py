@@ -147,10 +147,10 @@ def test_a_gateway_keeps_each_sequence_in_one_pod_of_several(
     place.apply("sums", {**sums, "traffic": {"gateway": gateway}})
     place.wait_ready("sums")
 
-    def ask(sequence: int, step: int) -> tuple[int, int]:
+    def ask(sequence: int, step: int, steps: int = STEPS) -> tuple[int, int]:
         """Send a number of a sequence; return its sum so far and the pod that answered."""
         number = {"name": "X", "datatype": "INT32", "shape": [1, 1], "data": [sequence + step]}
-        about = {"sequence_id": sequence, "sequence_start": step == 0, "sequence_end": step == STEPS - 1}
+        about = {"sequence_id": sequence, "sequence_start": step == 0, "sequence_end": step == steps - 1}
         headers = {"Host": host, "X-Sequence-Id": str(sequence)}
         address = f"http://{gateway_address}/v2/models/sums/infer"
         body: Any = {"inputs": [number], "parameters": about}
@@ -159,7 +159,13 @@ def test_a_gateway_keeps_each_sequence_in_one_pod_of_several(
         found = {each["name"]: each["data"][0] for each in answer.json()["outputs"]}
         return found["SUM"], found["POD"]
 
+    def asked_alone() -> list[int]:
+        """Return the pods that answer twenty sequences of one request each."""
+        return [ask(sequence, 0, steps=1)[1] for sequence in range(100, 120)]
+
     place.wait("the gateway knows the route", lambda: routed(gateway_address, host))
+    # The gateway learns of pods and policies after `Ready`: then it uses both pods, and the same ones again.
+    place.wait("the gateway knows both pods", lambda: len(set(asked_alone())) == 2 and asked_alone() == asked_alone())
     pods: dict[int, set[int]] = {sequence: set() for sequence in range(1, 41)}
     for step in range(STEPS):
         for sequence, answered in pods.items():
