@@ -1,13 +1,17 @@
 """The operator's own settings, read once from the environment."""
 
+import ipaddress
 import os
 import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.world import Defaults
 
 DEFAULT_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.11-py3"
@@ -16,6 +20,15 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 T = TypeVar("T")
+
+_WORKLOADS = TypeAdapter(Workloads)
+_HEADERS = TypeAdapter(
+    dict[
+        # RFC 9110, 5.6.2; `Authorization` is made of a file's content, so that no credential is a setting.
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")],
+        Annotated[str, StringConstraints(pattern="^[ -~]*$")],
+    ]
+)
 
 
 def _own_identity() -> str:
@@ -46,6 +59,12 @@ class Settings:
     """Prometheus, for latency at the gateway and past rates; empty for none."""
     prometheus_token_file: str = ""
     """File with a bearer token for it."""
+    prometheus_username: str = ""
+    """Name for basic authentication."""
+    prometheus_password_file: str = ""
+    """File with the password."""
+    prometheus_headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of every query."""
     prometheus_ca_file: str = ""
     """File with its CA certificates; empty for the system's."""
     prometheus_window_seconds: float = 60.0
@@ -76,11 +95,14 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             fetch_allowed_schemes=read("FETCH_ALLOWED_SCHEMES", own.fetch_allowed_schemes, _words),
             fetch_allowed_hosts=read("FETCH_ALLOWED_HOSTS", own.fetch_allowed_hosts, _words),
             fetch_allow_private_addresses=read("FETCH_ALLOW_PRIVATE_ADDRESSES", False, _flag),
-            network_policy=read("NETWORK_POLICY", False, _flag),
-            pod_monitor=read("POD_MONITOR", False, _flag),
+            fetch_proxy=read("FETCH_PROXY", "", _proxy),
+            fetch_no_proxy=read("FETCH_NO_PROXY", (), _words),
+            fetch_ca_config_map=read("FETCH_CA_CONFIG_MAP", "", str),
+            fetch_ca_key=read("FETCH_CA_KEY", own.fetch_ca_key, str),
             gateway_api=read("GATEWAY_API", False, _flag),
-            allowed_priority_classes=read("ALLOWED_PRIORITY_CLASSES", (), _words),
-            allowed_runtime_classes=read("ALLOWED_RUNTIME_CLASSES", (), _words),
+            envoy_policies=read("ENVOY_POLICIES", False, _flag),
+            ip_families=read("POD_IPS", own.ip_families, _ip_families),
+            workloads=read("WORKLOADS", own.workloads, lambda text: _json(text, _WORKLOADS)),
         ),
         namespaces=read("NAMESPACES", (), _words),
         workers=int(read("WORKERS", 64.0, _positive)),
@@ -94,6 +116,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         scrape_concurrency=int(read("SCRAPE_CONCURRENCY", 256.0, _positive)),
         prometheus_url=read("PROMETHEUS_URL", "", _url),
         prometheus_token_file=read("PROMETHEUS_TOKEN_FILE", "", str),
+        prometheus_username=read("PROMETHEUS_USERNAME", "", str),
+        prometheus_password_file=read("PROMETHEUS_PASSWORD_FILE", "", str),
+        prometheus_headers=read("PROMETHEUS_HEADERS", {}, lambda text: _json(text, _HEADERS)),
         prometheus_ca_file=read("PROMETHEUS_CA_FILE", "", str),
         prometheus_window_seconds=read("PROMETHEUS_WINDOW_SECONDS", 60.0, _positive),
         custom_queries=read("CUSTOM_QUERIES", False, _flag),
@@ -126,10 +151,30 @@ def _port(text: str) -> int:
     return number
 
 
+def _ip_families(text: str) -> tuple[str, ...]:
+    families = (f"IPv{ipaddress.ip_address(address).version}" for address in _words(text))
+    return tuple(dict.fromkeys(families))
+
+
+def _json(text: str, kind: TypeAdapter[T]) -> T:
+    try:
+        return kind.validate_json(text)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise ValueError("; ".join(faults)) from error
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValueError(f"must be an address such as https://prometheus.monitoring:9090, not '{text}'")
+    return text
+
+
+def _proxy(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or parts.username or parts.path.strip("/") or parts.query:
+        raise ValueError(f"must be an address such as http://proxy.example.com:3128, not '{text}'")
     return text
 
 

@@ -22,7 +22,7 @@ EVERYTHING: Manifest = {
     "serviceAccount": {"annotations": {"example.com/role": "operator"}},
     "triton": {"allowUnsafeImage": True},
     "fetch": {"allowedHosts": ["s3.example.com", "*.models.example.com"], "allowPrivateAddresses": True},
-    "workloads": {"networkPolicy": True, "podMonitor": True},
+    "workloads": {"networkPolicy": True, "podMonitor": {"enabled": True}},
     "gatewayApi": {"enabled": True},
     "prometheus": {
         "url": "https://prometheus.monitoring:9090",

@@ -27,6 +27,8 @@ OPTIONAL = {
     "podMonitor": {("monitoring.coreos.com", "podmonitors"): APPLY},
 }
 ROUTES = {("gateway.networking.k8s.io", "httproutes"): APPLY | {"delete"}}
+POLICIES = {("gateway.envoyproxy.io", "backendtrafficpolicies"): APPLY | {"delete"}}
+ENVOY_GATEWAY = ("gateway.envoyproxy.io/v1alpha1/BackendTrafficPolicy",)
 GATEWAY_API = ("gateway.networking.k8s.io/v1/HTTPRoute",)
 ON_THE_CLUSTER = {("", "nodes"): {"list"}}
 CONTROL_OF_THE_CLUSTER = {"admissionregistration.k8s.io", "apiextensions.k8s.io", "rbac.authorization.k8s.io"}
@@ -49,9 +51,12 @@ def test_by_default_the_operator_has_the_reviewed_rights_and_no_others(by_defaul
     assert table(by_default.one("Role")) == IN_ITS_OWN_NAMESPACE
 
 
+WORKLOADS = {"networkPolicy": {"networkPolicy": True}, "podMonitor": {"podMonitor": {"enabled": True}}}
+
+
 @pytest.mark.parametrize("workload", sorted(OPTIONAL))
 def test_a_right_on_an_optional_kind_comes_with_the_option(helm, workload):
-    rendered = helm.render({"workloads": {workload: True}})
+    rendered = helm.render({"workloads": WORKLOADS[workload]})
 
     rights = table(rendered.one("ClusterRole", "tritonfleet"))
 
@@ -76,6 +81,26 @@ def test_routes_are_the_operators_where_the_cluster_has_them_unless_the_values_s
 
     assert rights == IN_WATCHED_NAMESPACES | ON_THE_CLUSTER | (ROUTES if given else {})
     assert told["TRITONFLEET_GATEWAY_API"] == str(given).lower()
+
+
+@pytest.mark.parametrize(
+    ("values", "apis", "given"),
+    [
+        ({}, (), False),
+        ({}, ENVOY_GATEWAY, True),
+        ({"gatewayApi": {"envoyPolicies": True}}, (), True),
+        ({"gatewayApi": {"envoyPolicies": False}}, ENVOY_GATEWAY, False),
+    ],
+)
+def test_policies_of_envoy_gateway_are_the_operators_where_the_cluster_has_them(helm, values, apis, given):
+    rendered = helm.render(values, apis=apis)
+
+    rights = table(rendered.one("ClusterRole", "tritonfleet"))
+    (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    told = {each["name"]: each.get("value") for each in container["env"]}
+
+    assert rights == IN_WATCHED_NAMESPACES | ON_THE_CLUSTER | (POLICIES if given else {})
+    assert told["TRITONFLEET_ENVOY_POLICIES"] == str(given).lower()
 
 
 def test_a_word_that_is_no_answer_is_refused_for_the_gateway_api(helm):
@@ -173,7 +198,7 @@ def documented(heading):
 def test_the_reference_lists_the_same_rights():
     optional = {right: verbs for rights in OPTIONAL.values() for right, verbs in rights.items()}
 
-    assert documented("In every namespace it watches") == IN_WATCHED_NAMESPACES | optional | ROUTES
+    assert documented("In every namespace it watches") == IN_WATCHED_NAMESPACES | optional | ROUTES | POLICIES
     assert documented("Cluster-wide") == ON_THE_CLUSTER
     assert documented("In its own namespace") == IN_ITS_OWN_NAMESPACE
 

@@ -3,15 +3,21 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from tritonfleet import settings
+from tritonfleet.api.placement import Toleration
+from tritonfleet.api.server import Resources
+from tritonfleet.api.workloads import PodMonitor, Workloads
 from tritonfleet.plan.world import Defaults
 
+OPENSHIFT = ("security.openshift.io/v1/SecurityContextConstraints",)
 OWN = re.compile(r"TRITONFLEET_\w+")
 
 
 def environment(rendered):
     (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
-    fields = {"metadata.name": "tritonfleet-7c9d-x2x4z"}
+    fields = {"metadata.name": "tritonfleet-7c9d-x2x4z", "status.podIPs": "10.4.0.7"}
     return {
         each["name"]: each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
         for each in container["env"]
@@ -65,18 +71,30 @@ def test_every_value_reaches_the_operator(helm):
                 "allowedSchemes": ["s3", "pvc"],
                 "allowedHosts": ["s3.example.com", "*.models.example.com"],
                 "allowPrivateAddresses": True,
+                "proxy": {"url": "http://proxy.example.com:3128", "noProxy": ["store.example.com", "10.0.0.0/8"]},
+                "ca": {"configMapName": "authorities", "key": "bundle.pem"},
             },
             "workloads": {
+                "runAsUser": 4242,
+                "fetchResources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "4Gi"}},
+                "proxyResources": {
+                    "requests": {"cpu": 0.5, "memory": "64Mi"},
+                    "limits": {"memory": "128Mi"},
+                },
+                "imagePullSecrets": [{"name": "registry"}],
+                "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "priorityClassName": "models",
                 "networkPolicy": True,
-                "podMonitor": True,
+                "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "monitoring"}},
                 "allowedPriorityClasses": ["batch", "system-node-critical"],
                 "allowedRuntimeClasses": ["nvidia"],
             },
-            "gatewayApi": {"enabled": True},
+            "gatewayApi": {"enabled": True, "envoyPolicies": True},
             "autoscaling": {"tickSeconds": 2, "scrapeConcurrency": 32},
             "prometheus": {
                 "url": "https://prometheus.example.com/fleet",
                 "windowSeconds": 120,
+                "headers": {"X-Scope-OrgID": "platform"},
                 "secretName": "prometheus",
                 "tokenKey": "token",
                 "caKey": "ca.crt",
@@ -96,11 +114,24 @@ def test_every_value_reaches_the_operator(helm):
             fetch_allowed_schemes=("s3", "pvc"),
             fetch_allowed_hosts=("s3.example.com", "*.models.example.com"),
             fetch_allow_private_addresses=True,
-            network_policy=True,
-            pod_monitor=True,
+            fetch_proxy="http://proxy.example.com:3128",
+            fetch_no_proxy=("store.example.com", "10.0.0.0/8"),
+            fetch_ca_config_map="authorities",
+            fetch_ca_key="bundle.pem",
             gateway_api=True,
-            allowed_priority_classes=("batch", "system-node-critical"),
-            allowed_runtime_classes=("nvidia",),
+            envoy_policies=True,
+            workloads=Workloads(
+                run_as_user=4242,
+                fetch_resources=Resources(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "4Gi"}),
+                proxy_resources=Resources(requests={"cpu": "500m", "memory": "64Mi"}, limits={"memory": "128Mi"}),
+                image_pull_secrets=("registry",),
+                tolerations=(Toleration(key="gpu", operator="Exists", effect="NoSchedule"),),
+                priority_class_name="models",
+                allowed_priority_classes=("batch", "system-node-critical"),
+                allowed_runtime_classes=("nvidia",),
+                network_policy=True,
+                pod_monitor=PodMonitor(enabled=True, interval="15s", labels={"release": "monitoring"}),
+            ),
         ),
         namespaces=("shop", "search"),
         workers=4,
@@ -113,6 +144,7 @@ def test_every_value_reaches_the_operator(helm):
         scrape_concurrency=32,
         prometheus_url="https://prometheus.example.com/fleet",
         prometheus_token_file="/etc/tritonfleet/prometheus/token",
+        prometheus_headers={"X-Scope-OrgID": "platform"},
         prometheus_ca_file="/etc/tritonfleet/prometheus/ca.crt",
         prometheus_window_seconds=120.0,
         custom_queries=True,
@@ -129,5 +161,43 @@ def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_
     ]
 
 
-def test_a_key_without_a_secret_is_refused(helm):
-    assert "secretName" in helm.refusal({"prometheus": {"url": "http://x", "tokenKey": "token"}})
+def test_a_name_and_a_password_reach_the_operator(helm):
+    named = {"url": "http://x", "secretName": "let-me-in", "username": "fleet", "passwordKey": "password"}
+
+    found = settings.from_environment(environment(helm.render({"prometheus": named})))
+
+    assert (found.prometheus_username, found.prometheus_password_file) == (
+        "fleet",
+        "/etc/tritonfleet/prometheus/password",
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"tokenKey": "token"}, "secretName"),
+        ({"passwordKey": "password", "username": "fleet"}, "secretName"),
+        ({"username": "fleet"}, "passwordKey"),
+        ({"secretName": "a", "passwordKey": "password"}, "passwordKey"),
+        ({"secretName": "a", "username": "fleet", "passwordKey": "password", "tokenKey": "token"}, "tokenKey"),
+        ({"headers": {"Authorization": "Bearer x"}}, "Authorization"),
+        ({"headers": {"X-Scope-OrgID": "a\nb"}}, "X-Scope-OrgID"),
+    ],
+)
+def test_credentials_for_prometheus_that_are_not_whole_are_refused(helm, values, says):
+    assert says in helm.refusal({"prometheus": {"url": "http://x", **values}})
+
+
+@pytest.mark.parametrize(
+    ("value", "api_versions", "user"),
+    [
+        ("auto", (), 1000),
+        ("auto", OPENSHIFT, None),
+        ("cluster", (), None),
+        (1000650000, OPENSHIFT, 1000650000),
+    ],
+)
+def test_the_user_of_pods_is_fixed_or_left_to_a_cluster_that_chooses_users_itself(helm, value, api_versions, user):
+    rendered = helm.render({"workloads": {"runAsUser": value}}, apis=api_versions)
+
+    assert settings.from_environment(environment(rendered)).defaults.workloads.run_as_user == user

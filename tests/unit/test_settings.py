@@ -43,7 +43,7 @@ def test_every_kind_of_value_is_read():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("POD_MONITOR", "maybe"),
+        ("ALLOW_UNSAFE_IMAGE", "maybe"),
         ("WORKERS", "0"),
         ("WORKERS", "many"),
         ("RESYNC_SECONDS", "inf"),
@@ -55,11 +55,40 @@ def test_every_kind_of_value_is_read():
         ("PROMETHEUS_URL", "prometheus:9090"),
         ("PROMETHEUS_URL", "http://user@prometheus"),
         ("PROMETHEUS_URL", "file:///etc/passwd"),
+        ("POD_IPS", "localhost"),
+        ("FETCH_PROXY", "proxy.example.com:3128"),
+        ("FETCH_PROXY", "http://user:secret@proxy:3128"),
+        ("FETCH_PROXY", "https://proxy:3128"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name, value):
     with pytest.raises(ValueError, match=f"^TRITONFLEET_{name}: .*{re.escape(value)}"):
         from_environment({f"TRITONFLEET_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "families"),
+    [
+        ("", ("IPv4",)),
+        ("10.4.0.7", ("IPv4",)),
+        ("fd00::7", ("IPv6",)),
+        ("10.4.0.7,fd00::7", ("IPv4", "IPv6")),
+        ("fd00::7,10.4.0.7", ("IPv6", "IPv4")),
+    ],
+)
+def test_pods_get_the_families_of_addresses_that_the_operators_own_pod_has(addresses, families):
+    assert from_environment({"TRITONFLEET_POD_IPS": addresses}).defaults.ip_families == families
+
+
+@pytest.mark.parametrize("headers", ["a list", '["a"]', '{"a b": "c"}', '{"a": "b\\r\\nc: d"}', '{"a": 1}'])
+def test_a_header_that_would_be_another_one_is_refused(headers):
+    with pytest.raises(ValueError, match=r"^TRITONFLEET_PROMETHEUS_HEADERS: "):
+        from_environment({"TRITONFLEET_PROMETHEUS_HEADERS": headers})
+
+
+def test_workloads_that_cannot_be_used_are_refused_by_the_name_of_the_field():
+    with pytest.raises(ValueError, match=r"^TRITONFLEET_WORKLOADS: podMonitor.enabled: .*boolean"):
+        from_environment({"TRITONFLEET_WORKLOADS": '{"podMonitor": {"enabled": "perhaps"}}'})
 
 
 def test_two_processes_of_one_host_have_different_identities():

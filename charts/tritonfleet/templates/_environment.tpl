@@ -14,16 +14,23 @@
   value: {{ join "," .Values.fetch.allowedHosts | quote }}
 - name: TRITONFLEET_FETCH_ALLOW_PRIVATE_ADDRESSES
   value: {{ .Values.fetch.allowPrivateAddresses | quote }}
-- name: TRITONFLEET_NETWORK_POLICY
-  value: {{ .Values.workloads.networkPolicy | quote }}
-- name: TRITONFLEET_POD_MONITOR
-  value: {{ .Values.workloads.podMonitor | quote }}
+- name: TRITONFLEET_FETCH_PROXY
+  value: {{ .Values.fetch.proxy.url | quote }}
+- name: TRITONFLEET_FETCH_NO_PROXY
+  value: {{ join "," .Values.fetch.proxy.noProxy | quote }}
+- name: TRITONFLEET_FETCH_CA_CONFIG_MAP
+  value: {{ .Values.fetch.ca.configMapName | quote }}
+- name: TRITONFLEET_FETCH_CA_KEY
+  value: {{ .Values.fetch.ca.key | quote }}
 - name: TRITONFLEET_GATEWAY_API
   value: {{ include "tritonfleet.gatewayApi" . | quote }}
-- name: TRITONFLEET_ALLOWED_PRIORITY_CLASSES
-  value: {{ join "," .Values.workloads.allowedPriorityClasses | quote }}
-- name: TRITONFLEET_ALLOWED_RUNTIME_CLASSES
-  value: {{ join "," .Values.workloads.allowedRuntimeClasses | quote }}
+- name: TRITONFLEET_ENVOY_POLICIES
+  value: {{ include "tritonfleet.envoyPolicies" . | quote }}
+# Pods of ModelDeployments listen on the families of IP that the operator's own pod has.
+- name: TRITONFLEET_POD_IPS
+  valueFrom: {fieldRef: {fieldPath: status.podIPs}}
+- name: TRITONFLEET_WORKLOADS
+  value: {{ include "tritonfleet.workloads" . | quote }}
 - name: TRITONFLEET_NAMESPACES
   value: {{ join "," .Values.watchNamespaces | quote }}
 - name: TRITONFLEET_WORKERS
@@ -49,6 +56,12 @@
   value: {{ .url | quote }}
 - name: TRITONFLEET_PROMETHEUS_TOKEN_FILE
   value: {{ ternary (printf "/etc/tritonfleet/prometheus/%s" .tokenKey) "" (not (empty .tokenKey)) | quote }}
+- name: TRITONFLEET_PROMETHEUS_USERNAME
+  value: {{ .username | quote }}
+- name: TRITONFLEET_PROMETHEUS_PASSWORD_FILE
+  value: {{ ternary (printf "/etc/tritonfleet/prometheus/%s" .passwordKey) "" (not (empty .passwordKey)) | quote }}
+- name: TRITONFLEET_PROMETHEUS_HEADERS
+  value: {{ toJson .headers | quote }}
 - name: TRITONFLEET_PROMETHEUS_CA_FILE
   value: {{ ternary (printf "/etc/tritonfleet/prometheus/%s" .caKey) "" (not (empty .caKey)) | quote }}
 - name: TRITONFLEET_PROMETHEUS_WINDOW_SECONDS

@@ -47,3 +47,31 @@ app.kubernetes.io/component: operator
 {{ $enabled }}
 {{- end -}}
 {{- end -}}
+
+{{- /* "true" where policies of Envoy Gateway are written, likewise. */ -}}
+{{- define "tritonfleet.envoyPolicies" -}}
+{{- $enabled := .Values.gatewayApi.envoyPolicies -}}
+{{- if eq (toString $enabled) "auto" -}}
+{{ .Capabilities.APIVersions.Has "gateway.envoyproxy.io/v1alpha1/BackendTrafficPolicy" }}
+{{- else -}}
+{{ $enabled }}
+{{- end -}}
+{{- end -}}
+
+{{- /* The operator's TRITONFLEET_WORKLOADS: the value `workloads` as JSON, its special cases resolved. */ -}}
+{{- define "tritonfleet.workloads" -}}
+{{- $workloads := deepCopy .Values.workloads -}}
+{{- $secrets := list -}}
+{{- range .Values.workloads.imagePullSecrets -}}{{- $secrets = append $secrets .name -}}{{- end -}}
+{{- $_ := set $workloads "imagePullSecrets" $secrets -}}
+{{- $user := toString .Values.workloads.runAsUser -}}
+{{- if and (eq $user "auto") (.Capabilities.APIVersions.Has "security.openshift.io/v1/SecurityContextConstraints") -}}
+{{- $user = "cluster" -}}
+{{- end -}}
+{{- if eq $user "auto" -}}
+{{- $_ := unset $workloads "runAsUser" -}}
+{{- else if eq $user "cluster" -}}
+{{- $_ := set $workloads "runAsUser" nil -}}
+{{- end -}}
+{{- toJson $workloads -}}
+{{- end -}}

@@ -27,8 +27,8 @@
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch]
 {{- end }}
-{{- if .Values.workloads.podMonitor }}
-# workloads.podMonitor: let Prometheus scrape every Triton pod.
+{{- if .Values.workloads.podMonitor.enabled }}
+# workloads.podMonitor.enabled: let Prometheus scrape every Triton pod.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch]
@@ -37,6 +37,12 @@
 # gatewayApi.enabled: the route of each ModelDeployment with `traffic.gateway`, deleted when that is unset.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if eq (include "tritonfleet.envoyPolicies" .) "true" }}
+# gatewayApi.envoyPolicies: Envoy Gateway's policy for `traffic.gateway.consistentHash`, deleted when that is unset.
+- apiGroups: [gateway.envoyproxy.io]
+  resources: [backendtrafficpolicies]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
 # Diagnose pods that are not ready: GPU, image, model files, Triton.

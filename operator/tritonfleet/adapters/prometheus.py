@@ -4,10 +4,11 @@ import asyncio
 import math
 import time
 from array import array
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, MutableSequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,12 @@ class Access:
     url: str
     token_file: str = ""
     """File with a bearer token; empty for none."""
+    username: str = ""
+    """Name for basic authentication; empty for none."""
+    password_file: str = ""
+    """File with the password that belongs to it."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of every query, such as the tenant's of Mimir or Thanos."""
     ca_file: str = ""
     """File with the CA certificates; empty for the system's."""
 
@@ -195,7 +202,11 @@ class Prometheus:
         session.trust_env = False
         session.max_redirects = 0
         session.verify = self._access.ca_file or True
-        headers = {}
+        headers = dict(self._access.headers)
+        if self._access.username:
+            password = Path(self._access.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+            pair = b64encode(f"{self._access.username}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {pair}"
         if self._access.token_file:
             headers["Authorization"] = f"Bearer {Path(self._access.token_file).read_text().strip()}"
         retry = Retry(total=1, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False)

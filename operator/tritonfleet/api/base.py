@@ -5,7 +5,7 @@ A rule is a CEL expression with the message of the API server when it rejects an
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -157,16 +157,12 @@ LabelValue = Annotated[
 ]
 """The value of a label."""
 
-Labels = Annotated[
-    dict[str, LabelValue],
-    mapping(
-        32,
-        rule(
-            f"self.all(key, key.matches({cel_pattern(LABEL_KEY)}))",
-            "must have keys such as example.com/name: letters, digits, '-', '_' and '.'",
-        ),
-    ),
-]
+LABEL_KEY_RULE: Final = rule(
+    f"self.all(key, key.matches({cel_pattern(LABEL_KEY)}))",
+    "must have keys such as example.com/name: letters, digits, '-', '_' and '.'",
+)
+
+Labels = Annotated[dict[str, LabelValue], mapping(32, LABEL_KEY_RULE)]
 """Labels, or what selects on them."""
 
 QUANTITY = r"^([0-9]{1,28}([.][0-9]{0,20})?|[.][0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"

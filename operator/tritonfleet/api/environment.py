@@ -79,3 +79,30 @@ class EnvironmentVariable(ApiModel):
     """Value of the variable."""
     value_from: ValueSource | None = None
     """Where the value comes from."""
+
+
+class NamedObject(ApiModel):
+    """A ConfigMap or Secret of this namespace."""
+
+    name: ObjectName
+    """Name of the object."""
+    optional: bool = False
+    """Whether the pods start without it."""
+
+
+class EnvironmentSource(ApiModel):
+    """A ConfigMap or Secret whose keys become environment variables."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule("has(self.configMapRef) != has(self.secretRef)", "must set exactly one of `configMapRef` and `secretRef`"),
+    )
+
+    prefix: (
+        Annotated[str, matching(128, "^[A-Za-z_][A-Za-z0-9_]*$", "must be letters, digits and '_', such as HUB_")]
+        | None
+    ) = None
+    """Text before the name of every variable."""
+    config_map_ref: NamedObject | None = None
+    """A ConfigMap."""
+    secret_ref: NamedObject | None = None
+    """A Secret."""

@@ -66,3 +66,8 @@ ANNOTATION_RULES: Final = (
         "must not have keys that start with " + ", ".join(RESERVED_ANNOTATION_PREFIXES),
     ),
 )
+
+POD_LABEL_RULE: Final = rule(
+    "!self.exists(key, key.startsWith('tritonfleet.dev/') || key == 'app.kubernetes.io/managed-by')",
+    "must not have keys that the operator sets itself: tritonfleet.dev/* and app.kubernetes.io/managed-by",
+)

@@ -47,6 +47,9 @@ CHILDREN: Final = (
 NETWORK_POLICY: Final = Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 POD_MONITOR: Final = Resource("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
 HTTP_ROUTE: Final = Resource("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes")
+BACKEND_TRAFFIC_POLICY: Final = Resource(
+    "BackendTrafficPolicy", "gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies"
+)
 
 BY_KIND: Final = {
     resource.kind: resource
@@ -58,6 +61,7 @@ BY_KIND: Final = {
         NETWORK_POLICY,
         POD_MONITOR,
         HTTP_ROUTE,
+        BACKEND_TRAFFIC_POLICY,
         Resource("Node", "", "v1", "nodes", namespaced=False),
         Resource("Event", "", "v1", "events"),
         Resource("Lease", "coordination.k8s.io", "v1", "leases"),

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from tritonfleet.api.base import (
+    LABEL_KEY_RULE,
     ApiModel,
     Labels,
     LabelValue,
@@ -19,10 +20,11 @@ from tritonfleet.api.base import (
     rule,
     text,
 )
-from tritonfleet.api.environment import EnvironmentVariable
+from tritonfleet.api.environment import EnvironmentSource, EnvironmentVariable
 from tritonfleet.api.placement import Affinity, Toleration, TopologySpread
-from tritonfleet.api.reserved import OWNED_FLAGS
+from tritonfleet.api.reserved import OWNED_FLAGS, POD_LABEL_RULE
 from tritonfleet.api.traffic import Annotations
+from tritonfleet.api.volumes import VolumeMounts, Volumes
 
 
 class PullPolicy(StrEnum):
@@ -97,7 +99,7 @@ class Gpu(ApiModel):
 
 
 def _spelled_out(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 Quantities = Annotated[
@@ -136,13 +138,23 @@ Quantities = Annotated[
 
 
 class Resources(ApiModel):
-    """Resources of the server's container, except GPUs."""
+    """Resources of one container, except GPUs."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule(
+            "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits)"
+            " || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+            "must not request more than the limit",
+        ),
+    )
 
     requests: Quantities = Field(default_factory=dict)
-    """Resource requests of each pod."""
+    """Resource requests in each pod."""
     limits: Quantities = Field(default_factory=dict)
-    """Resource limits of each pod."""
+    """Resource limits in each pod."""
 
+
+PodLabels = Annotated[dict[str, LabelValue], mapping(32, LABEL_KEY_RULE, POD_LABEL_RULE)]
 
 _FLAG = "^--[a-z0-9-]+"
 
@@ -185,6 +197,12 @@ class Server(ApiModel):
             "must not repeat a flag",
             at=".args",
         ),
+        rule(
+            "!has(self.volumeMounts) || self.volumeMounts.all(mount,"
+            " has(self.volumes) && self.volumes.exists(volume, volume.name == mount.name))",
+            "must only mount what `volumes` names",
+            at=".volumeMounts",
+        ),
     )
 
     image: Image | None = None
@@ -195,10 +213,20 @@ class Server(ApiModel):
     """GPUs of each pod."""
     resources: Resources | None = None
     """CPU, memory and other resources of the server's container."""
+    fetch_resources: Resources | None = None
+    """Resources of the init container that fetches the model; absent: the administrator's."""
+    proxy_resources: Resources | None = None
+    """Resources of the HTTP proxy beside the server; absent: the administrator's."""
     shared_memory: Annotated[str, quantity("1Mi", "1Ti", "1Gi")] = "1Gi"
     """Size of /dev/shm, which python and LLM backends use; counts against the memory limit."""
     env: Annotated[tuple[EnvironmentVariable, ...], items(64, key="name")] = ()
     """Environment variables of the server."""
+    env_from: Annotated[tuple[EnvironmentSource, ...], items(16)] = ()
+    """ConfigMaps and Secrets whose keys become environment variables of the server; `env` wins over them."""
+    volumes: Volumes = ()
+    """Storage of this namespace for the server, beside the model's."""
+    volume_mounts: VolumeMounts = ()
+    """Where the server sees `volumes`."""
     args: Annotated[tuple[ServerArgument, ...], items(64)] = ()
     """Extra flags of tritonserver; those that the operator sets are rejected."""
     node_selector: Labels = Field(default_factory=dict)
@@ -219,6 +247,8 @@ class Server(ApiModel):
     """ServiceAccount of the pods; its token is not mounted."""
     image_pull_secrets: Annotated[tuple[ObjectName, ...], items(8, list_type="set")] = ()
     """Image pull Secrets."""
+    pod_labels: PodLabels = Field(default_factory=dict)
+    """Labels of the pods, such as Kueue's queue or a service mesh's injection."""
     pod_annotations: Annotations = Field(default_factory=dict)
     """Annotations of the pods."""
     startup_timeout: Annotated[str, duration("10s", "6h")] = "10m"

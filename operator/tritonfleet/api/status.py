@@ -60,6 +60,8 @@ class RevisionStatus(ApiModel):
     """Digest of that image when it was first run."""
     model_digest: Annotated[str, text(128)] | None = None
     """Digest of the model's content when it was first fetched."""
+    stateful: bool | None = None
+    """Whether its model keeps state between requests (sequence batching), as the fetch step found."""
     created: Time | None = None
     """Creation time."""
     outcome: Outcome | None = None

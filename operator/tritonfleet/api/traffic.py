@@ -47,6 +47,15 @@ class GatewayReference(ApiModel):
 HOSTNAME = r"^([*]\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 
 
+class ConsistentHash(ApiModel):
+    """Sends requests with the same value of a header to the same pod, while the pods stay the same."""
+
+    header: Annotated[
+        str, matching(256, "^[A-Za-z0-9!#$%&*+.^_`|~-]+$", "must be the name of a header, such as X-Sequence-Id")
+    ]
+    """Header, or gRPC metadata, that clients set on every request."""
+
+
 class TrafficGateway(ApiModel):
     """Gateways for requests from outside; they split traffic exactly during a canary."""
 
@@ -64,6 +73,9 @@ class TrafficGateway(ApiModel):
         items(16, list_type="set"),
     ] = ()
     """Host names to match; absent: all of the listeners."""
+    consistent_hash: ConsistentHash | None = None
+    """Sends all requests with one value of a header to the same pod, as models with sequence batching need; with
+    Envoy Gateway only."""
 
 
 class Traffic(ApiModel):

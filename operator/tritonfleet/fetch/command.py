@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
+from urllib.parse import urlsplit
 
 from tritonfleet.errors import TritonfleetError, printable
 from tritonfleet.fetch.archive import is_archive, unpacked
@@ -29,6 +30,7 @@ from tritonfleet.fetch.model_folder import (
     Content,
     Placement,
     digest_of,
+    keeps_state,
     laid_out,
     merge_config,
     preload_schema,
@@ -66,6 +68,12 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     """Host names, or `*.example.com`; empty means any host with a public address."""
     allow_private: bool = False
+    proxy: str = ""
+    """URL of the HTTP proxy to the outside; empty for none."""
+    no_proxy: tuple[str, ...] = ()
+    """Hosts, domains and networks that are reached without it."""
+    authorities: Path | None = None
+    """File with certificates of authorities to trust beside the system's."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -95,6 +103,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         allowed_schemes=_words(read("ALLOWED_SCHEMES")) or SCHEMES,
         allowed_hosts=_words(read("ALLOWED_HOSTS")),
         allow_private=private == "true",
+        proxy=read("PROXY"),
+        no_proxy=_words(read("NO_PROXY")),
+        authorities=Path(read("AUTHORITIES")) if read("AUTHORITIES") else None,
     )
 
 
@@ -143,10 +154,16 @@ def _downloaded(
     source: Location, settings: Settings, environment: Mapping[str, str], staging: Path, report: Report
 ) -> list[Content]:
     # pvc:// needs no sockets, and each import delays the pod's start.
-    from tritonfleet.fetch.tunnel import Guard, Tunnel  # noqa: PLC0415
+    from tritonfleet.fetch.tunnel import Guard, Proxy, Tunnel  # noqa: PLC0415
 
-    with Tunnel(Guard(settings.allowed_hosts, settings.allow_private)) as tunnel:
-        remote = open_remote(source, environment, tunnel, allow_private=settings.allow_private)
+    split = urlsplit(settings.proxy)
+    onward = Proxy(split.hostname, split.port or 80, settings.no_proxy) if split.hostname else None
+    authorities = ""
+    if settings.authorities is not None and settings.authorities.is_file():
+        # The kubelet brings no file where the namespace has no such ConfigMap; public hosts need none.
+        authorities = settings.authorities.read_text()
+    with Tunnel(Guard(settings.allowed_hosts, settings.allow_private), onward) as tunnel:
+        remote = open_remote(source, environment, tunnel, allow_private=settings.allow_private, authorities=authorities)
         files = retry(remote.files, Backoff(threading.Event(), report))
         return Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
 
@@ -182,7 +199,8 @@ def _placed(
 def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:
     """Fetch the configured model; return the exit code, 0 or 1.
 
-    The termination message is `{"digest": "sha256:..."}`, or one line `FetchFailed: ...`.
+    The termination message is `{"digest": "sha256:..."}`, with `"stateful": true` for a model with sequence batching,
+    or one line `FetchFailed: ...`.
     """
     _stop_at_once_on_sigterm()
     environment = dict(os.environ if environment is None else environment)
@@ -192,7 +210,10 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
         _say(masked(line, secrets))
 
     try:
-        digest = fetched(from_environment(environment), environment, report)
+        settings = from_environment(environment)
+        result: dict[str, object] = {"digest": fetched(settings, environment, report)}
+        if keeps_state(Placement(settings.target, settings.model).folder):
+            result["stateful"] = True
     except TritonfleetError as error:
         message, code = one_line(str(error), secrets), 1
     except Exception as error:  # noqa: BLE001 - the pod's status must carry a reason in every case
@@ -202,7 +223,7 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
             1,
         )
     else:
-        message, code = json.dumps({"digest": digest}), 0
+        message, code = json.dumps(result), 0
     _say(message)
     if termination_log.exists():
         termination_log.write_text(message)

@@ -256,6 +256,12 @@ def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, back
     return schema.to_text(config), hints
 
 
+def keeps_state(folder: Path) -> bool:
+    """Return whether the merged configuration in a published folder has sequence batching."""
+    config = (folder / "configs" / OVERLAY).read_text("utf-8")
+    return re.search(r"^sequence_batching\b", config, re.MULTILINE) is not None
+
+
 def preload_schema() -> None:
     """Import what `merge_config` needs, so that the import overlaps with the transfer."""
     import tritonfleet.triton.schema  # noqa: F401, PLC0415

@@ -169,8 +169,17 @@ _NO_RETRIES: Final[Any] = {"max_retries": 0, "retry_timeout": timedelta(0)}
 DEFAULT_REGION: Final = "us-east-1"
 
 
-def open_remote(location: Location, environment: Mapping[str, str], tunnel: Tunnel, *, allow_private: bool) -> Remote:
+def open_remote(
+    location: Location,
+    environment: Mapping[str, str],
+    tunnel: Tunnel,
+    *,
+    allow_private: bool,
+    authorities: str = "",
+) -> Remote:
     """Return the store of an s3:// or https:// location; nothing is contacted yet.
+
+    `authorities` are the administrator's, in PEM; the Secret may have more.
 
     Raises FetchFailed when the credentials or the endpoint in the environment cannot be used.
     """
@@ -184,8 +193,9 @@ def open_remote(location: Location, environment: Mapping[str, str], tunnel: Tunn
         "timeout": _WHOLE_REQUEST,
         "user_agent": "tritonfleet-fetch",
     }
-    if authority := environment.get("CA_CERTIFICATE"):
-        client["root_certificate"] = authority
+    trusted = [text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text]
+    if trusted:
+        client["root_certificate"] = "\n".join(trusted)
     if location.scheme == "https":
         return Remote(location, _https(location, environment, client), tunnel)
     return Remote(location, _s3(location, environment, endpoint, client), tunnel)
@@ -281,7 +291,8 @@ def explained(error: Exception, where: str) -> FetchFailed | Transient:
     if certificate := _CERTIFICATE.search(text):
         return FetchFailed(
             f"{where}: its TLS certificate is not trusted ({certificate[1]}); if a private authority "
-            "signed it, put that authority's PEM text into the Secret as CA_CERTIFICATE"
+            "signed it, put that authority's PEM text into the Secret as CA_CERTIFICATE, or ask the administrator "
+            "for the ConfigMap of `fetch.ca`"
         )
     if isinstance(error, FileNotFoundError):
         return FetchFailed(f"{where}: not found (404); check the path")

@@ -8,6 +8,7 @@ end to end.
 
 import contextlib
 import ipaddress
+import re
 import selectors
 import socket
 import socketserver
@@ -71,6 +72,30 @@ class Guard:
         raise FetchFailed(
             f"host '{host}' is not allowed; the administrator allows only: {', '.join(self.allowed_hosts)}"
         )
+
+    def check_name(self, host: str) -> None:
+        """Check a host whose name another program will resolve; raises FetchFailed for one that must not be asked for.
+
+        Addresses are checked as ever. Of names, those that could mean the other program's own network are refused
+        unless private addresses are allowed.
+        """
+        self.check_host(host)
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            self._check_unresolved(host)
+        else:
+            self._check_address(host, address)
+
+    def _check_unresolved(self, host: str) -> None:
+        name = host.lower().rstrip(".")
+        if name in _METADATA_NAMES or _NUMBER.fullmatch(name.rpartition(".")[2]):
+            raise FetchFailed(f"host '{host}' is a metadata service or a number: never allowed")
+        if not self.allow_private and ("." not in name or name.endswith(_UNQUALIFIED)):
+            raise FetchFailed(
+                f"host '{host}' is a private name; use a public host, or ask the administrator to allow private "
+                "addresses for model sources"
+            )
 
     def resolve(self, host: str, port: int) -> list[str]:
         """Return the host's addresses, all of them checked, for the caller to connect to and no other.
@@ -136,14 +161,83 @@ CONNECT_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 120.0
 _BUFFER_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 64 * 1024
+_TRY_AGAIN: Final = frozenset({408, 425, 429})
 _HOP_HEADERS: Final = (b"connection:", b"proxy-connection:")
 
 
-class Tunnel:
-    """The proxy, alive inside its `with` block."""
+_INSIDE: Final = (".svc", ".cluster.local")
+_UNQUALIFIED: Final = (".internal", ".local", ".localhost", ".svc", ".cluster.local")
+"""Ends of names that mean something else to every network, as do names without a dot."""
+_METADATA_NAMES: Final = frozenset(
+    {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
+)
+_NUMBER: Final = re.compile("[0-9]+|0x[0-9a-f]*")
+"""The last part of what many programs read as an IPv4 address, such as 127.1 or 0x7f000001."""
+_ANSWER: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*")
 
-    def __init__(self, guard: Guard) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The administrator's HTTP proxy to the outside.
+
+    It resolves names itself, so what can be checked here is the name. Names inside the cluster do not go through it,
+    nor what `bypass` lists as NO_PROXY does: host names, also for all below them, and networks such as 10.0.0.0/8.
+    """
+
+    host: str
+    port: int
+    bypass: tuple[str, ...] = ()
+
+    def serves(self, host: str) -> bool:
+        """Return whether connections to the host go through the proxy."""
+        name = host.lower()
+        if name.endswith(_INSIDE):
+            return False
+        return not any(_bypasses(name, entry) for entry in self.bypass)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Return a connection to the proxy that leads to the host; raises FetchFailed if the proxy refuses it."""
+        connection = self.dial()
+        name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            connection.sendall(f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("ascii"))
+            answer = _head_of(connection)
+        except (OSError, ValueError) as error:
+            connection.close()
+            raise Transient(f"the proxy {self.host} closed the connection to {host}") from error
+        found = _ANSWER.match(answer)
+        status = int(found[1]) if found else 0
+        if 200 <= status < 300:
+            return connection
+        connection.close()
+        if status == 407:
+            raise FetchFailed(f"the proxy {self.host} wants a login, which is not supported: let this cluster pass")
+        if 400 <= status < 500 and status not in _TRY_AGAIN:
+            raise FetchFailed(f"the proxy {self.host} refused host '{host}' ({status}); ask its administrator")
+        raise Transient(f"the proxy {self.host} could not reach host '{host}' ({status or 'no HTTP answer'})")
+
+    def dial(self) -> socket.socket:
+        """Return a connection to the proxy itself."""
+        try:
+            return socket.create_connection((self.host, self.port), timeout=CONNECT_SECONDS)
+        except OSError as error:
+            raise Transient(f"cannot connect to the proxy {self.host} port {self.port} ({error})") from error
+
+
+def _bypasses(name: str, entry: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        domain = entry.lower().removeprefix("*").removeprefix(".")
+        return name == domain or name.endswith(f".{domain}")
+
+
+class Tunnel:
+    """The proxy on loopback, alive inside its `with` block; `onward` is the administrator's, None for none."""
+
+    def __init__(self, guard: Guard, onward: Proxy | None = None) -> None:
         self._guard = guard
+        self._onward = onward
         self._server = _Server(self)
         self._problem: TritonfleetError | None = None
 
@@ -167,15 +261,24 @@ class Tunnel:
         self._server.shutdown()
         self._server.server_close()
 
-    def connect(self, host: str, port: int) -> socket.socket | None:
-        """Return a connection to a checked address of the host; None, and `problem` set, if there is none."""
+    def connect(self, host: str, port: int, *, plain: bool = False) -> tuple[socket.socket, bool] | None:
+        """Return a connection to the host, and whether its other end is a proxy that wants `plain` http requests.
+
+        None, and `problem` set, if there is none.
+        """
+        onward = self._onward if self._onward is not None and self._onward.serves(host) else None
         try:
-            connection = _first_reachable(host, port, self._guard.resolve(host, port))
+            if onward is None:
+                connection = _first_reachable(host, port, self._guard.resolve(host, port))
+            else:
+                self._guard.check_name(host)
+                connection = onward.dial() if plain else onward.connect(host, port)
         except (FetchFailed, Transient) as problem:
             self._problem = problem
             return None
         self._problem = None
-        return connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, plain and onward is not None
 
 
 def _first_reachable(host: str, port: int, addresses: list[str]) -> socket.socket:
@@ -186,7 +289,6 @@ def _first_reachable(host: str, port: int, addresses: list[str]) -> socket.socke
         except OSError as error:
             reason = f"{address}: {error.strerror or error}"
         else:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
     raise Transient(f"cannot connect to {host} port {port} ({reason})")
 
@@ -208,37 +310,42 @@ class _Connection(socketserver.BaseRequestHandler):
         """Serve one CONNECT, or one plain request; a refused one is closed without an answer."""
         self.request.settimeout(CONNECT_SECONDS)
         with contextlib.suppress(OSError, ValueError):
-            head = self._head()
+            head = _head_of(self.request)
             method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ", 2)
             url = urlsplit(f"//{target}" if method == "CONNECT" else target)
-            upstream = self.server.tunnel.connect(url.hostname or "", url.port or 80)
-            if upstream is None:
+            found = self.server.tunnel.connect(url.hostname or "", url.port or 80, plain=method != "CONNECT")
+            if found is None:
                 return
+            upstream, by_proxy = found
             with upstream:
                 if method == "CONNECT":
                     self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 else:
-                    upstream.sendall(_origin_form(head, url.path, url.query))
+                    path = f"{url.path or '/'}{'?' + url.query if url.query else ''}"
+                    upstream.sendall(_retargeted(head, target if by_proxy else path))
                 _pump(self.request, upstream)
 
-    def _head(self) -> bytes:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            # CONNECT and GET have no body, and the client waits for the answer before it sends more.
-            received = self.request.recv(_HEAD_BYTES - len(head))
-            if not received:
-                raise ValueError("the client closed, or its request head is too long")
-            head += received
-        return head
+
+def _head_of(connection: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        # CONNECT and GET have no body, and neither side sends more before it has the other's answer.
+        received = connection.recv(_HEAD_BYTES - len(head))
+        if not received:
+            raise ValueError("the connection was closed, or the head is too long")
+        head += received
+    return head
 
 
-def _origin_form(head: bytes, path: str, query: str) -> bytes:
-    """Return a plain-http request as the server itself expects it, the connection closed after it."""
+def _retargeted(head: bytes, target: str) -> bytes:
+    """Return a plain-http request for the target: a path for a server itself, an address for a proxy.
+
+    The connection is closed after it.
+    """
     line, *headers = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     method = line.split(b" ", 1)[0]
-    target = f"{path or '/'}{'?' + query if query else ''}".encode("ascii")
     kept = [header for header in headers if not header.lower().startswith(_HOP_HEADERS)]
-    return b"\r\n".join([method + b" " + target + b" HTTP/1.1", *kept, b"Connection: close", b"", b""])
+    return b"\r\n".join([method + b" " + target.encode("ascii") + b" HTTP/1.1", *kept, b"Connection: close", b"", b""])
 
 
 def _pump(client: socket.socket, upstream: socket.socket) -> None:

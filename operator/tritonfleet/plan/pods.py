@@ -123,21 +123,28 @@ def image_digest(pods: tuple[Manifest, ...]) -> str | None:
 
 def model_digest(pods: tuple[Manifest, ...]) -> str | None:
     """Return the digest that the fetch step reported on success."""
+    return fetch_report(pods).get("digest")
+
+
+def fetch_report(pods: tuple[Manifest, ...]) -> Mapping[str, Any]:
+    """Return what the fetch step of the first pod that has one reported on success, by name; empty if none did."""
     for pod in pods:
         for container in pod.get("status", {}).get("initContainerStatuses") or ():
             ended = container.get("state", {}).get("terminated") or {}
             if container["name"] == "fetch" and ended.get("exitCode") == 0 and ended.get("message"):
-                return _digest_in(ended["message"])
-    return None
+                return _report_in(ended["message"])
+    return {}
 
 
-def _digest_in(message: str) -> str | None:
+def _report_in(message: str) -> Mapping[str, Any]:
     try:
         report = json.loads(message)
     except ValueError:
-        return None
-    digest = report.get("digest") if isinstance(report, dict) else None
-    return digest if isinstance(digest, str) else None
+        return {}
+    if not isinstance(report, dict):
+        return {}
+    kinds = {"digest": str, "stateful": bool}
+    return {name: report[name] for name, kind in kinds.items() if isinstance(report.get(name), kind)}
 
 
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:
@@ -218,6 +225,10 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
 
 
 def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetime) -> Finding | None:
+    gates = {gate["name"]: None for pod in pods for gate in pod["spec"].get("schedulingGates") or ()}
+    if gates:
+        held = f"{counted(len(gates), 'scheduling gate')} ({', '.join(gates)})"
+        return Finding(Reason.UNSCHEDULABLE, f"pod is held by {held}: whoever set it has to remove it")
     blocked = [condition for pod in pods if (condition := unschedulable(pod)) is not None]
     old = [one for one in blocked if now >= _since(one) + SCHEDULING_GRACE]
     if not old:

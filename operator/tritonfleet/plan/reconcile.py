@@ -46,6 +46,7 @@ from tritonfleet.plan.rollout import (
 )
 from tritonfleet.plan.scaling import Size, learned, size_of
 from tritonfleet.plan.scaling_status import scale_report
+from tritonfleet.plan.sequences import refuse_split_sequences
 from tritonfleet.plan.status import Assessment, status_and_events, unreadable_status
 from tritonfleet.plan.world import ChildId, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.plan.writes import applies_to, deletes_from, foreign_child
@@ -150,6 +151,7 @@ def _wanted_revision(
         existing = known.get(wanted.hash)
         if existing is not None and existing.record is not None:
             wanted = revision_from(existing.record)
+        refuse_split_sequences(deployment, wanted, existing, observed.body)
     except InvalidSpec as problem:
         return None, problem
     return wanted, None

@@ -10,7 +10,7 @@ including daylight saving changes: with `start: "02:30"` in Europe/Berlin on the
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +25,7 @@ from tritonfleet.plan.objects import UNLEARNED, Learned
 from tritonfleet.plan.pods import created_at, exists, ready_since, unschedulable
 from tritonfleet.plan.revisions import KnownRevision, known_revisions, serving_hash
 from tritonfleet.plan.rollout import traits_of
+from tritonfleet.plan.sequences import is_stateful, splits_sequences
 from tritonfleet.plan.world import Manifest, Observed
 from tritonfleet.triton.config import executions_side_by_side, largest_batch, model_config
 
@@ -215,7 +216,17 @@ def _gpus_per_pod(observed: Observed) -> int:
 
 
 def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevision | None, now: datetime) -> Size:
-    """Return the desired number of pods; absolute, so that applying it does not change it."""
+    """Return the desired number of pods; absolute, so that applying it does not change it.
+
+    It is at most 1 where more would break the sequences of the model that serves.
+    """
+    size = _size_of(deployment, observed, serving, now)
+    if size.replicas > 1 and serving is not None and is_stateful(serving, observed.body):
+        return replace(size, replicas=1) if splits_sequences(deployment.spec) else size
+    return size
+
+
+def _size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevision | None, now: datetime) -> Size:
     try:
         limits, problem = limits_of(deployment, now), None
     except InvalidSpec as error:

@@ -18,7 +18,7 @@ from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ModelState, Outcome
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects import PORTS
-from tritonfleet.plan.pods import Finding, gpu_need, image_digest, model_digest
+from tritonfleet.plan.pods import Finding, fetch_report, gpu_need, image_digest
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
 from tritonfleet.plan.rollout import (
@@ -322,6 +322,7 @@ def revision_entries(seen: Assessment) -> list[dict[str, Any]]:
 
 
 def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
+    report = fetch_report(revision.pods)
     entry: dict[str, Any] = {
         "name": name,
         "number": revision.number,
@@ -330,7 +331,8 @@ def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Map
         "image": revision.image or remembered.get("image"),
         # The first one seen is kept, to reveal a model or image that was replaced behind its name.
         "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
-        "modelDigest": remembered.get("modelDigest") or model_digest(revision.pods),
+        "modelDigest": remembered.get("modelDigest") or report.get("digest"),
+        "stateful": remembered.get("stateful") or report.get("stateful"),
         "retiredAt": _retired_at(seen, revision),
     }
     return {key: value for key, value in entry.items() if value is not None}

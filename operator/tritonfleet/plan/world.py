@@ -6,10 +6,11 @@ other modules of `plan` can import it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.autoscale import Verdict
 
 if TYPE_CHECKING:
@@ -38,13 +39,20 @@ class Defaults:
     fetch_allowed_schemes: tuple[str, ...] = ("https", "pvc", "s3")
     fetch_allowed_hosts: tuple[str, ...] = ()
     fetch_allow_private_addresses: bool = False
-    network_policy: bool = False
-    pod_monitor: bool = False
+    fetch_proxy: str = ""
+    """URL of the HTTP proxy through which models are fetched; empty for none."""
+    fetch_no_proxy: tuple[str, ...] = ()
+    """Hosts, domains and networks that are reached without it."""
+    fetch_ca_config_map: str = ""
+    """ConfigMap with certificates of private authorities, in each namespace with models; empty for none."""
+    fetch_ca_key: str = "ca.crt"
+    """The key under which it holds them."""
     gateway_api: bool = False
-    allowed_priority_classes: tuple[str, ...] = ()
-    """PriorityClasses that pods may have; empty means any whose name does not begin with `system-`."""
-    allowed_runtime_classes: tuple[str, ...] = ()
-    """RuntimeClasses that pods may have; empty means any."""
+    envoy_policies: bool = False
+    """Whether the operator may write policies of Envoy Gateway."""
+    ip_families: tuple[str, ...] = ("IPv4",)
+    """`IPv4` and `IPv6`, those of pods in this cluster, the family of their first address first."""
+    workloads: Workloads = field(default_factory=Workloads)
 
 
 @dataclass(frozen=True, slots=True)

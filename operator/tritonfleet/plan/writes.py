@@ -12,7 +12,7 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.quantities import counted
-from tritonfleet.api.resources import HTTP_ROUTE
+from tritonfleet.api.resources import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles, surplus_records
 from tritonfleet.plan.world import Apply, ChildId, Delete, Manifest, Observed, WriteFailure
@@ -48,6 +48,7 @@ def deletes_from(
 ) -> Iterator[Delete]:
     """Return the observed objects that are no longer needed; of old revisions `limit` records are kept."""
     routed = (observed.body["spec"].get("traffic") or {}).get("gateway")
+    hashed = (routed or {}).get("consistentHash")
     for manifest in desired:
         existing = observed.children.get(ChildId(manifest["kind"], manifest["metadata"]["name"]))
         if existing is not None and payload_changed(manifest, existing):
@@ -59,6 +60,8 @@ def deletes_from(
             yield _delete(child, "Expired", f"revision {revision} no longer serves")
         if target.kind == HTTP_ROUTE.kind and not routed:
             yield _delete(child, "Unwanted", "`traffic.gateway` is no longer set")
+        if target.kind == BACKEND_TRAFFIC_POLICY.kind and not hashed:
+            yield _delete(child, "Unwanted", "`traffic.gateway.consistentHash` is no longer set")
     for record in surplus_records(known, roles.on_record, limit):
         yield _delete(record, "HistoryLimit", f"more than {counted(limit, 'old revision')}")
 

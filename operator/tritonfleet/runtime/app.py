@@ -26,6 +26,7 @@ from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.resources import (
+    BACKEND_TRAFFIC_POLICY,
     CHILDREN,
     HTTP_ROUTE,
     MODEL_DEPLOYMENT,
@@ -225,7 +226,14 @@ class Operator:
         settings = self._settings
         if not settings.prometheus_url:
             return None
-        access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
+        access = Access(
+            settings.prometheus_url,
+            token_file=settings.prometheus_token_file,
+            username=settings.prometheus_username,
+            password_file=settings.prometheus_password_file,
+            headers=settings.prometheus_headers,
+            ca_file=settings.prometheus_ca_file,
+        )
         window_seconds = settings.prometheus_window_seconds
         return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
 
@@ -290,9 +298,10 @@ class Operator:
 def _watched(settings: Settings) -> tuple[Resource, ...]:
     defaults = settings.defaults
     optional = {
-        NETWORK_POLICY: defaults.network_policy,
-        POD_MONITOR: defaults.pod_monitor,
+        NETWORK_POLICY: defaults.workloads.network_policy,
+        POD_MONITOR: defaults.workloads.pod_monitor.enabled,
         HTTP_ROUTE: defaults.gateway_api,
+        BACKEND_TRAFFIC_POLICY: defaults.envoy_policies,
     }
     return (MODEL_DEPLOYMENT, SCALER, *CHILDREN, POD, *(resource for resource, wanted in optional.items() if wanted))
 

@@ -17,7 +17,7 @@ import kopf
 from tritonfleet.adapters.cluster import Cluster, Listing
 from tritonfleet.adapters.store import Key, ObjectId, Store
 from tritonfleet.api import names
-from tritonfleet.api.resources import HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, Resource
+from tritonfleet.api.resources import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, Resource
 from tritonfleet.errors import Refused, Transient
 from tritonfleet.plan.world import Manifest
 from tritonfleet.runtime.telemetry import Telemetry
@@ -32,7 +32,7 @@ MANAGED = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 LATE_SECONDS = 15.0
 """How often to check for a kind that the cluster lacks."""
-LATE: Final = frozenset({POD_MONITOR, HTTP_ROUTE})
+LATE: Final = frozenset({POD_MONITOR, HTTP_ROUTE, BACKEND_TRAFFIC_POLICY})
 """Kinds of other projects, which may be installed after the operator."""
 
 SWEEP_INTERVAL_SECONDS = 600.0

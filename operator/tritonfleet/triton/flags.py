@@ -11,6 +11,9 @@ from tritonfleet.errors import InvalidSpec
 CONFIG_NAME: Final = "tritonfleet"
 """Triton reads `<model>/configs/<CONFIG_NAME>.pbtxt` instead of config.pbtxt."""
 
+_IPV6: Final = ("--http-address=ipv6:::", "--metrics-address=ipv6:::", "--grpc-address=[::]")
+"""Triton passes the first two to libevhtp, which wants the family before the address."""
+
 _RESTRICTED_GROUPS: Final = "model-repository,shared-memory,trace,logging"
 _RESTRICTED_HEADER: Final = "tritonfleet-operator"
 
@@ -25,6 +28,7 @@ def server_args(
     drain_seconds: float,
     connection_age_seconds: float,
     rate_limited: bool,
+    ipv6: bool = False,
     user_args: Sequence[str] = (),
 ) -> list[str]:
     """Return the arguments after `tritonserver`; raises InvalidSpec for a user argument that is ours.
@@ -34,6 +38,8 @@ def server_args(
 
     A gRPC connection that reaches its age takes no new calls, while those in flight, streams too, go on as
     long as they need: `--grpc-max-connection-age-grace` would cut them.
+
+    `ipv6` listens on IPv6, for pods whose first address is one; by default Triton's HTTP and metrics only do on IPv4.
     """
     refuse_owned_flags(user_args)
     return [
@@ -46,6 +52,7 @@ def server_args(
         f"--exit-timeout-secs={math.ceil(drain_seconds)}",
         "--log-info=false",
         f"--grpc-max-connection-age={round(connection_age_seconds * 1000)}",
+        *(_IPV6 if ipv6 else ()),
         *_restrictions(owner_uid),
         *(["--allow-gpu-metrics=false"] if gpus == 0 else []),
         *(["--rate-limit=execution_count"] if rate_limited else []),

@@ -1,6 +1,7 @@
 """Prometheus is asked for the whole fleet at once, and whatever it does instead of answering stays its own affair."""
 
 import asyncio
+import base64
 import json
 import math
 import threading
@@ -180,6 +181,25 @@ async def test_the_token_is_read_for_every_query(server, tmp_path):
         await client.gateway()
     client.close()
     assert [headers["Authorization"] for _, _, headers in server[0].asked] == ["Bearer one", "Bearer two"]
+
+
+async def test_a_password_is_read_for_every_query_and_headers_name_the_tenant(server, tmp_path):
+    password = tmp_path / "password"
+    access = Access(
+        server[1],
+        username="füet",
+        password_file=str(password),
+        headers={"X-Scope-OrgID": "platform", "THANOS-TENANT": "a"},
+    )
+    client = Prometheus(access, lambda *_: None)
+    for word in ("one", "zwölf"):
+        password.write_text(f"{word}\n")
+        await client.gateway()
+    client.close()
+    asked = [headers for _, _, headers in server[0].asked]
+    sent = [base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode() for headers in asked]
+    assert sent == ["füet:one", "füet:zwölf"]
+    assert [(headers["X-Scope-OrgID"], headers["THANOS-TENANT"]) for headers in asked] == [("platform", "a")] * 2
 
 
 async def test_neither_proxies_nor_passwords_of_the_environment_are_used(server, client, monkeypatch, tmp_path):

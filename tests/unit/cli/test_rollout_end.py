@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.rollouts import BEFORE, CANARY, IDLE, NOW, REJECTED, STABLE, account, body, under_way
+from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.rollout import output
 from tritonfleet.cli.rollout.command import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
@@ -194,7 +195,7 @@ def test_history_says_why_a_revision_was_rejected() -> None:
 def record(number: int, **spec: Any) -> Manifest:
     made = body(None, **spec)
     revision = build_revision(ModelDeployment.parse(made), DEFAULTS)
-    return controller_revision(made["metadata"], revision.hash, number, revision.data)
+    return controller_revision(names.revision_metadata(made["metadata"], revision.hash), number, revision.data)
 
 
 OLD = record(1, batching={"maxBatchSize": 8})

@@ -1,11 +1,14 @@
 """How the container ends: one line, whatever happened, and no secret in it."""
 
 import errno
+import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from types import SimpleNamespace
 
@@ -124,3 +127,29 @@ def _outside(folder):
     return {path for path in folder.rglob("*") if not path.is_relative_to(folder / "models")} - {
         folder / "termination-log"
     }
+
+
+def test_a_model_with_sequence_batching_is_reported_also_when_it_is_in_place_already(https, fetch):
+    files = {"m/config.pbtxt": b"sequence_batching { max_sequence_idle_microseconds: 1000 }", "m/1/model.onnx": b"x"}
+    https.files["/m.tar"] = packed(files)
+
+    first, second = fetch(https.url("/m.tar")), fetch(https.url("/m.tar"))
+
+    assert [json.loads(outcome.message)["stateful"] for outcome in (first, second)] == [True, True]
+
+
+def test_a_model_that_only_mentions_sequences_is_not(https, fetch):
+    config = b'# sequence_batching {\nparameters { key: "sequence_batching" value { string_value: "x" } }'
+    https.files["/m.tar"] = packed({"m/config.pbtxt": config, "m/1/model.onnx": b"x"})
+
+    assert "stateful" not in json.loads(fetch(https.url("/m.tar")).message)
+
+
+def packed(files):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()

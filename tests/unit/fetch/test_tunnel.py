@@ -3,12 +3,13 @@
 import errno
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.tunnel import Guard, Tunnel
+from tritonfleet.fetch.tunnel import Guard, Proxy, Tunnel
 
 
 @pytest.fixture
@@ -124,3 +125,119 @@ def test_proxy_settings_of_the_secret_lead_nowhere_else(https, fetch, monkeypatc
     assert "resolves to 127.0.0.1, a private address" in refused.message.replace("::1", "127.0.0.1")
     assert https.requests == []
     assert fetch(source, AWS_ENDPOINT_URL=https.url("")).files() == {"1/model.onnx": b"weights"}
+
+
+@pytest.fixture
+def onward():
+    """A proxy that answers with what `answers` holds next and sends on nothing; what it was asked is in `asked`."""
+
+    found = SimpleNamespace(answers=[b"HTTP/1.1 200 OK\r\n\r\n"], asked=[], port=0)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                found.asked.append(connection.recv(65536))
+                connection.sendall(found.answers[0])
+                if b" 200 " in found.answers[0]:
+                    connection.sendall(b"got " + connection.recv(65536))
+
+    threading.Thread(target=serve, daemon=True).start()
+    found.port = listener.getsockname()[1]
+    yield found
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def test_a_host_outside_is_reached_through_the_proxy_by_its_name(onward):
+    with Tunnel(Guard((), allow_private=False), Proxy("127.0.0.1", onward.port)) as tunnel:
+        answer = ask(tunnel, b"CONNECT models.example.com:443 HTTP/1.1\r\n\r\n")
+    assert onward.asked == [b"CONNECT models.example.com:443 HTTP/1.1\r\nHost: models.example.com:443\r\n\r\n"]
+    assert answer == b"HTTP/1.1 200 Connection established\r\n\r\ngot hello"
+
+
+def test_a_plain_request_reaches_the_proxy_with_the_whole_address(onward):
+    onward.answers[0] = b"HTTP/1.1 404 Not Found\r\n\r\n"
+    with Tunnel(Guard((), allow_private=False), Proxy("127.0.0.1", onward.port)) as tunnel:
+        ask(tunnel, b"GET http://s3.example.com/b?x=1 HTTP/1.1\r\nHost: s3.example.com\r\n\r\n")
+    assert onward.asked[0].startswith(b"GET http://s3.example.com/b?x=1 HTTP/1.1\r\nHost: s3.example.com\r\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "bypass"),
+    [
+        ("127.0.0.1", ("127.0.0.0/8",)),
+        ("localhost", ("localhost",)),
+        ("LOCALHOST", ("10.0.0.0/8", "localhost")),
+        ("a.localhost", ("*.localhost",)),
+        ("a.localhost", (".localhost",)),
+        ("a.localhost", ("localhost",)),
+    ],
+)
+def test_what_the_administrator_excepts_is_reached_directly(echo, onward, host, bypass, monkeypatch):
+    lookup = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: lookup("127.0.0.1", *rest, **more))
+    with Tunnel(Guard((), allow_private=True), Proxy("127.0.0.1", onward.port, bypass)) as tunnel:
+        assert ask(tunnel, f"CONNECT {host}:{echo} HTTP/1.1\r\n\r\n".encode()).endswith(b"got hello")
+    assert onward.asked == []
+
+
+@pytest.mark.parametrize("host", ["minio.store.svc", "minio.store.svc.cluster.local"])
+def test_a_name_of_the_cluster_never_goes_through_the_proxy(host):
+    assert not Proxy("proxy", 3128).serves(host)
+    assert Proxy("proxy", 3128, ("example.com",)).serves("notexample.com")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "printer", "files.corp.internal", "nas.local", "10.1.2.3", "[::1]"),
+        *("169.254.169.254", "metadata.google.internal", "127.1", "2130706433", "0x7f000001"),
+    ],
+)
+def test_a_proxy_is_not_asked_for_what_could_be_its_own_network(onward, host):
+    with Tunnel(Guard((), allow_private=False), Proxy("127.0.0.1", onward.port)) as tunnel:
+        assert ask(tunnel, f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode()) == b""
+        assert isinstance(tunnel.problem, FetchFailed)
+    assert onward.asked == []
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "metadata.google.internal", "127.1", "0x7f000001"])
+def test_a_proxy_is_not_asked_for_credentials_of_machines_even_where_private_is_allowed(onward, host):
+    with Tunnel(Guard((), allow_private=True), Proxy("127.0.0.1", onward.port)) as tunnel:
+        assert ask(tunnel, f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode()) == b""
+    assert onward.asked == []
+
+
+def test_the_allow_list_holds_behind_a_proxy(onward):
+    with Tunnel(Guard(("*.example.com",), allow_private=False), Proxy("127.0.0.1", onward.port)) as tunnel:
+        assert ask(tunnel, b"CONNECT models.example.org:443 HTTP/1.1\r\n\r\n") == b""
+        assert "is not allowed" in str(tunnel.problem)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", FetchFailed, "refused host 'models.example.com' (403)"),
+        (b"HTTP/1.1 407 Login\r\n\r\n", FetchFailed, "wants a login"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", Transient, "could not reach host 'models.example.com' (502)"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Transient, "no HTTP answer"),
+        (b"", Transient, "closed the connection"),
+    ],
+)
+def test_what_a_proxy_refuses_is_told_in_its_name(onward, answer, kind, words):
+    onward.answers[0] = answer
+    with Tunnel(Guard((), allow_private=False), Proxy("127.0.0.1", onward.port)) as tunnel:
+        assert ask(tunnel, b"CONNECT models.example.com:443 HTTP/1.1\r\n\r\n") == b""
+        assert type(tunnel.problem) is kind
+        assert words in str(tunnel.problem)
+
+
+def test_a_proxy_that_is_not_there_is_worth_another_try():
+    with Tunnel(Guard((), allow_private=False), Proxy("127.0.0.1", 1)) as tunnel:
+        assert ask(tunnel, b"CONNECT models.example.com:443 HTTP/1.1\r\n\r\n") == b""
+        assert "cannot connect to the proxy 127.0.0.1 port 1" in str(tunnel.problem)

@@ -180,3 +180,24 @@ def test_pods_that_may_not_be_created_are_explained_by_the_deployment(message: s
     finding = diagnose(revision(deployment=deployment), None, NOW)
     assert finding is not None
     assert (finding.reason, finding.message) == (reason, message)
+
+
+def test_a_pod_that_a_queue_holds_back_names_the_gate() -> None:
+    waiting = pod()
+    waiting["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+
+    finding = diagnose(revision(waiting), None, NOW)
+
+    assert finding is not None
+    assert (finding.reason, finding.stalled) == ("Unschedulable", False)
+    assert "held by 1 scheduling gate (kueue.x-k8s.io/admission)" in finding.message
+
+
+@pytest.mark.parametrize("kind", ["containerStatuses", "initContainerStatuses"])
+def test_the_proxy_of_a_mesh_in_the_pod_is_not_taken_for_a_part_of_the_model(kind: str) -> None:
+    """A sidecar is a container, or an init container that goes on running."""
+    meshed = pod(main={"ready": True, "restartCount": 0, "state": {"running": {"startedAt": LONG_AGO}}})
+    sidecar = {"name": "istio-proxy", "image": "proxy:1", "ready": True, "state": {"running": {"startedAt": LONG_AGO}}}
+    meshed["status"][kind] = [sidecar, *meshed["status"][kind]]
+
+    assert diagnose(revision(meshed), None, NOW) is None

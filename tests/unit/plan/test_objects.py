@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.workloads import PodMonitor, Workloads
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects import build_revision, revision_children, revision_from, shared_children
 from tritonfleet.plan.world import Defaults, Manifest
@@ -61,8 +62,8 @@ def test_there_are_six_children_by_default_and_the_record_is_written_first() -> 
 @pytest.mark.parametrize(
     ("defaults", "kind"),
     [
-        (dataclasses.replace(DEFAULTS, network_policy=True), "NetworkPolicy"),
-        (dataclasses.replace(DEFAULTS, pod_monitor=True), "PodMonitor"),
+        (dataclasses.replace(DEFAULTS, workloads=Workloads(network_policy=True)), "NetworkPolicy"),
+        (dataclasses.replace(DEFAULTS, workloads=Workloads(pod_monitor=PodMonitor(enabled=True))), "PodMonitor"),
     ],
 )
 def test_a_setting_of_the_operator_adds_a_child(defaults: Defaults, kind: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.workloads import PodMonitor, Workloads
 from tritonfleet.plan.objects import build_revision, revision_children, shared_children
 from tritonfleet.plan.world import Defaults
 
@@ -20,8 +21,7 @@ DEFAULTS = Defaults(
     triton_image="nvcr.io/nvidia/tritonserver:26.11-py3",
     allow_unsafe_image=False,
     fetch_image="tritonfleet/operator:0.1.0",
-    network_policy=True,
-    pod_monitor=True,
+    workloads=Workloads(network_policy=True, pod_monitor=PodMonitor(enabled=True)),
 )
 
 

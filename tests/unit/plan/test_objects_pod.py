@@ -6,51 +6,11 @@ from typing import Any
 
 import pytest
 
-from tritonfleet.api.modeldeployment import ModelDeployment
+from tests.unit.plan.rendered import DEFAULTS, built, environment, fetch, parsed, pod, triton
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects import Revision, build_revision, linger_seconds
+from tritonfleet.plan.objects import linger_seconds
 from tritonfleet.plan.world import Defaults
-
-DEFAULTS = Defaults(triton_image="nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="op:1")
-
-
-def parsed(server: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **spec: Any) -> ModelDeployment:
-    return ModelDeployment.parse(
-        {
-            "apiVersion": "tritonfleet.dev/v1alpha1",
-            "kind": "ModelDeployment",
-            "metadata": {"name": "demo", "namespace": "shop", "uid": "uid-1", "generation": 1},
-            "spec": {"model": {"uri": "s3://models/demo", **(model or {})}, "server": server or {}, **spec},
-        }
-    )
-
-
-def built(
-    server: dict[str, Any] | None = None,
-    model: dict[str, Any] | None = None,
-    defaults: Defaults = DEFAULTS,
-    **spec: Any,
-) -> Revision:
-    return build_revision(parsed(server, model, **spec), defaults)
-
-
-def pod(server: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    found: dict[str, Any] = built(server, model, **spec).template["spec"]
-    return found
-
-
-def triton(server: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    containers: list[dict[str, Any]] = pod(server, model, **spec)["containers"]
-    return containers[0]
-
-
-def fetch(model: dict[str, Any] | None = None, defaults: Defaults = DEFAULTS) -> dict[str, Any]:
-    containers: list[dict[str, Any]] = built(None, model, defaults).template["spec"]["initContainers"]
-    return containers[0]
-
-
-def environment(container: dict[str, Any]) -> dict[str, str]:
-    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
 
 
 def test_readiness_asks_for_the_model_and_liveness_for_the_server() -> None:
@@ -148,7 +108,9 @@ def test_the_fetch_step_gets_its_source_and_rules() -> None:
         fetch_allow_private_addresses=True,
     )
     found = environment(fetch({"digest": "sha256:" + "0" * 64, "backend": "python", "name": "ranker"}, defaults))
-    assert found == {
+    assert found == dict.fromkeys(
+        ("TRITONFLEET_FETCH_PROXY", "TRITONFLEET_FETCH_NO_PROXY", "TRITONFLEET_FETCH_AUTHORITIES"), ""
+    ) | {
         "HOME": "/home/triton",
         "TRITONFLEET_FETCH_URI": "s3://models/demo",
         "TRITONFLEET_FETCH_MODEL": "ranker",
@@ -354,7 +316,7 @@ def test_a_class_that_is_not_the_authors_to_take_is_refused(
     server: dict[str, Any], allowed: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InvalidSpec) as refusal:
-        built(server, defaults=replace(DEFAULTS, **allowed))
+        built(server, defaults=replace(DEFAULTS, workloads=Workloads(**allowed)))
     assert words in str(refusal.value)
     assert "ask the administrator to add it to the chart's workloads.allowed" in str(refusal.value)
 
@@ -370,5 +332,5 @@ def test_a_class_that_is_not_the_authors_to_take_is_refused(
 def test_a_class_that_the_administrator_leaves_to_authors_is_passed_on(
     server: dict[str, Any], allowed: dict[str, Any]
 ) -> None:
-    template = built(server, defaults=replace(DEFAULTS, **allowed)).template
+    template = built(server, defaults=replace(DEFAULTS, workloads=Workloads(**allowed))).template
     assert server.items() <= template["spec"].items()

@@ -15,13 +15,15 @@ connection age 10s, drain timeout 30s):
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tritonfleet.api.base import ApiModel
 from tritonfleet.api.model import Model
 from tritonfleet.api.quantities import canonical_quantity, duration_seconds
-from tritonfleet.api.server import Server
+from tritonfleet.api.server import Resources, Server
+from tritonfleet.api.volumes import Volume
 from tritonfleet.plan.world import Defaults, Manifest
 
 PORTS: Final = {"http": 8000, "grpc": 8001, "metrics": 8002}
@@ -39,6 +41,9 @@ CONFIG_PATH: Final = "/config"
 SOURCE_PATH: Final = "/source"
 HOME_PATH: Final = "/home/triton"
 
+AUTHORITIES: Final = "authorities"
+"""The volume with certificates of private authorities, which the fetch step trusts."""
+
 _PATHS: Final = {
     "models": MODELS_PATH,
     "config": CONFIG_PATH,
@@ -46,8 +51,9 @@ _PATHS: Final = {
     "home": HOME_PATH,
     "tmp": "/tmp",  # noqa: S108
     "shm": "/dev/shm",  # noqa: S108
+    AUTHORITIES: "/authorities",
 }
-_READ_ONLY: Final = frozenset({"config", "source"})
+_READ_ONLY: Final = frozenset({"config", "source", AUTHORITIES})
 
 
 def plain(model: ApiModel) -> Manifest:
@@ -61,17 +67,27 @@ def plain(model: ApiModel) -> Manifest:
     return found
 
 
-def volumes(config_map_name: str, shared_memory: str, claim: str | None) -> list[Manifest]:
-    """Return the volumes; `shared_memory` is a canonical quantity, counted against the pod's memory limit."""
+def volumes(config_map_name: str, server: Server, claim: str | None, authorities: str) -> list[Manifest]:
+    """Return the volumes: those of every pod, then the user's own."""
     found: list[Manifest] = [
         {"name": "models", "emptyDir": {}},
         {"name": "config", "configMap": {"name": config_map_name}},
         {"name": "home", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical_quantity(server.shared_memory)}},
     ]
     if claim is not None:
         found.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    if authorities:
+        # A namespace may lack it: public hosts need no further authority.
+        found.append({"name": AUTHORITIES, "configMap": {"name": authorities, "optional": True}})
+    return found + [_volume(volume) for volume in server.volumes]
+
+
+def _volume(volume: Volume) -> Manifest:
+    found = plain(volume)
+    if volume.empty_dir is not None and volume.empty_dir.size_limit is not None:
+        found["emptyDir"]["sizeLimit"] = canonical_quantity(volume.empty_dir.size_limit)
     return found
 
 
@@ -174,6 +190,7 @@ def server_container(
     security: Manifest,
 ) -> Manifest:
     """Return the container; it has no credentials of the model store."""
+    gpus = {server.gpu.resource_name: str(server.gpu.count)} if server.gpu.count else {}
     container: Manifest = {
         "name": TRITON,
         "image": image,
@@ -181,15 +198,20 @@ def server_container(
         "args": args,
         "env": _server_environment(server),
         "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in _TRITON_PORTS],
-        "resources": _resources(server),
-        "volumeMounts": mounts(
-            "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
-        ),
+        "resources": _resources(server.resources, gpus),
+        "volumeMounts": [
+            *mounts(
+                "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
+            ),
+            *(plain(mount) for mount in server.volume_mounts),
+        ],
         "lifecycle": {"preStop": {"sleep": {"seconds": lifecycle.pre_stop}}},
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **_probes(lifecycle, model_name),
     }
+    if server.env_from:
+        container["envFrom"] = [plain(source) for source in server.env_from]
     if server.image is not None and server.image.pull_policy is not None:
         container["imagePullPolicy"] = str(server.image.pull_policy)
     return container
@@ -224,11 +246,9 @@ def _server_environment(server: Server) -> list[Manifest]:
     return own + [plain(variable) for variable in server.env]
 
 
-def _resources(server: Server) -> Manifest:
-    given = server.resources
-    gpus = {server.gpu.resource_name: str(server.gpu.count)} if server.gpu.count else {}
-    requests = {**_canonical(given.requests if given else {}), **gpus}
-    limits = {**_canonical(given.limits if given else {}), **gpus}
+def _resources(given: Resources | None, gpus: Manifest | None = None) -> Manifest:
+    requests = {**_canonical(given.requests if given else {}), **(gpus or {})}
+    limits = {**_canonical(given.limits if given else {}), **(gpus or {})}
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
 
 
@@ -239,19 +259,28 @@ def _canonical(amounts: dict[str, str]) -> dict[str, str]:
 FETCH: Final = "fetch"
 
 
-def fetch_container(model: Model, model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
+def fetch_container(
+    model: Model, model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest
+) -> Manifest:
     """Return the container; it holds the credentials, the server does not."""
     container: Manifest = {
         "name": FETCH,
         "image": defaults.fetch_image,
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "args": ["fetch"],
-        "env": [{"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)],
-        "volumeMounts": mounts("models", "config", "home", "tmp", *(["source"] if claim_name(model.uri) else [])),
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "256Mi"},
-            "limits": {"memory": "1Gi"},
-        },
+        "env": [
+            *({"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)),
+            *_fetch_route(defaults),
+        ],
+        "volumeMounts": mounts(
+            "models",
+            "config",
+            "home",
+            "tmp",
+            *(["source"] if claim_name(model.uri) else []),
+            *([AUTHORITIES] if defaults.fetch_ca_config_map else []),
+        ),
+        "resources": _resources(resources) if resources else plain(defaults.workloads.fetch_resources),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -283,20 +312,36 @@ def _fetch_environment(model: Model, model_name: str, defaults: Defaults) -> lis
     return [*given, ("HOME", HOME_PATH)]
 
 
+def _fetch_route(defaults: Defaults) -> list[Manifest]:
+    """Return the variables that are there also when they are empty: those of the Secret must not take their place."""
+    route = {
+        "PROXY": defaults.fetch_proxy,
+        "NO_PROXY": ",".join(defaults.fetch_no_proxy),
+        "AUTHORITIES": f"{_PATHS[AUTHORITIES]}/{defaults.fetch_ca_key}" if defaults.fetch_ca_config_map else "",
+    }
+    return [
+        {"name": f"TRITONFLEET_FETCH_{name}", **({"value": value} if value else {})} for name, value in route.items()
+    ]
+
+
 PROXY: Final = "http"
 
 _COMMAND: Final = ("/usr/bin/dumb-init", "--single-child", "--rewrite", "15:10", "--", "/usr/sbin/haproxy", "-db", "-f")
 """HAProxy stops immediately on SIGTERM (15), which Kubernetes sends, and gracefully on SIGUSR1 (10)."""
 
 
-def proxy_config(lifecycle: Lifecycle) -> str:
+def proxy_config(lifecycle: Lifecycle, ip_families: Sequence[str]) -> str:
     """Return the configuration of HAProxy.
 
     Idle connections are closed after IDLE_SECONDS; requests have no timeout, since a model may compute for hours. A
     connection older than HTTP_AGE_SECONDS ends with its next response (`Connection: close`): busy clients would
     otherwise never reach pods that started later, and scaling out would not relieve an overloaded pod. When the proxy
     stops, it accepts no connection and ends each open one the same way, so that no request hits a closed connection.
+
+    It listens on all of `ip_families`, and talks to Triton over the first, which is Triton's.
     """
+    bind = f":::{PORTS['http']} v4v6" if "IPv6" in ip_families else f":{PORTS['http']}"
+    loopback = "[::1]" if ip_families[0] == "IPv6" else "127.0.0.1"
     return f"""\
 global
   maxconn 16384
@@ -322,14 +367,14 @@ defaults
   retry-on conn-failure
 
 listen http
-  bind :{PORTS["http"]}
+  bind {bind}
   tcp-request session set-var(sess.opened) date
   http-after-response set-header Connection close if {{ date,sub(sess.opened) ge {HTTP_AGE_SECONDS} }}
-  server triton 127.0.0.1:{TRITON_HTTP_PORT}
+  server triton {loopback}:{TRITON_HTTP_PORT}
 """
 
 
-def proxy_container(model_name: str, defaults: Defaults, security: Manifest) -> Manifest:
+def proxy_container(model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest) -> Manifest:
     """Return the container; the readiness probe goes through it, as clients do."""
     return {
         "name": PROXY,
@@ -337,7 +382,7 @@ def proxy_container(model_name: str, defaults: Defaults, security: Manifest) -> 
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "command": [*_COMMAND, f"{CONFIG_PATH}/{PROXY_KEY}"],
         "ports": [{"name": "http", "containerPort": PORTS["http"], "protocol": "TCP"}],
-        "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": _resources(resources) if resources else plain(defaults.workloads.proxy_resources),
         "volumeMounts": mounts("config"),
         "lifecycle": {"preStop": {"sleep": {"seconds": PROXY_PRE_STOP_SECONDS}}},
         "securityContext": security,

@@ -82,6 +82,12 @@ def refuse_unroutable(deployment: ModelDeployment, defaults: Defaults) -> None:
             "spec.traffic.gateway is set, but this operator was installed without the Gateway API: remove the field, "
             "or have an administrator install the Gateway API's CRDs and upgrade the chart with gatewayApi.enabled=true"
         )
+    gateway = deployment.spec.traffic.gateway
+    if gateway is not None and gateway.consistent_hash is not None and not defaults.envoy_policies:
+        raise InvalidSpec(
+            "spec.traffic.gateway.consistentHash is set, but this operator was installed without Envoy Gateway: remove "
+            "the field, or have an administrator upgrade the chart with gatewayApi.envoyPolicies=true"
+        )
 
 
 def assign_places(split: Mapping[str, int], before: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

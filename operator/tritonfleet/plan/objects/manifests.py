@@ -13,6 +13,8 @@ from typing import Any
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.resources import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE
+from tritonfleet.api.workloads import PodMonitor
 from tritonfleet.plan.objects.containers import PORTS, Lifecycle
 from tritonfleet.plan.objects.httproute import http_route
 from tritonfleet.plan.objects.revision import Revision
@@ -23,12 +25,13 @@ def revision_children(
     deployment: ModelDeployment, revision: Revision, number: int, replicas: int
 ) -> tuple[Manifest, ...]:
     """Return the objects of one revision: its record first, so that nothing runs unrecorded."""
-    owner = _owner_of(deployment)
+    workload = revision_deployment(deployment, revision.hash, number, replicas, revision.template)
+    metadata = {name: value for name, value in workload["metadata"].items() if name != "annotations"}
     return (
-        controller_revision(owner, revision.hash, number, revision.data),
-        config_map(owner, revision.hash, revision.config),
-        revision_service(owner, revision.hash),
-        revision_deployment(deployment, revision.hash, number, replicas, revision.template),
+        controller_revision(metadata, number, revision.data),
+        config_map(metadata, revision.config),
+        _service(metadata, workload["spec"]["selector"]["matchLabels"], "ClusterIP"),
+        workload,
     )
 
 
@@ -79,10 +82,12 @@ def shared_children(
     gateway = deployment.spec.traffic.gateway
     if gateway is not None and defaults.gateway_api:
         children.append(http_route(owner, gateway, split, route, opened=opened))
-    if defaults.network_policy:
+        if gateway.consistent_hash is not None and defaults.envoy_policies:
+            children.append(backend_traffic_policy(owner, gateway.consistent_hash.header))
+    if defaults.workloads.network_policy:
         children.append(network_policy(owner))
-    if defaults.pod_monitor:
-        children.append(pod_monitor(owner))
+    if defaults.workloads.pod_monitor.enabled:
+        children.append(pod_monitor(owner, defaults.workloads.pod_monitor))
     return tuple(children)
 
 
@@ -98,12 +103,6 @@ def linger_seconds(deployment: ModelDeployment) -> int:
     Open client connections still lead to it, and deletion leaves its pods only limited time.
     """
     return Lifecycle.of(deployment.spec.server).linger
-
-
-def revision_service(owner: Manifest, revision_hash: str) -> Manifest:
-    """Return the Service of one revision, inside the cluster only."""
-    selector = names.serving_selector(owner["name"], revision_hash)
-    return _service(names.revision_metadata(owner, revision_hash), selector, "ClusterIP")
 
 
 def front_service(
@@ -180,24 +179,42 @@ def network_policy(owner: Manifest) -> Manifest:
     }
 
 
-def pod_monitor(owner: Manifest) -> Manifest:
+def pod_monitor(owner: Manifest, settings: PodMonitor) -> Manifest:
     """Return a PodMonitor that stamps `modeldeployment` and `revision` on every series."""
+    metadata = names.shared_metadata(owner)
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": names.shared_metadata(owner),
+        "metadata": {**metadata, "labels": {**settings.labels, **metadata["labels"]}},
         "spec": {
             "selector": {"matchLabels": {names.OWNER_LABEL: owner["name"]}},
             "podMetricsEndpoints": [
                 {
                     "port": "metrics",
                     "path": "/metrics",
+                    **({"interval": settings.interval} if settings.interval else {}),
                     "relabelings": [
                         _stamp(names.OWNER_LABEL, "modeldeployment"),
                         _stamp(names.REVISION_LABEL, "revision"),
                     ],
                 }
             ],
+        },
+    }
+
+
+def backend_traffic_policy(owner: Manifest, header: str) -> Manifest:
+    """Return Envoy Gateway's policy that sends requests with one value of the header to the same pod."""
+    return {
+        "apiVersion": BACKEND_TRAFFIC_POLICY.api_version,
+        "kind": BACKEND_TRAFFIC_POLICY.kind,
+        "metadata": names.shared_metadata(owner),
+        "spec": {
+            "targetRefs": [{"group": HTTP_ROUTE.group, "kind": HTTP_ROUTE.kind, "name": owner["name"]}],
+            "loadBalancer": {
+                "type": "ConsistentHash",
+                "consistentHash": {"type": "Header", "header": {"name": header}},
+            },
         },
     }
 
@@ -211,23 +228,23 @@ def _stamp(label: str, target: str) -> Manifest:
     }
 
 
-def config_map(owner: Manifest, revision_hash: str, config: dict[str, str]) -> Manifest:
-    """Return the immutable ConfigMap; `config` maps the name of each file to its text."""
+def config_map(metadata: Manifest, config: dict[str, str]) -> Manifest:
+    """Return the immutable ConfigMap of a revision; `config` maps the name of each file to its text."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": names.revision_metadata(owner, revision_hash),
+        "metadata": metadata,
         "immutable": True,
         "data": config,
     }
 
 
-def controller_revision(owner: Manifest, revision_hash: str, number: int, data: Manifest) -> Manifest:
+def controller_revision(metadata: Manifest, number: int, data: Manifest) -> Manifest:
     """Return the record of a revision; `data` is what `Revision.data` holds, `number` counts from 1."""
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": names.revision_metadata(owner, revision_hash),
+        "metadata": metadata,
         "revision": number,
         "data": data,
     }

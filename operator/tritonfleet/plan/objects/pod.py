@@ -8,8 +8,8 @@ from typing import Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.api.quantities import canonical_quantity
 from tritonfleet.api.server import Server
+from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.objects.containers import (
     MODELS_PATH,
     TRITON,
@@ -25,16 +25,6 @@ from tritonfleet.plan.objects.containers import (
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton.flags import server_args
 
-_USER: Final = 1000
-"""`triton-server` in NVIDIA's images; other users are known to cause problems."""
-_POD_SECURITY: Final[Manifest] = {
-    "runAsNonRoot": True,
-    "runAsUser": _USER,
-    "runAsGroup": _USER,
-    "fsGroup": _USER,
-    "fsGroupChangePolicy": "OnRootMismatch",
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 _CONTAINER_SECURITY: Final[Manifest] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -63,6 +53,7 @@ def pod_template(
         drain_seconds=lifecycle.drain,
         connection_age_seconds=lifecycle.connection_age,
         rate_limited=rate_limited,
+        ipv6=defaults.ip_families[0] == "IPv6",
         user_args=server.args,
     )
     triton = server_container(
@@ -78,24 +69,33 @@ def pod_template(
         "terminationGracePeriodSeconds": lifecycle.grace,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _POD_SECURITY,
-        "initContainers": [fetch_container(model, model_name, defaults, _CONTAINER_SECURITY)],
-        "containers": [triton, proxy_container(model_name, defaults, _CONTAINER_SECURITY)],
+        "securityContext": _pod_security(defaults.workloads.run_as_user),
+        "initContainers": [fetch_container(model, model_name, defaults, server.fetch_resources, _CONTAINER_SECURITY)],
+        "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
         "volumes": volumes(
             names.revision_name(owner.name, revision_hash),
-            canonical_quantity(server.shared_memory),
+            server,
             claim_name(model.uri),
+            defaults.fetch_ca_config_map,
         ),
-        **placement(server, owner.name, revision_hash),
+        **placement(server, owner.name, revision_hash, defaults.workloads),
     }
     if server.service_account_name is not None:
         spec["serviceAccountName"] = server.service_account_name
-    if server.image_pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in server.image_pull_secrets]
+    pull_secrets = dict.fromkeys((*server.image_pull_secrets, *defaults.workloads.image_pull_secrets))
+    if pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    labels = {**server.pod_labels, **names.revision_labels(owner.name, revision_hash)}
     annotations = {**server.pod_annotations, "kubectl.kubernetes.io/default-container": TRITON}
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def _pod_security(user: int | None) -> Manifest:
+    fixed = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"}
     return {
-        "metadata": {"labels": names.revision_labels(owner.name, revision_hash), "annotations": annotations},
-        "spec": spec,
+        "runAsNonRoot": True,
+        **(fixed if user is not None else {}),
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
@@ -106,22 +106,22 @@ GPU_TOLERATION: Final = {"key": "nvidia.com/gpu", "operator": "Exists", "effect"
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def placement(server: Server, owner_name: str, revision_hash: str) -> Manifest:
+def placement(server: Server, owner_name: str, revision_hash: str, workloads: Workloads) -> Manifest:
     """Return the fields of a pod spec that say where it may run; resources are the container's."""
     fields: Manifest = {
         "nodeSelector": dict(server.node_selector),
-        "tolerations": _tolerations(server),
+        "tolerations": _tolerations(server, workloads),
         "affinity": _affinity(server),
         "topologySpreadConstraints": _topology_spread(server, owner_name, revision_hash),
-        "priorityClassName": server.priority_class_name,
+        "priorityClassName": server.priority_class_name or workloads.priority_class_name,
         "runtimeClassName": server.runtime_class_name,
         "schedulerName": server.scheduler_name,
     }
     return {name: value for name, value in fields.items() if value}
 
 
-def _tolerations(server: Server) -> list[Manifest]:
-    given = [plain(toleration) for toleration in server.tolerations]
+def _tolerations(server: Server, workloads: Workloads) -> list[Manifest]:
+    given = [plain(toleration) for toleration in dict.fromkeys((*server.tolerations, *workloads.tolerations))]
     return [*given, GPU_TOLERATION] if server.gpu.count else given
 
 

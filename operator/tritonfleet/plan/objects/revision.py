@@ -81,7 +81,8 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         )
     )
     image = _image(deployment, defaults)
-    _refuse_classes(spec.server, defaults)
+    if spec.server.priority_class_name is not None or spec.server.runtime_class_name is not None:
+        defaults.workloads.refuse_classes(spec.server)
     normal = normalized_spec(spec)
     revision_hash = hash_spec(normal)
     template = pod_template(
@@ -92,7 +93,10 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         defaults=defaults,
     )
-    files = {CONFIG_KEY: schema.to_text(config), PROXY_KEY: proxy_config(Lifecycle.of(spec.server))}
+    files = {
+        CONFIG_KEY: schema.to_text(config),
+        PROXY_KEY: proxy_config(Lifecycle.of(spec.server), defaults.ip_families),
+    }
     data = {"format": FORMAT, "spec": normal, "config": files, "template": template}
     return Revision(revision_hash, names.revision_name(owner.name, revision_hash), files, template, data)
 
@@ -119,26 +123,6 @@ def _image(deployment: ModelDeployment, defaults: Defaults) -> Image:
     allow_unsafe = server.allow_unsafe_image or defaults.allow_unsafe_image
     images.refuse_unsafe(image, allow_unsafe=allow_unsafe, backend=deployment.spec.model.backend)
     return image
-
-
-def _refuse_classes(server: Server, defaults: Defaults) -> None:
-    """Raise InvalidSpec for a class of pods that the administrator does not leave to authors of ModelDeployments."""
-    wanted, allowed = server.priority_class_name, defaults.allowed_priority_classes
-    if wanted is not None and wanted not in allowed and (allowed or wanted.startswith("system-")):
-        raise InvalidSpec(
-            f"spec.server.priorityClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any but system-*')},"
-            " or ask the administrator to add it to the chart's workloads.allowedPriorityClasses"
-        )
-    wanted, allowed = server.runtime_class_name, defaults.allowed_runtime_classes
-    if wanted is not None and wanted not in allowed and allowed:
-        raise InvalidSpec(
-            f"spec.server.runtimeClassName: '{wanted}' is not allowed: {_allowed(allowed, 'any')},"
-            " or ask the administrator to add it to the chart's workloads.allowedRuntimeClasses"
-        )
-
-
-def _allowed(names: tuple[str, ...], otherwise: str) -> str:
-    return f"use {', '.join(names) if names else otherwise}"
 
 
 FORMAT: Final = 1
@@ -191,6 +175,11 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("server", "sharedMemory"): canonical_quantity,
     ("server", "resources", "requests"): _quantities,
     ("server", "resources", "limits"): _quantities,
+    ("server", "fetchResources", "requests"): _quantities,
+    ("server", "fetchResources", "limits"): _quantities,
+    ("server", "proxyResources", "requests"): _quantities,
+    ("server", "proxyResources", "limits"): _quantities,
+    ("server", "volumes", "*", "emptyDir", "sizeLimit"): canonical_quantity,
 }
 """The normal form of values that can be written in several ways; `*` is every list item."""
 
