@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -32,6 +33,12 @@ APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
 IMPOSSIBLE_VERSION = "1"
 """No object ever has this resourceVersion, so an apply with it can only create."""
+
+LEVELS_READ: Final = 100
+"""Depth to which JSON is read where it is deeper than Python's parser can go; the API server takes 10,000 levels."""
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[-+.0-9eE]{512,}', re.DOTALL)
+
+_MISFIT: Final = "failed to create typed patch object"
 
 RequestObserver = Callable[[str, str, str], None]
 """Called with the method, the kind and the status code (or `<error>`) of every finished request."""
@@ -280,9 +287,44 @@ def _found(answer: Manifest | None, kind: str) -> Manifest:
     return answer
 
 
+def decode(payload: bytes | str) -> Any:
+    """Parse JSON; where it is too deep, or a number too long, for Python's parser, those parts are null.
+
+    One object of one tenant must not end a watch or a list that holds all others'. Raises ValueError for no JSON.
+    """
+    try:
+        return json.loads(payload)
+    except (RecursionError, ValueError):
+        raw = payload.encode(errors="replace") if isinstance(payload, str) else payload
+        return json.loads(_cut(raw).decode(errors="replace"))
+
+
+def _cut(text: bytes) -> bytes:
+    """Replace what is deeper than LEVELS_READ, and numbers of more than 511 characters."""
+    kept: list[bytes] = []
+    level = start = 0
+    for token in _TOKEN.finditer(text):
+        match token[0][:1]:
+            case b"{" | b"[":
+                if level == LEVELS_READ:
+                    kept.append(text[start : token.start()])
+                level += 1
+            case b"}" | b"]":
+                level -= 1
+                if level == LEVELS_READ:
+                    kept.append(b"null")
+                    start = token.end()
+            case first if first != b'"' and level <= LEVELS_READ:
+                kept += (text[start : token.start()], b"null")
+                start = token.end()
+    if level <= LEVELS_READ:
+        kept.append(text[start:])
+    return b"".join(kept)
+
+
 def _json(payload: bytes, request: str) -> Manifest:
     try:
-        answer: Manifest = json.loads(payload)
+        answer: Manifest = decode(payload)
     except ValueError as error:
         raise Transient(f"{request}: the response is not JSON: {payload[:100]!r}") from error
     return answer
@@ -292,6 +334,9 @@ def _error(status: int, retry_after: str | None, payload: bytes, request: str) -
     message = _message(payload) or f"HTTP {status}"
     if status == 409:
         return Conflict(f"{request}: {message}")
+    if status == 500 and message.startswith(_MISFIT):
+        # The API server's answer to an apply with a field that the kind lacks; it is the same for ever.
+        return Refused(status, message)
     # 401: a rotated token is read again within a minute; 410: a list was paged too slowly.
     if status in (401, 408, 410, 429) or status >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
@@ -301,7 +346,7 @@ def _error(status: int, retry_after: str | None, payload: bytes, request: str) -
 
 def _message(payload: bytes) -> str:
     try:
-        answer: Any = json.loads(payload)
+        answer: Any = decode(payload)
     except ValueError:
         return payload.decode(errors="replace")[:200]
     return str(answer.get("message", "")) if isinstance(answer, dict) else ""

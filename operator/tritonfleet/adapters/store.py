@@ -4,11 +4,16 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tritonfleet.api import names
 from tritonfleet.api.resources import SCALER
 from tritonfleet.plan.world import ChildId, Manifest
+
+LEVELS_KEPT: Final = 64
+"""Depth to which an object is kept: more than any valid one has, and little enough for every library that reads it."""
+OPEN_KINDS: Final = frozenset({names.KIND, "ControllerRevision"})
+"""Kinds with parts that the API server takes at any depth; those that were stored before a bound have them still."""
 
 
 class Key(NamedTuple):
@@ -59,7 +64,12 @@ class Store:
         self._clock = 0
 
     def put(self, manifest: Manifest) -> frozenset[Key]:
-        """Store an object; return the ModelDeployments that it affects."""
+        """Store an object; return the ModelDeployments that it affects.
+
+        What is deeper than LEVELS_KEPT is emptied, in place; the spec of such a ModelDeployment is invalid.
+        """
+        if manifest["kind"] in OPEN_KINDS:
+            _empty_below(manifest, LEVELS_KEPT)
         identity, version = identify(manifest), version_of(manifest)
         before = self._objects.get(identity)
         if before is not None and version <= before.version:
@@ -194,6 +204,17 @@ def _scaled(target: Manifest) -> str | None:
 
 def _owners(*entries: _Entry | None) -> frozenset[Key]:
     return frozenset(entry.owner for entry in entries if entry is not None and entry.owner is not None)
+
+
+def _empty_below(manifest: Manifest, levels: int) -> None:
+    deepest: list[Any] = [manifest]
+    for _ in range(levels):
+        inner = (each for node in deepest for each in (node.values() if isinstance(node, dict) else node))
+        deepest = [each for each in inner if isinstance(each, (dict, list))]
+        if not deepest:
+            return
+    for node in deepest:
+        node.clear()
 
 
 def _text(manifest: Manifest) -> str:

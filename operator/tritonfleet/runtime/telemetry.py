@@ -298,6 +298,11 @@ class Telemetry:
             "tritonfleet_watch_misses", "Objects found by a sweep that a watch missed", ["kind"], registry=registry
         )
 
+        self.unreadable = Counter(
+            "tritonfleet_unreadable_objects", "Objects that were skipped because they cannot be read", ["kind"],
+            registry=registry,
+        )  # fmt: skip
+
     def _define_traffic(self) -> None:
         registry = self.registry
         self._requests = Counter(

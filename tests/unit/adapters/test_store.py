@@ -5,7 +5,7 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.adapters.store import Key, ObjectId, Store
+from tritonfleet.adapters.store import LEVELS_KEPT, Key, ObjectId, Store
 from tritonfleet.api import names
 from tritonfleet.plan.world import ChildId
 
@@ -143,3 +143,27 @@ def test_a_scalers_status_updates_enqueue_nothing():
     store = Store()
     store.put(scaler(1, "ModelDeployment", "demo", currentReplicas=1))
     assert store.put(scaler(2, "ModelDeployment", "demo", currentReplicas=2)) == frozenset()
+
+
+def nested(levels, value):
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_what_is_nested_too_deep_to_be_read_is_emptied_there():
+    store = Store()
+    assert store.put(child(1, kind="ControllerRevision", data=nested(5000, 1))) == {KEY}
+    assert store.put(child(1, kind=names.KIND, name="demo", spec=[nested(5000, 1), "kept"])) == {KEY}
+    (record,) = store.children(KEY).values()
+    assert record["data"] == nested(LEVELS_KEPT - 1, {})
+    body = store.body(KEY)
+    assert body is not None
+    assert body["spec"] == [nested(LEVELS_KEPT - 2, {}), "kept"]
+
+
+def test_what_is_as_deep_as_can_be_read_is_kept_whole():
+    store = Store()
+    whole = nested(LEVELS_KEPT - 1, 1)
+    store.put(child(1, kind="ControllerRevision", data=whole))
+    assert store.children(KEY)[ChildId("ControllerRevision", "demo-1")]["data"] == whole
