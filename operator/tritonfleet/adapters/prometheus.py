@@ -47,6 +47,8 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 Report = Callable[[str, str, float], None]
 """Called with the name of every query, its outcome (`success` or `error`) and the seconds it took."""
+Skipped = Callable[[str, int], None]
+"""Called, in any thread, with the name of a query and the number of its rows that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,17 @@ class Past:
 class Prometheus:
     """Queries by a synchronous client, in at most two threads. Every method raises Transient for any error."""
 
-    def __init__(self, access: Access, report: Report, *, window_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        access: Access,
+        report: Report,
+        skipped: Skipped = lambda _query, _rows: None,
+        *,
+        window_seconds: float = 60.0,
+    ) -> None:
         self._access = access
         self._report = report
+        self._skipped = skipped
         self._window_seconds = round(window_seconds)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._waiting = 0
@@ -109,7 +119,7 @@ class Prometheus:
             f"sum by (envoy_cluster_name, le) (rate({buckets}))"
             f" or sum by (envoy_cluster_name, envoy_response_code_class) (rate({failures}))"
         )
-        return await self._ask("gateway", lambda client: _traffic(client.custom_query(query)))
+        return await self._ask("gateway", lambda client: _traffic(self._rows("gateway", client.custom_query(query))))
 
     async def edges(
         self, routes: Collection[tuple[str, str]], at: datetime
@@ -124,7 +134,8 @@ class Prometheus:
         query = f'{{__name__=~"{series}",{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
 
         def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], GatewayCounters]:
-            return _edges(client.custom_query(query, params={"time": at.timestamp()}), frozenset(routes))
+            rows = self._rows("edges", client.custom_query(query, params={"time": at.timestamp()}))
+            return _edges(rows, frozenset(routes))
 
         return await self._ask("edges", ask)
 
@@ -145,7 +156,8 @@ class Prometheus:
         )
 
         def ask(client: PrometheusConnect, begin: datetime, close: datetime) -> None:
-            for series, at, rate in _points(client.custom_query_range(query, begin, close, f"{step_seconds:.0f}s")):
+            rows = self._rows("history", client.custom_query_range(query, begin, close, f"{step_seconds:.0f}s"))
+            for series, at, rate in _points(rows):
                 index = round((at - start.timestamp()) / step_seconds) - 1
                 if 0 <= index < steps:
                     rates[series][index] = rate
@@ -157,6 +169,13 @@ class Prometheus:
     def close(self) -> None:
         """Start no further queries; running ones end by their timeouts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _rows(self, query: str, rows: list[Row]) -> list[Row]:
+        """Return the rows that can be read: one series of one pod must not hide those of all others."""
+        fine = [row for row in rows if _is_legible(row)]
+        if len(fine) < len(rows):
+            self._skipped(query, len(rows) - len(fine))
+        return fine
 
     async def _ask(self, name: str, query: Callable[[PrometheusConnect], T]) -> T:
         if self._waiting >= THREADS:
@@ -202,6 +221,18 @@ class Prometheus:
         timeout: Any = (CONNECT_SECONDS, READ_SECONDS)
         url = self._access.url.rstrip("/")
         return PrometheusConnect(url, headers=headers, retry=retry, session=session, timeout=timeout)
+
+
+def _is_legible(row: Row) -> bool:
+    """Return whether its numbers are numbers, and the bound of a bucket is one that can be compared."""
+    try:
+        bound = float(row["metric"].get("le", "+Inf"))
+        points = row["values"] if "values" in row else [row["value"]]
+        for at, value in points:
+            float(at), float(value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return bound >= 0
 
 
 def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:

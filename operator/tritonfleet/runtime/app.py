@@ -226,8 +226,8 @@ class Operator:
         if not settings.prometheus_url:
             return None
         access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
-        window_seconds = settings.prometheus_window_seconds
-        return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
+        metrics = self._telemetry.scaling
+        return Prometheus(access, metrics.queried, metrics.skipped, window_seconds=settings.prometheus_window_seconds)
 
     def _canary_monitor(self) -> CanaryMonitor:
         """Return the canary monitor, with scrapes and queries of its own."""

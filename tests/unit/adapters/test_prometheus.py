@@ -116,6 +116,38 @@ async def test_a_row_that_cannot_be_costs_its_own_route_alone(server, client):
     assert set(await client.gateway()) == {("shop", "fine")}
 
 
+MALFORMED = [
+    bucket("httproute/shop/evil/rule/0/backend/0", "boom", "1"),
+    bucket("httproute/shop/evil/rule/0/backend/0", "NaN", "1"),
+    bucket("httproute/shop/evil/rule/0/backend/0", "-1", "1"),
+    bucket("httproute/shop/evil/rule/0/backend/0", "+Inf", "many"),
+    failures("httproute/shop/evil/rule/0/backend/0", None),
+    {"metric": {"envoy_cluster_name": "httproute/shop/evil/rule/0/backend/0"}},
+    {"value": [1.0, "1"]},
+    {"metric": [], "value": [1.0, "1"]},
+]
+
+
+async def test_a_malformed_series_is_skipped_and_counted_and_hides_no_other(server):
+    skipped = []
+    client = Prometheus(Access(server[1]), lambda *_: None, lambda *found: skipped.append(found))
+    fine = bucket("httproute/shop/fine/rule/0/backend/0", "+Inf", "1")
+    try:
+        for row in MALFORMED:
+            server[0].rows = [row, fine]
+            assert set(await client.gateway()) == {("shop", "fine")}
+            edges = await client.edges([("shop", "fine"), ("shop", "evil")], NOW)
+            assert set(edges) == {("shop", "fine")}
+        server[0].rows = [
+            {"metric": {"namespace": "shop", "modeldeployment": "evil"}, "values": [[NOW.timestamp(), "many"]]},
+            {"metric": {"namespace": "shop", "modeldeployment": "fine"}, "values": [[NOW.timestamp(), "1"]]},
+        ]
+        assert [series.modeldeployment for series in (await client.arrivals(NOW, 1, 900)).rates] == ["fine"]
+    finally:
+        client.close()
+    assert skipped == [("gateway", 1), ("edges", 1)] * len(MALFORMED) + [("history", 1)]
+
+
 @pytest.mark.parametrize("routes", [1, 300])
 async def test_the_number_of_queries_does_not_grow_with_the_fleet(server, client, routes):
     server[0].rows = [bucket(f"httproute/shop/m{n}/rule/0", "+Inf", "1") for n in range(routes)]
@@ -152,7 +184,6 @@ async def test_the_past_lies_on_a_grid_with_gaps(server, client):
         (302, b""),
         (200, b"<html>"),
         (200, b"{}"),
-        (200, b'{"data": {"result": [{"value": 3}]}}'),
         (401, b""),
     ],
 )
