@@ -2,8 +2,8 @@
 
 `WindowRecorder` records each scrape during the window, and adds up each container's increase. A container is
 identified by its pod and its start, so counts from before a crash are kept. `WindowFinalizer` adds what the pods
-cannot know: golden requests, results of users' PromQL, and the gateway's latencies and errors.
-`canary_monitor.py` uses both.
+cannot know: golden requests, results of users' PromQL, and the gateway's latencies and errors. Golden requests are
+sent between two windows, so that pods' counters hold nothing but users' requests. `canary_monitor.py` uses both.
 """
 
 import asyncio
@@ -183,6 +183,8 @@ class WindowFinalizer:
     watch: MeasurementSpec
     failures: dict[str, GatewayFailures] = field(default_factory=dict)
     """By revision."""
+    probing: bool = False
+    """Whether golden requests are being sent. Pods count them like those of users, so no window includes them."""
 
     async def complete(
         self,
@@ -199,7 +201,10 @@ class WindowFinalizer:
         without a gateway. Takes at most a minute.
         """
         watch, namespace = self.watch, self.key.namespace
-        run = await prober.probe(namespace, watch, pods) if watch.probes else None
+        try:
+            run = await prober.probe(namespace, watch, pods) if watch.probes else None
+        finally:
+            self.probing = False
         answers = await prober.answers(namespace, watch, datetime.fromtimestamp(window.end_seconds, UTC))
         window = replace(window, probe=run, probe_expected=watch.probes, answers=answers)
         if before is None or after is None or clusters is None:
