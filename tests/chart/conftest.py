@@ -26,6 +26,7 @@ EVERYTHING: Manifest = {
     "gatewayApi": {"enabled": True},
     "prometheus": {
         "url": "https://prometheus.monitoring:9090",
+        "gatewayLabels": {"namespace": "envoy-gateway-system"},
         "secretName": "prometheus",
         "tokenKey": "token",
         "caKey": "ca.crt",

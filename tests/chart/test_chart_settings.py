@@ -77,6 +77,7 @@ def test_every_value_reaches_the_operator(helm):
             "prometheus": {
                 "url": "https://prometheus.example.com/fleet",
                 "windowSeconds": 120,
+                "gatewayLabels": {"namespace": "gateways", "job": "gateways/envoy"},
                 "secretName": "prometheus",
                 "tokenKey": "token",
                 "caKey": "ca.crt",
@@ -115,8 +116,18 @@ def test_every_value_reaches_the_operator(helm):
         prometheus_token_file="/etc/tritonfleet/prometheus/token",
         prometheus_ca_file="/etc/tritonfleet/prometheus/ca.crt",
         prometheus_window_seconds=120.0,
+        prometheus_gateway_labels={"namespace": "gateways", "job": "gateways/envoy"},
         custom_queries=True,
     )
+
+
+def test_with_a_gateway_prometheus_needs_the_labels_that_only_its_series_have(helm):
+    prometheus, gateway = {"url": "http://x"}, {"enabled": True}
+    assert "prometheus.gatewayLabels must be set" in helm.refusal({"prometheus": prometheus, "gatewayApi": gateway})
+    for values in ({"prometheus": prometheus}, {"gatewayApi": gateway}):
+        assert settings.from_environment(environment(helm.render(values))).prometheus_gateway_labels == {}
+    for labels, blamed in (({"job-name": "x"}, "job-name"), ({"job": ""}, "gatewayLabels"), ({"job": "a,b"}, "a,b")):
+        assert blamed in helm.refusal({"prometheus": {**prometheus, "gatewayLabels": labels}})
 
 
 def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_does_not_read(helm):

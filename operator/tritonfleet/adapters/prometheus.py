@@ -1,13 +1,14 @@
 """Queries to Prometheus for the whole fleet: latency at the gateway, and the rates of past days."""
 
 import asyncio
+import json
 import math
 import time
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, MutableSequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,9 @@ QUERY_SECONDS: Final = 5.0
 SERIES_MAX: Final = 1000
 """Limit of series of a user's query."""
 
+MODEL_LABELS: Final = ("modeldeployment", "tritonfleet_dev_modeldeployment")
+"""What series of model pods carry: by our PodMonitor, and where all labels of pods are copied."""
+
 T = TypeVar("T")
 Row = Mapping[str, Any]
 Report = Callable[[str, str, float], None]
@@ -60,6 +64,9 @@ class Access:
     """File with a bearer token; empty for none."""
     ca_file: str = ""
     """File with the CA certificates; empty for the system's."""
+    gateway_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that Prometheus gives to series of the gateway alone. Without any its counters are not read: any pod that
+    is scraped could export them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,9 @@ class Prometheus:
         Envoy Gateway names a route's upstreams `httproute/NAMESPACE/NAME/rule/N`; all rules are summed. One query
         for all routes: rows with a bound are buckets, the others failures.
         """
-        window = f'{{envoy_cluster_name=~"httproute/.+"%s}}[{self._window_seconds}s]'
+        if not self._access.gateway_labels:
+            return {}
+        window = f'{{envoy_cluster_name=~"httproute/.+",{self._gateways_own}%s}}[{self._window_seconds}s]'
         buckets = "envoy_cluster_upstream_rq_time_bucket" + window % ""
         failures = "envoy_cluster_upstream_rq_xx" + window % ',envoy_response_code_class="5"'
         query = (
@@ -128,10 +137,13 @@ class Prometheus:
 
         One query for all routes. A route that Envoy does not know, or that is not scraped, has none.
         """
+        if not self._access.gateway_labels:
+            return {}
         some = "|".join(f"{namespace}/{name}" for namespace, name in sorted(routes))
         names = f"({some})" if len(routes) <= ROUTES_NAMED else ".+"
         series = f"{GATEWAY_BUCKETS}|{GATEWAY_STATUSES}|{GATEWAY_GRPC.pattern}"
-        query = f'{{__name__=~"{series}",{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
+        clusters = f'{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"'
+        query = f'{{__name__=~"{series}",{clusters},{self._gateways_own}}}'
 
         def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], GatewayCounters]:
             rows = self._rows("edges", client.custom_query(query, params={"time": at.timestamp()}))
@@ -169,6 +181,12 @@ class Prometheus:
     def close(self) -> None:
         """Start no further queries; running ones end by their timeouts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _gateways_own(self) -> str:
+        """Return the matchers that leave only the gateway's series: no pod of a ModelDeployment can export one."""
+        wanted = {**self._access.gateway_labels, **dict.fromkeys(MODEL_LABELS, "")}
+        return ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in wanted.items())
 
     def _rows(self, query: str, rows: list[Row]) -> list[Row]:
         """Return the rows that can be read: one series of one pod must not hide those of all others."""

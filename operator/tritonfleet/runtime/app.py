@@ -225,7 +225,10 @@ class Operator:
         settings = self._settings
         if not settings.prometheus_url:
             return None
-        access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file)
+        labels = settings.prometheus_gateway_labels
+        if not labels and settings.defaults.gateway_api:
+            log.warning("prometheus.gatewayLabels is not set, so the gateway's metrics are not used")
+        access = Access(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_ca_file, labels)
         metrics = self._telemetry.scaling
         return Prometheus(access, metrics.queried, metrics.skipped, window_seconds=settings.prometheus_window_seconds)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tritonfleet.adapters import prometheus
 from tritonfleet.adapters.prometheus import Access, Prometheus, Series
 from tritonfleet.errors import Transient
 
+GATEWAY = {"namespace": "gateways"}
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
 
@@ -76,7 +78,7 @@ def server():
 
 @pytest.fixture
 def client(server):
-    found = Prometheus(Access(server[1]), lambda *_: None)
+    found = Prometheus(Access(server[1], gateway_labels=GATEWAY), lambda *_: None)
     yield found
     found.close()
 
@@ -116,6 +118,33 @@ async def test_a_row_that_cannot_be_costs_its_own_route_alone(server, client):
     assert set(await client.gateway()) == {("shop", "fine")}
 
 
+async def test_only_series_of_the_gateway_itself_are_asked_for(server):
+    labels = {"namespace": "gateways", "job": 'a "quoted" one'}
+    client = Prometheus(Access(server[1], gateway_labels=labels), lambda *_: None)
+    try:
+        await client.gateway()
+        await client.edges([("shop", "demo")], NOW)
+    finally:
+        client.close()
+    for _, query, _ in server[0].asked:
+        selectors = re.findall(r"\{.*?\}", query["query"])
+        assert selectors
+        for selector in selectors:
+            assert 'namespace="gateways",job="a \\"quoted\\" one"' in selector
+            assert 'modeldeployment="",tritonfleet_dev_modeldeployment=""' in selector
+
+
+async def test_without_labels_of_the_gateway_no_counters_of_any_are_believed(server):
+    server[0].rows = [bucket("httproute/shop/demo/rule/0/backend/0", "+Inf", "1")]
+    client = Prometheus(Access(server[1]), lambda *_: None)
+    try:
+        assert await client.gateway() == {}
+        assert await client.edges([("shop", "demo")], NOW) == {}
+    finally:
+        client.close()
+    assert server[0].asked == []
+
+
 MALFORMED = [
     bucket("httproute/shop/evil/rule/0/backend/0", "boom", "1"),
     bucket("httproute/shop/evil/rule/0/backend/0", "NaN", "1"),
@@ -130,7 +159,9 @@ MALFORMED = [
 
 async def test_a_malformed_series_is_skipped_and_counted_and_hides_no_other(server):
     skipped = []
-    client = Prometheus(Access(server[1]), lambda *_: None, lambda *found: skipped.append(found))
+    client = Prometheus(
+        Access(server[1], gateway_labels=GATEWAY), lambda *_: None, lambda *found: skipped.append(found)
+    )
     fine = bucket("httproute/shop/fine/rule/0/backend/0", "+Inf", "1")
     try:
         for row in MALFORMED:
@@ -195,7 +226,7 @@ async def test_any_failed_query_is_a_transient_error(server, client, status, bod
 
 
 async def test_where_nothing_listens_it_is_an_error_that_may_pass():
-    client = Prometheus(Access("http://127.0.0.1:9"), lambda *_: None)
+    client = Prometheus(Access("http://127.0.0.1:9", gateway_labels=GATEWAY), lambda *_: None)
     with pytest.raises(Transient):
         await client.gateway()
     client.close()
@@ -203,7 +234,7 @@ async def test_where_nothing_listens_it_is_an_error_that_may_pass():
 
 async def test_the_token_is_read_for_every_query(server, tmp_path):
     token = tmp_path / "token"
-    client = Prometheus(Access(server[1], token_file=str(token)), lambda *_: None)
+    client = Prometheus(Access(server[1], token_file=str(token), gateway_labels=GATEWAY), lambda *_: None)
     with pytest.raises(Transient, match="token"):
         await client.gateway()
     for word in ("one", "two"):
@@ -245,7 +276,7 @@ async def test_a_hanging_prometheus_blocks_two_threads_and_nothing_else(server, 
 
 async def test_every_query_is_reported_with_its_outcome(server):
     reported = []
-    client = Prometheus(Access(server[1]), lambda *report: reported.append(report[:2]))
+    client = Prometheus(Access(server[1], gateway_labels=GATEWAY), lambda *report: reported.append(report[:2]))
     await client.gateway()
     server[0].body = b""
     with pytest.raises(Transient):
