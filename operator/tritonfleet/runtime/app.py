@@ -118,12 +118,14 @@ class Operator:
         )
         self._now = now
         self._verdicts: dict[str, Verdict] = {}
+        self._unread: dict[str, str] = {}
         self._evidence: dict[str, Evidence] = {}
         self._observer = Observer(
             self.store,
             GpuCensus(self._list_all),
             settings.defaults,
             verdict_on=self._verdicts.get,
+            unread_on=self._unread.get,
             evidence_on=self._evidence.get,
         )
         self._executor = Executor(cluster, self.store, telemetry)
@@ -210,6 +212,7 @@ class Operator:
             gateway,
             metrics,
             self._verdicts,
+            unread=self._unread,
             interval_seconds=settings.tick_seconds,
             now=self._now,
         )

@@ -251,7 +251,7 @@ class CanaryMonitor:
             if session.is_due(now):
                 self._begin_window(session, now)
             return None
-        recording.record(session.targets, self._scraper.answer, now)
+        recording.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
         # Slightly early is closer than the next tick.
         if not session.is_due(now + GLANCE_SECONDS / 2):
             return None
@@ -264,7 +264,7 @@ class CanaryMonitor:
 
     def _begin_window(self, session: CanarySession, now: float) -> None:
         session.recording = WindowRecorder(session.watch, now, FRESH_TICKS * self._interval)
-        session.recording.record(session.targets, self._scraper.answer, now)
+        session.recording.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
 
     def _snapshot(self, now: float, over: Collection[Key]) -> asyncio.Task[Snapshot] | None:
         """Read the gateways' counters once for all windows that begin at this tick, or end at it (`over`)."""
