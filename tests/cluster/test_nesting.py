@@ -1,9 +1,15 @@
 """Objects that were stored before a bound on their depth cost nobody else anything."""
 
+import asyncio
 import copy
 import json
+import os
+import re
 import ssl
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +132,40 @@ async def test_records_that_python_cannot_read_end_neither_watch_nor_list(own_co
     await world.create("other")
     await eventually(lambda: world.children("Deployment"), "the Deployment of the other object")
     assert operator.alive
+
+
+MEMORY_MIB = 300
+LARGE = '{"a": [' + ", ".join([f'"{"x" * 4000}"'] * 320) + "]}"
+
+
+@pytest.mark.acceptance
+async def test_a_restart_beside_objects_as_large_as_they_can_be_takes_little_memory(own_control_plane, world, tmp_path):
+    await _bound(world)
+    collection = f"/apis/{names.API_VERSION}/namespaces/default/{names.PLURAL}"
+    for number in range(120):
+        text = manifest(f"large-{number}", f'"modelConfig": {LARGE}')
+        await asyncio.to_thread(post, own_control_plane, collection, text)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "KUBECONFIG": str(own_control_plane.kubeconfig),
+        "TRITONFLEET_LEASE_NAMESPACE": "default",
+        "TRITONFLEET_HTTP_PORT": "0",
+    }
+    with (tmp_path / "operator.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "tritonfleet"], env=environment, stderr=log)
+    try:
+        await world.create("fine")
+        await eventually(lambda: world.children("Deployment"), "the Deployment of the other object", within=180)
+
+        async def all_are_told() -> bool:
+            each = [await world.condition(f"large-{number}", "ConfigValid") for number in (0, 60, 119)]
+            return all("must not have more than" in condition.get("message", "") for condition in each)
+
+        await eventually(all_are_told, "the conditions of the large objects", within=180)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert process.poll() is None
+        assert int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) < MEMORY_MIB << 10
+    finally:
+        process.kill()
+        process.wait()

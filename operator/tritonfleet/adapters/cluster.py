@@ -26,6 +26,8 @@ from tritonfleet.plan.world import Manifest
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 PAGE_SIZE = 500
+PAGE_BYTES: Final = 4 << 20
+"""Limit of a page of a list: as Python data it takes six times as much. A longer one is asked for in smaller parts."""
 CONNECTIONS = 64
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
@@ -54,6 +56,39 @@ class Endpoint:
     private_key_path: str | None
     token: str | None
     insecure: bool
+
+
+@dataclass(slots=True)
+class PageLimit:
+    """How many objects a page of a list may have, so that none is longer than PAGE_BYTES."""
+
+    objects: int = PAGE_SIZE
+
+    @property
+    def most_bytes(self) -> int | None:
+        """How long a page may be; None for a single object, which is read however long it is."""
+        return PAGE_BYTES if self.objects > 1 else None
+
+    def shrink(self) -> None:
+        """Ask for fewer objects, after a page that was too long."""
+        self.objects = max(1, self.objects // 4)
+
+    def grow(self) -> None:
+        """Ask for more objects again, after a page that was not."""
+        self.objects = min(PAGE_SIZE, 2 * self.objects)
+
+
+async def read_body(response: aiohttp.ClientResponse, most_bytes: int | None) -> bytes | None:
+    """Return the body of a response; None, and the connection closed, if it is longer than that."""
+    if most_bytes is None:
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most_bytes:
+            response.close()
+            return None
+    return bytes(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,26 +179,33 @@ class Cluster:
                 return None
             items.extend(page["items"] or ())
             version = page["metadata"]["resourceVersion"]
-        resource = BY_KIND[kind]
-        for item in items:
-            # Kubernetes omits both in the items of a list.
-            item["kind"], item["apiVersion"] = kind, resource.api_version
         return Listing(items, version)
+
+    async def each(self, kind: str, namespace: str | None = None, *, labels: str = "") -> AsyncIterator[Manifest]:
+        """Yield the objects of a kind page by page, so that all are never in memory; none if the cluster lacks it."""
+        async for page in self._pages(kind, namespace, labels, metadata_only=False):
+            for item in page["items"] or () if page is not None else ():
+                yield item
 
     async def _pages(
         self, kind: str, namespace: str | None, labels: str, metadata_only: bool
     ) -> AsyncIterator[Manifest | None]:
-        query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": labels} if labels else {})
+        query = {"labelSelector": labels} if labels else {}
         accept = METADATA_ONLY if metadata_only else None
+        limit = PageLimit()
         token = None
         while token != "":
-            page = await self._call(
-                "GET",
-                kind,
-                BY_KIND[kind].path(namespace),
-                query | ({"continue": token} if token else {}),
-                accept=accept,
-            )
+            asked = query | {"limit": str(limit.objects)} | ({"continue": token} if token else {})
+            path = BY_KIND[kind].path(namespace)
+            try:
+                page = await self._call("GET", kind, path, asked, accept=accept, most_bytes=limit.most_bytes)
+            except _TooLong:
+                limit.shrink()
+                continue
+            limit.grow()
+            for item in page["items"] or () if page is not None else ():
+                # Kubernetes omits both in the items of a list.
+                item["kind"], item["apiVersion"] = kind, BY_KIND[kind].api_version
             yield page
             token = page["metadata"].get("continue", "") if page is not None else ""
 
@@ -242,8 +284,12 @@ class Cluster:
         body: Manifest | None = None,
         content_type: str = "application/json",
         accept: str | None = None,
+        most_bytes: int | None = None,
     ) -> Manifest | None:
-        """Send one request; None for 404. Every request is reported to the observer."""
+        """Send one request; None for 404. Every request is reported to the observer.
+
+        Raises _TooLong for a response of more than `most_bytes`.
+        """
         outcome = "<error>"
         try:
             url = self._configuration.host + quote(path) + (f"?{urlencode(query)}" if query else "")
@@ -254,13 +300,15 @@ class Cluster:
                 body=body,
                 _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
             )
-            payload = await response.read()
+            payload = await read_body(response.response, most_bytes)
             outcome = str(response.status)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, asyncio.IncompleteReadError) as error:
             raise Transient(f"{method} {path}: {type(error).__name__}: {error}") from error
         finally:
             if self._observe is not None:
                 self._observe(method, kind, outcome)
+        if payload is None:
+            raise _TooLong
         if response.status == 404:
             return None
         if response.status >= 400:
@@ -273,6 +321,10 @@ class Cluster:
         if token:
             headers["Authorization"] = token
         return headers
+
+
+class _TooLong(Exception):
+    """A response is longer than its reader takes."""
 
 
 def _path(manifest: Manifest) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from tritonfleet import settings as operator_settings
 from tritonfleet.adapters.cluster import Cluster, load_configuration
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.gpus import GpuCensus, countable
 from tritonfleet.adapters.lease import Elector, Timing
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
@@ -270,11 +270,10 @@ class Operator:
 
     async def _list_all(self, kind: str) -> list[Manifest] | None:
         try:
-            listing = await self._cluster.list(kind)
+            return [countable(item) async for item in self._cluster.each(kind)]
         except Refused as refusal:
             log.warning("GPUs cannot be counted", extra={"kind": kind, "error": str(refusal)})
             return None
-        return listing.items if listing is not None else None
 
     def _health_snapshot(self) -> HealthSnapshot:
         now = self.queue.now

@@ -9,6 +9,7 @@ every ten minutes. `app.py` runs all three.
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -17,8 +18,8 @@ import aiohttp
 import kopf
 from kopf._cogs.clients import api as kopf_api
 
-from tritonfleet.adapters.cluster import Cluster, Listing, decode
-from tritonfleet.adapters.store import Key, ObjectId, Store
+from tritonfleet.adapters.cluster import Cluster, Listing, PageLimit, decode, read_body
+from tritonfleet.adapters.store import Key, ObjectId, Store, slim
 from tritonfleet.api import names
 from tritonfleet.api.resources import HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, Resource
 from tritonfleet.errors import Refused, Transient
@@ -150,10 +151,32 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         yield line.decode(errors="replace").encode()
 
 
+_LIMIT: Final = re.compile(r"(?<=[?&]limit=)\d+")
+_limits: dict[str, PageLimit] = {}
+
+
 async def _get(url: str, **options: Any) -> Any:
-    response = await kopf_api.request(method="get", url=url, **options)
-    async with response:
-        return decode(await response.read())
+    """Return what kopf asks for: of a list a page of limited length, with what decisions need of its objects."""
+    limit = _limits.setdefault(url.partition("?")[0], PageLimit()) if _LIMIT.search(url) else None
+    payload = None
+    while payload is None:
+        asked = _LIMIT.sub(str(limit.objects), url) if limit is not None else url
+        response = await kopf_api.request(method="get", url=asked, **options)
+        async with response:
+            payload = await read_body(response, limit.most_bytes if limit is not None else None)
+        if limit is not None:
+            limit.shrink() if payload is None else limit.grow()
+    found = decode(payload)
+    for item in (found.get("items") or ()) if limit is not None else ():
+        slim(item | {"kind": found["kind"].removesuffix("List")})
+    return found
+
+
+def _event(line: str) -> Any:
+    event = decode(line)
+    if event.get("type") in ("ADDED", "MODIFIED"):
+        slim(event["object"])
+    return event
 
 
 def read_leniently() -> None:
@@ -161,7 +184,7 @@ def read_leniently() -> None:
 
     kopf has no setting for it. Its session stays its own, since it renews credentials by it.
     """
-    vars(kopf_api).update(json=SimpleNamespace(loads=decode), iter_jsonlines=_lines, get=_get)
+    vars(kopf_api).update(json=SimpleNamespace(loads=_event), iter_jsonlines=_lines, get=_get)
 
 
 class Listener:
@@ -261,13 +284,13 @@ class Sweeper:
 
         Waits for the CustomResourceDefinition first: kopf would never discover it later.
         """
-        while await self._list(MODEL_DEPLOYMENT, self._namespaces[0], metadata_only=True) is None:
+        while await self._list(MODEL_DEPLOYMENT, self._namespaces[0]) is None:
             log.warning("waiting for the CustomResourceDefinition of ModelDeployments")
             await asyncio.sleep(SETTLE_SECONDS)
         for resource in self._resources:
             for namespace in self._namespaces:
-                listing = await self._list(resource, namespace)
-                for item in listing.items if listing is not None else ():
+                labels = MANAGED if resource.labeled else ""
+                async for item in self._cluster.each(resource.kind, namespace, labels=labels):
                     try:
                         self._store.put(item)
                     except UNREADABLE as error:
@@ -306,7 +329,7 @@ class Sweeper:
 
     async def _compare(self, resource: Resource, namespace: str | None) -> list[ObjectId]:
         """Drop deleted objects; return listed ones that the store lacks or has outdated."""
-        listing = await self._list(resource, namespace, metadata_only=True)
+        listing = await self._list(resource, namespace)
         if listing is None:
             return []
         as_of = int(listing.resource_version)
@@ -326,9 +349,10 @@ class Sweeper:
             except UNREADABLE as error:
                 report_unreadable(body or {}, error, self._telemetry)
 
-    async def _list(self, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Listing | None:
+    async def _list(self, resource: Resource, namespace: str | None) -> Listing | None:
+        """Return the metadata of all objects of a kind."""
         labels = MANAGED if resource.labeled else ""
-        return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=metadata_only)
+        return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=True)
 
     def _enqueue(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tritonfleet.errors import TritonfleetError
 
@@ -87,15 +87,19 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
             totals[series.name] += value
         if series.name == FAILURE:
             failures[series.reason] += value
-    for what, found, most in (("buckets", buckets, MOST_BUCKETS), ("reasons of failure", failures, MOST_REASONS)):
-        if len(found) > most:
-            raise Unreadable("TooLarge", f"{len(found)} {what} of one model; at most {most} are read")
+    _refuse_many("buckets", buckets, MOST_BUCKETS)
+    _refuse_many("reasons of failure", failures, MOST_REASONS)
     if not totals and not buckets:
         return None
     missing = [name for name in COUNTERS if name not in totals]
     if missing:
         raise Unreadable("Incomplete", f"Triton reports no {missing[0]} of the model '{model}'")
     return ModelMetrics(dict(totals), dict(buckets), dict(failures))
+
+
+def _refuse_many(what: str, found: Mapping[Any, float], most: int) -> None:
+    if len(found) > most:
+        raise Unreadable("TooLarge", f"{len(found)} {what} of one model; at most {most} are read")
 
 
 def _lines_of(page: bytes, model: str) -> list[bytes]:
