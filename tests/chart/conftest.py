@@ -24,6 +24,7 @@ EVERYTHING: Manifest = {
     "fetch": {"allowedHosts": ["s3.example.com", "*.models.example.com"], "allowPrivateAddresses": True},
     "workloads": {"networkPolicy": True, "podMonitor": True},
     "gatewayApi": {"enabled": True},
+    "apiPriority": {"enabled": True},
     "prometheus": {
         "url": "https://prometheus.monitoring:9090",
         "gatewayLabels": {"namespace": "envoy-gateway-system"},

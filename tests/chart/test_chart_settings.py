@@ -142,3 +142,18 @@ def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_
 
 def test_a_key_without_a_secret_is_refused(helm):
     assert "secretName" in helm.refusal({"prometheus": {"url": "http://x", "tokenKey": "token"}})
+
+
+def test_the_lease_has_the_priority_of_leader_election_and_the_rest_a_level_of_its_own(helm):
+    assert not helm.render({}).of_kind("FlowSchema", "PriorityLevelConfiguration")
+    rendered = helm.render({"apiPriority": {"enabled": True, "concurrencyShares": 7}})
+    lease, rest = sorted(rendered.of_kind("FlowSchema"), key=lambda each: each["spec"]["matchingPrecedence"])
+    level = rendered.one("PriorityLevelConfiguration")
+    assert lease["spec"]["priorityLevelConfiguration"]["name"] == "leader-election"
+    assert rest["spec"]["priorityLevelConfiguration"]["name"] == level["metadata"]["name"]
+    assert level["spec"]["limited"]["nominalConcurrencyShares"] == 7
+    assert [each["resources"] for each in lease["spec"]["rules"][0]["resourceRules"]] == [["leases"]]
+    account = rendered.one("Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+    for schema in (lease, rest):
+        (subject,) = schema["spec"]["rules"][0]["subjects"]
+        assert subject["serviceAccount"] == {"name": account, "namespace": "tritonfleet-system"}

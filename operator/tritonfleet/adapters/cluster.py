@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import math
 import re
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,10 @@ PAGE_SIZE = 500
 PAGE_BYTES: Final = 4 << 20
 """Limit of a page of a list: as Python data it takes six times as much. A longer one is asked for in smaller parts."""
 CONNECTIONS = 64
+FEWEST_WRITES: Final = 8
+SLOW_SECONDS: Final = 1.0
+SLOW_FACTOR: Final = 4.0
+"""A write is slow above both: this time, and so many times the fastest lately."""
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -136,6 +143,60 @@ def default_namespace(kubeconfig: Path | None = None, context: str | None = None
     return str(chosen["context"].get("namespace") or "default")
 
 
+class WriteLimit:
+    """How many writes may be in flight: halved when answers slow down, and raised by one for as many prompt ones.
+
+    An API server that takes long anyway is no reason for fewer: an answer is slow only if it took several times as long
+    as the fastest lately. Nothing is refused, later writes wait.
+    """
+
+    def __init__(self, clock: Callable[[], float], most: int = CONNECTIONS) -> None:
+        self.limit = float(most)
+        self._most = most
+        self._clock = clock
+        self._fastest_seconds = math.inf
+        self._lowered_at = -math.inf
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        """Wait for a turn, in the order of arrival."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._in_flight -= 1
+                self._admit()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the turn back."""
+        self._in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._in_flight < int(self.limit):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._in_flight += 1
+                turn.set_result(None)
+
+    def answered(self, started: float, *, overloaded: bool) -> None:
+        """Learn from an answer to a write that was sent at `started`, by the clock."""
+        now = self._clock()
+        seconds = now - started
+        self._fastest_seconds = min(seconds, 1.01 * self._fastest_seconds)
+        if overloaded or seconds > max(SLOW_SECONDS, SLOW_FACTOR * self._fastest_seconds):
+            # Those that were in flight by then say nothing of the new limit.
+            if started >= self._lowered_at:
+                self.limit, self._lowered_at = max(float(FEWEST_WRITES), self.limit / 2), now
+        else:
+            self.limit = min(float(self._most), self.limit + 1 / self.limit)
+
+
 class Cluster:
     """The verbs, on JSON data: the generated models would reject partial objects.
 
@@ -145,11 +206,16 @@ class Cluster:
     def __init__(self, configuration: Configuration, observe: RequestObserver | None = None) -> None:
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
+        # Renewals of the lease must not wait for a connection behind our own writes.
+        self._lease_rest = RESTClientObject(configuration)
+        self._clock = time.monotonic
+        self._writes = WriteLimit(self._clock)
         self._observe = observe
 
     async def close(self) -> None:
         """Close all connections."""
         await self._rest.close()
+        await self._lease_rest.close()
 
     async def endpoint(self) -> Endpoint:
         """Return this client's address and credentials, with the current token."""
@@ -290,10 +356,35 @@ class Cluster:
 
         Raises _TooLong for a response of more than `most_bytes`.
         """
+        if method == "GET" or kind == "Lease":
+            return await self._send(method, kind, path, query, body, content_type, accept, most_bytes)
+        async with self._writes:
+            started = self._clock()
+            overloaded = False
+            try:
+                return await self._send(method, kind, path, query, body, content_type, accept, most_bytes)
+            except Transient:
+                overloaded = True
+                raise
+            finally:
+                self._writes.answered(started, overloaded=overloaded)
+
+    async def _send(
+        self,
+        method: str,
+        kind: str,
+        path: str,
+        query: dict[str, str] | None,
+        body: Manifest | None,
+        content_type: str,
+        accept: str | None,
+        most_bytes: int | None,
+    ) -> Manifest | None:
         outcome = "<error>"
+        rest = self._lease_rest if kind == "Lease" else self._rest
         try:
             url = self._configuration.host + quote(path) + (f"?{urlencode(query)}" if query else "")
-            response = await self._rest.request(
+            response = await rest.request(
                 method,
                 url,
                 headers=await self._headers(content_type, accept),
