@@ -1,6 +1,7 @@
 """The operator of this checkout, built and installed in the local cluster by its Helm chart."""
 
 from devcluster import images
+from devcluster.addons import gateway
 from devcluster.cluster import Cluster
 from devcluster.paths import HERE
 from devcluster.progress import Progress
@@ -39,6 +40,8 @@ def _flags(cluster: Cluster, prometheus_url: str) -> list[str]:
         "triton.allowUnsafeImage": "true",
         "fetch.allowPrivateAddresses": "true",
         "prometheus.url": prometheus_url,
+        # Its Prometheus gives every series the namespace of the pod.
+        "prometheus.gatewayLabels.namespace": gateway.NAMESPACE,
         # The tag stays the same: this is what makes the pod change with the image.
         "podAnnotations.image": cluster.containerd.images()[OPERATOR_IMAGE].removeprefix("sha256:"),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.fleet.control_plane import build
 from benchmarks.fleet.measure import IN_FLIGHT, Fleet, Routine, measure_fleet
+from benchmarks.fleet.process import OperatorEnded
 from benchmarks.fleet.summary import NOTES, bars, tables
 from benchmarks.report import report
 from devcluster.errors import DevclusterError
@@ -41,7 +42,10 @@ def main() -> None:
         log = Path(tempfile.gettempdir()) / f"tritonfleet-bench-fleet-{size}.log"
         with progress.step(f"{size} ModelDeployments (the operator's log: {log})"):
             routine = Routine(arguments.idle_seconds, arguments.changed) if size == max(arguments.sizes) else None
-            fleets.append(asyncio.run(measure_fleet(size, routine, log)))
+            try:
+                fleets.append(asyncio.run(measure_fleet(size, routine, log)))
+            except OperatorEnded as error:
+                sys.exit(str(error))
     report("fleet", tables(fleets), bars(fleets), NOTES)
 
 

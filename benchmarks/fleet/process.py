@@ -19,6 +19,10 @@ READY_SECONDS_MAX = 60
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
+class OperatorEnded(Exception):
+    """The operator is gone, so that what is waited for will never come."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorProcess:
     """A running operator."""
@@ -63,20 +67,34 @@ async def running_operator(kubeconfig: Path, namespace: str, log: Path) -> Async
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tritonfleet", env=environment, stdout=output, stderr=output
         )
+    measuring = asyncio.current_task()
+    over = False
+
+    def end_measuring(_: object) -> None:
+        if not over and measuring is not None:
+            measuring.cancel()
+
+    ended = asyncio.create_task(child.wait())
+    ended.add_done_callback(end_measuring)
     try:
         await _until_ready(f"http://127.0.0.1:{port}/readyz", child, log)
         yield OperatorProcess(child.pid, f"http://127.0.0.1:{port}")
+    except asyncio.CancelledError as error:
+        if not ended.done():
+            raise
+        raise OperatorEnded(f"the operator ended with code {child.returncode}: see {log}") from error
     finally:
-        if child.returncode is None:
+        over = True
+        if not ended.done():
             child.terminate()
-        await child.wait()
+        await ended
 
 
 async def _until_ready(url: str, child: asyncio.subprocess.Process, log: Path) -> None:
     async with aiohttp.ClientSession() as session:
         for _ in range(READY_SECONDS_MAX * 5):
             if child.returncode is not None:
-                raise RuntimeError(f"the operator ended with code {child.returncode} before it was ready: see {log}")
+                raise OperatorEnded(f"the operator ended with code {child.returncode} before it was ready: see {log}")
             try:
                 async with session.get(url) as answer:
                     if answer.status == 200:

@@ -71,7 +71,8 @@ async def _tick(run: Run, ticks: int, port: int, prometheus_port: int) -> None:
         run.outcomes[outcome] = run.outcomes.get(outcome, 0) + 1
         telemetry.scaling.scraped(outcome, seconds)
 
-    gateway = Gateway(Prometheus(Access(f"http://127.0.0.1:{prometheus_port}"), queried), _now)
+    access = Access(f"http://127.0.0.1:{prometheus_port}", gateway_labels={"namespace": "gateways"})
+    gateway = Gateway(Prometheus(access, queried), _now)
     scraper = PodScraper(_now, scraped, port=port)
     autoscaler = Measured(
         fleet.store, WorkQueue[Key](), fleet.observer, scraper, gateway, telemetry.scaling, fleet.verdicts,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import uuid
 from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ class Settings:
     """File with its CA certificates; empty for the system's."""
     prometheus_window_seconds: float = 60.0
     """Window of rates: must include at least two of its scrapes of the gateway."""
+    prometheus_gateway_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the gateway's series, such as its namespace; empty: the gateway's counters are not read."""
     custom_queries: bool = False
     """Whether canaries may be analyzed by users' PromQL, confined to the namespace and revision."""
 
@@ -121,6 +124,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         prometheus_headers=read("PROMETHEUS_HEADERS", {}, lambda text: _json(text, _HEADERS)),
         prometheus_ca_file=read("PROMETHEUS_CA_FILE", "", str),
         prometheus_window_seconds=read("PROMETHEUS_WINDOW_SECONDS", 60.0, _positive),
+        prometheus_gateway_labels=read("PROMETHEUS_GATEWAY_LABELS", {}, _labels),
         custom_queries=read("CUSTOM_QUERIES", False, _flag),
     )
 
@@ -135,6 +139,13 @@ def _flag(text: str) -> bool:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _labels(text: str) -> dict[str, str]:
+    found = dict(re.findall(r"(?:^|,)\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*([^,]+?)\s*(?=,|$)", text))
+    if len(found) != text.count(",") + 1:
+        raise ValueError(f"must be labels such as namespace=envoy-gateway-system,container=envoy, not '{text}'")
+    return found
 
 
 def _positive(text: str) -> float:

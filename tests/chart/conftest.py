@@ -24,8 +24,10 @@ EVERYTHING: Manifest = {
     "fetch": {"allowedHosts": ["s3.example.com", "*.models.example.com"], "allowPrivateAddresses": True},
     "workloads": {"networkPolicy": True, "podMonitor": {"enabled": True}},
     "gatewayApi": {"enabled": True},
+    "apiPriority": {"enabled": True},
     "prometheus": {
         "url": "https://prometheus.monitoring:9090",
+        "gatewayLabels": {"namespace": "envoy-gateway-system"},
         "secretName": "prometheus",
         "tokenKey": "token",
         "caKey": "ca.crt",

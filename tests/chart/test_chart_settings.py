@@ -95,6 +95,7 @@ def test_every_value_reaches_the_operator(helm):
                 "url": "https://prometheus.example.com/fleet",
                 "windowSeconds": 120,
                 "headers": {"X-Scope-OrgID": "platform"},
+                "gatewayLabels": {"namespace": "gateways", "job": "gateways/envoy"},
                 "secretName": "prometheus",
                 "tokenKey": "token",
                 "caKey": "ca.crt",
@@ -147,8 +148,18 @@ def test_every_value_reaches_the_operator(helm):
         prometheus_headers={"X-Scope-OrgID": "platform"},
         prometheus_ca_file="/etc/tritonfleet/prometheus/ca.crt",
         prometheus_window_seconds=120.0,
+        prometheus_gateway_labels={"namespace": "gateways", "job": "gateways/envoy"},
         custom_queries=True,
     )
+
+
+def test_with_a_gateway_prometheus_needs_the_labels_that_only_its_series_have(helm):
+    prometheus, gateway = {"url": "http://x"}, {"enabled": True}
+    assert "prometheus.gatewayLabels must be set" in helm.refusal({"prometheus": prometheus, "gatewayApi": gateway})
+    for values in ({"prometheus": prometheus}, {"gatewayApi": gateway}):
+        assert settings.from_environment(environment(helm.render(values))).prometheus_gateway_labels == {}
+    for labels, blamed in (({"job-name": "x"}, "job-name"), ({"job": ""}, "gatewayLabels"), ({"job": "a,b"}, "a,b")):
+        assert blamed in helm.refusal({"prometheus": {**prometheus, "gatewayLabels": labels}})
 
 
 def test_credentials_for_prometheus_are_mounted_from_a_secret_that_the_operator_does_not_read(helm):
@@ -201,3 +212,18 @@ def test_the_user_of_pods_is_fixed_or_left_to_a_cluster_that_chooses_users_itsel
     rendered = helm.render({"workloads": {"runAsUser": value}}, apis=api_versions)
 
     assert settings.from_environment(environment(rendered)).defaults.workloads.run_as_user == user
+
+
+def test_the_lease_has_the_priority_of_leader_election_and_the_rest_a_level_of_its_own(helm):
+    assert not helm.render({}).of_kind("FlowSchema", "PriorityLevelConfiguration")
+    rendered = helm.render({"apiPriority": {"enabled": True, "concurrencyShares": 7}})
+    lease, rest = sorted(rendered.of_kind("FlowSchema"), key=lambda each: each["spec"]["matchingPrecedence"])
+    level = rendered.one("PriorityLevelConfiguration")
+    assert lease["spec"]["priorityLevelConfiguration"]["name"] == "leader-election"
+    assert rest["spec"]["priorityLevelConfiguration"]["name"] == level["metadata"]["name"]
+    assert level["spec"]["limited"]["nominalConcurrencyShares"] == 7
+    assert [each["resources"] for each in lease["spec"]["rules"][0]["resourceRules"]] == [["leases"]]
+    account = rendered.one("Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+    for schema in (lease, rest):
+        (subject,) = schema["spec"]["rules"][0]["subjects"]
+        assert subject["serviceAccount"] == {"name": account, "namespace": "tritonfleet-system"}

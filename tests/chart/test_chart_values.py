@@ -12,7 +12,7 @@ KUBERNETES_OWN = {
     *("extraObjects", "metadata", "objects", "valueFrom", "global"),
 }
 """Objects of which the API server, and not the chart, says what may be in them."""
-MAPS = {"limits", "requests", "headers"}
+MAPS = {"gatewayLabels", "headers", "limits", "requests"}
 
 
 def schema(chart):

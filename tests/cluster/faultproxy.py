@@ -45,6 +45,8 @@ class FaultProxy:
         self._watches: set[asyncio.Task[None]] = set()
         self._closed_to_watches = False
         self._expired: set[str] = set()
+        self.delay_seconds = 0.0
+        """How long every request but a watch waits, those about leases too."""
 
     def start(self) -> "FaultProxy":
         self._thread.start()
@@ -129,6 +131,7 @@ class FaultProxy:
                 return web.json_response(status, status=int(fault.value), headers={"Retry-After": "1"})
             case Fault.LOST_BEFORE:
                 return _break_off(request)
+        await asyncio.sleep(self.delay_seconds)
         answer = await self._forward(request)
         match fault:
             case Fault.LOST_AFTER:

@@ -93,6 +93,7 @@ class RunningOperator:
             resync_seconds=resync_seconds,
             tick_seconds=tick_seconds,
             prometheus_url=prometheus_url,
+            prometheus_gateway_labels={"namespace": "envoy-gateway-system"},
         )
         self._kubeconfig = kubeconfig
         self._before, self._after, self._serial = before, after, serial

@@ -82,3 +82,13 @@ async def test_a_refused_write_is_reported_in_the_api_servers_words_and_retried(
     assert await eventually(is_reported, "the refusal in the status") == "QuotaExceeded"
     await world.cluster._call("DELETE", "ResourceQuota", f"{quotas}/nothing")
     await eventually(lambda: world.is_ready("demo"), "Ready once there is room", within=90)
+
+
+async def test_an_affinity_that_pods_do_not_have_is_reported(world, operator):
+    await world.create("demo", server={"gpu": {"count": 0}, "affinity": {"podAffinity": {"preferred": []}}})
+
+    async def is_reported() -> bool:
+        ready = await world.condition("demo", "Ready")
+        return ready.get("reason") == "WriteRefused" and "podAffinity.preferred: field not declared" in ready["message"]
+
+    await eventually(is_reported, "the refusal in the status")

@@ -3,6 +3,9 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from tests.cluster.faultproxy import FaultProxy
 from tests.cluster.world import eventually
 from tritonfleet.adapters.lease import LeaseLost, Timing
 
@@ -74,3 +77,21 @@ async def test_operators_whose_clocks_differ_by_hours_agree_on_the_end_state(wor
     assert await world.versions() == versions
     await world.edit("ModelDeployment", "demo", lambda body: body["spec"].update(replicas=2))
     await eventually(lambda: world.is_ready("demo"), "Ready with two")
+
+
+@pytest.mark.acceptance
+async def test_a_burst_beside_a_slow_api_server_costs_no_lease(control_plane, world, start_operator):
+    proxy = FaultProxy(control_plane).start()
+    try:
+        operator = start_operator(timing=Timing(), kubeconfig=proxy.kubeconfig)
+        await eventually(lambda: operator.synced, "a first sweep")
+        proxy.delay_seconds = 4.0
+        await asyncio.gather(*(world.create(f"demo-{number}") for number in range(150)))
+
+        async def all_have_pods() -> bool:
+            assert operator.leads, operator.error
+            return len(await world.children("Deployment")) == 150
+
+        await eventually(all_have_pods, "a Deployment for each", within=300, every=1)
+    finally:
+        proxy.stop()

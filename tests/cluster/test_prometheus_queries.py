@@ -90,10 +90,18 @@ async def exporter():
 @pytest.fixture
 def server(tmp_path, exporter) -> Iterator[str]:
     gobuild.build(gobuild.PROMETHEUS, Progress())
-    labels = {"namespace": "shop", "modeldeployment": "demo"}
-    job = {"job_name": "all", "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"], "labels": labels}]}
+    # Whoever is scraped can write like a gateway: all but the first job forge its series.
+    jobs = [
+        {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"], "labels": labels}]}
+        for job, labels in {
+            "gateways": {"namespace": "gateways"},
+            "models": {"namespace": "shop", "modeldeployment": "demo"},
+            "model pods by all their labels": {"namespace": "gateways", "tritonfleet_dev_modeldeployment": "demo"},
+            "a tenant": {"namespace": "evil"},
+        }.items()
+    ]
     config = tmp_path / "prometheus.yaml"
-    config.write_text(yaml.safe_dump({"global": {"scrape_interval": "500ms"}, "scrape_configs": [job]}))
+    config.write_text(yaml.safe_dump({"global": {"scrape_interval": "500ms"}, "scrape_configs": jobs}))
     address = f"127.0.0.1:{free_port()}"
     command = [
         str(gobuild.PROMETHEUS.path("prometheus")),
@@ -121,7 +129,8 @@ async def client(server):
         return True
 
     await eventually(lambda: asyncio.to_thread(is_ready), "a ready Prometheus")
-    found = Prometheus(Access(server), lambda *_: None, window_seconds=10)
+    access = Access(server, gateway_labels={"namespace": "gateways"})
+    found = Prometheus(access, lambda *_: None, window_seconds=10)
     yield found
     found.close()
 

@@ -66,6 +66,8 @@
   value: {{ ternary (printf "/etc/tritonfleet/prometheus/%s" .caKey) "" (not (empty .caKey)) | quote }}
 - name: TRITONFLEET_PROMETHEUS_WINDOW_SECONDS
   value: {{ .windowSeconds | quote }}
+- name: TRITONFLEET_PROMETHEUS_GATEWAY_LABELS
+  value: {{ include "tritonfleet.gatewayLabels" $ | quote }}
 {{- end }}
 - name: TRITONFLEET_CUSTOM_QUERIES
   value: {{ .Values.rollouts.customQueries | quote }}

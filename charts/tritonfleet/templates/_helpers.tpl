@@ -75,3 +75,15 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- toJson $workloads -}}
 {{- end -}}
+
+{{- /* NAME=VALUE of each label that only the gateway's series have. */ -}}
+{{- define "tritonfleet.gatewayLabels" -}}
+{{- $labels := list -}}
+{{- range $name, $value := .Values.prometheus.gatewayLabels -}}
+{{- $labels = append $labels (printf "%s=%s" $name $value) -}}
+{{- end -}}
+{{- if and .Values.prometheus.url (not $labels) (eq (include "tritonfleet.gatewayApi" .) "true") -}}
+{{- fail "prometheus.gatewayLabels must be set with prometheus.url and the Gateway API, such as {namespace: envoy-gateway-system}: the labels that only the gateway's series have" -}}
+{{- end -}}
+{{- join "," $labels -}}
+{{- end -}}

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import math
+import re
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -25,13 +29,25 @@ from tritonfleet.plan.world import Manifest
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 PAGE_SIZE = 500
+PAGE_BYTES: Final = 4 << 20
+"""Limit of a page of a list: as Python data it takes six times as much. A longer one is asked for in smaller parts."""
 CONNECTIONS = 64
+FEWEST_WRITES: Final = 8
+SLOW_SECONDS: Final = 1.0
+SLOW_FACTOR: Final = 4.0
+"""A write is slow above both: this time, and so many times the fastest lately."""
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
 IMPOSSIBLE_VERSION = "1"
 """No object ever has this resourceVersion, so an apply with it can only create."""
+
+LEVELS_READ: Final = 100
+"""Depth to which JSON is read where it is deeper than Python's parser can go; the API server takes 10,000 levels."""
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[-+.0-9eE]{512,}', re.DOTALL)
+
+_MISFIT: Final = "failed to create typed patch object"
 
 RequestObserver = Callable[[str, str, str], None]
 """Called with the method, the kind and the status code (or `<error>`) of every finished request."""
@@ -47,6 +63,39 @@ class Endpoint:
     private_key_path: str | None
     token: str | None
     insecure: bool
+
+
+@dataclass(slots=True)
+class PageLimit:
+    """How many objects a page of a list may have, so that none is longer than PAGE_BYTES."""
+
+    objects: int = PAGE_SIZE
+
+    @property
+    def most_bytes(self) -> int | None:
+        """How long a page may be; None for a single object, which is read however long it is."""
+        return PAGE_BYTES if self.objects > 1 else None
+
+    def shrink(self) -> None:
+        """Ask for fewer objects, after a page that was too long."""
+        self.objects = max(1, self.objects // 4)
+
+    def grow(self) -> None:
+        """Ask for more objects again, after a page that was not."""
+        self.objects = min(PAGE_SIZE, 2 * self.objects)
+
+
+async def read_body(response: aiohttp.ClientResponse, most_bytes: int | None) -> bytes | None:
+    """Return the body of a response; None, and the connection closed, if it is longer than that."""
+    if most_bytes is None:
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most_bytes:
+            response.close()
+            return None
+    return bytes(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +143,60 @@ def default_namespace(kubeconfig: Path | None = None, context: str | None = None
     return str(chosen["context"].get("namespace") or "default")
 
 
+class WriteLimit:
+    """How many writes may be in flight: halved when answers slow down, and raised by one for as many prompt ones.
+
+    An API server that takes long anyway is no reason for fewer: an answer is slow only if it took several times as long
+    as the fastest lately. Nothing is refused, later writes wait.
+    """
+
+    def __init__(self, clock: Callable[[], float], most: int = CONNECTIONS) -> None:
+        self.limit = float(most)
+        self._most = most
+        self._clock = clock
+        self._fastest_seconds = math.inf
+        self._lowered_at = -math.inf
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        """Wait for a turn, in the order of arrival."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._in_flight -= 1
+                self._admit()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the turn back."""
+        self._in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._in_flight < int(self.limit):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._in_flight += 1
+                turn.set_result(None)
+
+    def answered(self, started: float, *, overloaded: bool) -> None:
+        """Learn from an answer to a write that was sent at `started`, by the clock."""
+        now = self._clock()
+        seconds = now - started
+        self._fastest_seconds = min(seconds, 1.01 * self._fastest_seconds)
+        if overloaded or seconds > max(SLOW_SECONDS, SLOW_FACTOR * self._fastest_seconds):
+            # Those that were in flight by then say nothing of the new limit.
+            if started >= self._lowered_at:
+                self.limit, self._lowered_at = max(float(FEWEST_WRITES), self.limit / 2), now
+        else:
+            self.limit = min(float(self._most), self.limit + 1 / self.limit)
+
+
 class Cluster:
     """The verbs, on JSON data: the generated models would reject partial objects.
 
@@ -103,11 +206,16 @@ class Cluster:
     def __init__(self, configuration: Configuration, observe: RequestObserver | None = None) -> None:
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
+        # Renewals of the lease must not wait for a connection behind our own writes.
+        self._lease_rest = RESTClientObject(configuration)
+        self._clock = time.monotonic
+        self._writes = WriteLimit(self._clock)
         self._observe = observe
 
     async def close(self) -> None:
         """Close all connections."""
         await self._rest.close()
+        await self._lease_rest.close()
 
     async def endpoint(self) -> Endpoint:
         """Return this client's address and credentials, with the current token."""
@@ -137,26 +245,33 @@ class Cluster:
                 return None
             items.extend(page["items"] or ())
             version = page["metadata"]["resourceVersion"]
-        resource = BY_KIND[kind]
-        for item in items:
-            # Kubernetes omits both in the items of a list.
-            item["kind"], item["apiVersion"] = kind, resource.api_version
         return Listing(items, version)
+
+    async def each(self, kind: str, namespace: str | None = None, *, labels: str = "") -> AsyncIterator[Manifest]:
+        """Yield the objects of a kind page by page, so that all are never in memory; none if the cluster lacks it."""
+        async for page in self._pages(kind, namespace, labels, metadata_only=False):
+            for item in page["items"] or () if page is not None else ():
+                yield item
 
     async def _pages(
         self, kind: str, namespace: str | None, labels: str, metadata_only: bool
     ) -> AsyncIterator[Manifest | None]:
-        query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": labels} if labels else {})
+        query = {"labelSelector": labels} if labels else {}
         accept = METADATA_ONLY if metadata_only else None
+        limit = PageLimit()
         token = None
         while token != "":
-            page = await self._call(
-                "GET",
-                kind,
-                BY_KIND[kind].path(namespace),
-                query | ({"continue": token} if token else {}),
-                accept=accept,
-            )
+            asked = query | {"limit": str(limit.objects)} | ({"continue": token} if token else {})
+            path = BY_KIND[kind].path(namespace)
+            try:
+                page = await self._call("GET", kind, path, asked, accept=accept, most_bytes=limit.most_bytes)
+            except _TooLong:
+                limit.shrink()
+                continue
+            limit.grow()
+            for item in page["items"] or () if page is not None else ():
+                # Kubernetes omits both in the items of a list.
+                item["kind"], item["apiVersion"] = kind, BY_KIND[kind].api_version
             yield page
             token = page["metadata"].get("continue", "") if page is not None else ""
 
@@ -235,25 +350,56 @@ class Cluster:
         body: Manifest | None = None,
         content_type: str = "application/json",
         accept: str | None = None,
+        most_bytes: int | None = None,
     ) -> Manifest | None:
-        """Send one request; None for 404. Every request is reported to the observer."""
+        """Send one request; None for 404. Every request is reported to the observer.
+
+        Raises _TooLong for a response of more than `most_bytes`.
+        """
+        if method == "GET" or kind == "Lease":
+            return await self._send(method, kind, path, query, body, content_type, accept, most_bytes)
+        async with self._writes:
+            started = self._clock()
+            overloaded = False
+            try:
+                return await self._send(method, kind, path, query, body, content_type, accept, most_bytes)
+            except Transient:
+                overloaded = True
+                raise
+            finally:
+                self._writes.answered(started, overloaded=overloaded)
+
+    async def _send(
+        self,
+        method: str,
+        kind: str,
+        path: str,
+        query: dict[str, str] | None,
+        body: Manifest | None,
+        content_type: str,
+        accept: str | None,
+        most_bytes: int | None,
+    ) -> Manifest | None:
         outcome = "<error>"
+        rest = self._lease_rest if kind == "Lease" else self._rest
         try:
             url = self._configuration.host + quote(path) + (f"?{urlencode(query)}" if query else "")
-            response = await self._rest.request(
+            response = await rest.request(
                 method,
                 url,
                 headers=await self._headers(content_type, accept),
                 body=body,
                 _request_timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
             )
-            payload = await response.read()
+            payload = await read_body(response.response, most_bytes)
             outcome = str(response.status)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, asyncio.IncompleteReadError) as error:
             raise Transient(f"{method} {path}: {type(error).__name__}: {error}") from error
         finally:
             if self._observe is not None:
                 self._observe(method, kind, outcome)
+        if payload is None:
+            raise _TooLong
         if response.status == 404:
             return None
         if response.status >= 400:
@@ -268,6 +414,10 @@ class Cluster:
         return headers
 
 
+class _TooLong(Exception):
+    """A response is longer than its reader takes."""
+
+
 def _path(manifest: Manifest) -> str:
     metadata = manifest["metadata"]
     return BY_KIND[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
@@ -280,9 +430,44 @@ def _found(answer: Manifest | None, kind: str) -> Manifest:
     return answer
 
 
+def decode(payload: bytes | str) -> Any:
+    """Parse JSON; where it is too deep, or a number too long, for Python's parser, those parts are null.
+
+    One object of one tenant must not end a watch or a list that holds all others'. Raises ValueError for no JSON.
+    """
+    try:
+        return json.loads(payload)
+    except (RecursionError, ValueError):
+        raw = payload.encode(errors="replace") if isinstance(payload, str) else payload
+        return json.loads(_cut(raw).decode(errors="replace"))
+
+
+def _cut(text: bytes) -> bytes:
+    """Replace what is deeper than LEVELS_READ, and numbers of more than 511 characters."""
+    kept: list[bytes] = []
+    level = start = 0
+    for token in _TOKEN.finditer(text):
+        match token[0][:1]:
+            case b"{" | b"[":
+                if level == LEVELS_READ:
+                    kept.append(text[start : token.start()])
+                level += 1
+            case b"}" | b"]":
+                level -= 1
+                if level == LEVELS_READ:
+                    kept.append(b"null")
+                    start = token.end()
+            case first if first != b'"' and level <= LEVELS_READ:
+                kept += (text[start : token.start()], b"null")
+                start = token.end()
+    if level <= LEVELS_READ:
+        kept.append(text[start:])
+    return b"".join(kept)
+
+
 def _json(payload: bytes, request: str) -> Manifest:
     try:
-        answer: Manifest = json.loads(payload)
+        answer: Manifest = decode(payload)
     except ValueError as error:
         raise Transient(f"{request}: the response is not JSON: {payload[:100]!r}") from error
     return answer
@@ -292,6 +477,9 @@ def _error(status: int, retry_after: str | None, payload: bytes, request: str) -
     message = _message(payload) or f"HTTP {status}"
     if status == 409:
         return Conflict(f"{request}: {message}")
+    if status == 500 and message.startswith(_MISFIT):
+        # The API server's answer to an apply with a field that the kind lacks; it is the same for ever.
+        return Refused(status, message)
     # 401: a rotated token is read again within a minute; 410: a list was paged too slowly.
     if status in (401, 408, 410, 429) or status >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
@@ -301,7 +489,7 @@ def _error(status: int, retry_after: str | None, payload: bytes, request: str) -
 
 def _message(payload: bytes) -> str:
     try:
-        answer: Any = json.loads(payload)
+        answer: Any = decode(payload)
     except ValueError:
         return payload.decode(errors="replace")[:200]
     return str(answer.get("message", "")) if isinstance(answer, dict) else ""

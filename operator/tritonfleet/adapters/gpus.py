@@ -55,6 +55,18 @@ class GpuCensus:
         self._expires = finished + max(MIN_AGE_SECONDS, COST_FACTOR * (finished - started))
 
 
+def countable(item: Manifest) -> Manifest:
+    """Return what is counted of a node or a pod: a cluster may have ten thousands of pods."""
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    if item["kind"] != "Pod":
+        return {**item, "metadata": {**item["metadata"], "managedFields": []}}
+    containers = {
+        part: [{"resources": each.get("resources") or {}} for each in spec.get(part) or ()]
+        for part in ("containers", "initContainers")
+    }
+    return {"spec": {"nodeName": spec.get("nodeName"), **containers}, "status": {"phase": status.get("phase")}}
+
+
 def take_census(nodes: list[Manifest], pods: list[Manifest]) -> Census:
     """Add up the requests of running pods by node."""
     requested: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))

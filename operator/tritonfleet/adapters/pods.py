@@ -27,9 +27,12 @@ TIMEOUT_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 1.0
 """Connections within a cluster take milliseconds; after a lost packet the next tick is soon enough."""
 KEEP_ALIVE_SECONDS: Final = 30.0
-LARGEST_PAGE_BYTES: Final = 1 << 20
+LARGEST_PAGE_BYTES: Final = 256 << 10
 """Limit of a page; real ones have 5 to 20 kB."""
+LARGE_PAGE_BYTES: Final = 32 << 10
+"""Larger pages are read one by one, with a turn of the event loop after each."""
 READ: Final = "Read"
+TOO_LARGE: Final = "TooLarge"
 MODEL_MISSING: Final = "ModelMissing"
 """The outcome of a successful scrape; all others are failures."""
 
@@ -97,17 +100,24 @@ class PodScraper:
         self._session: aiohttp.ClientSession | None = None
         self._answers: dict[str, Answer] = {}
         self._failed: set[str] = set()
+        self._refused: dict[str, str] = {}
+        self._reading = asyncio.Lock()
         self._doubtful: asyncio.Task[None] | None = None
 
     def answer(self, uid: str) -> Answer | None:
         """Return the newest page of a pod, however old; None if there is none."""
         return self._answers.get(uid)
 
+    def refusal(self, uid: str) -> str:
+        """Return why the last page of a pod was beyond the limits; empty if it was not."""
+        return self._refused.get(uid, "")
+
     def keep(self, targets: Iterable[Target]) -> None:
         """Forget all other pods."""
         uids = {target.uid for target in targets}
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
         self._failed &= uids
+        self._refused = {uid: text for uid, text in self._refused.items() if uid in uids}
 
     async def scrape(self, targets: Iterable[Target], patience_seconds: float) -> None:
         """Scrape all pods; return when all but those that failed last time are done, or at the timeout.
@@ -149,10 +159,13 @@ class PodScraper:
 
     async def _ask(self, target: Target) -> str:
         """Scrape one pod and keep the page; return the outcome, and never raise."""
+        self._refused.pop(target.uid, None)
         try:
-            found = model_metrics(await self._page(target), target.model)
+            found = await self._read(target)
         except Unreadable as refusal:
             outcome = refusal.reason
+            if outcome == TOO_LARGE:
+                self._refused[target.uid] = f"metrics of the pod at {target.address} are not read: {refusal}"
         except TimeoutError:
             outcome = "Timeout"
         except aiohttp.ClientConnectorError:
@@ -180,6 +193,15 @@ class PodScraper:
         )
         return Answer(sample, found.first_response, found.failures) if found is not None else Answer(sample, {})
 
+    async def _read(self, target: Target) -> ModelMetrics | None:
+        page = await self._page(target)
+        if len(page) <= LARGE_PAGE_BYTES:
+            return model_metrics(page, target.model)
+        async with self._reading:
+            found = model_metrics(page, target.model)
+            await asyncio.sleep(0)
+        return found
+
     async def _page(self, target: Target) -> bytes:
         if self._session is None:
             self._session = _session()
@@ -190,7 +212,7 @@ class PodScraper:
             async for chunk in response.content.iter_any():
                 page += chunk
                 if len(page) > LARGEST_PAGE_BYTES:
-                    raise Unreadable("TooLarge", f"more than {LARGEST_PAGE_BYTES} bytes")
+                    raise Unreadable(TOO_LARGE, f"more than {LARGEST_PAGE_BYTES:,} bytes")
             return bytes(page)
 
 

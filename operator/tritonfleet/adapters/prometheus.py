@@ -1,6 +1,7 @@
 """Queries to Prometheus for the whole fleet: latency at the gateway, and the rates of past days."""
 
 import asyncio
+import json
 import math
 import time
 from array import array
@@ -44,10 +45,15 @@ QUERY_SECONDS: Final = 5.0
 SERIES_MAX: Final = 1000
 """Limit of series of a user's query."""
 
+MODEL_LABELS: Final = ("modeldeployment", "tritonfleet_dev_modeldeployment")
+"""What series of model pods carry: by our PodMonitor, and where all labels of pods are copied."""
+
 T = TypeVar("T")
 Row = Mapping[str, Any]
 Report = Callable[[str, str, float], None]
 """Called with the name of every query, its outcome (`success` or `error`) and the seconds it took."""
+Skipped = Callable[[str, int], None]
+"""Called, in any thread, with the name of a query and the number of its rows that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,9 @@ class Access:
     """Further headers of every query, such as the tenant's of Mimir or Thanos."""
     ca_file: str = ""
     """File with the CA certificates; empty for the system's."""
+    gateway_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that Prometheus gives to series of the gateway alone. Without any its counters are not read: any pod that
+    is scraped could export them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +105,17 @@ class Past:
 class Prometheus:
     """Queries by a synchronous client, in at most two threads. Every method raises Transient for any error."""
 
-    def __init__(self, access: Access, report: Report, *, window_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        access: Access,
+        report: Report,
+        skipped: Skipped = lambda _query, _rows: None,
+        *,
+        window_seconds: float = 60.0,
+    ) -> None:
         self._access = access
         self._report = report
+        self._skipped = skipped
         self._window_seconds = round(window_seconds)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._waiting = 0
@@ -109,14 +126,16 @@ class Prometheus:
         Envoy Gateway names a route's upstreams `httproute/NAMESPACE/NAME/rule/N`; all rules are summed. One query
         for all routes: rows with a bound are buckets, the others failures.
         """
-        window = f'{{envoy_cluster_name=~"httproute/.+"%s}}[{self._window_seconds}s]'
+        if not self._access.gateway_labels:
+            return {}
+        window = f'{{envoy_cluster_name=~"httproute/.+",{self._gateways_own}%s}}[{self._window_seconds}s]'
         buckets = "envoy_cluster_upstream_rq_time_bucket" + window % ""
         failures = "envoy_cluster_upstream_rq_xx" + window % ',envoy_response_code_class="5"'
         query = (
             f"sum by (envoy_cluster_name, le) (rate({buckets}))"
             f" or sum by (envoy_cluster_name, envoy_response_code_class) (rate({failures}))"
         )
-        return await self._ask("gateway", lambda client: _traffic(client.custom_query(query)))
+        return await self._ask("gateway", lambda client: _traffic(self._rows("gateway", client.custom_query(query))))
 
     async def edges(
         self, routes: Collection[tuple[str, str]], at: datetime
@@ -125,13 +144,17 @@ class Prometheus:
 
         One query for all routes. A route that Envoy does not know, or that is not scraped, has none.
         """
+        if not self._access.gateway_labels:
+            return {}
         some = "|".join(f"{namespace}/{name}" for namespace, name in sorted(routes))
         names = f"({some})" if len(routes) <= ROUTES_NAMED else ".+"
         series = f"{GATEWAY_BUCKETS}|{GATEWAY_STATUSES}|{GATEWAY_GRPC.pattern}"
-        query = f'{{__name__=~"{series}",{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
+        clusters = f'{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"'
+        query = f'{{__name__=~"{series}",{clusters},{self._gateways_own}}}'
 
         def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], GatewayCounters]:
-            return _edges(client.custom_query(query, params={"time": at.timestamp()}), frozenset(routes))
+            rows = self._rows("edges", client.custom_query(query, params={"time": at.timestamp()}))
+            return _edges(rows, frozenset(routes))
 
         return await self._ask("edges", ask)
 
@@ -152,7 +175,8 @@ class Prometheus:
         )
 
         def ask(client: PrometheusConnect, begin: datetime, close: datetime) -> None:
-            for series, at, rate in _points(client.custom_query_range(query, begin, close, f"{step_seconds:.0f}s")):
+            rows = self._rows("history", client.custom_query_range(query, begin, close, f"{step_seconds:.0f}s"))
+            for series, at, rate in _points(rows):
                 index = round((at - start.timestamp()) / step_seconds) - 1
                 if 0 <= index < steps:
                     rates[series][index] = rate
@@ -164,6 +188,19 @@ class Prometheus:
     def close(self) -> None:
         """Start no further queries; running ones end by their timeouts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _gateways_own(self) -> str:
+        """Return the matchers that leave only the gateway's series: no pod of a ModelDeployment can export one."""
+        wanted = {**self._access.gateway_labels, **dict.fromkeys(MODEL_LABELS, "")}
+        return ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in wanted.items())
+
+    def _rows(self, query: str, rows: list[Row]) -> list[Row]:
+        """Return the rows that can be read: one series of one pod must not hide those of all others."""
+        fine = [row for row in rows if _is_legible(row)]
+        if len(fine) < len(rows):
+            self._skipped(query, len(rows) - len(fine))
+        return fine
 
     async def _ask(self, name: str, query: Callable[[PrometheusConnect], T]) -> T:
         if self._waiting >= THREADS:
@@ -213,6 +250,18 @@ class Prometheus:
         timeout: Any = (CONNECT_SECONDS, READ_SECONDS)
         url = self._access.url.rstrip("/")
         return PrometheusConnect(url, headers=headers, retry=retry, session=session, timeout=timeout)
+
+
+def _is_legible(row: Row) -> bool:
+    """Return whether its numbers are numbers, and the bound of a bucket is one that can be compared."""
+    try:
+        bound = float(row["metric"].get("le", "+Inf"))
+        points = row["values"] if "values" in row else [row["value"]]
+        for at, value in points:
+            float(at), float(value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return bound >= 0
 
 
 def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:

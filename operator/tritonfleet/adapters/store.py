@@ -4,11 +4,25 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tritonfleet.api import names
+from tritonfleet.api.base import OPEN_TEXT_MAX, check_open
 from tritonfleet.api.resources import SCALER
 from tritonfleet.plan.world import ChildId, Manifest
+
+_COPY: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_OPEN_FIELDS: Final = (
+    ("modelConfig",),
+    ("server", "affinity", "podAffinity"),
+    ("server", "affinity", "podAntiAffinity"),
+)
+_TOO_MUCH: Final = {"": "-" * (OPEN_TEXT_MAX + 1)}
+"""In the place of an open field that is larger than valid ones may be: it is invalid for the same reason."""
+LEVELS_KEPT: Final = 64
+"""Depth to which an object is kept: more than any valid one has, and little enough for every library that reads it."""
+OPEN_KINDS: Final = frozenset({names.KIND, "ControllerRevision"})
+"""Kinds with parts that the API server takes at any depth; those that were stored before a bound have them still."""
 
 
 class Key(NamedTuple):
@@ -45,6 +59,29 @@ class _Entry:
         return manifest
 
 
+def slim(manifest: Manifest) -> None:
+    """Remove, in place, what no decision reads.
+
+    That is who manages which field, kubectl's copy of the object, what is deeper than LEVELS_KEPT, and open fields that
+    are larger than allowed: the spec of such a ModelDeployment is invalid without them too.
+    """
+    if manifest["kind"] in OPEN_KINDS:
+        _empty_below(manifest, LEVELS_KEPT)
+    metadata = manifest.get("metadata") or {}
+    metadata.pop("managedFields", None)
+    (metadata.get("annotations") or {}).pop(_COPY, None)
+    for *parents, name in _OPEN_FIELDS if manifest["kind"] == names.KIND else ():
+        node = manifest.get("spec")
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        value = node.get(name) if isinstance(node, dict) else None
+        if node is not None and isinstance(value, dict):
+            try:
+                check_open(value, LEVELS_KEPT)
+            except ValueError:
+                node[name] = dict(_TOO_MUCH)
+
+
 class Store:
     """Objects by identity and by the ModelDeployment they belong to.
 
@@ -59,7 +96,8 @@ class Store:
         self._clock = 0
 
     def put(self, manifest: Manifest) -> frozenset[Key]:
-        """Store an object; return the ModelDeployments that it affects."""
+        """Store an object, which is made `slim()`; return the ModelDeployments that it affects."""
+        slim(manifest)
         identity, version = identify(manifest), version_of(manifest)
         before = self._objects.get(identity)
         if before is not None and version <= before.version:
@@ -194,6 +232,17 @@ def _scaled(target: Manifest) -> str | None:
 
 def _owners(*entries: _Entry | None) -> frozenset[Key]:
     return frozenset(entry.owner for entry in entries if entry is not None and entry.owner is not None)
+
+
+def _empty_below(manifest: Manifest, levels: int) -> None:
+    deepest: list[Any] = [manifest]
+    for _ in range(levels):
+        inner = (each for node in deepest for each in (node.values() if isinstance(node, dict) else node))
+        deepest = [each for each in inner if isinstance(each, (dict, list))]
+        if not deepest:
+            return
+    for node in deepest:
+        node.clear()
 
 
 def _text(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Rule = dict[str, str]
@@ -103,6 +103,58 @@ def text_not_number(max_length: int, expression: str, must: str, description: st
     reads = rule(f"type(self) == string && {expression}", must, got="self")
     extra: dict[str, Any] = {"x-kubernetes-int-or-string": True, "x-kubernetes-validations": [reads]}
     return Field(max_length=max_length, json_schema_extra=extra, description=description)
+
+
+OPEN_VALUES_MAX: Final = 4096
+OPEN_TEXT_MAX: Final = 65_536
+_OPEN: Final = {"x-kubernetes-preserve-unknown-fields": True}
+
+
+def open_object(max_entries: int, levels: int, *, of_lists: bool = False) -> tuple[Any, ...]:
+    """Return the constraints of an object whose fields others define, with at most `levels` objects and lists inside.
+
+    `of_lists`: each field is a list of objects. The API server checks the levels: a schema cannot refer to itself, so
+    they are written out. The number of values and the length of the text are checked by `ModelDeployment.parse()`.
+    """
+    fields = _open_value(levels)
+    if of_lists:
+        item = {"type": "object", "additionalProperties": _open_value(levels - 2)}
+        fields = {"type": "array", "maxItems": 32, "items": item}
+
+    def bounded(value: dict[str, Any]) -> dict[str, Any]:
+        check_open(value, levels)
+        return value
+
+    schema: dict[str, Any] = {**_OPEN, "additionalProperties": fields}
+    return Field(max_length=max_entries, json_schema_extra=schema), AfterValidator(bounded)
+
+
+def _open_value(levels: int, *, in_list: bool = False) -> dict[str, Any]:
+    """Return the schema of any value with at most `levels` objects and lists, itself included; no list in a list."""
+    if not levels:
+        return {**_OPEN, "maxProperties": 0, "maxItems": 0}
+    items = {"maxItems": 0} if in_list else {"items": _open_value(levels - 1, in_list=True)}
+    return {**_OPEN, "additionalProperties": _open_value(levels - 1), **items}
+
+
+def check_open(given: dict[str, Any], levels: int) -> None:
+    """Raise ValueError for an object with more `levels` of objects and lists inside it, more values or more text."""
+    values, letters = 0, 0
+    waiting: list[tuple[Any, int]] = [(given, 0)]
+    while waiting:
+        value, level = waiting.pop()
+        values += 1
+        if isinstance(value, (dict, list)):
+            if level > levels:
+                raise ValueError(f"must not be nested more than {levels} levels deep")
+            letters += sum(map(len, value)) if isinstance(value, dict) else 0
+            waiting += ((each, level + 1) for each in (value.values() if isinstance(value, dict) else value))
+        elif isinstance(value, str):
+            letters += len(value)
+        if values > OPEN_VALUES_MAX:
+            raise ValueError(f"must not have more than {OPEN_VALUES_MAX:,} values")
+        if letters > OPEN_TEXT_MAX:
+            raise ValueError(f"must not have more than {OPEN_TEXT_MAX:,} characters")
 
 
 DURATION = "^([0-9]{1,6}([um]?s|m|h))+$"

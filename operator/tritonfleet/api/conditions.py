@@ -56,6 +56,7 @@ class Reason(StrEnum):
     IMAGE_UNSAFE = "ImageUnsafe"
     LOADED = "Loaded"
     MET = "Met"
+    METRICS_REFUSED = "MetricsRefused"
     METRICS_STALE = "MetricsStale"
     MISSED = "Missed"
     MODEL_LOAD_FAILED = "ModelLoadFailed"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, ValidationError
 
 from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, ScalingMode
-from tritonfleet.api.base import DURATION, ApiModel, Rule, items, rule
+from tritonfleet.api.base import DURATION, ApiModel, Rule, items, open_object, rule
 from tritonfleet.api.batching import Batching, InstanceGroup
 from tritonfleet.api.model import Model
 from tritonfleet.api.problems import described
@@ -96,10 +96,9 @@ class ModelDeploymentSpec(ApiModel):
     """How requests are grouped into batches."""
     instances: Annotated[tuple[InstanceGroup, ...], items(16)] = ()
     """Copies of the model within one server; Triton's default is one per GPU."""
-    raw_model_config: Annotated[
-        dict[str, Any],
-        Field(alias="modelConfig", max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
-    ] = Field(default_factory=dict)
+    raw_model_config: Annotated[dict[str, Any], *open_object(64, levels=8)] = Field(
+        default_factory=dict, alias="modelConfig"
+    )
     """Triton's ModelConfig in JSON form, merged over the typed fields, for settings that they lack.
 
     Field names as in Triton's model_config.proto, snake_case or camelCase."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, Rule, items, rule, text
+from tritonfleet.api.base import ApiModel, LabelValue, QualifiedName, Rule, items, open_object, rule, text
 
 
 class SelectorOperator(StrEnum):
@@ -132,10 +132,7 @@ class NodeAffinity(ApiModel):
 
 # Open below: its schema would be a fifth of the whole. The API server checks it in the Deployment, and what it
 # refuses there is reported in the conditions.
-PodSpecPart = Annotated[
-    dict[str, Any],
-    Field(max_length=2, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
-]
+PodSpecPart = Annotated[dict[str, Any], *open_object(2, levels=7, of_lists=True)]
 
 
 class Affinity(ApiModel):

@@ -77,8 +77,15 @@ def described(error: ValidationError, root: Schema) -> Iterator[str]:
     for problem in error.errors():
         location = problem["loc"]
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-        given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"[:_GIVEN_MAX]
+        given = "" if problem["type"] == "missing" else f", got {_shown(problem['input'])}"[:_GIVEN_MAX]
         yield f"{path}: {_remedy(problem, _node(root, location)) or _lowered(problem['msg'])}{given}"
+
+
+def _shown(given: object) -> str:
+    try:
+        return repr(given)
+    except RecursionError:
+        return "a value too deep to show"
 
 
 def _remedy(problem: Any, node: Schema) -> str | None:

@@ -58,6 +58,8 @@ def _rules(node: Schema) -> Iterator[str]:
 
 
 def _type(node: Schema) -> str:
+    if node.get("x-kubernetes-preserve-unknown-fields"):
+        return "object"
     if "items" in node:
         return f"list of {_type(node['items'])}"
     if "additionalProperties" in node:

@@ -228,6 +228,8 @@ def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleRepor
         cause = "suspended" if deployment.spec.suspend else "replicas is 0"
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.SUSPENDED, f"no pods run: {cause}")
     verdict = observed.scaling
+    if observed.unread:
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, Reason.METRICS_REFUSED, observed.unread)
     if verdict is None or not report.fresh:
         return None
     reason = slo_state(verdict)
@@ -263,6 +265,8 @@ def _scaling_active(deployment: ModelDeployment, observed: Observed, document: M
         return Condition(kind, ConditionStatus.FALSE, Reason.SUSPENDED, "no pods run: suspended")
     if not spec.scales_by_slo:
         return _scaled_by_others(deployment, observed)
+    if observed.unread:
+        return Condition(kind, ConditionStatus.FALSE, Reason.METRICS_REFUSED, observed.unread)
     if document.get("reason") not in set(ScaleReason):
         return None
     reason = ScaleReason(document["reason"])

@@ -92,6 +92,8 @@ class Observed:
     """What was measured of a canary; None before the first window."""
     headroom: GpuPool | None = None
     """Free GPUs on the nodes that a canary's pods may run on, counted while a rollout waits for capacity."""
+    unread: str = ""
+    """Why the metrics of a pod are not read, because they are beyond the limits; empty if they are read."""
 
 
 @dataclass(frozen=True, slots=True)

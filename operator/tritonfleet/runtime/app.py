@@ -20,7 +20,7 @@ from typing import Any
 
 from tritonfleet import settings as operator_settings
 from tritonfleet.adapters.cluster import Cluster, load_configuration
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.gpus import GpuCensus, countable
 from tritonfleet.adapters.lease import Elector, Timing
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
@@ -119,12 +119,14 @@ class Operator:
         )
         self._now = now
         self._verdicts: dict[str, Verdict] = {}
+        self._unread: dict[str, str] = {}
         self._evidence: dict[str, Evidence] = {}
         self._observer = Observer(
             self.store,
             GpuCensus(self._list_all),
             settings.defaults,
             verdict_on=self._verdicts.get,
+            unread_on=self._unread.get,
             evidence_on=self._evidence.get,
         )
         self._executor = Executor(cluster, self.store, telemetry)
@@ -211,6 +213,7 @@ class Operator:
             gateway,
             metrics,
             self._verdicts,
+            unread=self._unread,
             interval_seconds=settings.tick_seconds,
             now=self._now,
         )
@@ -233,9 +236,12 @@ class Operator:
             password_file=settings.prometheus_password_file,
             headers=settings.prometheus_headers,
             ca_file=settings.prometheus_ca_file,
+            gateway_labels=settings.prometheus_gateway_labels,
         )
-        window_seconds = settings.prometheus_window_seconds
-        return Prometheus(access, self._telemetry.scaling.queried, window_seconds=window_seconds)
+        if not settings.prometheus_gateway_labels and settings.defaults.gateway_api:
+            log.warning("prometheus.gatewayLabels is not set, so the gateway's metrics are not used")
+        metrics = self._telemetry.scaling
+        return Prometheus(access, metrics.queried, metrics.skipped, window_seconds=settings.prometheus_window_seconds)
 
     def _canary_monitor(self) -> CanaryMonitor:
         """Return the canary monitor, with scrapes and queries of its own."""
@@ -272,11 +278,10 @@ class Operator:
 
     async def _list_all(self, kind: str) -> list[Manifest] | None:
         try:
-            listing = await self._cluster.list(kind)
+            return [countable(item) async for item in self._cluster.each(kind)]
         except Refused as refusal:
             log.warning("GPUs cannot be counted", extra={"kind": kind, "error": str(refusal)})
             return None
-        return listing.items if listing is not None else None
 
     def _health_snapshot(self) -> HealthSnapshot:
         now = self.queue.now

@@ -113,7 +113,7 @@ class Autoscaler:
     """Keeps a verdict for each ModelDeployment with an SLO in `verdicts`, by UID, for the reconcile.
 
     A verdict is replaced only when the decision changes, and once a minute: the source of the status must
-    be stable between reconciles.
+    be stable between reconciles. `unread` has, by UID too, why the metrics of a pod are not read.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Autoscaler:
         metrics: ScalingMetrics,
         verdicts: dict[str, Verdict],
         *,
+        unread: dict[str, str] | None = None,
         interval_seconds: float,
         now: Callable[[], datetime],
     ) -> None:
@@ -136,6 +137,7 @@ class Autoscaler:
         self._gateway = gateway
         self._metrics = metrics
         self._verdicts = verdicts
+        self._unread = unread if unread is not None else {}
         self._interval = interval_seconds
         self._now = now
         self._clock = asyncio.get_running_loop().time
@@ -248,6 +250,7 @@ class Autoscaler:
             return
         target.memory = verdict.memory
         self._metrics.verdicts[key] = verdict
+        self._show_unread(key, target)
         self._show(key, target.uid, verdict)
 
     def _observation(self, key: Key, target: ScalingTarget, policy: Policy, now: datetime) -> Observation:
@@ -290,9 +293,19 @@ class Autoscaler:
         if shown is None or _news(shown) != _news(verdict):
             self._queue.add(key)
 
+    def _show_unread(self, key: Key, target: ScalingTarget) -> None:
+        """Tell the reconcile of a pod whose metrics are beyond the limits, and that they no longer are."""
+        why = next((text for pod in target.targets if (text := self._scraper.refusal(pod.uid))), "")
+        before = self._unread.pop(target.uid, "")
+        if why:
+            self._unread[target.uid] = why
+        if why != before:
+            self._queue.add(key)
+
     def _drop(self, key: Key) -> None:
         target = self._targets.pop(key, None)
         if target is not None:
+            self._unread.pop(target.uid, None)
             self._verdicts.pop(target.uid, None)
             self._shown.pop(target.uid, None)
         self._metrics.verdicts.pop(key, None)

@@ -63,10 +63,10 @@ class CanarySession:
     def is_due(self, now: float) -> bool:
         """Return whether a window begins or ends at `now`, seconds since the epoch.
 
-        No window ends while the previous one is being completed.
+        No window ends while the previous one is being completed, and none begins while golden requests are sent.
         """
         if self.recording is None:
-            return now >= self.watch.opens_seconds
+            return now >= self.watch.opens_seconds and not self.closing.probing
         waits = self.completing is not None and not self.completing.done()
         return not waits and now - self.recording.start_seconds >= self.watch.interval_seconds
 
@@ -156,7 +156,7 @@ class CanaryMonitor:
         now = self._now().timestamp()
         there = [(key, self._sessions[key]) for key in keys if key in self._sessions]
         over = [(key, each, window) for key, each in there if (window := self._advance_window(each, now))]
-        after = self._snapshot(now)
+        after = self._snapshot(now, frozenset(key for key, _, _ in over))
         for key, session, window in over:
             task = self._complete(key, session, window, session.before, after)
             session.completing = asyncio.create_task(task, name=f"window of {key}")
@@ -251,24 +251,28 @@ class CanaryMonitor:
             if session.is_due(now):
                 self._begin_window(session, now)
             return None
-        recording.record(session.targets, self._scraper.answer, now)
+        recording.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
         # Slightly early is closer than the next tick.
         if not session.is_due(now + GLANCE_SECONDS / 2):
             return None
         window = recording.window(now)
-        self._begin_window(session, now)
+        session.recording = None
+        session.closing.probing = session.watch.probes
+        if session.is_due(now):
+            self._begin_window(session, now)
         return window
 
     def _begin_window(self, session: CanarySession, now: float) -> None:
         session.recording = WindowRecorder(session.watch, now, FRESH_TICKS * self._interval)
-        session.recording.record(session.targets, self._scraper.answer, now)
+        session.recording.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
 
-    def _snapshot(self, now: float) -> asyncio.Task[Snapshot] | None:
-        """Read the gateways' counters once for all windows that begin or end at this tick."""
+    def _snapshot(self, now: float, over: Collection[Key]) -> asyncio.Task[Snapshot] | None:
+        """Read the gateways' counters once for all windows that begin at this tick, or end at it (`over`)."""
         routes = [
             (key.namespace, key.name)
             for key, session in self._sessions.items()
-            if session.recording is not None and session.recording.start_seconds == now and session.clusters is not None
+            if session.clusters is not None
+            and (key in over or (session.recording is not None and session.recording.start_seconds == now))
         ]
         if not routes or not self._prober.knows_gateways:
             return None

@@ -46,11 +46,13 @@ class Observer:
         defaults: Defaults,
         verdict_on: Callable[[str], Verdict | None] = lambda _uid: None,
         evidence_on: Callable[[str], Evidence | None] = lambda _uid: None,
+        unread_on: Callable[[str], str | None] = lambda _uid: None,
     ) -> None:
         self._store = store
         self._census = census
         self._defaults = defaults
         self._verdict_on = verdict_on
+        self._unread_on = unread_on
         self._evidence_on = evidence_on
 
     async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
@@ -79,6 +81,7 @@ class Observer:
             failure=failure,
             scalers=self._store.scalers(key),
             scaling=self._verdict_on(body["metadata"]["uid"]),
+            unread=self._unread_on(body["metadata"]["uid"]) or "",
             evidence=self._evidence_on(body["metadata"]["uid"]),
         )
 

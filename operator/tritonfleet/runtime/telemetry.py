@@ -156,6 +156,11 @@ class ScalingMetrics:
             buckets=QUERY_BUCKETS_SECONDS, registry=registry,
         )  # fmt: skip
 
+        self._rows_skipped = Counter(
+            "tritonfleet_prometheus_rows_skipped", "Series from Prometheus that cannot be read", ["query"],
+            registry=registry,
+        )  # fmt: skip
+
     def scraped(self, outcome: str, seconds: float) -> None:
         """Count a scrape of a pod."""
         self._scrapes.labels(outcome).inc()
@@ -165,6 +170,10 @@ class ScalingMetrics:
         """Count a query to Prometheus."""
         self._queries.labels(query, outcome).inc()
         self._query_seconds.labels(query).observe(seconds)
+
+    def skipped(self, query: str, rows: int) -> None:
+        """Count series that cannot be read."""
+        self._rows_skipped.labels(query).inc(rows)
 
 
 class _States(Collector):
@@ -297,6 +306,11 @@ class Telemetry:
         self.watch_misses = Counter(
             "tritonfleet_watch_misses", "Objects found by a sweep that a watch missed", ["kind"], registry=registry
         )
+
+        self.unreadable = Counter(
+            "tritonfleet_unreadable_objects", "Objects that were skipped because they cannot be read", ["kind"],
+            registry=registry,
+        )  # fmt: skip
 
     def _define_traffic(self) -> None:
         registry = self.registry

@@ -9,13 +9,17 @@ every ten minutes. `app.py` runs all three.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 
+import aiohttp
 import kopf
+from kopf._cogs.clients import api as kopf_api
 
-from tritonfleet.adapters.cluster import Cluster, Listing
-from tritonfleet.adapters.store import Key, ObjectId, Store
+from tritonfleet.adapters.cluster import Cluster, Listing, PageLimit, decode, read_body
+from tritonfleet.adapters.store import Key, ObjectId, Store, slim
 from tritonfleet.api import names
 from tritonfleet.api.resources import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, Resource
 from tritonfleet.errors import Refused, Transient
@@ -42,6 +46,10 @@ LAG_SECONDS = 5.0
 """An object that is still missing this long after it was listed was missed by its watch."""
 
 
+UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What the store raises for an object without the parts that every object of its kind has."""
+
+
 class EventSink:
     """Receives the events of the watches."""
 
@@ -53,7 +61,11 @@ class EventSink:
 
     def handle(self, event_type: str | None, body: Manifest) -> None:
         """Handle one event; its type is None if the object comes from a list and not from a watch."""
-        keys = self._store.remove(body) if event_type == "DELETED" else self._store.put(body)
+        try:
+            keys = self._store.remove(body) if event_type == "DELETED" else self._store.put(body)
+        except UNREADABLE as error:
+            report_unreadable(body, error, self._telemetry)
+            return
         is_own = body["kind"] == names.KIND
         for key in keys:
             if is_own and event_type != "DELETED" and _unanswered(body):
@@ -61,6 +73,14 @@ class EventSink:
             self._queue.add(key, 0.0 if is_own or event_type == "DELETED" else COALESCE_SECONDS)
         if event_type is None:
             self._relisted()
+
+
+def report_unreadable(body: Manifest, error: Exception, telemetry: Telemetry) -> None:
+    """Count and log an object that is skipped, because it lacks what every object of its kind has."""
+    kind, metadata = str(body.get("kind")), body.get("metadata") or {}
+    fields = {"kind": kind, "namespace": metadata.get("namespace"), "object": metadata.get("name")}
+    log.error("an object cannot be read and is skipped", extra={**fields, "reason": f"{type(error).__name__}: {error}"})
+    telemetry.unreadable.labels(kind).inc()
 
 
 def _unanswered(body: Manifest) -> bool:
@@ -122,6 +142,51 @@ def configure_kopf(settings: kopf.OperatorSettings, resources: Iterable[Resource
             settings.watching.label_selectors[selector] = MANAGED
 
 
+_kopfs_lines = kopf_api.iter_jsonlines
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield the lines of a watch, with what is no UTF-8 replaced."""
+    async for line in _kopfs_lines(content):
+        yield line.decode(errors="replace").encode()
+
+
+_LIMIT: Final = re.compile(r"(?<=[?&]limit=)\d+")
+_limits: dict[str, PageLimit] = {}
+
+
+async def _get(url: str, **options: Any) -> Any:
+    """Return what kopf asks for: of a list a page of limited length, with what decisions need of its objects."""
+    limit = _limits.setdefault(url.partition("?")[0], PageLimit()) if _LIMIT.search(url) else None
+    payload = None
+    while payload is None:
+        asked = _LIMIT.sub(str(limit.objects), url) if limit is not None else url
+        response = await kopf_api.request(method="get", url=asked, **options)
+        async with response:
+            payload = await read_body(response, limit.most_bytes if limit is not None else None)
+        if limit is not None:
+            limit.shrink() if payload is None else limit.grow()
+    found = decode(payload)
+    for item in (found.get("items") or ()) if limit is not None else ():
+        slim(item | {"kind": found["kind"].removesuffix("List")})
+    return found
+
+
+def _event(line: str) -> Any:
+    event = decode(line)
+    if event.get("type") in ("ADDED", "MODIFIED"):
+        slim(event["object"])
+    return event
+
+
+def read_leniently() -> None:
+    """Have kopf parse JSON by `decode()`: one object that Python's parser cannot take ended the watch for all.
+
+    kopf has no setting for it. Its session stays its own, since it renews credentials by it.
+    """
+    vars(kopf_api).update(json=SimpleNamespace(loads=_event), iter_jsonlines=_lines, get=_get)
+
+
 class Listener:
     """Runs kopf watches of some kinds, which feed the sink."""
 
@@ -133,6 +198,7 @@ class Listener:
         self._sink = sink
         self._namespaces = namespaces
         self._began = began
+        read_leniently()
 
     def begin(self, resources: Sequence[Resource]) -> list[asyncio.Task[None]]:
         """Return endless tasks; one whose watch fails raises."""
@@ -218,14 +284,17 @@ class Sweeper:
 
         Waits for the CustomResourceDefinition first: kopf would never discover it later.
         """
-        while await self._list(MODEL_DEPLOYMENT, self._namespaces[0], metadata_only=True) is None:
+        while await self._list(MODEL_DEPLOYMENT, self._namespaces[0]) is None:
             log.warning("waiting for the CustomResourceDefinition of ModelDeployments")
             await asyncio.sleep(SETTLE_SECONDS)
         for resource in self._resources:
             for namespace in self._namespaces:
-                listing = await self._list(resource, namespace)
-                for item in listing.items if listing is not None else ():
-                    self._store.put(item)
+                labels = MANAGED if resource.labeled else ""
+                async for item in self._cluster.each(resource.kind, namespace, labels=labels):
+                    try:
+                        self._store.put(item)
+                    except UNREADABLE as error:
+                        report_unreadable(item, error, self._telemetry)
 
     async def run(self) -> None:
         """Sweep now, after every relist, and every ten minutes."""
@@ -260,7 +329,7 @@ class Sweeper:
 
     async def _compare(self, resource: Resource, namespace: str | None) -> list[ObjectId]:
         """Drop deleted objects; return listed ones that the store lacks or has outdated."""
-        listing = await self._list(resource, namespace, metadata_only=True)
+        listing = await self._list(resource, namespace)
         if listing is None:
             return []
         as_of = int(listing.resource_version)
@@ -275,12 +344,15 @@ class Sweeper:
             log.warning("a watch missed a change", extra=identity._asdict())
             self._telemetry.watch_misses.labels(identity.kind).inc()
             body = await self._cluster.get(*identity)
-            if body is not None:
-                self._enqueue(self._store.put(body))
+            try:
+                self._enqueue(self._store.put(body) if body is not None else ())
+            except UNREADABLE as error:
+                report_unreadable(body or {}, error, self._telemetry)
 
-    async def _list(self, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Listing | None:
+    async def _list(self, resource: Resource, namespace: str | None) -> Listing | None:
+        """Return the metadata of all objects of a kind."""
         labels = MANAGED if resource.labeled else ""
-        return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=metadata_only)
+        return await self._cluster.list(resource.kind, namespace, labels=labels, metadata_only=True)
 
     def _enqueue(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -2,8 +2,8 @@
 
 `WindowRecorder` records each scrape during the window, and adds up each container's increase. A container is
 identified by its pod and its start, so counts from before a crash are kept. `WindowFinalizer` adds what the pods
-cannot know: golden requests, results of users' PromQL, and the gateway's latencies and errors.
-`canary_monitor.py` uses both.
+cannot know: golden requests, results of users' PromQL, and the gateway's latencies and errors. Golden requests are
+sent between two windows, so that pods' counters hold nothing but users' requests. `canary_monitor.py` uses both.
 """
 
 import asyncio
@@ -33,6 +33,8 @@ from tritonfleet.plan.rollout.analysis import (
 )
 from tritonfleet.runtime.probes import CanaryProber, Route
 
+RefusalOf = Callable[[str], str]
+"""Returns why a pod's page was beyond the limits, given its uid; empty if it was not."""
 AnswerOf = Callable[[str], Answer | None]
 """Returns the newest answer of a pod, given its uid."""
 
@@ -67,9 +69,13 @@ class WindowRecorder:
         self._targets: tuple[Target, ...] = ()
         self._beats: list[ScrapeInterval] = []
         self._shares: list[float] = []
+        self._refused: dict[str, str] = {}
 
-    def record(self, targets: Sequence[Target], answer_of: AnswerOf, now: float) -> None:
+    def record(
+        self, targets: Sequence[Target], answer_of: AnswerOf, now: float, refusal_of: RefusalOf = lambda _uid: ""
+    ) -> None:
         """Record the newest pages of all ready pods."""
+        self._refused = {target.uid: refusal_of(target.uid) for target in targets}
         self._targets, self.heard_seconds = tuple(targets), now
         canary, stable = self.watch.key.canary, self.watch.stable
         self._shares.append(self.watch.desired_share(self._ready(canary), self._ready(stable)))
@@ -137,7 +143,9 @@ class WindowRecorder:
         for role, revision in self._asked():
             there = [_container(target) for target in self._targets if target.revision == revision]
             if there and not any(self._is_fresh(self._heard.get(each, 0.0), now) for each in there):
-                return f"no metrics from the {role}: scrapes of {counted(len(there), 'ready pod')} failed"
+                pods = [target.uid for target in self._targets if target.revision == revision]
+                why = next((f"; {text}" for uid in pods if (text := self._refused.get(uid))), "")
+                return f"no metrics from the {role}: scrapes of {counted(len(there), 'ready pod')} failed{why}"
         return ""
 
     def _asked(self) -> Iterator[tuple[str, str]]:
@@ -183,6 +191,8 @@ class WindowFinalizer:
     watch: MeasurementSpec
     failures: dict[str, GatewayFailures] = field(default_factory=dict)
     """By revision."""
+    probing: bool = False
+    """Whether golden requests are being sent. Pods count them like those of users, so no window includes them."""
 
     async def complete(
         self,
@@ -199,7 +209,10 @@ class WindowFinalizer:
         without a gateway. Takes at most a minute.
         """
         watch, namespace = self.watch, self.key.namespace
-        run = await prober.probe(namespace, watch, pods) if watch.probes else None
+        try:
+            run = await prober.probe(namespace, watch, pods) if watch.probes else None
+        finally:
+            self.probing = False
         answers = await prober.answers(namespace, watch, datetime.fromtimestamp(window.end_seconds, UTC))
         window = replace(window, probe=run, probe_expected=watch.probes, answers=answers)
         if before is None or after is None or clusters is None:

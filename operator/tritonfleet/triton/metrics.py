@@ -1,13 +1,11 @@
 """Parse one model's metrics from Triton's metrics page."""
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final
-
-from prometheus_client.parser import text_string_to_metric_families
+from typing import Any, Final, NamedTuple
 
 from tritonfleet.errors import TritonfleetError
 
@@ -25,12 +23,24 @@ COUNTERS: Final = (SUCCESS, FAILURE, INFERENCES, EXECUTIONS, REQUEST_US, QUEUE_U
 """Metrics that every Triton reports of every model by default."""
 
 _TRITONS: Final = b"nv_"
-_PREFIX: Final = b"nv_inference_"
+_LINE: Final = re.compile(rb"^nv_inference_[^\r\n]*", re.MULTILINE)
+_LABEL: Final = rb'([A-Za-z_][A-Za-z0-9_]*)="([^"\\\n]*(?:\\.[^"\\\n]*)*)"'
+_UNNAMED: Final = _LABEL.replace(b"([A", b"(?:[A").replace(b'"([^', b'"(?:[^')
+_SERIES: Final = re.compile(rb"([A-Za-z_:][A-Za-z0-9_:]*)\{((?:%b(?:,%b)*,?)?)\}" % (_UNNAMED, _UNNAMED))
+_LABELS: Final = re.compile(_LABEL)
 _READ: Final = frozenset(name.encode() for name in (*COUNTERS, PENDING, FIRST_RESPONSE_BUCKET))
 MOST_LINES: Final = 1000
-"""Limit of lines of one model: a version has 13, a histogram a few more. They are parsed in 15 ms at worst."""
-_SERIES_KEPT: Final = 65536
-"""Fourteen series a model: enough for 4,000 models, in about 40 MB if all of it were ever used."""
+"""Limit of lines of one model: a version has 13, a histogram a few more. They are parsed in 30 ms at worst."""
+LONGEST_LINE_BYTES: Final = 1024
+MOST_LABELS: Final = 16
+MOST_BUCKETS: Final = 64
+MOST_REASONS: Final = 32
+"""Limits of what is kept of a page. Triton's lines have 4 labels and 300 bytes at most; it knows four reasons."""
+SERIES_KEPT_BYTES: Final = 16 << 20
+"""Fourteen series a model of 300 bytes each: enough for 4,000 models."""
+_KEPT_OF_PAGE: Final = 64
+"""Pages with more lines are parsed anew each time, so that none can displace all others' series."""
+_OVERHEAD_BYTES: Final = 200
 
 
 class Unreadable(TritonfleetError):
@@ -66,16 +76,19 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
     totals: dict[str, float] = defaultdict(float)
     buckets: dict[float, float] = defaultdict(float)
     failures: dict[str, float] = defaultdict(float)
-    for line in _lines_of(page, model):
-        name, labels, value = _sample(line)
-        if labels.get("model") != model:
+    lines = _lines_of(page, model)
+    for line in lines:
+        series, value = _sample(line, keep=len(lines) <= _KEPT_OF_PAGE)
+        if series.model != model:
             continue
-        if name == FIRST_RESPONSE_BUCKET:
-            buckets[_bound(labels)] += value
+        if series.name == FIRST_RESPONSE_BUCKET:
+            buckets[_bound(series)] += value
         else:
-            totals[name] += value
-        if name == FAILURE:
-            failures[labels.get("reason", "")] += value
+            totals[series.name] += value
+        if series.name == FAILURE:
+            failures[series.reason] += value
+    _refuse_many("buckets", buckets, MOST_BUCKETS)
+    _refuse_many("reasons of failure", failures, MOST_REASONS)
     if not totals and not buckets:
         return None
     missing = [name for name in COUNTERS if name not in totals]
@@ -84,42 +97,89 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
     return ModelMetrics(dict(totals), dict(buckets), dict(failures))
 
 
+def _refuse_many(what: str, found: Mapping[Any, float], most: int) -> None:
+    if len(found) > most:
+        raise Unreadable("TooLarge", f"{len(found)} {what} of one model; at most {most} are read")
+
+
 def _lines_of(page: bytes, model: str) -> list[bytes]:
     """Return the lines of the metrics that are read, with the model's name in them."""
     escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     label = f'model="{escaped}"'.encode()
-    lines = [
-        line
-        for line in page.splitlines()
-        if line.startswith(_PREFIX) and label in line and line.partition(b"{")[0] in _READ
-    ]
+    lines = list(_candidates(page, label))
     if len(lines) > MOST_LINES:
-        raise Unreadable("TooLarge", f"{len(lines)} lines of one model: more than {MOST_LINES} would take too long")
+        raise Unreadable("TooLarge", f"more than {MOST_LINES:,} lines of one model would take too long to read")
     return lines
 
 
-def _sample(line: bytes) -> tuple[str, Mapping[str, str], float]:
+def _candidates(page: bytes, label: bytes) -> Iterator[bytes]:
+    """Yield at most one line too many."""
+    left = MOST_LINES + 1
+    for found in _LINE.finditer(page):
+        line = found[0]
+        if label in line and line.partition(b"{")[0] in _READ and left:
+            if len(line) > LONGEST_LINE_BYTES:
+                raise Unreadable("TooLarge", f"a line of {len(line):,} bytes; at most {LONGEST_LINE_BYTES:,} are read")
+            left -= 1
+            yield line
+
+
+class _Series(NamedTuple):
+    """What is read of a line before its value."""
+
+    name: str
+    model: str | None
+    reason: str
+    bound: str | None
+
+
+def _sample(line: bytes, *, keep: bool) -> tuple[_Series, float]:
     head, brace, tail = line.rpartition(b"}")
     try:
         value = float(tail.split(None, 1)[0])
-        name, labels = _series(head + brace)
+        series = _known.get(head) or _series(head, brace, keep=keep)
     except (ValueError, IndexError) as error:
         raise Unreadable("Garbage", f"not a line of metrics: {line[:80]!r}") from error
     if not 0 <= value < math.inf:
-        raise Unreadable("Impossible", f"{name} is {value}")
-    return name, labels, value
+        raise Unreadable("Impossible", f"{series.name} is {value}")
+    return series, value
 
 
-@lru_cache(maxsize=_SERIES_KEPT)
-def _series(text: bytes) -> tuple[str, Mapping[str, str]]:
-    """Return name and labels. From one page to the next only values change, so each series is parsed once."""
-    (family,) = text_string_to_metric_families(f"{text.decode()} 0\n")
-    (sample,) = family.samples
-    return sample.name, sample.labels
+_known: dict[bytes, _Series] = {}
+_known_bytes = 0
 
 
-def _bound(labels: Mapping[str, str]) -> float:
+def _series(head: bytes, brace: bytes, *, keep: bool) -> _Series:
+    """Parse name and labels. From one page to the next only values change, so they are kept, up to a limit of bytes."""
+    global _known_bytes  # noqa: PLW0603 - one cache for the process
+    found = _SERIES.fullmatch(head + brace)
+    if found is None:
+        raise ValueError("not a series")
+    pairs = _LABELS.findall(found[2])
+    labels = {name.decode(): _unescaped(value) for name, value in pairs}
+    if len(labels) < len(pairs):
+        raise ValueError("a label occurs twice")
+    if len(labels) > MOST_LABELS:
+        raise Unreadable("TooLarge", f"a line with {len(labels)} labels; at most {MOST_LABELS} are read")
+    series = _Series(found[1].decode(), labels.get("model"), labels.get("reason", ""), labels.get("le"))
+    if keep:
+        if _known_bytes > SERIES_KEPT_BYTES:
+            _known.clear()
+            _known_bytes = 0
+        _known[head] = series
+        _known_bytes += 2 * len(head) + _OVERHEAD_BYTES
+    return series
+
+
+_ESCAPED: Final = re.compile(r"\\(.)")
+
+
+def _unescaped(value: bytes) -> str:
+    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], value.decode())
+
+
+def _bound(series: _Series) -> float:
     try:
-        return float(labels["le"])
-    except (KeyError, ValueError) as error:
-        raise Unreadable("Garbage", f"a bucket without a bound: {dict(labels)}") from error
+        return float(series.bound or "")
+    except ValueError as error:
+        raise Unreadable("Garbage", f"a bucket with the bound {series.bound!r}") from error

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tritonfleet.adapters.gpus import GpuCensus, admits, count_pool, gpu_resource, take_census
+from tritonfleet.adapters.gpus import GpuCensus, admits, count_pool, countable, gpu_resource, take_census
 from tritonfleet.plan.world import GpuPool
 
 GPU = "nvidia.com/gpu"
@@ -118,3 +118,19 @@ async def test_where_nodes_may_not_be_listed_there_is_no_count():
         return None
 
     assert await GpuCensus(list_all).pool_for(pod()) is None
+
+
+def test_what_is_kept_of_a_pod_counts_as_much_as_the_whole_pod():
+    whole = {
+        "kind": "Pod",
+        "metadata": {"name": "p", "annotations": {"large": "x" * 10_000}},
+        "spec": {
+            "nodeName": "n-1",
+            "containers": [{"name": "a", "env": [{"name": "X"}], "resources": {"limits": {"nvidia.com/gpu": "2"}}}, {}],
+            "initContainers": [{"resources": {"limits": {"nvidia.com/gpu": "3"}}}],
+        },
+        "status": {"phase": "Running", "conditions": [{}]},
+    }
+    for pod in (whole, whole | {"status": {"phase": "Failed"}}, {"kind": "Pod", "metadata": {}, "spec": {}}):
+        assert take_census([], [countable(pod)]) == take_census([], [pod])
+    assert len(str(countable(whole))) < 300

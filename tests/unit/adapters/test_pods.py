@@ -112,6 +112,39 @@ async def test_what_cannot_be_believed_is_no_sample_and_has_a_reason(pod, reason
     assert (outcome, answer) == (reason, None)
 
 
+async def test_a_page_beyond_the_limits_says_why_until_the_next_that_is_not():
+    pod = Pod(ok(b"#" * (LARGEST_PAGE_BYTES + 1)))
+    async with fleet(pod) as (scraper, targets, _):
+        await scraper.scrape(targets, 5)
+        assert scraper.refusal("uid-1") == f"metrics of the pod at 127.0.0.1 are not read: more than {262144:,} bytes"
+        pod.answer = ok()
+        await scraper.scrape(targets, 5)
+        assert scraper._doubtful is not None
+        await scraper._doubtful
+        assert (scraper.refusal("uid-1"), scraper.answer("uid-1") is not None) == ("", True)
+
+
+async def test_between_two_large_pages_the_event_loop_has_a_turn(monkeypatch):
+    turns, read = 0, []
+
+    def turn():
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    def model_metrics(page, model):
+        read.append(turns)
+        return metrics.model_metrics(page, model)
+
+    monkeypatch.setattr(pods, "model_metrics", model_metrics)
+    large = PAGE + b"#" * 200_000 + b"\n"
+    async with fleet(*(Pod(ok(large)) for _ in range(8))) as (scraper, targets, reported):
+        turn()
+        await scraper.scrape(targets, 30)
+        assert reported == ["Read"] * 8
+        assert len(set(read)) == 8
+
+
 async def test_a_pod_where_nothing_listens_is_unreachable():
     async with fleet() as (scraper, _, reported):
         await scraper.scrape([TARGET], 5)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tritonfleet.adapters import prometheus
 from tritonfleet.adapters.prometheus import Access, Prometheus, Series
 from tritonfleet.errors import Transient
 
+GATEWAY = {"namespace": "gateways"}
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
 
@@ -77,7 +79,7 @@ def server():
 
 @pytest.fixture
 def client(server):
-    found = Prometheus(Access(server[1]), lambda *_: None)
+    found = Prometheus(Access(server[1], gateway_labels=GATEWAY), lambda *_: None)
     yield found
     found.close()
 
@@ -117,6 +119,67 @@ async def test_a_row_that_cannot_be_costs_its_own_route_alone(server, client):
     assert set(await client.gateway()) == {("shop", "fine")}
 
 
+async def test_only_series_of_the_gateway_itself_are_asked_for(server):
+    labels = {"namespace": "gateways", "job": 'a "quoted" one'}
+    client = Prometheus(Access(server[1], gateway_labels=labels), lambda *_: None)
+    try:
+        await client.gateway()
+        await client.edges([("shop", "demo")], NOW)
+    finally:
+        client.close()
+    for _, query, _ in server[0].asked:
+        selectors = re.findall(r"\{.*?\}", query["query"])
+        assert selectors
+        for selector in selectors:
+            assert 'namespace="gateways",job="a \\"quoted\\" one"' in selector
+            assert 'modeldeployment="",tritonfleet_dev_modeldeployment=""' in selector
+
+
+async def test_without_labels_of_the_gateway_no_counters_of_any_are_believed(server):
+    server[0].rows = [bucket("httproute/shop/demo/rule/0/backend/0", "+Inf", "1")]
+    client = Prometheus(Access(server[1]), lambda *_: None)
+    try:
+        assert await client.gateway() == {}
+        assert await client.edges([("shop", "demo")], NOW) == {}
+    finally:
+        client.close()
+    assert server[0].asked == []
+
+
+MALFORMED = [
+    bucket("httproute/shop/evil/rule/0/backend/0", "boom", "1"),
+    bucket("httproute/shop/evil/rule/0/backend/0", "NaN", "1"),
+    bucket("httproute/shop/evil/rule/0/backend/0", "-1", "1"),
+    bucket("httproute/shop/evil/rule/0/backend/0", "+Inf", "many"),
+    failures("httproute/shop/evil/rule/0/backend/0", None),
+    {"metric": {"envoy_cluster_name": "httproute/shop/evil/rule/0/backend/0"}},
+    {"value": [1.0, "1"]},
+    {"metric": [], "value": [1.0, "1"]},
+]
+
+
+async def test_a_malformed_series_is_skipped_and_counted_and_hides_no_other(server):
+    skipped = []
+    client = Prometheus(
+        Access(server[1], gateway_labels=GATEWAY), lambda *_: None, lambda *found: skipped.append(found)
+    )
+    fine = bucket("httproute/shop/fine/rule/0/backend/0", "+Inf", "1")
+    try:
+        for row in MALFORMED:
+            server[0].rows = [row, fine]
+            assert set(await client.gateway()) == {("shop", "fine")}
+            edges = await client.edges([("shop", "fine"), ("shop", "evil")], NOW)
+            assert set(edges) == {("shop", "fine")}
+        server[0].rows = [
+            {"metric": {"namespace": "shop", "modeldeployment": "evil"}, "values": [[NOW.timestamp(), "many"]]},
+            {"metric": {"namespace": "shop", "modeldeployment": "fine"}, "values": [[NOW.timestamp(), "1"]]},
+        ]
+        assert [series.modeldeployment for series in (await client.arrivals(NOW, 1, 900)).rates] == ["fine"]
+    finally:
+        client.close()
+    assert skipped == [("gateway", 1), ("edges", 1)] * len(MALFORMED) + [("history", 1)]
+
+
 @pytest.mark.parametrize("routes", [1, 300])
 async def test_the_number_of_queries_does_not_grow_with_the_fleet(server, client, routes):
     server[0].rows = [bucket(f"httproute/shop/m{n}/rule/0", "+Inf", "1") for n in range(routes)]
@@ -153,7 +216,6 @@ async def test_the_past_lies_on_a_grid_with_gaps(server, client):
         (302, b""),
         (200, b"<html>"),
         (200, b"{}"),
-        (200, b'{"data": {"result": [{"value": 3}]}}'),
         (401, b""),
     ],
 )
@@ -165,7 +227,7 @@ async def test_any_failed_query_is_a_transient_error(server, client, status, bod
 
 
 async def test_where_nothing_listens_it_is_an_error_that_may_pass():
-    client = Prometheus(Access("http://127.0.0.1:9"), lambda *_: None)
+    client = Prometheus(Access("http://127.0.0.1:9", gateway_labels=GATEWAY), lambda *_: None)
     with pytest.raises(Transient):
         await client.gateway()
     client.close()
@@ -173,7 +235,7 @@ async def test_where_nothing_listens_it_is_an_error_that_may_pass():
 
 async def test_the_token_is_read_for_every_query(server, tmp_path):
     token = tmp_path / "token"
-    client = Prometheus(Access(server[1], token_file=str(token)), lambda *_: None)
+    client = Prometheus(Access(server[1], token_file=str(token), gateway_labels=GATEWAY), lambda *_: None)
     with pytest.raises(Transient, match="token"):
         await client.gateway()
     for word in ("one", "two"):
@@ -234,7 +296,7 @@ async def test_a_hanging_prometheus_blocks_two_threads_and_nothing_else(server, 
 
 async def test_every_query_is_reported_with_its_outcome(server):
     reported = []
-    client = Prometheus(Access(server[1]), lambda *report: reported.append(report[:2]))
+    client = Prometheus(Access(server[1], gateway_labels=GATEWAY), lambda *report: reported.append(report[:2]))
     await client.gateway()
     server[0].body = b""
     with pytest.raises(Transient):

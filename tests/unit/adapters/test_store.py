@@ -1,12 +1,17 @@
 """The store never goes back in time, and knows whom every object concerns."""
 
 import copy
+import json
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.adapters.store import Key, ObjectId, Store
+from tritonfleet.adapters.store import LEVELS_KEPT, Key, ObjectId, Store
 from tritonfleet.api import names
+from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.world import ChildId
 
 KEY = Key("shop", "demo")
@@ -143,3 +148,63 @@ def test_a_scalers_status_updates_enqueue_nothing():
     store = Store()
     store.put(scaler(1, "ModelDeployment", "demo", currentReplicas=1))
     assert store.put(scaler(2, "ModelDeployment", "demo", currentReplicas=2)) == frozenset()
+
+
+def nested(levels, value):
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_what_is_nested_too_deep_to_be_read_is_emptied_there():
+    store = Store()
+    assert store.put(child(1, kind="ControllerRevision", data=nested(5000, 1))) == {KEY}
+    assert store.put(child(1, kind=names.KIND, name="demo", spec=[nested(5000, 1), "kept"])) == {KEY}
+    (record,) = store.children(KEY).values()
+    assert record["data"] == nested(LEVELS_KEPT - 1, {})
+    body = store.body(KEY)
+    assert body is not None
+    assert body["spec"] == [nested(LEVELS_KEPT - 2, {}), "kept"]
+
+
+def test_what_is_as_deep_as_can_be_read_is_kept_whole():
+    store = Store()
+    whole = nested(LEVELS_KEPT - 1, 1)
+    store.put(child(1, kind="ControllerRevision", data=whole))
+    assert store.children(KEY)[ChildId("ControllerRevision", "demo-1")]["data"] == whole
+
+
+@pytest.mark.parametrize("value", [{"a": "x" * 70_000}, {"a": [0] * 5000}, {"a": {"b": ["x" * 2000] * 500}}])
+@pytest.mark.parametrize("path", [("modelConfig",), ("server", "affinity", "podAffinity")])
+def test_an_open_field_that_is_larger_than_allowed_is_not_kept_and_still_invalid(value, path):
+    spec: dict[str, Any] = {"model": {"uri": "s3://m/1"}}
+    node = spec
+    for parent in path[:-1]:
+        node = node.setdefault(parent, {})
+    node[path[-1]] = value
+    store = Store()
+    store.put(child(1, kind=names.KIND, name="demo", spec=spec))
+    body = store.body(KEY)
+    assert body is not None
+    assert len(json.dumps(body)) < 80_000
+    with pytest.raises(InvalidSpec, match=f"{path[-1]}: .*must not have more than 65,536 characters"):
+        ModelDeployment.parse(body)
+
+
+def test_what_is_as_large_as_allowed_is_kept():
+    whole = {"a": ["x" * 1000] * 60, "b": [1] * 4000}
+    store = Store()
+    store.put(child(1, kind=names.KIND, name="demo", spec={"modelConfig": whole}))
+    body = store.body(KEY)
+    assert body is not None
+    assert body["spec"]["modelConfig"] == whole
+
+
+def test_kubectls_copy_of_an_object_is_not_kept():
+    store = Store()
+    body = child(1, kind=names.KIND, name="demo", spec={})
+    body["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"}
+    store.put(body)
+    kept = store.body(KEY)
+    assert kept is not None
+    assert kept["metadata"]["annotations"] == {"kept": "yes"}

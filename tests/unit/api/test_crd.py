@@ -15,12 +15,18 @@ from tritonfleet.api.structural import structural
 ROOT = Path(__file__).parents[3]
 VERSION = definition()["spec"]["versions"][0]
 METADATA = "metadata"
+OPEN = "preserve-unknown-fields"
 
 
 def nodes(schema, path="", *, of_map=False):
-    """Every node of the schema with its path; `metadata` is described by Kubernetes itself."""
+    """Every node of the schema with its path, but those within an open one.
+
+    `metadata` is described by Kubernetes itself.
+    """
     if path != f".{METADATA}":
         yield path, schema
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return
     for name, child in schema.get("properties", {}).items():
         yield from nodes(child, f"{path}.{name}")
     if "items" in schema:
@@ -100,6 +106,20 @@ def test_only_what_others_define_or_the_operator_remembers_is_open():
         ".status.rollout.analysis",
         ".status.rollout.plan",
     ]
+
+
+def test_the_open_parts_of_the_spec_end_at_a_depth():
+    """A schema has no recursion: where its nodes end, nothing more may be nested."""
+
+    def ends(node):
+        inner = [node[way] for way in ("additionalProperties", "items") if way in node]
+        if not inner:
+            return node.get("maxItems") == 0 and node.get("maxProperties") == 0
+        return ("items" in node or node.get("type") == "object" or node["maxItems"] == 0) and all(map(ends, inner))
+
+    opened = [path for path, node in NODES.items() if path.startswith(".spec") and node.get(f"x-kubernetes-{OPEN}")]
+    assert opened
+    assert [path for path in opened if not ends(NODES[path])] == []
 
 
 def test_every_enumerated_word_starts_with_a_capital():

@@ -56,6 +56,31 @@ def test_the_raw_model_config_is_kept_verbatim():
     assert parse({"modelConfig": raw}).spec.raw_model_config == raw
 
 
+def nested(levels):
+    value: object = 1
+    for _ in range(levels + 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("field", ["modelConfig", "podAffinity", "podAntiAffinity"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (nested(9), "must not be nested more than"),
+        (nested(5000), "must not be nested more than"),
+        ({"a": list(range(5000))}, "must not have more than 4,096 values"),
+        ({"a": ["x" * 70_000]}, "must not have more than 65,536 characters"),
+        ({"a": [{"x" * 70_000: 1}]}, "must not have more than 65,536 characters"),
+    ],
+    ids=["deep", "deeper than Python", "many values", "a long text", "a long name"],
+)
+def test_fields_that_others_define_have_a_depth_and_a_size(field, value, message):
+    spec = {field: value} if field == "modelConfig" else {"server": {"affinity": {field: value}}}
+    with pytest.raises(InvalidSpec, match=message):
+        parse(spec)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -36,6 +36,7 @@ class World:
     failure: WriteFailure | None = None
     scalers: list[Manifest] = field(default_factory=list)
     scaling: Verdict | None = None
+    unread: str = ""
     events: list[str] = field(default_factory=list)
     uids: int = 0
 
@@ -56,6 +57,7 @@ class World:
             self.failure,
             tuple(copy.deepcopy(self.scalers)),
             self.scaling,
+            unread=self.unread,
         )
 
     def plan(self) -> Plan:

@@ -208,3 +208,20 @@ def test_an_edited_latency_in_the_status_is_replaced(world):
     world.wait(minutes=2)
     world.settle()
     assert world.status["autoscaling"]["p99"] == "41.2ms"
+
+
+def test_metrics_beyond_the_limits_are_told_and_the_replicas_stay(world):
+    world.edit(**SCALED)
+    world.scaling = VERDICT
+    world.settle()
+    replicas = world.replicas()
+    world.unread = "metrics of the pod at 10.0.0.7 are not read: more than 262,144 bytes"
+    world.settle()
+    assert world.condition("ScalingActive") == ("False", "MetricsRefused", world.unread)
+    assert world.condition("SLOMet") == ("Unknown", "MetricsRefused", world.unread)
+    assert world.replicas() == replicas
+    world.unread = ""
+    world.wait(minutes=2)
+    world.settle()
+    assert world.condition("ScalingActive")[1] == "Demand"
+    assert world.condition("SLOMet")[1] == "Met"

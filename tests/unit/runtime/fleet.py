@@ -63,6 +63,7 @@ class Fleet:
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.by_uid: dict[str, Verdict] = {}
+        self.unread: dict[str, str] = {}
         self.telemetry = Telemetry()
         self.pages: dict[str, bytes] = {}
         self.version = 0
@@ -78,6 +79,7 @@ class Fleet:
             self.gateway,
             self.telemetry.scaling,
             self.by_uid,
+            unread=self.unread,
             interval_seconds=interval_seconds,
             now=lambda: self.now,
         )

@@ -66,6 +66,27 @@ async def test_after_a_minute_numbers_that_moved_are_shown_and_those_that_did_no
         assert await world.enqueued() == [KEY, OTHER]
 
 
+async def test_a_pod_whose_metrics_are_beyond_the_limits_is_told_so_until_they_are_not(monkeypatch):
+    async with fleet(monkeypatch) as world:
+        world.deploy(KEY, pods=2)
+        world.deploy(OTHER, pods=1)
+        await world.tick()
+        await world.enqueued()
+        fine = world.pages["127.0.0.2"]
+        world.pages["127.0.0.2"] = fine + b"#" * 300_000 + b"\n"
+        for _ in range(2):
+            await world.tick()
+        told = "metrics of the pod at 127.0.0.2 are not read: more than 262,144 bytes"
+        assert world.unread == {"ModelDeployment-demo": told}
+        assert await world.enqueued() == [KEY]
+        world.pages["127.0.0.2"] = fine
+        for _ in range(2):
+            await world.tick()
+            await asyncio.sleep(0.1)
+        assert world.unread == {}
+        assert KEY in await world.enqueued()
+
+
 async def test_a_failing_decision_keeps_its_last_verdict_and_delays_no_other(monkeypatch):
     async with fleet(monkeypatch) as world:
         world.deploy(KEY, pods=1, spec={**SPEC, "autoscaling": {"maxReplicas": 7}})

@@ -166,8 +166,47 @@ async def test_golden_requests_are_sent_once_in_every_window():
         assert sorted(world.infers) == [(first.address, "seven"), (second.address, "seven")]
         assert (world.window.probe.right, world.window.probe.wrong, world.window.probe_expected) == (1, 1, True)
         assert "seven" in world.window.probe.first_wrong
-        await world.until(50)
+        await world.until(55)
         assert len(world.infers) == 4
+
+
+@pytest.mark.parametrize("label", [7, 3, Rejected("no"), Transient("no")], ids=["right", "wrong", "failed", "away"])
+@pytest.mark.parametrize("routed", [True, False], ids=["with a gateway", "without"])
+async def test_golden_requests_are_never_counted_as_those_of_users(label, routed):
+    async with canaries() as world:
+        world.golden(GOLDEN)
+        world.pod("s1", STABLE)
+        canary = world.pod("c1", CANARY)
+        world.labels[canary.address] = label
+        if routed:
+            world.route()
+        world.be(plan=WITH_GOLDEN, spec={"traffic": {"gateway": GATEWAY}} if routed else {})
+        seen = {}
+
+        def look():
+            if world.window is not None:
+                counts = world.window.canary
+                seen[world.window.end_seconds] = counts.requests, sum(pod.errors for pod in counts.pods.values())
+
+        await world.until(130, look)
+        assert len(seen) >= 3
+        assert set(seen.values()) == {(0, 0)}
+        assert len(world.infers) >= 3
+
+
+async def test_users_requests_beside_golden_ones_are_counted_exactly():
+    async with canaries() as world:
+        world.golden(GOLDEN)
+        world.pod("s1", STABLE)
+        canary = world.pod("c1", CANARY)
+        world.be(plan=WITH_GOLDEN)
+        await world.until(30)
+        for _ in range(3):
+            await world.glance()
+            canary.serve(90, OTHER=10)
+            await world.tick(20.0)
+            counts = world.window.canary.pods["Pod-c1/" + f"{canary.started.timestamp():.0f}"]
+            assert (counts.requests, counts.errors) == (100, 10)
 
 
 @pytest.mark.parametrize("config_map", [None, {"data": {}}, {"data": {"golden.json": "{"}}, Refused(403, "no")])

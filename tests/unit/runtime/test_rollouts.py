@@ -205,6 +205,14 @@ async def test_a_revision_none_of_whose_pods_answers_is_unreachable(role):
         assert sample(world, "tritonfleet_rollout_windows_total", outcome="Unreachable") == 1
 
 
+async def test_a_pod_whose_metrics_are_beyond_the_limits_is_named_with_the_limit():
+    async with canaries() as world:
+        *_, canary = await started(world)
+        canary.failures = {f"REASON-{number}": 0 for number in range(40)}
+        await world.until(30)
+        assert f"metrics of the pod at {canary.address} are not read: 41 reasons of failure" in world.window.unreachable
+
+
 async def test_a_pod_that_answers_without_the_model_has_no_series_and_is_not_unreachable():
     async with canaries() as world:
         *_, canary = await started(world)

@@ -87,6 +87,37 @@ def test_a_page_that_would_take_long_to_read_is_not_read():
     assert refusal.value.reason == "TooLarge"
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        lines('nv_inference_count{model="demo",version="' + "x" * metrics.LONGEST_LINE_BYTES + '"} 1'),
+        lines('nv_inference_count{model="demo",' + ",".join(f'l{n}="x"' for n in range(metrics.MOST_LABELS)) + "} 1"),
+        lines(
+            *(f'{metrics.FIRST_RESPONSE_BUCKET}{{model="demo",le="{n}"}} 1' for n in range(metrics.MOST_BUCKETS + 1))
+        ),
+        lines(*(f'{metrics.FAILURE}{{model="demo",reason="{n}"}} 1' for n in range(metrics.MOST_REASONS + 1))),
+    ],
+    ids=["a long line", "many labels", "many buckets", "many reasons"],
+)
+def test_what_would_take_much_memory_is_not_read(page):
+    with pytest.raises(Unreadable) as refusal:
+        model_metrics(page, "demo")
+    assert refusal.value.reason == "TooLarge"
+
+
+def test_what_is_kept_between_pages_has_a_limit_and_no_page_displaces_all_others(monkeypatch):
+    monkeypatch.setattr(metrics, "_known", {})
+    monkeypatch.setattr(metrics, "_known_bytes", 0)
+    monkeypatch.setattr(metrics, "SERIES_KEPT_BYTES", 100_000)
+    for number in range(500):
+        assert model_metrics(lines(f'nv_inference_count{{model="demo",version="{number}"}} 1'), "demo") is not None
+        assert sum(map(len, metrics._known)) < 100_000
+    before = dict(metrics._known)
+    noise = (f'nv_inference_count{{model="demo",version="{n}",z="{"z" * 200}"}} 1' for n in range(900))
+    assert model_metrics(lines(*noise), "demo") is not None
+    assert metrics._known == before
+
+
 def test_a_name_with_quotes_and_braces_is_found():
     page = PAGE.replace('"demo"', r'"a}\"b c"').encode()
     assert model_metrics(page, 'a}"b c').totals[metrics.SUCCESS] == 1

@@ -74,7 +74,7 @@ def evaluate_traffic_share(
 def _compare_share(kept: TrafficShare, desired: float) -> tuple[Outcome, Why, str]:
     total = kept.canary + kept.stable
     if total * desired < MIN_EXPECTED:
-        text = f"{total:,} requests so far, {total * desired:,.0f} due to the canary, {MIN_EXPECTED} needed"
+        text = f"{total:,} requests from users so far, {total * desired:,.0f} due to the canary, {MIN_EXPECTED} needed"
         return Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text
     measured = kept.canary / total
     text = f"share of traffic {percent(measured)}, desired {percent(desired)}"

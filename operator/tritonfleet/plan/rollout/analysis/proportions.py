@@ -282,6 +282,8 @@ def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) 
         parts.append(f"limit {percent(limit)}")
     if p is not None:
         parts.append(probability(p))
+    if not canary.requests and not stable.requests:
+        parts = [f"no requests from users so far, {rule.min_requests:,} needed"]
     numbers = Numbers(canary.share, canary.requests, stable.share, stable.requests, limit, p)
     return CheckResult(rule.check, outcome, why, shorten(", ".join(parts)), numbers)
 

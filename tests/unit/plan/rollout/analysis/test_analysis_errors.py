@@ -100,6 +100,13 @@ def test_too_few_requests_are_never_good(rollout):
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
 
 
+def test_a_rollout_without_users_says_so(rollout):
+    verdict = rollout().windows(12, canary=0, stable=0)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
+    assert verdict.message == "errors TooFewRequests: no requests from users so far, 500 needed"
+
+
 def test_the_numbers_go_into_the_status(rollout):
     step = rollout()
     step.windows(2, canary_errors=10, stable_errors=1)
