@@ -68,11 +68,11 @@ def test_the_server_sees_the_volumes_variables_and_labels_that_the_spec_gives_it
         "podLabels": {"example.com/queue": "gpus"},
         "envFrom": [{"prefix": "HUB_", "secretRef": {"name": "hub"}}, {"configMapRef": {"name": "settings"}}],
         "volumes": [
-            {"name": "words", "configMap": {"name": "settings", "items": [{"key": "vocabulary", "path": "en/words"}]}},
+            {"name": "words", "configMap": {"name": "settings"}},
             {"name": "scratch", "emptyDir": {"sizeLimit": "1024Ki"}},
         ],
         "volumeMounts": [
-            {"name": "words", "mountPath": "/opt/words", "readOnly": True},
+            {"name": "words", "mountPath": "/opt/words/en", "subPath": "vocabulary", "readOnly": True},
             {"name": "scratch", "mountPath": "/home/triton/scratch"},
         ],
     }
@@ -82,7 +82,7 @@ def test_the_server_sees_the_volumes_variables_and_labels_that_the_spec_gives_it
 
     (pod,) = place.list("pods", "example.com/queue=gpus")
     inside = ["exec", pod["metadata"]["name"], "-c", "triton", "--", "sh", "-c"]
-    asked = "echo $LEVEL $HUB_TOKEN; cat /opt/words/en/words; touch /home/triton/scratch/file && echo; echo written"
+    asked = "echo $LEVEL $HUB_TOKEN; cat /opt/words/en; touch /home/triton/scratch/file && echo; echo written"
     assert place.kubectl(*inside, asked).split() == ["high", "secret", "a", "b", "c", "written"]
 
 

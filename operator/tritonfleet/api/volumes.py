@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
-from tritonfleet.api.base import ApiModel, DataKey, ObjectName, Rule, cel_list, items, matching, quantity, rule, text
+from tritonfleet.api.base import ApiModel, ObjectName, Rule, cel_list, items, matching, quantity, rule, text
 
 OWNED_VOLUMES: Final = ("authorities", "config", "home", "models", "shm", "source", "tmp")
 """Names of the volumes that every pod has."""
@@ -16,36 +16,11 @@ _RELATIVE_PATH: Final = r"^[^/:]+(/[^/:]+)*$"
 _NO_STEPS: Final = "!self.matches(r'(^|/)[.][.]?(/|$)')"
 
 
-class KeyPath(ApiModel):
-    """One key of the object, and the file that it becomes."""
-
-    key: DataKey
-    """Key within the object."""
-    path: Annotated[
-        str,
-        text(
-            256,
-            rule(
-                f"self.matches(r'{_RELATIVE_PATH}') && {_NO_STEPS}",
-                "must be a relative path without '..', such as tokens/hub",
-                got="self",
-            ),
-            min_length=0,
-        ),
-    ]
-    """Path of the file, relative to the volume."""
-
-
-KeyPaths = Annotated[tuple[KeyPath, ...], items(32)]
-
-
 class ConfigMapVolume(ApiModel):
     """The files of a ConfigMap."""
 
     name: ObjectName
     """Name of the ConfigMap."""
-    items: KeyPaths = ()
-    """Keys to mount; absent: all."""
     optional: bool = False
     """Whether the pods start without it."""
 
@@ -55,8 +30,6 @@ class SecretVolume(ApiModel):
 
     secret_name: ObjectName
     """Name of the Secret."""
-    items: KeyPaths = ()
-    """Keys to mount; absent: all."""
     optional: bool = False
     """Whether the pods start without it."""
 

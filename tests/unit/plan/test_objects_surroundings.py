@@ -50,7 +50,7 @@ def test_pods_have_the_users_labels_beside_the_operators() -> None:
 
 def test_volumes_and_variables_of_the_namespace_reach_the_server_and_no_other_container() -> None:
     volumes = [
-        {"name": "tokenizers", "configMap": {"name": "tokenizers", "items": [{"key": "a", "path": "b/a"}]}},
+        {"name": "tokenizers", "configMap": {"name": "tokenizers"}},
         {"name": "license", "secret": {"secretName": "license", "optional": True}},
         {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}},
         {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1024Mi"}},
