@@ -77,6 +77,7 @@ class Reason(StrEnum):
     PROVISIONING = "Provisioning"
     QUOTA_EXCEEDED = "QuotaExceeded"
     READY = "Ready"
+    RECONCILE_FAILED = "ReconcileFailed"
     ROLLED_BACK = "RolledBack"
     ROLLING_BACK = "RollingBack"
     ROLLING_OUT = "RollingOut"
@@ -87,6 +88,7 @@ class Reason(StrEnum):
     VALID = "Valid"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     WAITING_FOR_GPU = "WaitingForGPU"
+    WRITE_CHANGED = "WriteChanged"
     WRITE_REFUSED = "WriteRefused"
 
 

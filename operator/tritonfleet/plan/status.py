@@ -123,6 +123,19 @@ def unreadable_status(body: Manifest, problem: InvalidSpec, now: datetime) -> tu
     return _with_conditions(body, status, unreadable_conditions(problem), now)
 
 
+def failed_status(body: Manifest, message: str, *, stalled: bool, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
+    """Return the status of an object whose reconcile failed: what it says of the model may no longer be true."""
+    status = {key: value for key, value in (body.get("status") or {}).items() if key != "conditions"}
+    status["observedGeneration"] = body["metadata"].get("generation", 0)
+    reason = Reason.RECONCILE_FAILED
+    wanted = (
+        Condition(ConditionType.READY, ConditionStatus.UNKNOWN, reason, message),
+        Condition(ConditionType.RECONCILING, ConditionStatus.of(not stalled), reason, message),
+        Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, message),
+    )
+    return _with_conditions(body, status, wanted, now)
+
+
 def _with_conditions(
     body: Manifest, status: Manifest, wanted: tuple[Condition, ...], now: datetime
 ) -> tuple[Manifest, tuple[Event, ...]]:

@@ -6,7 +6,7 @@ other modules of `plan` can import it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritonfleet.api.conditions import Reason
@@ -66,6 +66,24 @@ class WriteFailure:
     message: str
 
 
+class Change(NamedTuple):
+    """A value in an object that is not the one that the operator sent."""
+
+    path: tuple[str | int, ...]
+    """Keys and list indexes in the sent manifest, such as ("spec", "template", "spec", "containers", 0, "image")."""
+    value: Any
+    """The value in the cluster; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an admission policy made of a child that serves all the same."""
+
+    sent: str
+    """Digest of the manifest that was sent (`plan.writes.digest`): for another manifest nothing is accepted."""
+    changes: tuple[Change, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """Everything that one decision may use."""
@@ -84,6 +102,8 @@ class Observed:
     """What was measured of a canary; None before the first window."""
     headroom: GpuPool | None = None
     """Free GPUs on the nodes that a canary's pods may run on, counted while a rollout waits for capacity."""
+    accepted: Mapping[ChildId, Accepted] = field(default_factory=dict)
+    """What admission policies changed in the children as they were last written by this process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.pods import unschedulable
 from tritonfleet.plan.rollout import pod_that_needs_room
 from tritonfleet.plan.rollout.analysis import Evidence
+from tritonfleet.plan.status import failed_status
 from tritonfleet.plan.world import Apply, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.runtime.executor import Executor, WriteRefused, needed_by_pods
 from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry, about
@@ -32,6 +33,8 @@ Decide = Callable[[Observed, datetime], Plan]
 MAX_ROUNDS = 5
 """A spec needs two or three decisions; more would be a decision that never settles."""
 RECONCILE_TIMEOUT_SECONDS = 120.0
+FAILURES_TOLD = 5
+"""Failures in a row that may be transient, in about 15 s, before the status says so."""
 REFUSED_RETRY_LIMIT_SECONDS = 60.0
 """Retry interval for foreign objects and quotas, whose changes are not watched."""
 
@@ -68,8 +71,8 @@ class Observer:
         return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
 
     def _seen(self, key: Key, failure: WriteFailure | None) -> Observed | None:
-        body = self._store.body(key)
-        if body is None or "deletionTimestamp" in body["metadata"]:
+        body = self.body(key)
+        if body is None:
             return None
         return Observed(
             body=body,
@@ -80,7 +83,13 @@ class Observer:
             scalers=self._store.scalers(key),
             scaling=self._verdict_on(body["metadata"]["uid"]),
             evidence=self._evidence_on(body["metadata"]["uid"]),
+            accepted=self._store.accepted(key),
         )
+
+    def body(self, key: Key) -> Manifest | None:
+        """Return the ModelDeployment alone, without anything that could fail; None if it is gone or being deleted."""
+        body = self._store.body(key)
+        return body if body is not None and "deletionTimestamp" not in body["metadata"] else None
 
     async def _pool(self, pod: Manifest | None) -> GpuPool | None:
         return await self._census.pool_for(pod) if pod is not None else None
@@ -130,15 +139,20 @@ class Worker:
                 after = await self._reconcile(key)
         except (Transient, TimeoutError) as error:
             self._failed(key, "Transient", error, at_least=getattr(error, "retry_after_seconds", None) or 0.0)
+            await self._confess(key, f"a request to the API server fails: {_words(error)}", patience=FAILURES_TOLD)
         except Conflict as error:
             self._failed(key, "Conflict", error)
+            await self._confess(key, f"others keep changing what the operator writes: {error}", patience=FAILURES_TOLD)
         except WriteRefused as error:
+            # The status has it already: see `_report()`.
             self._failed(key, error.failure.reason, error, limit=REFUSED_RETRY_LIMIT_SECONDS)
         except Refused as error:
             self._failed(key, f"Http{error.status}", error, limit=REFUSED_RETRY_LIMIT_SECONDS)
+            await self._confess(key, f"the API server rejects a request of the operator: {error}", stalled=True)
         except Exception as error:
             log.exception("reconcile failed unexpectedly", extra=about(key))
             self._failed(key, type(error).__name__, error)
+            await self._confess(key, f"an unexpected error, please report it: {_words(error)}", stalled=True)
         else:
             self._queue.schedule.succeed(key)
             self._telemetry.reconciles.labels(CONTROLLER, "success").inc()
@@ -152,6 +166,21 @@ class Worker:
         self._telemetry.errors.labels(CONTROLLER, reason).inc()
         fields = about(key, reason=reason, error=str(error), retry_seconds=round(delay, 1))
         log.warning("reconcile will be retried", extra=fields)
+
+    async def _confess(self, key: Key, message: str, *, stalled: bool = False, patience: int = 1) -> None:
+        """Write to the status that reconciles fail, from the `patience`-th one in a row on.
+
+        The decision may be what fails, so nothing is decided for it. What fails here is only logged.
+        """
+        body = self._observer.body(key)
+        if body is None or self._queue.schedule.failures(key) < patience:
+            return
+        try:
+            status, events = failed_status(body, message, stalled=stalled, now=self._now())
+            async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
+                await self._tell(key, body, Plan(status=status, events=events))
+        except Exception as error:  # noqa: BLE001
+            log.warning("the failure could not be reported", extra=about(key, error=_words(error)))
 
     async def _reconcile(self, key: Key) -> float | None:
         """Write until there is nothing left to write, then the status; return the requeue delay in seconds."""
@@ -225,6 +254,10 @@ class Worker:
             await self._executor.post(body, plan.events, self._now())
         except (Conflict, Refused, Transient) as error:
             log.warning("an event could not be posted", extra=about(key, generation=generation, error=str(error)))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _action_fields(action: Apply | Delete) -> dict[str, str]:

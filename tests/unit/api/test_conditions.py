@@ -77,6 +77,7 @@ def test_the_reasons_are_frozen():
         "Provisioning",
         "QuotaExceeded",
         "Ready",
+        "ReconcileFailed",
         "RolledBack",
         "RollingBack",
         "RollingOut",
@@ -87,6 +88,7 @@ def test_the_reasons_are_frozen():
         "Valid",
         "WaitingForCapacity",
         "WaitingForGPU",
+        "WriteChanged",
         "WriteRefused",
     ]
 
