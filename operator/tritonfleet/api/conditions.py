@@ -72,6 +72,7 @@ class Reason(StrEnum):
     PLACED = "Placed"
     PLACING = "Placing"
     PODS_FORBIDDEN = "PodsForbidden"
+    PODS_LOST = "PodsLost"
     PREDECESSOR_REMAINS = "PredecessorRemains"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     PROVISIONING = "Provisioning"

@@ -3,7 +3,9 @@
 The first functions read one pod and are used by every layer above. `image_digest()` and `model_digest()` read what
 the pods of a revision run, for the status and the rollout. `diagnose()` explains why a revision is not ready, from its
 pods and its Deployment; `reconcile()` and the rollout call it. It checks from the most specific cause to the least: a
-container that cannot start or has failed, a pod that fits no node, a pod that cannot be created. A pod that needs 2
+container that cannot start or has failed, a pod that fits no node, a pod that cannot be created, a pod that its node
+evicted or rejected. Such a pod ends in phase Failed, which no container of a Deployment's pod can cause by itself, and
+stays beside its replacement: it is told, and says nothing about the model. A pod that needs 2
 GPUs where 1 is free on each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu, 2 free on 2 matching nodes, at
 most 1 per node where a pod needs 2".
 """
@@ -27,6 +29,10 @@ SCHEDULING_GRACE = timedelta(seconds=2)
 
 FAILURES_BEFORE_STALLED = 2
 """One failure may be transient; the second one is taken to be permanent."""
+
+_NODE_FAILURES = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""How a container ends whose node was lost or restarted."""
+_LOST_MAX = 10
 
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -142,11 +148,34 @@ def _digest_in(message: str) -> str | None:
 
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:
     """Return what blocks the revision, the most specific cause first; None if it is just starting."""
-    alive = [pod for pod in revision.pods if not is_ending(pod)]
+    alive = [pod for pod in revision.pods if exists(pod)]
     for pod in alive:
         for finding in _container_findings(pod):
             return finding
-    return _scheduling_finding(alive, gpus, now) or _creation_finding(revision.deployment)
+    found = _scheduling_finding(alive, gpus, now) or _creation_finding(revision.deployment)
+    lost = lost_pods(revision) if found is None and _lacks_pods(revision) else ""
+    return Finding(Reason.PODS_LOST, f"{lost}; a replacement is being started") if lost else found
+
+
+def lost_pods(revision: KnownRevision) -> str:
+    """Say which pods their nodes evicted or rejected, with the kubelet's words about the last; empty if none."""
+    lost = [pod for pod in revision.pods if has_ended(pod) and not is_ending(pod)]
+    if not lost:
+        return ""
+    last = max(lost, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+    status, node = last["status"], last["spec"].get("nodeName")
+    said = ": ".join(
+        word for word in (status.get("reason") or status["phase"], status.get("message", "").strip()) if word
+    )
+    # No exact count of many: a node may reject a new pod every second, and each count would be a write.
+    count = counted(len(lost), "pod") if len(lost) < _LOST_MAX else f"{_LOST_MAX} pods or more"
+    where = f" on node '{node}'" if node else ""
+    return f"{count} evicted or rejected, the last one '{last['metadata']['name']}'{where}: {said}"
+
+
+def _lacks_pods(revision: KnownRevision) -> bool:
+    wanted = int((revision.deployment or {}).get("spec", {}).get("replicas", 0))
+    return revision.ready_replicas < wanted
 
 
 def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
@@ -188,7 +217,7 @@ def _container_findings(pod: Manifest) -> Iterator[Finding]:
 def _last_failure(container: Manifest) -> Manifest | None:
     for state in (container.get("state", {}), container.get("lastState", {})):
         ended: Manifest | None = state.get("terminated")
-        if ended is not None and ended.get("exitCode") != 0:
+        if ended is not None and ended.get("exitCode") != 0 and ended.get("reason") not in _NODE_FAILURES:
             return ended
     return None
 
@@ -282,6 +311,8 @@ class RevisionPods:
     """From a pod's creation until it was ready, measured on those that are; None while none is."""
     placed: int = 0
     """Pods that stay and have a node, whether they are ready or not."""
+    replaced: bool = False
+    """Whether no pod that stays was ever ready or has ended: those that were are gone, and not by their own doing."""
 
     @property
     def lacks_room(self) -> bool:
@@ -308,15 +339,30 @@ def count_pods(
         finding=diagnose(revision, gpus, now),
         unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
         changed=_changed(revision, remembered),
+        replaced=not any(_was_up(pod) for pod in staying),
         ready_seconds=median_low(took) if took else None,
     )
 
 
+def _was_up(pod: Manifest) -> bool:
+    """Return whether the pod is ready, was ready once, or has a container that ended by itself."""
+    unready = unready_since(pod)
+    for container in pod.get("status", {}).get("containerStatuses") or ():
+        if _last_failure(container) is not None:
+            return True
+        started = (container.get("state", {}).get("running") or {}).get("startedAt")
+        if container["name"] == TRITON and started and unready and datetime.fromisoformat(started) < unready:
+            return True
+    return is_ready(pod)
+
+
 def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
+    if _condition(pod, "DisruptionTarget").get("status") == "True":
+        return
     name = pod["metadata"]["name"]
     for container in pod.get("status", {}).get("containerStatuses") or ():
         ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
-        finished = ended.get("finishedAt")
+        finished = ended.get("finishedAt") if ended.get("reason") not in _NODE_FAILURES else None
         if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
             cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
             yield f"container '{container['name']}' of pod '{name}' ended ({cause})"

@@ -18,7 +18,7 @@ from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ModelState, Outcome
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects import PORTS
-from tritonfleet.plan.pods import Finding, gpu_need, image_digest, model_digest
+from tritonfleet.plan.pods import Finding, gpu_need, image_digest, lost_pods, model_digest
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
 from tritonfleet.plan.rollout import (
@@ -238,6 +238,8 @@ def _ready(seen: Assessment) -> Condition:
     target = seen.target
     if seen.settled and target is not None:
         message = f"{seen.replicas}/{seen.replicas} replicas of revision {target.number} ready and serving"
+        lost = lost_pods(target)
+        message = f"{message}; {lost}" if lost else message
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, message)
     count = f"{target.ready_replicas if target else 0}/{seen.replicas} replicas"
     if seen.stable is None or seen.roles.serving == seen.roles.target:

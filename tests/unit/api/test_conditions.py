@@ -72,6 +72,7 @@ def test_the_reasons_are_frozen():
         "Placed",
         "Placing",
         "PodsForbidden",
+        "PodsLost",
         "PredecessorRemains",
         "ProgressDeadlineExceeded",
         "Provisioning",

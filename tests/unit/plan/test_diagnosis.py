@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tritonfleet.plan.pods import diagnose, gpu_need, wakes_at
+from tritonfleet.plan.pods import count_pods, diagnose, gpu_need, wakes_at
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool
 
@@ -180,3 +180,68 @@ def test_pods_that_may_not_be_created_are_explained_by_the_deployment(message: s
     finding = diagnose(revision(deployment=deployment), None, NOW)
     assert finding is not None
     assert (finding.reason, finding.message) == (reason, message)
+
+
+REJECTIONS = {
+    "Evicted": "The node was low on resource: memory.",
+    "OutOfcpu": "Node didn't have enough resource: cpu",
+    "UnexpectedAdmissionError": "Allocate failed due to no healthy devices present",
+    "NodeShutdown": "Pod was terminated in response to imminent node shutdown.",
+    "NodeAffinity": "Predicate NodeAffinity failed",
+}
+
+
+def dead(reason: str, **metadata: Any) -> dict[str, Any]:
+    gone = pod(main=ended("", exit_code=137, restarts=3, reason="OOMKilled"), **metadata)
+    gone["spec"]["nodeName"] = "n1"
+    gone["status"] |= {"phase": "Failed", "reason": reason, "message": REJECTIONS[reason]}
+    return gone
+
+
+def sized(ready: int, *pods: dict[str, Any], wanted: int = 1) -> KnownRevision:
+    status = {"readyReplicas": ready, "updatedReplicas": ready, "observedGeneration": 1}
+    return revision(*pods, deployment={"metadata": {"generation": 1}, "spec": {"replicas": wanted}, "status": status})
+
+
+@pytest.mark.parametrize("reason", REJECTIONS)
+def test_a_pod_that_its_node_ended_says_nothing_about_the_model_and_is_told(reason: str) -> None:
+    assert diagnose(sized(1, dead(reason), pod()), None, NOW) is None
+    finding = diagnose(sized(0, dead(reason), pod()), None, NOW)
+    assert finding is not None
+    assert (finding.reason, finding.stalled) == ("PodsLost", False)
+    assert finding.message == (
+        f"1 pod evicted or rejected, the last one 'p' on node 'n1': {reason}: {REJECTIONS[reason]}; "
+        "a replacement is being started"
+    )
+
+
+def test_what_is_wrong_with_the_replacement_comes_before_the_pod_that_was_lost() -> None:
+    crashing = pod(main=ended("boom", restarts=1))
+    finding = diagnose(sized(0, dead("Evicted"), crashing), None, NOW)
+    assert finding is not None
+    assert finding.reason == "CrashLooping"
+
+
+def test_a_node_that_rejects_pod_after_pod_costs_no_status_write_for_each() -> None:
+    lost = [dead("OutOfcpu") for _ in range(30)]
+    assert len({diagnose(sized(0, *lost[:count]), None, NOW) for count in range(10, 30)}) == 1
+
+
+def test_only_pods_that_were_up_and_stay_speak_against_their_revision() -> None:
+    def replaced(*pods: dict[str, Any]) -> bool:
+        return count_pods(sized(0, *pods), {}, None, NOW, NOW).replaced
+
+    def unready(started: str, unready: str, **container: Any) -> dict[str, Any]:
+        found = pod(main={"ready": False, "state": {"running": {"startedAt": started}}, **container})
+        found["metadata"]["creationTimestamp"] = LONG_AGO
+        found["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": unready}]
+        return found
+
+    early, late = "2026-01-01T12:00:01Z", "2026-01-01T12:00:20Z"
+    rebooted = {"terminated": {"exitCode": 255, "reason": "Unknown", "finishedAt": early}}
+    assert replaced()
+    assert replaced(dead("Evicted"), unready(late, early))
+    assert replaced(unready(late, early, lastState=rebooted, restartCount=1))
+    assert replaced(unready(late, late), pod(deletionTimestamp=late))
+    assert not replaced(dead("Evicted"), unready(early, late))
+    assert not replaced(unready(late, early, lastState={"terminated": {"exitCode": 1, "finishedAt": early}}))

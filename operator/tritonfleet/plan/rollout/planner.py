@@ -337,8 +337,12 @@ def _keep_safe(context: RolloutContext) -> StepResult | None:
         message = f"{name} got {share} with {context.canary.ready} ready pods: {context.canary.unsteady}"
         return roll_back(context, RolloutReason.CANARY_UNSTEADY, message, rejecting=True)
     if context.canary.ready == 0 and attempt.applied_weight > 0:
-        trouble = f": {context.canary.finding.message}" if context.canary.finding is not None else ""
+        finding = context.canary.finding
+        trouble = f": {finding.message}" if finding is not None else ""
         message = f"{name} got {share} and none of its {context.canary.asked} pods is ready{trouble}"
+        if context.canary.replaced:
+            gone = f"{name} got {share} and all of its ready pods are gone, not by their own doing{trouble}"
+            return roll_back(context, RolloutReason.CANARY_EVICTED, gone, rejecting=False)
         return roll_back(context, RolloutReason.CANARY_LOST, message, rejecting=True)
     if state.traits.stable_may_be_lost and is_stable_lost(context):
         message = (

@@ -121,6 +121,8 @@ class RolloutReason(StrEnum):
     """A request came too late, or names what is not there."""
     CANARY_UNSTEADY = "CanaryUnsteady"
     """A pod of the canary that was ready restarted, ran out of memory or stopped being ready."""
+    CANARY_EVICTED = "CanaryEvicted"
+    """All pods of the canary were evicted, deleted or lost with their node; it is tried again, and not rejected."""
     CANARY_LOST = "CanaryLost"
     """The canary gets traffic and has no ready pod."""
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
