@@ -1,12 +1,13 @@
 """Free GPUs on the nodes that a pod may run on, counted only while a pod is waiting for one."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tritonfleet.api.quantities import quantity
+from tritonfleet.api.quantities import whole_amount
 from tritonfleet.plan.pods import has_ended
 from tritonfleet.plan.world import GpuPool, Manifest
 
@@ -36,11 +37,8 @@ class GpuCensus:
         self._census: Census | None = None
         self._expires = 0.0
 
-    async def pool_for(self, pod: Manifest) -> GpuPool | None:
-        """Return the nodes that this pod may run on, or None if it needs no GPU or nodes cannot be counted."""
-        resource = gpu_resource(pod)
-        if resource is None:
-            return None
+    async def pool_for(self, pod: Manifest, resource: str) -> GpuPool | None:
+        """Return the nodes that this pod may run on, or None if they cannot be counted."""
         async with self._lock:
             if self._clock() >= self._expires:
                 await self._count()
@@ -71,15 +69,10 @@ def count_pool(census: Census, pod: Manifest, resource: str) -> GpuPool:
     """Count a resource on the nodes that match a pod's selector, affinity and tolerations."""
     free = []
     for node in census.nodes:
-        allocatable = int(quantity(node.get("status", {}).get("allocatable", {}).get(resource, "0")))
+        allocatable = whole_amount(node.get("status", {}).get("allocatable", {}).get(resource, "0"))
         if allocatable and admits(node, pod):
             free.append(max(0, allocatable - census.requested.get(node["metadata"]["name"], {}).get(resource, 0)))
     return GpuPool(resource, matching_nodes=len(free), free=sum(free), largest_free_on_one_node=max(free, default=0))
-
-
-def gpu_resource(pod: Manifest) -> str | None:
-    """Return the extended resource (such as `nvidia.com/gpu`) that a pod requests."""
-    return next(iter(_extended_requests(pod)), None)
 
 
 def admits(node: Manifest, pod: Manifest) -> bool:
@@ -113,7 +106,7 @@ def _extended(container: Manifest) -> Iterator[tuple[str, int]]:
     # Extended resources have equal requests and limits, and are integers.
     for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
         if "/" in resource:
-            yield resource, int(quantity(amount))
+            yield resource, whole_amount(amount)
 
 
 def _repelling_taints(node: Manifest) -> Iterator[Manifest]:
@@ -156,8 +149,14 @@ def _holds(requirement: Manifest, labels: dict[str, str]) -> bool:
         case "DoesNotExist":
             return value is None
         case "Gt":
-            return value is not None and int(value) > int(values[0])
+            return _is_number(value, *values) and int(value or 0) > int(values[0])
         case "Lt":
-            return value is not None and int(value) < int(values[0])
-        case operator:
-            raise ValueError(f"unknown node selector operator '{operator}'")
+            return _is_number(value, *values) and int(value or 0) < int(values[0])
+        case _:
+            # The API server allows no other; an operator of a later Kubernetes must not end a reconcile.
+            return False
+
+
+def _is_number(*words: str | None) -> bool:
+    """Return whether all are whole numbers: as for the scheduler, no other label is more or less than any."""
+    return len(words) > 1 and all(re.fullmatch("[+-]?[0-9]{1,18}", word or "", re.ASCII) for word in words)

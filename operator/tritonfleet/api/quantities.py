@@ -47,6 +47,14 @@ def quantity(text: str) -> Decimal:
     return _parse(text)[0]
 
 
+def whole_amount(text: str) -> int:
+    """Return the quantity of an object in the cluster, without its fraction; 0 for one that cannot be read."""
+    try:
+        return int(quantity(text))
+    except InvalidSpec:
+        return 0
+
+
 def canonical_quantity(text: str) -> str:
     """Return the quantity as the API server writes it back: `0.5` is `500m`, `1024Mi` is `1Gi`.
 

@@ -18,7 +18,7 @@ from statistics import median_low
 from typing import Any
 
 from tritonfleet.api.conditions import Reason
-from tritonfleet.api.quantities import counted
+from tritonfleet.api.quantities import counted, whole_amount
 from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool, Manifest
@@ -152,7 +152,7 @@ def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Fi
     for pod in alive:
         for finding in _container_findings(pod):
             return finding
-    found = _scheduling_finding(alive, gpus, now) or _creation_finding(revision.deployment)
+    found = _scheduling_finding(revision, alive, gpus, now) or _creation_finding(revision.deployment)
     lost = lost_pods(revision) if found is None and _lacks_pods(revision) else ""
     return Finding(Reason.PODS_LOST, f"{lost}; a replacement is being started") if lost else found
 
@@ -178,14 +178,21 @@ def _lacks_pods(revision: KnownRevision) -> bool:
     return revision.ready_replicas < wanted
 
 
-def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
-    """Return the GPUs that unschedulable pods ask for, or None if no pod waits for one."""
-    waiting = [pod for pod in pods if unschedulable(pod) is not None and not is_ending(pod)]
-    requests = [request for pod in waiting if (request := _gpu_request(pod)) is not None]
+def gpu_need(revision: KnownRevision) -> GpuNeed | None:
+    """Return the GPUs that the revision's unschedulable pods ask for, or None if no pod waits for one."""
+    waiting = [pod for pod in revision.pods if unschedulable(pod) is not None and exists(pod)]
+    requests = [count for pod in waiting if (count := gpus_of(pod, revision.gpu_resource))]
     if not requests:
         return None
-    resource, per_pod = requests[0]
-    return GpuNeed(resource=resource, per_pod=per_pod, waiting_pods=len(requests))
+    return GpuNeed(resource=revision.gpu_resource, per_pod=requests[0], waiting_pods=len(requests))
+
+
+def gpus_of(pod: Manifest, resource: str) -> int:
+    """Return how many GPUs the Triton container of a pod, or of a pod template, asks for."""
+    for container in pod["spec"]["containers"]:
+        if container["name"] == TRITON:
+            return whole_amount((container.get("resources", {}).get("limits") or {}).get(resource, "0"))
+    return 0
 
 
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
@@ -246,18 +253,24 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
     )
 
 
-def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetime) -> Finding | None:
+def _scheduling_finding(
+    revision: KnownRevision, pods: list[Manifest], gpus: GpuPool | None, now: datetime
+) -> Finding | None:
     blocked = [condition for pod in pods if (condition := unschedulable(pod)) is not None]
     old = [one for one in blocked if now >= _since(one) + SCHEDULING_GRACE]
     if not old:
         return None
-    need = gpu_need(tuple(pods))
+    need = gpu_need(revision)
     scheduler = old[0].get("message", "").strip()
     if need is None or not _lacks_gpu(need, gpus, scheduler):
         return Finding(Reason.UNSCHEDULABLE, f"pod cannot be scheduled: {scheduler}")
     if gpus is None:
         return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}: {scheduler}")
-    return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}, {_free(need, gpus)}")
+    message = f"needs {need.total} {need.resource}, {_free(need, gpus)}"
+    if gpus.largest_free_on_one_node >= need.per_pod and gpus.free >= need.total:
+        # The scheduler tried before a GPU was freed, or the nodes with free GPUs lack something else.
+        message = f"{message}: the scheduler has not found them yet, or their nodes lack something else: {scheduler}"
+    return Finding(Reason.WAITING_FOR_GPU, message)
 
 
 def _lacks_gpu(need: GpuNeed, gpus: GpuPool | None, scheduler: str) -> bool:
@@ -266,7 +279,7 @@ def _lacks_gpu(need: GpuNeed, gpus: GpuPool | None, scheduler: str) -> bool:
 
 
 def _free(need: GpuNeed, gpus: GpuPool) -> str:
-    scattered = gpus.largest_free_on_one_node < need.per_pod <= gpus.free
+    scattered = need.per_pod > 1 and need.per_pod <= gpus.free and need.total > gpus.largest_free_on_one_node
     return f"{gpus.free} free on {counted(gpus.matching_nodes, 'matching node')}" + (
         f", at most {gpus.largest_free_on_one_node} per node where a pod needs {need.per_pod}" if scattered else ""
     )
@@ -277,15 +290,6 @@ def _creation_finding(deployment: Manifest | None) -> Finding | None:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             quota = "exceeded quota" in condition.get("message", "")
             return Finding(Reason.QUOTA_EXCEEDED if quota else Reason.PODS_FORBIDDEN, condition.get("message", ""))
-    return None
-
-
-def _gpu_request(pod: Manifest) -> tuple[str, int] | None:
-    """Return the extended resource of the Triton container: the only kind with a domain in its name."""
-    for container in pod["spec"]["containers"]:
-        for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
-            if "/" in resource:
-                return resource, int(amount)
     return None
 
 

@@ -182,7 +182,7 @@ def _model(seen: Assessment) -> dict[str, str]:
 
 
 def _gpu(seen: Assessment) -> dict[str, int]:
-    need = gpu_need(seen.target.pods) if seen.target is not None else None
+    need = gpu_need(seen.target) if seen.target is not None else None
     waiting = need.total if need is not None else 0
     free = seen.gpus.free if seen.gpus is not None else 0
     return {

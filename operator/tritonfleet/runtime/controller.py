@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
+from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.store import Key, Store
+from tritonfleet.api.names import REVISION_LABEL, revision_name
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
-from tritonfleet.plan.pods import unschedulable
+from tritonfleet.plan.pods import gpus_of, unschedulable
+from tritonfleet.plan.revisions import gpu_resource_of
 from tritonfleet.plan.rollout import pod_that_needs_room
 from tritonfleet.plan.rollout.analysis import Evidence
 from tritonfleet.plan.status import failed_status
-from tritonfleet.plan.world import Apply, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.world import Apply, ChildId, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.runtime.executor import Executor, WriteRefused, needed_by_pods
 from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry, about
 from tritonfleet.runtime.workqueue import WorkQueue
@@ -61,11 +63,11 @@ class Observer:
         seen = self._seen(key, failure)
         if seen is None:
             return None
-        waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpu_resource(pod) is not None), None)
+        waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpus_of(pod, _resource(pod, seen))), None)
         seeking = pod_that_needs_room(seen.body, seen.children, self._defaults)
         if waiting is None and seeking is None:
             return seen
-        gpus, headroom = await self._pool(waiting), await self._pool(seeking)
+        gpus, headroom = await self._pool(waiting, seen), await self._pool(seeking, seen)
         # Counting is slow in big clusters: read the other inputs after it.
         fresh = self._seen(key, failure)
         return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
@@ -91,8 +93,17 @@ class Observer:
         body = self._store.body(key)
         return body if body is not None and "deletionTimestamp" not in body["metadata"] else None
 
-    async def _pool(self, pod: Manifest | None) -> GpuPool | None:
-        return await self._census.pool_for(pod) if pod is not None else None
+    async def _pool(self, pod: Manifest | None, seen: Observed) -> GpuPool | None:
+        """Count the GPUs for a pod, or a pod template; None if it needs none."""
+        resource = _resource(pod, seen) if pod is not None else ""
+        return await self._census.pool_for(pod, resource) if pod is not None and gpus_of(pod, resource) else None
+
+
+def _resource(pod: Manifest, seen: Observed) -> str:
+    """Return the resource that a pod requests GPUs as, by the record of its revision."""
+    labels = pod["metadata"].get("labels") or {}
+    name = revision_name(seen.body["metadata"]["name"], labels.get(REVISION_LABEL, ""))
+    return gpu_resource_of(seen.children.get(ChildId("ControllerRevision", name)), seen.body)
 
 
 def utc_now() -> datetime:

@@ -3,8 +3,11 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tritonfleet.adapters.gpus import GpuCensus, admits, count_pool, gpu_resource, take_census
+from tritonfleet.adapters.gpus import GpuCensus, admits, count_pool, take_census
+from tritonfleet.api.quantities import quantity
 from tritonfleet.plan.world import GpuPool
 
 GPU = "nvidia.com/gpu"
@@ -47,9 +50,18 @@ def test_without_a_matching_node_the_pool_is_empty():
     assert pool == GpuPool(GPU, matching_nodes=0, free=0, largest_free_on_one_node=0)
 
 
-def test_a_pod_of_the_cpu_asks_for_no_gpu():
-    assert gpu_resource(pod(0)) is None
-    assert gpu_resource(pod(1)) == GPU
+@given(st.integers(0, 9_000), st.sampled_from(["", "k", "M", "Ki", "Mi", "e3", "E2"]))
+def test_every_notation_of_kubernetes_is_counted(number, suffix):
+    written = f"{number}{suffix}"
+    machine = {"metadata": {"name": "n"}, "spec": {}, "status": {"allocatable": {GPU: written}}}
+    assert count_pool(take_census([machine], []), pod(), GPU).free == int(quantity(written))
+    assert count_pool(take_census([machine], [pod(written, on="n")]), pod(), GPU).free == 0
+
+
+@pytest.mark.parametrize("odd", ["many", "-1", ""])
+def test_an_amount_that_cannot_be_read_costs_nobody_a_count(odd):
+    machine = {"metadata": {"name": "n"}, "spec": {}, "status": {"allocatable": {GPU: odd}}}
+    assert count_pool(take_census([machine, node("a", 4)], [pod(odd, on="a")]), pod(), GPU).free == 4
 
 
 def affinity(*expressions, fields=()):
@@ -73,6 +85,8 @@ LABELS = {"product": "H100", "memory": "80"}
         ({"affinity": affinity({"key": "other", "operator": "DoesNotExist"})}, [], True),
         ({"affinity": affinity({"key": "memory", "operator": "Gt", "values": ["40"]})}, [], True),
         ({"affinity": affinity({"key": "memory", "operator": "Lt", "values": ["40"]})}, [], False),
+        ({"affinity": affinity({"key": "product", "operator": "Gt", "values": ["40"]})}, [], False),
+        ({"affinity": affinity({"key": "product", "operator": "OfTomorrow"})}, [], False),
         ({"affinity": affinity()}, [], False),
         (
             {"affinity": affinity(fields=[{"key": "metadata.name", "operator": "In", "values": ["n"]}])},
@@ -105,11 +119,11 @@ async def test_everybody_who_asks_within_seconds_gets_the_same_count():
         return [node("a", 4)] if kind == "Node" else []
 
     census = GpuCensus(list_all, clock=lambda: clock[0])
-    pools = await asyncio.gather(*(census.pool_for(pod()) for _ in range(50)))
+    pools = await asyncio.gather(*(census.pool_for(pod(), GPU) for _ in range(50)))
     assert {pool.free for pool in pools} == {4}
     assert listed == ["Node", "Pod"]
     clock[0] = 5.1
-    await census.pool_for(pod())
+    await census.pool_for(pod(), GPU)
     assert len(listed) == 4
 
 
@@ -117,4 +131,4 @@ async def test_where_nodes_may_not_be_listed_there_is_no_count():
     async def list_all(_kind):
         return None
 
-    assert await GpuCensus(list_all).pool_for(pod()) is None
+    assert await GpuCensus(list_all).pool_for(pod(), GPU) is None

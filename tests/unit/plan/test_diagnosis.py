@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tritonfleet.plan.pods import count_pods, diagnose, gpu_need, wakes_at
 from tritonfleet.plan.revisions import KnownRevision
@@ -81,6 +83,35 @@ def test_free_gpus_that_are_scattered_over_nodes_are_reported_as_such() -> None:
     )
 
 
+def test_the_gpu_is_what_the_spec_says_and_not_the_first_device_by_the_alphabet() -> None:
+    lacking = "0/3 nodes are available: 3 Insufficient nvidia.com/mig-1g.10gb."
+    waiting = unschedulable(lacking)
+    limits = {"mellanox.com/rdma": "1", "nvidia.com/mig-1g.10gb": "2", "zeta.example.com/fpga": "3k"}
+    waiting["spec"]["containers"][0]["resources"]["limits"] = limits
+    found = KnownRevision.of("abc", 1, None, None, (waiting,), "nvidia.com/mig-1g.10gb")
+    need = gpu_need(found)
+    assert need is not None
+    assert (need.resource, need.total) == ("nvidia.com/mig-1g.10gb", 2)
+    finding = diagnose(found, None, NOW)
+    assert finding is not None
+    assert finding.message.startswith("needs 2 nvidia.com/mig-1g.10gb: ")
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(0, 8), max_size=4), st.booleans())
+def test_no_message_says_that_a_pod_waits_for_gpus_that_are_free_without_another_cause(
+    per_pod: int, pods: int, free: list[int], insufficient: bool
+) -> None:
+    scheduler = "0/4 nodes: 4 Insufficient nvidia.com/gpu" if insufficient else "0/4 nodes: 4 Insufficient cpu"
+    pool = GpuPool("nvidia.com/gpu", len(free), sum(free), max(free, default=0))
+    waiting = [unschedulable(scheduler, gpus=per_pod) for _ in range(pods)]
+    finding = diagnose(revision(*waiting), pool, NOW)
+    assert finding is not None
+    enough = pool.free >= per_pod * pods and pool.largest_free_on_one_node >= per_pod
+    assert (scheduler in finding.message) is (enough or finding.reason == "Unschedulable")
+    if finding.reason == "WaitingForGPU" and pool.free >= per_pod * pods and not enough:
+        assert "per node where a pod needs" in finding.message
+
+
 def test_without_a_count_of_gpus_the_scheduler_is_quoted() -> None:
     finding = diagnose(revision(unschedulable("1 Insufficient nvidia.com/gpu")), None, NOW)
     assert finding is not None
@@ -101,10 +132,10 @@ def test_the_scheduler_has_a_moment_before_a_pod_counts_as_waiting() -> None:
 
 
 def test_the_gpus_of_all_waiting_pods_are_added_up() -> None:
-    need = gpu_need((unschedulable("", gpus=2), unschedulable("", gpus=2), pod()))
+    need = gpu_need(revision(unschedulable("", gpus=2), unschedulable("", gpus=2), pod()))
     assert need is not None
     assert (need.resource, need.per_pod, need.waiting_pods, need.total) == ("nvidia.com/gpu", 2, 2, 4)
-    assert gpu_need((pod(),)) is None
+    assert gpu_need(revision(pod())) is None
 
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"])

@@ -41,6 +41,20 @@ async def test_while_a_rollout_looks_for_room_the_free_gpus_of_its_nodes_are_cou
         assert listed == ["Node", "Pod"]
 
 
+async def test_the_free_gpus_are_those_that_the_spec_names():
+    free = {"mellanox.com/rdma": "9", "nvidia.com/gpu": "2"}
+    lists = {"Node": [{**node("a", "0"), "status": {"allocatable": free}}], "Pod": []}
+
+    async def list_all(kind):
+        return lists[kind]
+
+    async with canaries() as world:
+        resources = {"limits": {"mellanox.com/rdma": "1"}}
+        world.be(Phase.WAITING_FOR_CAPACITY, weight=0, spec={"server": {"gpu": {"count": 1}, "resources": resources}})
+        observed = await Observer(world.store, GpuCensus(list_all), DEFAULTS).observe(KEY)
+        assert observed.headroom == GpuPool("nvidia.com/gpu", 1, 2, 2)
+
+
 async def test_what_happens_while_gpus_are_counted_is_seen():
     async with canaries() as world:
         spec = {"server": {"gpu": {"count": 1}}}
