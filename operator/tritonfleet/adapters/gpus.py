@@ -148,15 +148,14 @@ def _holds(requirement: Manifest, labels: dict[str, str]) -> bool:
             return value is not None
         case "DoesNotExist":
             return value is None
-        case "Gt":
-            return _is_number(value, *values) and int(value or 0) > int(values[0])
-        case "Lt":
-            return _is_number(value, *values) and int(value or 0) < int(values[0])
+        case "Gt" | "Lt" as comparison if _is_number(value, *values):
+            above = int(value or 0) - int(values[0])
+            return above > 0 if comparison == "Gt" else above < 0
         case _:
-            # The API server allows no other; an operator of a later Kubernetes must not end a reconcile.
+            # The API server allows no other; one of a later Kubernetes must not end a reconcile.
             return False
 
 
 def _is_number(*words: str | None) -> bool:
-    """Return whether all are whole numbers: as for the scheduler, no other label is more or less than any."""
+    """Return whether all are whole numbers: for the scheduler, no other label is more or less than any."""
     return len(words) > 1 and all(re.fullmatch("[+-]?[0-9]{1,18}", word or "", re.ASCII) for word in words)
