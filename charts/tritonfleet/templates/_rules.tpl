@@ -38,6 +38,10 @@
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
+# gatewayApi.enabled: report a Gateway that does not exist, and the URL through it.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways]
+  verbs: [list]
 {{- end }}
 # Diagnose pods that are not ready: GPU, image, model files, Triton.
 - apiGroups: [""]

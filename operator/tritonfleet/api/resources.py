@@ -58,6 +58,7 @@ BY_KIND: Final = {
         NETWORK_POLICY,
         POD_MONITOR,
         HTTP_ROUTE,
+        Resource("Gateway", "gateway.networking.k8s.io", "v1", "gateways"),
         Resource("Node", "", "v1", "nodes", namespaced=False),
         Resource("Event", "", "v1", "events"),
         Resource("Lease", "coordination.k8s.io", "v1", "leases"),

@@ -17,6 +17,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ModelState, Outcome
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.gateway import NO_GATEWAY, GatewayReport
 from tritonfleet.plan.objects import PORTS
 from tritonfleet.plan.pods import Finding, gpu_need, image_digest, lost_pods, model_digest
 from tritonfleet.plan.revisions import KnownRevision
@@ -57,6 +58,8 @@ class Assessment:
     """Its rollout; None where changes are not rolled out in steps."""
     failure: WriteFailure | None = None
     """What the API server rejected, if anything."""
+    gateway: GatewayReport = NO_GATEWAY
+    """Whether requests reach it through its Gateway."""
 
     @property
     def body(self) -> Manifest:
@@ -105,6 +108,8 @@ def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[
         "model": _model(seen),
         "gpu": _gpu(seen),
     }
+    if seen.gateway.url is not None:
+        status["gatewayUrl"] = seen.gateway.url
     if seen.report.document:
         status["autoscaling"] = seen.report.document
     if seen.rollout is not None:
@@ -202,6 +207,7 @@ def conditions(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
         *scale_conditions(seen.deployment, seen.observed, seen.report),
         _capacity(seen),
         rollout_healthy(seen.rollout),
+        seen.gateway.condition,
     )
 
 
@@ -238,6 +244,9 @@ def _ready(seen: Assessment) -> Condition:
     target = seen.target
     if seen.settled and target is not None:
         message = f"{seen.replicas}/{seen.replicas} replicas of revision {target.number} ready and serving"
+        if seen.gateway.blocks:
+            way = seen.gateway.condition
+            return Condition(ConditionType.READY, ConditionStatus.FALSE, way.reason, f"{message}; but {way.message}")
         lost = lost_pods(target)
         message = f"{message}; {lost}" if lost else message
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, message)
@@ -265,10 +274,11 @@ def _available(seen: Assessment) -> Condition:
 
 def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]:
     """Return `Reconciling` and `Stalled`; never both are true (kstatus)."""
-    at_rest = seen.settled or (seen.replicas == 0 and seen.finding is None)
-    overdue = _overdue(seen)
+    blocked = seen.settled and seen.gateway.blocks
+    at_rest = (seen.settled and not blocked) or (seen.replicas == 0 and seen.finding is None)
+    overdue = _overdue(seen) and not seen.settled
     stalled = seen.finding is not None and (seen.finding.stalled or overdue)
-    stalled = stalled or (overdue and not at_rest)
+    stalled = stalled or (overdue and not at_rest) or (blocked and seen.gateway.stalled)
     reconciling = not stalled and not at_rest
     reason = Reason.PROGRESS_DEADLINE_EXCEEDED if overdue and seen.finding is None else ready.reason
     return (

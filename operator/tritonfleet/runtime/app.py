@@ -19,8 +19,8 @@ from datetime import datetime
 from typing import Any
 
 from tritonfleet import settings as operator_settings
+from tritonfleet.adapters.census import GatewayCensus, GpuCensus
 from tritonfleet.adapters.cluster import Cluster, load_configuration
-from tritonfleet.adapters.gpus import GpuCensus
 from tritonfleet.adapters.lease import Elector, Timing
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
@@ -125,6 +125,7 @@ class Operator:
             settings.defaults,
             verdict_on=self._verdicts.get,
             evidence_on=self._evidence.get,
+            gateways=GatewayCensus(self._list_all) if settings.defaults.gateway_api else None,
         )
         self._executor = Executor(cluster, self.store, telemetry)
         self._worker = Worker(
@@ -266,7 +267,7 @@ class Operator:
         try:
             listing = await self._cluster.list(kind)
         except Refused as refusal:
-            log.warning("GPUs cannot be counted", extra={"kind": kind, "error": str(refusal)})
+            log.warning("a kind cannot be listed", extra={"kind": kind, "error": str(refusal)})
             return None
         return listing.items if listing is not None else None
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.census import GatewayCensus, GpuCensus
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.names import REVISION_LABEL, revision_name
 from tritonfleet.errors import Conflict, Refused, Transient
@@ -42,7 +42,7 @@ REFUSED_RETRY_LIMIT_SECONDS = 60.0
 
 
 class Observer:
-    """Collects the inputs of a decision from the store, the GPU count, the autoscaler and the canary monitor."""
+    """Collects the inputs of a decision from the store, lists of nodes and Gateways, autoscaler and canary monitor."""
 
     def __init__(
         self,
@@ -51,12 +51,14 @@ class Observer:
         defaults: Defaults,
         verdict_on: Callable[[str], Verdict | None] = lambda _uid: None,
         evidence_on: Callable[[str], Evidence | None] = lambda _uid: None,
+        gateways: GatewayCensus | None = None,
     ) -> None:
         self._store = store
         self._census = census
         self._defaults = defaults
         self._verdict_on = verdict_on
         self._evidence_on = evidence_on
+        self._gateways = gateways
 
     async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
         """Return the current inputs, or None if the ModelDeployment is gone or being deleted."""
@@ -65,12 +67,14 @@ class Observer:
             return None
         waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpus_of(pod, _resource(pod, seen))), None)
         seeking = pod_that_needs_room(seen.body, seen.children, self._defaults)
-        if waiting is None and seeking is None:
+        routed = bool((seen.body["spec"].get("traffic") or {}).get("gateway"))
+        if waiting is None and seeking is None and not routed:
             return seen
         gpus, headroom = await self._pool(waiting, seen), await self._pool(seeking, seen)
+        gateways = await self._gateways.view() if routed and self._gateways is not None else None
         # Counting is slow in big clusters: read the other inputs after it.
         fresh = self._seen(key, failure)
-        return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
+        return replace(fresh, gpus=gpus, headroom=headroom, gateways=gateways) if fresh is not None else None
 
     def _seen(self, key: Key, failure: WriteFailure | None) -> Observed | None:
         body = self.body(key)

@@ -38,6 +38,7 @@ def test_the_conditions_and_their_order_are_frozen():
         "ScalingActive",
         "CapacityAvailable",
         "RolloutHealthy",
+        "GatewayReady",
     ]
 
 
@@ -51,7 +52,11 @@ def test_the_reasons_are_frozen():
         "ExternalScaler",
         "FetchFailed",
         "ForeignScaler",
+        "GatewayNotFound",
+        "GatewayPending",
+        "GatewayRefused",
         "Held",
+        "HostnameConflict",
         "ImagePullFailed",
         "ImageUnsafe",
         "Loaded",
@@ -60,6 +65,7 @@ def test_the_reasons_are_frozen():
         "Missed",
         "ModelLoadFailed",
         "NameConflict",
+        "NoGateway",
         "NoReadyReplicas",
         "NoRollout",
         "NoSLO",
@@ -82,6 +88,7 @@ def test_the_reasons_are_frozen():
         "RolledBack",
         "RollingBack",
         "RollingOut",
+        "RouteAccepted",
         "Serving",
         "StableLost",
         "Suspended",

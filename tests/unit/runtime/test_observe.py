@@ -2,7 +2,7 @@
 
 from tests.unit.runtime.canaries import CANARY, KEY, canaries
 from tests.unit.runtime.fleet import DEFAULTS, nobody_asks
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.census import GpuCensus
 from tritonfleet.api import names
 from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import Evidence

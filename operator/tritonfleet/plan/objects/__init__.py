@@ -15,6 +15,7 @@ from tritonfleet.plan.objects.httproute import (
     refuse_unroutable,
     split_seen,
     split_written,
+    statuses_by_parent,
 )
 from tritonfleet.plan.objects.manifests import (
     controller_revision,
@@ -62,4 +63,5 @@ __all__ = [
     "shed_load",
     "split_seen",
     "split_written",
+    "statuses_by_parent",
 ]

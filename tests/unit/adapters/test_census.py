@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonfleet.adapters.gpus import GpuCensus, admits, count_pool, take_census
+from tritonfleet.adapters.census import GatewayCensus, GpuCensus, admits, count_pool, take_census
 from tritonfleet.api.quantities import quantity
-from tritonfleet.plan.world import GpuPool
+from tritonfleet.plan.world import Gateway, GpuPool
 
 GPU = "nvidia.com/gpu"
 
@@ -132,3 +132,33 @@ async def test_where_nodes_may_not_be_listed_there_is_no_count():
         return None
 
     assert await GpuCensus(list_all).pool_for(pod(), GPU) is None
+
+
+async def test_gateways_and_the_routes_that_take_all_requests_are_listed_once_for_all_who_ask():
+    listed = []
+    metadata = {"namespace": "edge", "name": "public"}
+    listener = {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": {}}
+    gateway = {"metadata": metadata, "spec": {"listeners": [listener]}, "status": {"addresses": [{"value": "a"}]}}
+    whole = {"metadata": {"namespace": "shop", "name": "whole"}, "spec": {"parentRefs": [{"name": "public"}]}}
+    match = {"path": {"type": "PathPrefix", "value": "/part"}}
+    part = {"metadata": {"namespace": "shop", "name": "part"}, "spec": {"rules": [{"matches": [match]}]}}
+
+    async def list_all(kind):
+        listed.append(kind)
+        return [gateway] if kind == "Gateway" else [whole, part]
+
+    census = GatewayCensus(list_all, clock=lambda: 0.0)
+    first, second = await asyncio.gather(census.view(), census.view())
+    assert first is second
+    assert listed == ["Gateway", "HTTPRoute"]
+    wanted = {"name": "http", "protocol": "HTTP", "port": 80, "hostname": None}
+    assert first.gateways == {("edge", "public"): Gateway((wanted,), ("a",))}
+    assert [route.name for route in first.routes] == ["whole"]
+
+
+async def test_where_gateways_may_not_be_listed_nothing_is_said_of_them():
+    async def list_all(_kind):
+        return None
+
+    view = await GatewayCensus(list_all).view()
+    assert (view.gateways, view.routes) == (None, ())

@@ -1,4 +1,9 @@
-"""Free GPUs on the nodes that a pod may run on, counted only while a pod is waiting for one."""
+"""What is listed on demand and not watched, because most of it is other people's.
+
+`GpuCensus` counts the free GPUs on the nodes that a pod may run on, only while a pod is waiting for one.
+`GatewayCensus` lists Gateways and HTTPRoutes, only while a ModelDeployment names a Gateway. Calls within a few seconds
+share a list.
+"""
 
 import asyncio
 import re
@@ -9,11 +14,11 @@ from typing import Any
 
 from tritonfleet.api.quantities import whole_amount
 from tritonfleet.plan.pods import has_ended
-from tritonfleet.plan.world import GpuPool, Manifest
+from tritonfleet.plan.world import Gateway, GatewayView, GpuPool, Manifest, Route
 
 MIN_AGE_SECONDS = 5.0
 COST_FACTOR = 20.0
-"""A count is kept for at least this multiple of its duration: big clusters are counted less often."""
+"""A list is kept for at least this multiple of the time that it took: big clusters are listed less often."""
 
 ListAll = Callable[[str], Awaitable[list[Manifest] | None]]
 """Lists every object of a kind in the cluster; None if that is not possible."""
@@ -49,8 +54,50 @@ class GpuCensus:
         nodes = await self._list_all("Node")
         pods = await self._list_all("Pod") if nodes is not None else None
         self._census = take_census(nodes, pods) if nodes is not None and pods is not None else None
-        finished = self._clock()
-        self._expires = finished + max(MIN_AGE_SECONDS, COST_FACTOR * (finished - started))
+        self._expires = _expiry(started, self._clock())
+
+
+class GatewayCensus:
+    """Lists on demand; calls within a few seconds share a list."""
+
+    def __init__(self, list_all: ListAll, clock: Callable[[], float] | None = None) -> None:
+        self._list_all = list_all
+        self._clock = clock or asyncio.get_running_loop().time
+        self._lock = asyncio.Lock()
+        self._view = GatewayView()
+        self._expires = 0.0
+
+    async def view(self) -> GatewayView:
+        """Return what is known of all Gateways and routes; nothing where they may not be listed."""
+        async with self._lock:
+            started = self._clock()
+            if started >= self._expires:
+                self._view = view_of(await self._list_all("Gateway"), await self._list_all("HTTPRoute"))
+                self._expires = _expiry(started, self._clock())
+        return self._view
+
+
+def view_of(gateways: list[Manifest] | None, routes: list[Manifest] | None) -> GatewayView:
+    """Return what matters of them; None for what cannot be listed."""
+    known = None
+    if gateways is not None:
+        known = {(each["metadata"]["namespace"], each["metadata"]["name"]): _gateway(each) for each in gateways}
+    seen = (Route.of(each) for each in routes or ())
+    return GatewayView(known, tuple(route for route in seen if route.takes_all))
+
+
+def _gateway(gateway: Manifest) -> Gateway:
+    wanted = ("name", "protocol", "port", "hostname")
+    listeners = (gateway.get("spec") or {}).get("listeners") or ()
+    addresses = (gateway.get("status") or {}).get("addresses") or ()
+    return Gateway(
+        tuple({name: each.get(name) for name in wanted} for each in listeners),
+        tuple(str(each["value"]) for each in addresses if each.get("value")),
+    )
+
+
+def _expiry(started: float, finished: float) -> float:
+    return finished + max(MIN_AGE_SECONDS, COST_FACTOR * (finished - started))
 
 
 def take_census(nodes: list[Manifest], pods: list[Manifest]) -> Census:
