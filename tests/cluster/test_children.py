@@ -50,6 +50,39 @@ async def test_every_child_deleted_by_hand_is_back_long_before_a_sweep(world, op
     await eventually(lambda: world.is_ready("demo"), "Ready again")
 
 
+def _pod(body):
+    return body["spec"]["template"]["spec"]
+
+
+ADDITIONS = {
+    "hostNetwork": ("Deployment", lambda body: _pod(body).update(hostNetwork=True)),
+    "container": ("Deployment", lambda body: _pod(body)["containers"].append({"name": "miner", "image": "miner:1"})),
+    "variable": (
+        "Deployment",
+        lambda body: _pod(body)["containers"][0]["env"].append({"name": "LD_PRELOAD", "value": "/tmp/x.so"}),
+    ),
+    "service account": ("Deployment", lambda body: _pod(body).update(serviceAccountName="root")),
+    "external IP": ("Service", lambda body: body["spec"].update(externalIPs=["192.0.2.7"])),
+}
+
+
+@pytest.mark.parametrize("addition", ADDITIONS)
+async def test_what_is_added_by_hand_beside_the_model_is_removed(world, operator, kubelet, addition):
+    await world.create("demo")
+    await eventually(lambda: world.is_ready("demo"), "Ready")
+    kind, change = ADDITIONS[addition]
+    name = (await world.children(kind))[-1]["metadata"]["name"] if kind == "Deployment" else "demo"
+    before = (await world.cluster.get(kind, world.namespace, name))["spec"]
+    await world.edit(kind, name, change)
+
+    async def is_back() -> bool:
+        return bool((await world.cluster.get(kind, world.namespace, name))["spec"] == before)
+
+    await eventually(is_back, "the object as it was", within=SOON_SECONDS)
+    await asyncio.sleep(1)
+    assert operator.metric("controller_runtime_reconcile_errors_total") == 0
+
+
 EDITS = {
     "replicas": ("Deployment", lambda body: body["spec"].update(replicas=3)),
     "image": (

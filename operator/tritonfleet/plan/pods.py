@@ -27,6 +27,11 @@ from tritonfleet.triton.failure import load_failure
 SCHEDULING_GRACE = timedelta(seconds=2)
 """A pod that is unschedulable for less than this may only be waiting its turn."""
 
+FORBIDDEN_GRACE = timedelta(seconds=30)
+"""What pods need, such as a ServiceAccount, may be created a moment after the ModelDeployment."""
+_PASSING_FAILURES = ("failed calling webhook", "Internal error occurred", "timed out", "etcdserver")
+"""Words of an API server that could not decide, and will when it is asked again."""
+
 FAILURES_BEFORE_STALLED = 2
 """One failure may be transient; the second one is taken to be permanent."""
 
@@ -152,7 +157,7 @@ def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Fi
     for pod in alive:
         for finding in _container_findings(pod):
             return finding
-    found = _scheduling_finding(revision, alive, gpus, now) or _creation_finding(revision.deployment)
+    found = _scheduling_finding(revision, alive, gpus, now) or _creation_finding(revision.deployment, now)
     lost = lost_pods(revision) if found is None and _lacks_pods(revision) else ""
     return Finding(Reason.PODS_LOST, f"{lost}; a replacement is being started") if lost else found
 
@@ -196,10 +201,12 @@ def gpus_of(pod: Manifest, resource: str) -> int:
 
 
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
-    """Return when the scheduling grace of an unscheduled pod ends, if it is in the future."""
+    """Return when the grace of an unscheduled pod, or of one that cannot be created, ends, if it is in the future."""
     ends = [
         _since(condition) + SCHEDULING_GRACE for pod in revision.pods if (condition := unschedulable(pod)) is not None
     ]
+    failure = _creation_failure(revision.deployment)
+    ends.extend([_forbidden_at(failure)] if failure is not None else ())
     return min((end for end in ends if end > now), default=None)
 
 
@@ -285,12 +292,25 @@ def _free(need: GpuNeed, gpus: GpuPool) -> str:
     )
 
 
-def _creation_finding(deployment: Manifest | None) -> Finding | None:
-    for condition in (deployment or {}).get("status", {}).get("conditions", ()):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            quota = "exceeded quota" in condition.get("message", "")
-            return Finding(Reason.QUOTA_EXCEEDED if quota else Reason.PODS_FORBIDDEN, condition.get("message", ""))
-    return None
+def _creation_finding(deployment: Manifest | None, now: datetime) -> Finding | None:
+    condition = _creation_failure(deployment)
+    if condition is None:
+        return None
+    message = condition.get("message", "")
+    if "exceeded quota" in message:
+        return Finding(Reason.QUOTA_EXCEEDED, message)
+    mends_itself = any(words in message for words in _PASSING_FAILURES)
+    return Finding(Reason.PODS_FORBIDDEN, message, stalled=not mends_itself and now >= _forbidden_at(condition))
+
+
+def _creation_failure(deployment: Manifest | None) -> Manifest | None:
+    conditions = (deployment or {}).get("status", {}).get("conditions", ())
+    return next((each for each in conditions if each["type"] == "ReplicaFailure" and each["status"] == "True"), None)
+
+
+def _forbidden_at(condition: Manifest) -> datetime:
+    """Return when pods that cannot be created need a person."""
+    return _since(condition) + FORBIDDEN_GRACE
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class KnownRevision:
     deployment: Manifest | None
     pods: tuple[Manifest, ...]
     ready_replicas: int
-    """Ready pods of the current template, as the Deployment controller last counted them."""
+    """Ready pods, as the Deployment controller last counted them: the Service leads to all, restarted or not."""
     size: int
     """Pods that exist for this revision, ready or not."""
     created: str | None
@@ -58,7 +58,7 @@ class KnownRevision:
             record=record,
             deployment=deployment,
             pods=pods,
-            ready_replicas=min(int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0))),
+            ready_replicas=int(status.get("readyReplicas", 0)),
             size=int(status.get("replicas", 0)),
             created=holder["metadata"].get("creationTimestamp"),
             image=next((container["image"] for container in containers if container["name"] == TRITON), None),
@@ -97,7 +97,7 @@ def gpu_resource_of(record: Manifest | None, body: Manifest) -> str:
     A pod's own resources do not tell: it may also request network devices, whose names look the same.
     """
     spec = record["data"].get("spec") if record is not None and record.get("data") else None
-    server: Manifest = (spec if spec is not None else body["spec"]).get("server") or {}
+    server: Manifest = (spec if spec is not None else body.get("spec", {})).get("server") or {}
     return str((server.get("gpu") or {}).get("resourceName") or GPU_RESOURCE)
 
 

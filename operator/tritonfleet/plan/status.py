@@ -91,7 +91,9 @@ class Assessment:
     def settled(self) -> bool:
         """Whether the spec's revision serves with all its pods ready."""
         target = self.target
-        return target is not None and self.roles.serving == target.hash and target.carries(self.replicas)
+        # The ready pods are there, whether or not the Deployment controller has seen the last change of its template.
+        ready = target.ready_replicas if target is not None and target.deployment is not None else -1
+        return target is not None and self.roles.serving == target.hash and ready >= self.replicas
 
 
 def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:

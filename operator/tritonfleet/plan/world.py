@@ -157,6 +157,8 @@ class Accepted:
     sent: str
     """Digest of the manifest that was sent (`plan.writes.digest`): for another manifest nothing is accepted."""
     changes: tuple[Change, ...]
+    surplus: Manifest = field(default_factory=dict)
+    """What it added where nothing may be added, as `plan.writes.surplus` returns it."""
 
 
 @dataclass(frozen=True, slots=True)

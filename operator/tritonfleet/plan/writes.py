@@ -2,7 +2,9 @@
 
 `reconcile()` calls `applies_to()` and `deletes_from()` with the desired and the observed objects. Server-side apply
 lets others own the fields that the operator leaves out (an injected label, a default, an autoscaler's annotation), so
-an object has drifted only if a field that the operator sets is missing or different (`covers()`). An object whose
+an object has drifted only if a field that the operator sets is missing or different (`covers()`), or if something was
+added where it would run beside the model or get its requests (`surplus()`): a container, `hostNetwork`, a variable such
+as `LD_PRELOAD`, an external IP. An object whose
 changed part is immutable is deleted first, and created in a later pass.
 
 An admission policy may change what the operator writes, such as the registry of an image. The API server's response to
@@ -46,7 +48,7 @@ def applies_to(desired: Iterable[Manifest], observed: Observed) -> Iterator[Appl
         elif payload_changed(manifest, existing):
             # It is immutable: `deletes_from()` has it replaced.
             continue
-        elif not (covers(manifest, existing) or _is_accepted(manifest, existing, observed.accepted.get(target))):
+        elif _has_drifted(manifest, existing, observed.accepted.get(target)):
             yield Apply(manifest, "Drifted", f"{target.kind} {target.name} differs from the desired state", exists=True)
 
 
@@ -199,11 +201,83 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}..."
 
 
-def _is_accepted(manifest: Manifest, existing: Manifest, accepted: Accepted | None) -> bool:
-    """Return whether the object only differs by what admission made of this very manifest."""
-    if accepted is None or accepted.sent != digest(manifest):
+def _has_drifted(manifest: Manifest, existing: Manifest, accepted: Accepted | None) -> bool:
+    """Return whether the object differs by more than what admission made of this very manifest."""
+    added = surplus(manifest, existing)
+    if covers(manifest, existing) and not added:
         return False
-    return {_key(change) for change in admission_changes(manifest, existing)} <= set(map(_key, accepted.changes))
+    if accepted is None or accepted.sent != digest(manifest):
+        return True
+    known = set(map(_key, accepted.changes))
+    return added not in ({}, accepted.surplus) or any(
+        _key(change) not in known for change in admission_changes(manifest, existing)
+    )
+
+
+_CONTAINER: Final[Manifest] = {
+    "command": None,
+    "env": ("name", {}),
+    "envFrom": None,
+    "lifecycle": {"postStart": None},
+    "securityContext": {"privileged": None, "procMount": None, "capabilities": {"add": None}},
+    "volumeMounts": ("mountPath", {}),
+}
+_POD: Final[Manifest] = {
+    "containers": ("name", _CONTAINER),
+    "hostAliases": None,
+    "hostIPC": None,
+    "hostNetwork": None,
+    "hostPID": None,
+    "initContainers": ("name", _CONTAINER),
+    "serviceAccount": None,
+    "serviceAccountName": None,
+    "shareProcessNamespace": None,
+    "volumes": ("name", {}),
+}
+_CLOSED: Final[Manifest] = {
+    "Deployment": {"spec": {"template": {"spec": _POD}}},
+    "Service": {"spec": {"externalIPs": None, "ports": ("port", {}), "publishNotReadyAddresses": None}},
+}
+"""Where nobody else may add anything: it would decide what runs beside the model, or who gets its requests.
+
+None is a field that is the operator's alone, a pair is the key of a list and what is closed in its items.
+"""
+
+
+_WRITTEN_AS: Final = {"serviceAccount": "serviceAccountName"}
+"""Names under which the API server repeats a field."""
+
+
+def surplus(desired: Manifest, observed: Manifest) -> Manifest:
+    """Return the strategic merge patch that removes what others added where nothing may be added; empty for nothing."""
+    return _surplus(_CLOSED.get(desired["kind"], {}), desired, observed)
+
+
+def _surplus(closed: Manifest, desired: Manifest, observed: Manifest) -> Manifest:
+    patch: Manifest = {}
+    for name, within in closed.items():
+        mine, found = desired.get(_WRITTEN_AS.get(name, name)), observed.get(name)
+        if not found:
+            continue
+        if within is None and mine is None:
+            patch[name] = None
+        elif isinstance(within, dict) and (inner := _surplus(within, mine or {}, found)):
+            patch[name] = inner
+        elif isinstance(within, tuple):
+            key, closed_item = within
+            items = list(_surplus_items(key, closed_item, mine or [], found))
+            if items:
+                patch[name] = items
+    return patch
+
+
+def _surplus_items(key: str, closed: Manifest, desired: list[Manifest], observed: list[Manifest]) -> Iterator[Manifest]:
+    mine = {item[key]: item for item in desired}
+    for item in observed:
+        if item[key] not in mine:
+            yield {key: item[key], "$patch": "delete"}
+        elif inner := _surplus(closed, mine[item[key]], item):
+            yield {key: item[key], **inner}
 
 
 def _key(change: Change) -> str:

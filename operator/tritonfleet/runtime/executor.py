@@ -18,7 +18,7 @@ from tritonfleet.api import names
 from tritonfleet.api.conditions import Reason
 from tritonfleet.errors import Conflict, Refused, Transient, TritonfleetError
 from tritonfleet.plan.world import Accepted, Apply, ChildId, Delete, Event, Manifest, WriteFailure
-from tritonfleet.plan.writes import admission_changes, digest, refused_changes
+from tritonfleet.plan.writes import admission_changes, digest, refused_changes, surplus
 from tritonfleet.runtime.telemetry import Telemetry
 
 BEFORE_PODS = frozenset({"ControllerRevision", "ConfigMap", "NetworkPolicy"})
@@ -66,14 +66,20 @@ class Executor:
     async def _apply(self, key: Key, apply: Apply) -> None:
         try:
             answer = await (self._update(key, apply) if apply.exists else self._create(key, apply))
+            added = surplus(apply.manifest, answer)
+            if added:
+                # Server-side apply leaves fields of others alone. What is there afterwards was added by admission.
+                answer = await self._cluster.remove(answer, added)
         except Refused as refusal:
             message = f"{apply.target.kind} '{apply.target.name}' was rejected by the API server: {refusal.message}"
             reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in refusal.message else Reason.WRITE_REFUSED
             raise WriteRefused(WriteFailure(apply.target, reason, message)) from refusal
         self._telemetry.wrote(key)
         self._store.put(answer)
+        added = surplus(apply.manifest, answer)
         changes = admission_changes(apply.manifest, answer)
-        self._store.accept(answer, Accepted(digest(apply.manifest), changes) if changes else None)
+        known = Accepted(digest(apply.manifest), changes, added) if changes or added else None
+        self._store.accept(answer, known)
         failure = refused_changes(apply.manifest, answer, changes)
         if failure is not None:
             raise WriteRefused(failure)

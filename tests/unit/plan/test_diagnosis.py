@@ -200,17 +200,26 @@ def test_a_pod_on_its_way_out_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
-    [("pods is forbidden: exceeded quota: gpus", "QuotaExceeded"), ("violates PodSecurity", "PodsForbidden")],
+    ("message", "reason", "stalled"),
+    [
+        ("pods is forbidden: exceeded quota: gpus", "QuotaExceeded", False),
+        ("violates PodSecurity", "PodsForbidden", True),
+        ("error looking up service account shop/models", "PodsForbidden", True),
+        ("Internal error occurred: failed calling webhook", "PodsForbidden", False),
+    ],
 )
-def test_pods_that_may_not_be_created_are_explained_by_the_deployment(message: str, reason: str) -> None:
-    deployment = {
-        "metadata": {},
-        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]},
-    }
-    finding = diagnose(revision(deployment=deployment), None, NOW)
-    assert finding is not None
-    assert (finding.reason, finding.message) == (reason, message)
+def test_pods_that_may_not_be_created_stall_a_model_where_waiting_does_not_help(
+    message: str, reason: str, stalled: bool
+) -> None:
+    failure = {"type": "ReplicaFailure", "status": "True", "message": message, "lastTransitionTime": LONG_AGO}
+    found = revision(deployment={"metadata": {}, "status": {"conditions": [failure]}})
+    moment = NOW - timedelta(seconds=1)
+    early, late = diagnose(found, None, moment), diagnose(found, None, NOW)
+    assert early is not None
+    assert late is not None
+    assert (late.reason, late.message, late.stalled) == (reason, message, stalled)
+    assert not early.stalled
+    assert wakes_at(found, moment) == NOW
 
 
 REJECTIONS = {

@@ -15,6 +15,7 @@ from tritonfleet.plan.writes import (
     digest,
     payload_changed,
     refused_changes,
+    surplus,
 )
 
 JSON = st.recursive(
@@ -148,3 +149,77 @@ def test_another_field_manager_of_a_changed_field_is_named() -> None:
 def test_a_change_that_the_model_can_be_served_with_is_no_failure(answer: dict[str, Any]) -> None:
     sent = deployment()
     assert refused_changes(sent, answer, admission_changes(sent, answer)) is None
+
+
+def added(body: dict[str, Any], **pod: Any) -> dict[str, Any]:
+    body["spec"]["template"]["spec"].update(pod)
+    return body
+
+
+def with_triton(**fields: Any) -> dict[str, Any]:
+    body = deployment()
+    body["spec"]["template"]["spec"]["containers"][0].update(fields)
+    return body
+
+
+def with_miner() -> dict[str, Any]:
+    body = deployment()
+    body["spec"]["template"]["spec"]["containers"].append({"name": "miner", "image": "miner:1"})
+    return body
+
+
+TRITON_ONLY = {"name": "triton"}
+ADDED = {
+    "hostNetwork": (added(deployment(), hostNetwork=True), {"hostNetwork": None}),
+    "hostPID": (added(deployment(), hostPID=True), {"hostPID": None}),
+    "service account": (
+        added(deployment(), serviceAccountName="root", serviceAccount="root"),
+        {"serviceAccount": None, "serviceAccountName": None},
+    ),
+    "container": (with_miner(), {"containers": [{"name": "miner", "$patch": "delete"}]}),
+    "init container": (
+        added(deployment(), initContainers=[{"name": "x"}]),
+        {"initContainers": [{"name": "x", "$patch": "delete"}]},
+    ),
+    "volume": (
+        added(deployment(), volumes=[{"name": "host", "hostPath": {"path": "/"}}]),
+        {"volumes": [{"name": "host", "$patch": "delete"}]},
+    ),
+    "variable": (
+        with_triton(env=[{"name": "LD_PRELOAD", "value": "/x.so"}]),
+        {"containers": [{**TRITON_ONLY, "env": [{"name": "LD_PRELOAD", "$patch": "delete"}]}]},
+    ),
+    "privileged": (
+        with_triton(securityContext={"privileged": True}),
+        {"containers": [{**TRITON_ONLY, "securityContext": {"privileged": None}}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ADDED)
+def test_what_is_added_where_nothing_may_be_is_drift_and_is_removed_alone(what: str) -> None:
+    seen, patch = ADDED[what]
+    sent = deployment()
+    assert covers(sent, seen)
+    assert surplus(sent, seen) == {"spec": {"template": {"spec": patch}}}
+    assert drifted(sent, seen, None)
+    assert not drifted(sent, seen, Accepted(digest(sent), (), surplus(sent, seen)))
+    assert drifted(sent, seen, Accepted(digest(sent), (), {"spec": {}}))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        added(deployment(), restartPolicy="Always", dnsPolicy="ClusterFirst", securityContext={}),
+        with_triton(terminationMessagePath="/dev/termination-log", imagePullPolicy="Always"),
+        added(deployment(), hostNetwork=False),
+    ],
+    ids=["pod", "container", "false"],
+)
+def test_what_the_api_server_fills_in_is_no_surplus(seen: dict[str, Any]) -> None:
+    assert surplus(deployment(), seen) == {}
+
+
+def test_a_service_account_of_the_spec_is_not_removed_under_its_other_name() -> None:
+    sent = added(deployment(), serviceAccountName="models")
+    assert surplus(sent, added(deployment(), serviceAccountName="models", serviceAccount="models")) == {}
