@@ -21,6 +21,7 @@ from tritonfleet.plan.world import ChildId, GatewayView, Manifest, Observed, Rou
 
 REFUSAL_GRACE: Final = timedelta(seconds=60)
 """A Gateway, its listeners and its routes may be created in any order; after that a person is needed."""
+_UNSEEN: Final = GatewayView()
 _PORTS: Final = {"HTTP": 80, "HTTPS": 443}
 _REQUIRED: Final = ("Accepted", "ResolvedRefs")
 
@@ -50,13 +51,14 @@ def gateway_report(deployment: ModelDeployment, observed: Observed, now: datetim
     if gateway is None:
         return NO_GATEWAY
     route = observed.children.get(ChildId(HTTP_ROUTE.kind, deployment.metadata.name))
-    view = observed.gateways or GatewayView()
+    view = observed.gateways or _UNSEEN
     url = next(_urls(deployment, view), None)
-    found = next(_problems(route, view), None) if route is not None else None
+    named = ", ".join(f"Gateway '{each.name}'" for each in gateway.parent_refs)
     if route is None:
-        found = Reason.GATEWAY_PENDING, "the HTTPRoute does not exist yet"
+        found: tuple[Reason, str] | None = (Reason.GATEWAY_PENDING, "the HTTPRoute does not exist yet")
+    else:
+        found = _problem(route, view)
     if found is None:
-        named = ", ".join(f"Gateway '{each.name}'" for each in gateway.parent_refs)
         message = f"{named} takes the route" + (f": {url}" if url else "")
         return GatewayReport(Condition(kind, ConditionStatus.TRUE, Reason.ROUTE_ACCEPTED, message), url=url)
     reason, message = found
@@ -76,26 +78,26 @@ def _since(body: Manifest, status: ConditionStatus, now: datetime) -> datetime:
     return datetime.fromisoformat(old["lastTransitionTime"]) if same else now
 
 
-def _problems(route: Manifest, view: GatewayView) -> Iterator[tuple[Reason, str]]:
-    """Yield what keeps requests from the model, what a person must mend first."""
-    pending = []
+def _problem(route: Manifest, view: GatewayView) -> tuple[Reason, str] | None:
+    """Return what keeps requests from the model, first what a person must mend; None if nothing does."""
+    found = next(_older_routes(route, view), None)
     for reference, statuses in statuses_by_parent(route):
         named = f"Gateway '{reference['name']}' in namespace '{reference['namespace']}'"
         if view.gateways is not None and (reference["namespace"], reference["name"]) not in view.gateways:
-            yield (
-                Reason.GATEWAY_NOT_FOUND,
-                f"{named} does not exist: create it, or change spec.traffic.gateway.parentRefs",
-            )
-        conditions = [one for each in statuses for one in each.get("conditions") or ()]
-        for one in conditions:
-            if one["type"] in _REQUIRED and one["status"] == "False":
-                said = f"{one['type']} is False ({one['reason']}): {one.get('message', '')}"
-                yield Reason.GATEWAY_REFUSED, f"{named} does not take the route: {said}"
-        if not set(_REQUIRED) <= {one["type"] for one in conditions if one["status"] == "True"}:
-            pending.append(f"{named} has not reported on the HTTPRoute yet; does a controller run for its class?")
-    yield from _older_routes(route, view)
-    for message in pending:
-        yield Reason.GATEWAY_PENDING, message
+            remedy = "create it, or change spec.traffic.gateway.parentRefs"
+            return Reason.GATEWAY_NOT_FOUND, f"{named} does not exist: {remedy}"
+        unsaid = set(_REQUIRED)
+        for each in statuses:
+            for one in each.get("conditions") or ():
+                if one["type"] in _REQUIRED and one["status"] == "False":
+                    said = f"{one['type']} is False ({one['reason']}): {one.get('message', '')}"
+                    return Reason.GATEWAY_REFUSED, f"{named} does not take the route: {said}"
+                if one["status"] == "True":
+                    unsaid.discard(one["type"])
+        if unsaid and found is None:
+            message = f"{named} has not reported on the HTTPRoute yet; does a controller run for its class?"
+            found = Reason.GATEWAY_PENDING, message
+    return found
 
 
 def _older_routes(route: Manifest, view: GatewayView) -> Iterator[tuple[Reason, str]]:

@@ -35,6 +35,17 @@ from tritonfleet.triton.images import Image, warning
 
 ENTRIES_MAX = 10
 _SERVED = frozenset({Outcome.SERVING, Outcome.STANDING_BY, Outcome.RETIRED})
+_UNEVENTFUL = frozenset(
+    {
+        Reason.GATEWAY_PENDING,
+        Reason.PREDECESSOR_REMAINS,
+        Reason.PROVISIONING,
+        Reason.READY,
+        Reason.ROLLING_OUT,
+        Reason.SUSPENDED,
+    }
+)
+"""Reasons of `Ready` for which nothing is wrong."""
 _TRIED = frozenset({Outcome.CANARY, Outcome.SUPERSEDED})
 
 
@@ -159,7 +170,8 @@ def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition])
     before = {old["type"]: old.get("reason") for old in previous}
     ready, stalled = wanted[ConditionType.READY], wanted[ConditionType.STALLED]
     if before.get(ready.type) != ready.reason and ready.reason not in ROLLOUT_REASONS:
-        yield Event("Warning" if stalled.status == "True" else "Normal", ready.reason.value, ready.message)
+        is_trouble = stalled.status == "True" or ready.reason not in _UNEVENTFUL
+        yield Event("Warning" if is_trouble else "Normal", ready.reason.value, ready.message)
     active = wanted.get(ConditionType.SCALING_ACTIVE)
     if active is not None and active.reason is Reason.FOREIGN_SCALER != before.get(active.type):
         yield Event("Warning", active.reason.value, active.message)

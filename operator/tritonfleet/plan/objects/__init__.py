@@ -33,6 +33,7 @@ from tritonfleet.plan.objects.revision import (
     build_revision,
     hash_spec,
     normalized_spec,
+    readable_spec,
     revision_from,
     shed_load,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "http_route",
     "linger_seconds",
     "normalized_spec",
+    "readable_spec",
     "refuse_unroutable",
     "revision_children",
     "revision_deployment",

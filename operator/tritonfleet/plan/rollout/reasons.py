@@ -33,6 +33,8 @@ class RolloutReason(StrEnum):
     """The spec asks for stable again; nothing is rejected."""
     SUPERSEDED = "Superseded"
     """A third revision is wanted in the midst of a rollout; the canary goes first, and is not rejected."""
+    STATE_LOST = "StateLost"
+    """`status.rollout` was removed while a canary had traffic: it is taken back and tried again, and not rejected."""
     REJECTED = "Rejected"
     """The spec asks for a revision that was rejected: only another revision or a retry starts a rollout."""
     PODS_ENDING = "PodsEnding"
