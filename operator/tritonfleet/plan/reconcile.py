@@ -204,6 +204,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
         deletes=deletes,
         events=(*events, *(moved.events if moved is not None else ())),
         requeue_after_seconds=_requeue_after(decision, moved, GATEWAY_SECONDS if gateway.blocks else None, now),
+        replicas=decision.size.replicas,
         guarded=moved is not None,
     )
 

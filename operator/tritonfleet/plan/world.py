@@ -230,5 +230,7 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after_seconds: float | None = None
     """When to reconcile again without a change; None if nothing is due."""
+    replicas: int | None = None
+    """Desired pods; None if that was not decided."""
     guarded: bool = False
     """Whether to write only if the object has not changed since; set during a canary rollout."""

@@ -261,6 +261,7 @@ class Worker:
     async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
         """Write the status if it changed, then its events, which are not retried."""
         generation = body["metadata"]["generation"]
+        self._telemetry.readiness.saw(key, plan.status, plan.replicas)
         if await self._executor.write_status(key, body, plan.status, guarded=plan.guarded):
             log.info("status written", extra=about(key, generation=generation, reason=_ready(plan.status)[1]))
         if _ready(plan.status)[0] == "True":
