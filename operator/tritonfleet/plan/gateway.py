@@ -109,7 +109,8 @@ def _older_routes(route: Manifest, view: GatewayView) -> Iterator[tuple[Reason, 
         if not shared or not other.precedes(own):
             continue
         names = " and ".join(f"'{name}'" for name in shared) if shared != ("",) else "every host name"
-        named = f"HTTPRoute '{other.name}' in namespace '{other.namespace}'"
+        # Authors may not know what others call their objects and namespaces; an administrator can look.
+        named = f"HTTPRoute '{other.name}'" if other.namespace == own.namespace else "an HTTPRoute of another namespace"
         remedy = "change its hostnames or spec.traffic.gateway.hostnames"
         yield Reason.HOSTNAME_CONFLICT, f"{named} is older and gets the requests for {names}: {remedy}"
 

@@ -93,7 +93,11 @@ def another(created: str = "2020-01-01T00:00:00Z", path: str = "/", section: str
         (refuse, "GatewayRefused", "Gateway 'public' in namespace 'edge' does not take the route: Accepted is False"),
         (unresolved, "GatewayRefused", "ResolvedRefs is False (ResolvedRefs): words"),
         (lose_gateway, "GatewayNotFound", "Gateway 'public' in namespace 'edge' does not exist: create it"),
-        (older_route, "HostnameConflict", "HTTPRoute 'old' in namespace 'other' is older and gets the requests for"),
+        (
+            older_route,
+            "HostnameConflict",
+            "an HTTPRoute of another namespace is older and gets the requests for 'm.example.com'",
+        ),
     ],
     ids=["refused", "unresolved", "no gateway", "older route"],
 )
