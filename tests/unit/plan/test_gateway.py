@@ -96,7 +96,7 @@ def another(created: str = "2020-01-01T00:00:00Z", path: str = "/", section: str
         (
             older_route,
             "HostnameConflict",
-            "an HTTPRoute of another namespace is older and gets the requests for 'm.example.com'",
+            "an HTTPRoute of another namespace is older and gets the requests",
         ),
     ],
     ids=["refused", "unresolved", "no gateway", "older route"],
