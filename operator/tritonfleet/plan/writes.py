@@ -34,8 +34,8 @@ _ATOMIC_LISTS = ("parentRefs", "rules")
 """An HTTPRoute's: a backend or a match that was added changes where requests go, however it is named."""
 
 _IMMUTABLE_PAYLOAD = {"ControllerRevision": ("data",), "ConfigMap": ("data",)}
-_ATOMIC_MAP = "selector"
-"""Label selectors are atomic maps: an added key is drift."""
+_WHOLE = frozenset({"ingress", "podSelector", "selector"})
+"""What is compared whole: an added label narrows a selector, and an added port or peer changes who gets in."""
 
 
 def applies_to(desired: Iterable[Manifest], observed: Observed) -> Iterator[Apply]:
@@ -122,9 +122,9 @@ def _differences(desired: Any, observed: Any, path: tuple[str | int, ...], *, at
     if isinstance(desired, dict) and isinstance(observed, dict):
         for key, value in desired.items():
             found = observed.get(key)
-            if key == _ATOMIC_MAP and value != found:
+            if key in _WHOLE and value != found:
                 yield Change((*path, key), found)
-            else:
+            elif key not in _WHOLE:
                 yield from _differences(value, found, (*path, key), atomic=atomic or key in _ATOMIC_LISTS)
     elif isinstance(desired, list) and isinstance(observed, list):
         yield from _list_differences(desired, observed, path, atomic)
@@ -235,7 +235,7 @@ _POD: Final[Manifest] = {
     "volumes": ("name", {}),
 }
 _CLOSED: Final[Manifest] = {
-    "Deployment": {"spec": {"template": {"spec": _POD}}},
+    "Deployment": {"spec": {"paused": None, "template": {"spec": _POD}}},
     "Service": {"spec": {"externalIPs": None, "ports": ("port", {}), "publishNotReadyAddresses": None}},
 }
 """Where nobody else may add anything: it would decide what runs beside the model, or who gets its requests.

@@ -67,6 +67,27 @@ def test_a_label_added_to_a_selector_is_drift() -> None:
 
 
 @pytest.mark.parametrize(
+    "narrowed",
+    [
+        {"podSelector": {"matchLabels": {"a": "1", "b": "2"}}, "ingress": [{"ports": [{"port": 8000}]}]},
+        {"podSelector": {"matchLabels": {"a": "1"}}, "ingress": [{"ports": [{"port": 8000}, {"port": 22}]}]},
+        {"podSelector": {"matchLabels": {"a": "1"}}, "ingress": [{"ports": [{"port": 8000}], "from": [{}]}]},
+    ],
+    ids=["label", "port", "peer"],
+)
+def test_whatever_is_added_to_a_network_policy_is_drift(narrowed: dict[str, Any]) -> None:
+    spec = {"podSelector": {"matchLabels": {"a": "1"}}, "ingress": [{"ports": [{"port": 8000}]}]}
+    assert covers({"spec": spec}, {"spec": spec | {"policyTypes": ["Ingress"]}})
+    assert not covers({"spec": spec}, {"spec": narrowed})
+
+
+def test_a_deployment_that_somebody_paused_goes_on() -> None:
+    seen = deployment()
+    seen["spec"]["paused"] = True
+    assert surplus(deployment(), seen) == {"spec": {"paused": None}}
+
+
+@pytest.mark.parametrize(
     ("kind", "changed"), [("ConfigMap", True), ("ControllerRevision", True), ("Deployment", False)]
 )
 def test_only_immutable_kinds_must_be_replaced_when_their_data_changes(kind: str, changed: bool) -> None:
