@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.tick.traffic import REPLICAS, model, pod_address
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.census import GpuCensus
 from tritonfleet.adapters.store import Store
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Verdict

@@ -1,15 +1,18 @@
 """The alerts ask for metrics that the operator has, with labels that they have."""
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tritonfleet.adapters.store import Key
+from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.autoscale import Attainment, Memory, ScaleReason, Verdict
 from tritonfleet.plan.rollout import Attempt, Phase, State
 from tritonfleet.runtime import Telemetry
 
+ALERTS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "alerts.md"
 SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")
 FROM_THE_SCRAPE = {"namespace"}
 VERDICT = Verdict(
@@ -39,6 +42,8 @@ async def exposed():
     telemetry.scaling.verdicts[Key("shop", "demo")] = VERDICT
     telemetry.rollouts.saw(Key("shop", "demo"), State(phase=Phase.HELD, attempt=Attempt(applied_weight=10)))
     telemetry.rollouts.saw(Key("shop", "other"), State(phase=Phase.ROLLED_BACK))
+    failed = {"type": "Ready", "status": "False", "reason": "FetchFailed"}
+    telemetry.readiness.saw(Key("shop", "demo"), {"conditions": [failed]}, 1)
     families = text_string_to_metric_families(telemetry.exposition().decode())
     exposed: dict = {}
     for family in families:
@@ -85,6 +90,9 @@ async def test_an_alert_on_a_modeldeployment_names_it(with_everything, exposed):
         "TritonfleetCanaryUnwatched",
         "TritonfleetRolloutHeld",
         "TritonfleetRolledBack",
+        "TritonfleetFetchFailed",
+        "TritonfleetWaitingForGPU",
+        "TritonfleetStalled",
     }
     for rule in named:
         metric = re.findall(r"tritonfleet_\w+", rule["expr"])[0]
@@ -95,4 +103,33 @@ def test_every_alert_says_what_is_the_matter(with_everything):
     for rule in rules(with_everything):
         assert rule["for"]
         assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert {"summary", "description"} == set(rule["annotations"])
+        assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
+
+
+def test_every_alert_has_a_section_of_the_page_on_alerts_and_every_section_an_alert(with_everything):
+    sections = re.findall(r"^## (Tritonfleet\w+)$", ALERTS.read_text(), re.MULTILINE)
+
+    assert sorted(sections) == sorted(rule["alert"] for rule in rules(with_everything))
+    for rule in rules(with_everything):
+        page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        assert page.endswith("/how-to/alerts")
+        assert anchor == rule["alert"].lower()
+
+
+def test_runbooks_are_where_the_administrator_publishes_them(helm):
+    rendered = helm.render({"prometheusRule": {"enabled": True, "runbookUrl": "https://wiki.example.com/alerts"}})
+
+    assert {rule["annotations"]["runbook_url"].partition("#")[0] for rule in rules(rendered)} == {
+        "https://wiki.example.com/alerts"
+    }
+
+
+def test_an_alert_on_a_reason_names_one_that_exists(with_everything):
+    asked = {
+        reason
+        for rule in rules(with_everything)
+        for words in re.findall(r'tritonfleet_modeldeployment_ready\{reason=~?"([^"]*)"', rule["expr"])
+        for reason in words.split("|")
+    }
+
+    assert asked == {Reason.FETCH_FAILED, Reason.WAITING_FOR_GPU, Reason.WAITING_FOR_CAPACITY}

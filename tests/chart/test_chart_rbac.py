@@ -26,9 +26,12 @@ OPTIONAL = {
     "networkPolicy": {("networking.k8s.io", "networkpolicies"): APPLY},
     "podMonitor": {("monitoring.coreos.com", "podmonitors"): APPLY},
 }
-ROUTES = {("gateway.networking.k8s.io", "httproutes"): APPLY | {"delete"}}
 POLICIES = {("gateway.envoyproxy.io", "backendtrafficpolicies"): APPLY | {"delete"}}
 ENVOY_GATEWAY = ("gateway.envoyproxy.io/v1alpha1/BackendTrafficPolicy",)
+ROUTES = {
+    ("gateway.networking.k8s.io", "httproutes"): APPLY | {"delete"},
+    ("gateway.networking.k8s.io", "gateways"): {"list"},
+}
 GATEWAY_API = ("gateway.networking.k8s.io/v1/HTTPRoute",)
 ON_THE_CLUSTER = {("", "nodes"): {"list"}}
 CONTROL_OF_THE_CLUSTER = {"admissionregistration.k8s.io", "apiextensions.k8s.io", "rbac.authorization.k8s.io"}

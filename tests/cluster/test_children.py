@@ -50,6 +50,57 @@ async def test_every_child_deleted_by_hand_is_back_long_before_a_sweep(world, op
     await eventually(lambda: world.is_ready("demo"), "Ready again")
 
 
+def _pod(body):
+    return body["spec"]["template"]["spec"]
+
+
+ADDITIONS = {
+    "hostNetwork": ("Deployment", lambda body: _pod(body).update(hostNetwork=True)),
+    "container": ("Deployment", lambda body: _pod(body)["containers"].append({"name": "miner", "image": "miner:1"})),
+    "variable": (
+        "Deployment",
+        lambda body: _pod(body)["containers"][0]["env"].append({"name": "LD_PRELOAD", "value": "/tmp/x.so"}),
+    ),
+    "service account": ("Deployment", lambda body: _pod(body).update(serviceAccountName="root")),
+    "pause": ("Deployment", lambda body: body["spec"].update(paused=True)),
+    "external IP": ("Service", lambda body: body["spec"].update(externalIPs=["192.0.2.7"])),
+}
+
+
+@pytest.mark.parametrize("addition", ADDITIONS)
+async def test_what_is_added_by_hand_beside_the_model_is_removed(world, operator, kubelet, addition):
+    await world.create("demo")
+    await eventually(lambda: world.is_ready("demo"), "Ready")
+    kind, change = ADDITIONS[addition]
+    name = (await world.children(kind))[-1]["metadata"]["name"] if kind == "Deployment" else "demo"
+    before = (await world.cluster.get(kind, world.namespace, name))["spec"]
+    await world.edit(kind, name, change)
+
+    async def is_back() -> bool:
+        return bool((await world.cluster.get(kind, world.namespace, name))["spec"] == before)
+
+    await eventually(is_back, "the object as it was", within=SOON_SECONDS)
+    await asyncio.sleep(1)
+    assert operator.metric("controller_runtime_reconcile_errors_total") == 0
+
+
+async def test_a_network_policy_is_written_once_and_what_is_added_to_it_is_removed(world, start_operator, kubelet):
+    operator = start_operator(network_policy=True)
+    await world.create("demo")
+    await eventually(lambda: world.is_ready("demo"), "Ready")
+    before = (await world.cluster.get("NetworkPolicy", world.namespace, "demo"))["spec"]
+    written = len(operator.writes)
+    operator.enqueue(world.namespace, "demo")
+    await asyncio.sleep(1)
+    assert len(operator.writes) == written
+    await world.edit("NetworkPolicy", "demo", lambda body: body["spec"]["ingress"][0]["ports"].append({"port": 22}))
+
+    async def is_back() -> bool:
+        return bool((await world.cluster.get("NetworkPolicy", world.namespace, "demo"))["spec"] == before)
+
+    await eventually(is_back, "the policy as it was", within=SOON_SECONDS)
+
+
 EDITS = {
     "replicas": ("Deployment", lambda body: body["spec"].update(replicas=3)),
     "image": (

@@ -1,4 +1,4 @@
-"""The HTTPRoute of a ModelDeployment, as a real API server with the Gateway API keeps it. No gateway reads it here."""
+"""The HTTPRoute of a ModelDeployment, as a real API server with the Gateway API keeps it. A gateway is imitated."""
 
 import asyncio
 
@@ -61,6 +61,39 @@ async def test_a_route_edited_by_hand_is_put_right_long_before_a_sweep(world, op
         return (await route_of(world))["spec"] == wanted
 
     await eventually(is_back, "the route as it was", within=SOON_SECONDS)
+
+
+async def test_a_model_is_ready_when_its_gateway_takes_the_route_and_not_when_it_refuses(world, operator, kubelet):
+    await world.create("demo", traffic=PUBLIC)
+    await eventually(lambda: world.is_ready("demo"), "Ready")
+    await world.answer_route(await route_of(world), Accepted="False")
+
+    async def is_refused() -> bool:
+        ready = await world.condition("demo", "Ready")
+        return ready.get("reason") == "GatewayRefused" and "NotAllowedByListeners" in ready["message"]
+
+    await eventually(is_refused, "GatewayRefused")
+    assert (await world.condition("demo", "Available"))["status"] == "True"
+    await world.answer_route(await route_of(world))
+    await eventually(lambda: world.is_ready("demo"), "Ready again")
+
+
+async def test_an_older_route_with_the_same_host_name_is_named(world, operator, kubelet):
+    spec = {"parentRefs": [{"name": "public"}], "hostnames": ["demo.example.com"]}
+    metadata = {"namespace": world.namespace, "name": "older"}
+    kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
+    await world.cluster.create({**kind, "metadata": metadata, "spec": spec})
+    # Kubernetes keeps the age in whole seconds.
+    await asyncio.sleep(1.1)
+    await world.create("demo", traffic=PUBLIC)
+
+    async def is_named() -> bool:
+        ready = await world.condition("demo", "Ready")
+        return ready.get("reason") == "HostnameConflict" and "HTTPRoute 'older'" in ready["message"]
+
+    await eventually(is_named, "HostnameConflict")
+    await world.delete("HTTPRoute", "older")
+    await eventually(lambda: world.is_ready("demo"), "Ready")
 
 
 async def test_a_route_deleted_by_hand_is_back(world, operator, kubelet):

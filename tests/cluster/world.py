@@ -109,11 +109,41 @@ class World:
         for pod in listing.items if listing is not None else ():
             await self._say_ready(pod)
 
+    async def take_routes(self) -> None:
+        """Imitate a gateway's controller: every route that nobody has spoken of is taken."""
+        listing = await self.cluster.list("HTTPRoute", self.namespace)
+        for route in listing.items if listing is not None else ():
+            if not (route.get("status") or {}).get("parents"):
+                await self.answer_route(route)
+
+    async def answer_route(self, route: Manifest, **said: str) -> None:
+        """Say of a route what Envoy Gateway says: that it takes it, unless it is told otherwise."""
+        now = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        words = {"Accepted": "True", "ResolvedRefs": "True"} | said
+        conditions = [
+            {
+                "type": word,
+                "status": status,
+                "reason": word if status == "True" else "NotAllowedByListeners",
+                "message": "",
+                "observedGeneration": route["metadata"]["generation"],
+                "lastTransitionTime": now,
+            }
+            for word, status in words.items()
+        ]
+        controller = "gateway.envoyproxy.io/gatewayclass-controller"
+        parents = [
+            {"parentRef": reference, "controllerName": controller, "conditions": conditions}
+            for reference in route["spec"].get("parentRefs") or ()
+        ]
+        await self.patch("HTTPRoute", route["metadata"]["name"], {"status": {"parents": parents}}, "/status")
+
     async def keep_pods_ready(self) -> None:
-        """Imitate kubelets until cancelled."""
+        """Imitate kubelets, and a gateway, until cancelled."""
         while True:
             try:
                 await self.make_pods_ready()
+                await self.take_routes()
             except Transient:
                 await asyncio.sleep(0.5)
             await asyncio.sleep(0.25)

@@ -70,6 +70,16 @@ def test_every_condition_and_every_reason_is_documented_once() -> None:
     assert sorted(first_cells(reasons)) == sorted({*Reason, *RolloutReason, *ScaleReason})
 
 
+def test_every_situation_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "reference" / "situations.md").read_text()
+    named = re.findall(r"^\| .* \| `(tests/[\w/]+\.py)::(\w+)` \|$", page, re.MULTILINE)
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| Situation |")]
+
+    assert len(named) == len(rows) >= 20
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
+
+
 def test_every_reason_that_debugging_explains_exists() -> None:
     page = (ROOT / "docs" / "how-to" / "debug.md").read_text()
     explained = {

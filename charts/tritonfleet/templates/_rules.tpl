@@ -38,6 +38,10 @@
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
+# gatewayApi.enabled: report a Gateway that does not exist, and the URL through it.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways]
+  verbs: [list]
 {{- end }}
 {{- if eq (include "tritonfleet.envoyPolicies" .) "true" }}
 # gatewayApi.envoyPolicies: Envoy Gateway's policy for `traffic.gateway.consistentHash`, deleted when that is unset.

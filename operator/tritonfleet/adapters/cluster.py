@@ -40,6 +40,7 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 
 APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 IMPOSSIBLE_VERSION = "1"
 """No object ever has this resourceVersion, so an apply with it can only create."""
 
@@ -306,6 +307,12 @@ class Cluster:
         kind = manifest["kind"]
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         return _found(await self._call("PATCH", kind, _path(manifest), query, manifest, APPLY_PATCH), kind)
+
+    async def remove(self, manifest: Manifest, patch: Manifest) -> Manifest:
+        """Strategic merge patch of this very object, whatever else has changed since; Conflict if it is another."""
+        kind, query = manifest["kind"], {"fieldManager": names.FIELD_MANAGER}
+        body = {**patch, "metadata": {"uid": manifest["metadata"]["uid"]}}
+        return _found(await self._call("PATCH", kind, _path(manifest), query, body, STRATEGIC_PATCH), kind)
 
     async def apply_status(self, manifest: Manifest) -> Manifest | None:
         """Server-side apply the complete status; None if the object is gone, Conflict if it is not of that uid."""

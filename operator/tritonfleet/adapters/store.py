@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from tritonfleet.api import names
 from tritonfleet.api.base import OPEN_TEXT_MAX, check_open
 from tritonfleet.api.resources import SCALER
-from tritonfleet.plan.world import ChildId, Manifest
+from tritonfleet.plan.world import Accepted, ChildId, Manifest
 
 _COPY: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _OPEN_FIELDS: Final = (
@@ -92,6 +92,7 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[ObjectId, _Entry] = {}
         self._by_owner: dict[Key, dict[ChildId, _Entry]] = defaultdict(dict)
+        self._accepted: dict[ObjectId, Accepted] = {}
         self._changes: dict[Key, int] = {}
         self._clock = 0
 
@@ -117,6 +118,7 @@ class Store:
         if before is None or before.uid != manifest["metadata"]["uid"]:
             return frozenset()
         del self._objects[identity]
+        self._accepted.pop(identity, None)
         self._unlink(identity, before)
         return self._changed(_owners(before))
 
@@ -137,6 +139,19 @@ class Store:
         """Return every object with this ModelDeployment's label, except pods."""
         owned = self._by_owner.get(key, {})
         return {child: entry.manifest() for child, entry in owned.items() if child.kind not in ("Pod", SCALER.kind)}
+
+    def accept(self, manifest: Manifest, accepted: Accepted | None) -> None:
+        """Remember what admission policies made of a child that was just written; None for nothing."""
+        if accepted is not None:
+            self._accepted[identify(manifest)] = accepted
+        else:
+            self._accepted.pop(identify(manifest), None)
+
+    def accepted(self, key: Key) -> Mapping[ChildId, Accepted]:
+        """Return what was accepted in the children of this ModelDeployment."""
+        owned = self._by_owner.get(key, {}) if self._accepted else {}
+        found = {child: self._accepted.get(ObjectId(child.kind, key.namespace, child.name)) for child in owned}
+        return {child: accepted for child, accepted in found.items() if accepted is not None}
 
     def scalers(self, key: Key) -> tuple[Manifest, ...]:
         """Return the HorizontalPodAutoscalers that target this ModelDeployment or a Deployment with its name."""

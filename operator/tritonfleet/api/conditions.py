@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     SCALING_ACTIVE = "ScalingActive"
     CAPACITY_AVAILABLE = "CapacityAvailable"
     ROLLOUT_HEALTHY = "RolloutHealthy"
+    GATEWAY_READY = "GatewayReady"
 
 
 class ConditionStatus(StrEnum):
@@ -51,7 +52,11 @@ class Reason(StrEnum):
     EXTERNAL_SCALER = "ExternalScaler"
     FETCH_FAILED = "FetchFailed"
     FOREIGN_SCALER = "ForeignScaler"
+    GATEWAY_NOT_FOUND = "GatewayNotFound"
+    GATEWAY_PENDING = "GatewayPending"
+    GATEWAY_REFUSED = "GatewayRefused"
     HELD = "Held"
+    HOSTNAME_CONFLICT = "HostnameConflict"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     IMAGE_UNSAFE = "ImageUnsafe"
     LOADED = "Loaded"
@@ -61,6 +66,7 @@ class Reason(StrEnum):
     MISSED = "Missed"
     MODEL_LOAD_FAILED = "ModelLoadFailed"
     NAME_CONFLICT = "NameConflict"
+    NO_GATEWAY = "NoGateway"
     NO_READY_REPLICAS = "NoReadyReplicas"
     NO_ROLLOUT = "NoRollout"
     NO_SLO = "NoSLO"
@@ -73,14 +79,17 @@ class Reason(StrEnum):
     PLACED = "Placed"
     PLACING = "Placing"
     PODS_FORBIDDEN = "PodsForbidden"
+    PODS_LOST = "PodsLost"
     PREDECESSOR_REMAINS = "PredecessorRemains"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     PROVISIONING = "Provisioning"
     QUOTA_EXCEEDED = "QuotaExceeded"
     READY = "Ready"
+    RECONCILE_FAILED = "ReconcileFailed"
     ROLLED_BACK = "RolledBack"
     ROLLING_BACK = "RollingBack"
     ROLLING_OUT = "RollingOut"
+    ROUTE_ACCEPTED = "RouteAccepted"
     SERVING = "Serving"
     STABLE_LOST = "StableLost"
     SUSPENDED = "Suspended"
@@ -88,6 +97,7 @@ class Reason(StrEnum):
     VALID = "Valid"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     WAITING_FOR_GPU = "WaitingForGPU"
+    WRITE_CHANGED = "WriteChanged"
     WRITE_REFUSED = "WriteRefused"
 
 

@@ -105,7 +105,8 @@ class ModelDeploymentSpec(ApiModel):
     server: Server = Server()
     """The pods that run Triton."""
     replicas: Annotated[int, Field(ge=0, le=REPLICAS_MAX)] | None = None
-    """Number of pods; absent means 1. The scale subresource reads and writes it. In mode SLO `autoscaling` decides."""
+    """Number of pods; absent means 1, or those that `autoscaling` left when it was removed. The scale subresource reads
+    and writes it. In mode SLO `autoscaling` decides."""
     slo: Slo | None = None
     """Service level objective; the condition `SLOMet` reports whether it is met."""
     autoscaling: Autoscaling | None = None

@@ -33,6 +33,12 @@ def duration_us(text: str) -> int:
     return sum(int(number) * _MICROSECONDS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
+def duration_text(microseconds: int) -> str:
+    """Write a duration in the largest unit that is exact: `2ms`, `90s`, `1h`."""
+    unit = next((unit for unit in reversed(_MICROSECONDS) if microseconds % _MICROSECONDS[unit] == 0), "us")
+    return f"{microseconds // _MICROSECONDS[unit]}{unit}" if microseconds else "0s"
+
+
 def duration_seconds(text: str) -> float:
     """Return a duration in seconds; raises InvalidSpec as `duration_us` does."""
     return duration_us(text) / 1_000_000
@@ -45,6 +51,14 @@ def quantity(text: str) -> Decimal:
     round up, as in Kubernetes.
     """
     return _parse(text)[0]
+
+
+def whole_amount(text: str) -> int:
+    """Return the quantity of an object in the cluster, without its fraction; 0 for one that cannot be read."""
+    try:
+        return int(quantity(text))
+    except InvalidSpec:
+        return 0
 
 
 def canonical_quantity(text: str) -> str:

@@ -62,6 +62,7 @@ BY_KIND: Final = {
         POD_MONITOR,
         HTTP_ROUTE,
         BACKEND_TRAFFIC_POLICY,
+        Resource("Gateway", "gateway.networking.k8s.io", "v1", "gateways"),
         Resource("Node", "", "v1", "nodes", namespaced=False),
         Resource("Event", "", "v1", "events"),
         Resource("Lease", "coordination.k8s.io", "v1", "leases"),

@@ -81,8 +81,8 @@ class _Dumper(yaml.SafeDumper):
         folded = " " in data and (len(data) > _FOLDED_LENGTH or {"'", '"'} <= set(data))
         return self.represent_scalar("tag:yaml.org,2002:str", data, ">" if folded else None)
 
-    def represent_dict(self, data: Mapping[str, Any]) -> yaml.MappingNode:
-        node = super().represent_dict(data)
+    def represent_object(self, data: Mapping[str, Any]) -> yaml.MappingNode:
+        node = self.represent_dict(data)
         node.flow_style = data.get("x-kubernetes-preserve-unknown-fields") is True and data.keys() <= _OPEN_KEYS
         return node
 
@@ -91,7 +91,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)
-_Dumper.add_representer(dict, _Dumper.represent_dict)
+_Dumper.add_representer(dict, _Dumper.represent_object)
 
 if __name__ == "__main__":
     sys.exit(main())

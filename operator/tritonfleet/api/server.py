@@ -1,7 +1,7 @@
 """`spec.server`: the pods that run Triton."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field
 
@@ -80,6 +80,10 @@ class Image(ApiModel):
     """Image pull policy; absent: the default of Kubernetes."""
 
 
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+"""The resource that whole GPUs of NVIDIA are requested as."""
+
+
 class Gpu(ApiModel):
     """GPUs of each pod."""
 
@@ -92,7 +96,7 @@ class Gpu(ApiModel):
             r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$",
             "must be an extended resource such as nvidia.com/gpu or nvidia.com/mig-1g.10gb",
         ),
-    ] = "nvidia.com/gpu"
+    ] = GPU_RESOURCE
     """Extended resource of the GPU, or of a MIG slice such as nvidia.com/mig-1g.10gb."""
     product: Annotated[tuple[LabelValue, ...], items(16, list_type="set")] = ()
     """Accepted GPU products, as in the node label nvidia.com/gpu.product; absent: any."""

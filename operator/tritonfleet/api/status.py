@@ -196,6 +196,8 @@ class ModelDeploymentStatus(ApiModel):
     """Ready pods of the serving revision."""
     url: Annotated[str, text(512)] | None = None
     """HTTP URL of the model within the cluster."""
+    gateway_url: Annotated[str, text(512)] | None = None
+    """URL of the model through its Gateway, if `traffic.gateway` is set and the Gateway's listeners can be read."""
     revision: RevisionRoles | None = None
     """The roles of the revisions."""
     revisions: Annotated[tuple[RevisionStatus, ...], items(10, key="name")] = ()
@@ -210,4 +212,4 @@ class ModelDeploymentStatus(ApiModel):
     """State of the rollout; absent without `rollout.strategy` Canary or Recreate."""
     conditions: Annotated[tuple[ConditionEntry, ...], items(16, key="type")] = ()
     """Ready, Available, Reconciling, Stalled, ConfigValid, ModelLoaded, SLOMet, ScalingActive, CapacityAvailable,
-    RolloutHealthy."""
+    RolloutHealthy, GatewayReady."""

@@ -3,7 +3,9 @@
 The first functions read one pod and are used by every layer above. `image_digest()` and `model_digest()` read what
 the pods of a revision run, for the status and the rollout. `diagnose()` explains why a revision is not ready, from its
 pods and its Deployment; `reconcile()` and the rollout call it. It checks from the most specific cause to the least: a
-container that cannot start or has failed, a pod that fits no node, a pod that cannot be created. A pod that needs 2
+container that cannot start or has failed, a pod that fits no node, a pod that cannot be created, a pod that its node
+evicted or rejected. Such a pod ends in phase Failed, which no container of a Deployment's pod can cause by itself, and
+stays beside its replacement: it is told, and says nothing about the model. A pod that needs 2
 GPUs where 1 is free on each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu, 2 free on 2 matching nodes, at
 most 1 per node where a pod needs 2".
 """
@@ -16,7 +18,7 @@ from statistics import median_low
 from typing import Any
 
 from tritonfleet.api.conditions import Reason
-from tritonfleet.api.quantities import counted
+from tritonfleet.api.quantities import counted, whole_amount
 from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool, Manifest
@@ -25,8 +27,17 @@ from tritonfleet.triton.failure import load_failure
 SCHEDULING_GRACE = timedelta(seconds=2)
 """A pod that is unschedulable for less than this may only be waiting its turn."""
 
+FORBIDDEN_GRACE = timedelta(seconds=30)
+"""What pods need, such as a ServiceAccount, may be created a moment after the ModelDeployment."""
+_PASSING_FAILURES = ("failed calling webhook", "Internal error occurred", "timed out", "etcdserver")
+"""Words of an API server that could not decide, and will when it is asked again."""
+
 FAILURES_BEFORE_STALLED = 2
 """One failure may be transient; the second one is taken to be permanent."""
+
+_NODE_FAILURES = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""How a container ends whose node was lost or restarted."""
+_LOST_MAX = 10
 
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -149,28 +160,60 @@ def _report_in(message: str) -> Mapping[str, Any]:
 
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:
     """Return what blocks the revision, the most specific cause first; None if it is just starting."""
-    alive = [pod for pod in revision.pods if not is_ending(pod)]
+    alive = [pod for pod in revision.pods if exists(pod)]
     for pod in alive:
         for finding in _container_findings(pod):
             return finding
-    return _scheduling_finding(alive, gpus, now) or _creation_finding(revision.deployment)
+    found = _scheduling_finding(revision, alive, gpus, now) or _creation_finding(revision.deployment, now)
+    lost = lost_pods(revision) if found is None and _lacks_pods(revision) else ""
+    return Finding(Reason.PODS_LOST, f"{lost}; a replacement is being started") if lost else found
 
 
-def gpu_need(pods: tuple[Manifest, ...]) -> GpuNeed | None:
-    """Return the GPUs that unschedulable pods ask for, or None if no pod waits for one."""
-    waiting = [pod for pod in pods if unschedulable(pod) is not None and not is_ending(pod)]
-    requests = [request for pod in waiting if (request := _gpu_request(pod)) is not None]
+def lost_pods(revision: KnownRevision) -> str:
+    """Say which pods their nodes evicted or rejected, with the kubelet's words about the last; empty if none."""
+    lost = [pod for pod in revision.pods if has_ended(pod) and not is_ending(pod)]
+    if not lost:
+        return ""
+    last = max(lost, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+    status, node = last["status"], last["spec"].get("nodeName")
+    said = ": ".join(
+        word for word in (status.get("reason") or status["phase"], status.get("message", "").strip()) if word
+    )
+    # No exact count of many: a node may reject a new pod every second, and each count would be a write.
+    count = counted(len(lost), "pod") if len(lost) < _LOST_MAX else f"{_LOST_MAX} pods or more"
+    where = f" on node '{node}'" if node else ""
+    return f"{count} evicted or rejected, the last one '{last['metadata']['name']}'{where}: {said}"
+
+
+def _lacks_pods(revision: KnownRevision) -> bool:
+    wanted = int((revision.deployment or {}).get("spec", {}).get("replicas", 0))
+    return revision.ready_replicas < wanted
+
+
+def gpu_need(revision: KnownRevision) -> GpuNeed | None:
+    """Return the GPUs that the revision's unschedulable pods ask for, or None if no pod waits for one."""
+    waiting = [pod for pod in revision.pods if unschedulable(pod) is not None and exists(pod)]
+    requests = [count for pod in waiting if (count := gpus_of(pod, revision.gpu_resource))]
     if not requests:
         return None
-    resource, per_pod = requests[0]
-    return GpuNeed(resource=resource, per_pod=per_pod, waiting_pods=len(requests))
+    return GpuNeed(resource=revision.gpu_resource, per_pod=requests[0], waiting_pods=len(requests))
+
+
+def gpus_of(pod: Manifest, resource: str) -> int:
+    """Return how many GPUs the Triton container of a pod, or of a pod template, asks for."""
+    for container in pod["spec"]["containers"]:
+        if container["name"] == TRITON:
+            return whole_amount((container.get("resources", {}).get("limits") or {}).get(resource, "0"))
+    return 0
 
 
 def wakes_at(revision: KnownRevision, now: datetime) -> datetime | None:
-    """Return when the scheduling grace of an unscheduled pod ends, if it is in the future."""
+    """Return when the grace of an unscheduled pod, or of one that cannot be created, ends, if it is in the future."""
     ends = [
         _since(condition) + SCHEDULING_GRACE for pod in revision.pods if (condition := unschedulable(pod)) is not None
     ]
+    failure = _creation_failure(revision.deployment)
+    ends.extend([_forbidden_at(failure)] if failure is not None else ())
     return min((end for end in ends if end > now), default=None)
 
 
@@ -195,7 +238,7 @@ def _container_findings(pod: Manifest) -> Iterator[Finding]:
 def _last_failure(container: Manifest) -> Manifest | None:
     for state in (container.get("state", {}), container.get("lastState", {})):
         ended: Manifest | None = state.get("terminated")
-        if ended is not None and ended.get("exitCode") != 0:
+        if ended is not None and ended.get("exitCode") != 0 and ended.get("reason") not in _NODE_FAILURES:
             return ended
     return None
 
@@ -224,7 +267,9 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
     )
 
 
-def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetime) -> Finding | None:
+def _scheduling_finding(
+    revision: KnownRevision, pods: list[Manifest], gpus: GpuPool | None, now: datetime
+) -> Finding | None:
     gates = {gate["name"]: None for pod in pods for gate in pod["spec"].get("schedulingGates") or ()}
     if gates:
         held = f"{counted(len(gates), 'scheduling gate')} ({', '.join(gates)})"
@@ -233,13 +278,17 @@ def _scheduling_finding(pods: list[Manifest], gpus: GpuPool | None, now: datetim
     old = [one for one in blocked if now >= _since(one) + SCHEDULING_GRACE]
     if not old:
         return None
-    need = gpu_need(tuple(pods))
+    need = gpu_need(revision)
     scheduler = old[0].get("message", "").strip()
     if need is None or not _lacks_gpu(need, gpus, scheduler):
         return Finding(Reason.UNSCHEDULABLE, f"pod cannot be scheduled: {scheduler}")
     if gpus is None:
         return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}: {scheduler}")
-    return Finding(Reason.WAITING_FOR_GPU, f"needs {need.total} {need.resource}, {_free(need, gpus)}")
+    message = f"needs {need.total} {need.resource}, {_free(need, gpus)}"
+    if gpus.largest_free_on_one_node >= need.per_pod and gpus.free >= need.total:
+        # The scheduler tried before a GPU was freed, or the nodes with free GPUs lack something else.
+        message = f"{message}: the scheduler has not found them yet, or their nodes lack something else: {scheduler}"
+    return Finding(Reason.WAITING_FOR_GPU, message)
 
 
 def _lacks_gpu(need: GpuNeed, gpus: GpuPool | None, scheduler: str) -> bool:
@@ -248,27 +297,31 @@ def _lacks_gpu(need: GpuNeed, gpus: GpuPool | None, scheduler: str) -> bool:
 
 
 def _free(need: GpuNeed, gpus: GpuPool) -> str:
-    scattered = gpus.largest_free_on_one_node < need.per_pod <= gpus.free
+    scattered = need.per_pod > 1 and need.per_pod <= gpus.free and need.total > gpus.largest_free_on_one_node
     return f"{gpus.free} free on {counted(gpus.matching_nodes, 'matching node')}" + (
         f", at most {gpus.largest_free_on_one_node} per node where a pod needs {need.per_pod}" if scattered else ""
     )
 
 
-def _creation_finding(deployment: Manifest | None) -> Finding | None:
-    for condition in (deployment or {}).get("status", {}).get("conditions", ()):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            quota = "exceeded quota" in condition.get("message", "")
-            return Finding(Reason.QUOTA_EXCEEDED if quota else Reason.PODS_FORBIDDEN, condition.get("message", ""))
-    return None
+def _creation_finding(deployment: Manifest | None, now: datetime) -> Finding | None:
+    condition = _creation_failure(deployment)
+    if condition is None:
+        return None
+    message = condition.get("message", "")
+    if "exceeded quota" in message:
+        return Finding(Reason.QUOTA_EXCEEDED, message)
+    mends_itself = any(words in message for words in _PASSING_FAILURES)
+    return Finding(Reason.PODS_FORBIDDEN, message, stalled=not mends_itself and now >= _forbidden_at(condition))
 
 
-def _gpu_request(pod: Manifest) -> tuple[str, int] | None:
-    """Return the extended resource of the Triton container: the only kind with a domain in its name."""
-    for container in pod["spec"]["containers"]:
-        for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
-            if "/" in resource:
-                return resource, int(amount)
-    return None
+def _creation_failure(deployment: Manifest | None) -> Manifest | None:
+    conditions = (deployment or {}).get("status", {}).get("conditions", ())
+    return next((each for each in conditions if each["type"] == "ReplicaFailure" and each["status"] == "True"), None)
+
+
+def _forbidden_at(condition: Manifest) -> datetime:
+    """Return when pods that cannot be created need a person."""
+    return _since(condition) + FORBIDDEN_GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +346,8 @@ class RevisionPods:
     """From a pod's creation until it was ready, measured on those that are; None while none is."""
     placed: int = 0
     """Pods that stay and have a node, whether they are ready or not."""
+    replaced: bool = False
+    """Whether no pod that stays was ever ready or has ended: those that were are gone, and not by their own doing."""
 
     @property
     def lacks_room(self) -> bool:
@@ -319,15 +374,30 @@ def count_pods(
         finding=diagnose(revision, gpus, now),
         unsteady=next((trouble for pod in staying for trouble in _troubles(pod, since, now)), ""),
         changed=_changed(revision, remembered),
+        replaced=not any(_was_up(pod) for pod in staying),
         ready_seconds=median_low(took) if took else None,
     )
 
 
+def _was_up(pod: Manifest) -> bool:
+    """Return whether the pod is ready, was ready once, or has a container that ended by itself."""
+    unready = unready_since(pod)
+    for container in pod.get("status", {}).get("containerStatuses") or ():
+        if _last_failure(container) is not None:
+            return True
+        started = (container.get("state", {}).get("running") or {}).get("startedAt")
+        if container["name"] == TRITON and started and unready and datetime.fromisoformat(started) < unready:
+            return True
+    return is_ready(pod)
+
+
 def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
+    if _condition(pod, "DisruptionTarget").get("status") == "True":
+        return
     name = pod["metadata"]["name"]
     for container in pod.get("status", {}).get("containerStatuses") or ():
         ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
-        finished = ended.get("finishedAt")
+        finished = ended.get("finishedAt") if ended.get("reason") not in _NODE_FAILURES else None
         if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
             cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
             yield f"container '{container['name']}' of pod '{name}' ended ({cause})"

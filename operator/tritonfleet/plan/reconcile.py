@@ -20,6 +20,7 @@ from tritonfleet.api.conditions import Reason
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.gateway import gateway_report
 from tritonfleet.plan.objects import (
     Learned,
     Revision,
@@ -51,6 +52,8 @@ from tritonfleet.plan.status import Assessment, status_and_events, unreadable_st
 from tritonfleet.plan.world import ChildId, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.plan.writes import applies_to, deletes_from, foreign_child
 
+GATEWAY_SECONDS = 15.0
+"""How often to look whether a Gateway leads to the model by now: Gateways and others' routes are not watched."""
 AT_ONCE_SECONDS = 0.1
 """A rollout that has advanced is acted upon in the next pass, which starts from the written state."""
 
@@ -180,6 +183,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
     if _is_news(decision, moved):
         # Persist the new state before doing anything else.
         applies, deletes = (), ()
+    gateway = gateway_report(decision.deployment, observed, now)
     status, events = status_and_events(
         Assessment(
             deployment=decision.deployment,
@@ -192,6 +196,7 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
             finding=_finding(decision, observed, failure, now),
             rollout=moved.state if moved is not None else None,
             failure=failure,
+            gateway=gateway,
         ),
         now,
     )
@@ -200,7 +205,8 @@ def _plan(decision: _Decision, observed: Observed, now: datetime, failure: Write
         applies=applies,
         deletes=deletes,
         events=(*events, *(moved.events if moved is not None else ())),
-        requeue_after_seconds=_requeue_after(decision, moved, now),
+        requeue_after_seconds=_requeue_after(decision, moved, GATEWAY_SECONDS if gateway.blocks else None, now),
+        replicas=decision.size.replicas,
         guarded=moved is not None,
     )
 
@@ -227,12 +233,11 @@ def _finding(decision: _Decision, observed: Observed, failure: WriteFailure | No
     return diagnose(target, observed.gpus, now) if target is not None else None
 
 
-def _requeue_after(decision: _Decision, moved: StepResult | None, now: datetime) -> float | None:
+def _requeue_after(decision: _Decision, moved: StepResult | None, at_most: float | None, now: datetime) -> float | None:
     if _is_news(decision, moved):
         return AT_ONCE_SECONDS
     moments = [decision.roles.next_expiry(decision.linger)]
     moments.extend(wakes_at(revision, now) for revision in decision.known.values())
     waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
-    if moved is not None and moved.wait_seconds is not None:
-        waits.append(moved.wait_seconds)
+    waits.extend(wait for wait in (moved.wait_seconds if moved is not None else None, at_most) if wait is not None)
     return max(0.1, min(waits)) if waits else None

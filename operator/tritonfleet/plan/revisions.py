@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tritonfleet.api import names
+from tritonfleet.api.server import GPU_RESOURCE
 from tritonfleet.plan.objects import TRITON
 from tritonfleet.plan.world import ChildId, Manifest, Observed
 
@@ -26,13 +27,15 @@ class KnownRevision:
     deployment: Manifest | None
     pods: tuple[Manifest, ...]
     ready_replicas: int
-    """Ready pods of the current template, as the Deployment controller last counted them."""
+    """Ready pods, as the Deployment controller last counted them: the Service leads to all, restarted or not."""
     size: int
     """Pods that exist for this revision, ready or not."""
     created: str | None
     """When it was created, RFC 3339."""
     image: str | None
     """The image of its Triton container."""
+    gpu_resource: str = GPU_RESOURCE
+    """The resource that its pods request GPUs as, by its own `server.gpu.resourceName`."""
 
     @classmethod
     def of(
@@ -42,6 +45,7 @@ class KnownRevision:
         record: Manifest | None,
         deployment: Manifest | None,
         pods: tuple[Manifest, ...],
+        gpu_resource: str = GPU_RESOURCE,
     ) -> "KnownRevision":
         """Return a revision from its objects."""
         status = (deployment or {}).get("status", {})
@@ -54,10 +58,11 @@ class KnownRevision:
             record=record,
             deployment=deployment,
             pods=pods,
-            ready_replicas=min(int(status.get("readyReplicas", 0)), int(status.get("updatedReplicas", 0))),
+            ready_replicas=int(status.get("readyReplicas", 0)),
             size=int(status.get("replicas", 0)),
             created=holder["metadata"].get("creationTimestamp"),
             image=next((container["image"] for container in containers if container["name"] == TRITON), None),
+            gpu_resource=gpu_resource,
         )
 
     def carries(self, replicas: int) -> bool:
@@ -80,9 +85,20 @@ def known_revisions(observed: Observed) -> Mapping[str, KnownRevision]:
             record=records.get(revision),
             deployment=deployments.get(revision),
             pods=pods_of(observed, revision),
+            gpu_resource=gpu_resource_of(records.get(revision), observed.body),
         )
         for revision in sorted(records.keys() | deployments.keys())
     }
+
+
+def gpu_resource_of(record: Manifest | None, body: Manifest) -> str:
+    """Return the `server.gpu.resourceName` of a revision by its record; that of the ModelDeployment if it has none.
+
+    A pod's own resources do not tell: it may also request network devices, whose names look the same.
+    """
+    spec = record["data"].get("spec") if record is not None and record.get("data") else None
+    server: Manifest = (spec if spec is not None else body.get("spec", {})).get("server") or {}
+    return str((server.get("gpu") or {}).get("resourceName") or GPU_RESOURCE)
 
 
 def pods_of(observed: Observed, revision_hash: str) -> tuple[Manifest, ...]:

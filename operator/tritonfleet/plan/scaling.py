@@ -215,6 +215,18 @@ def _gpus_per_pod(observed: Observed) -> int:
     return int((spec.get("gpu") or {}).get("count", 1))
 
 
+def kept_replicas(deployment: ModelDeployment, body: Manifest) -> int | None:
+    """Return the replicas that `autoscaling` had when it was removed; None if it is set, or `replicas` is.
+
+    They stay until `replicas` says otherwise: a fleet must not shrink to one pod because a field is gone.
+    """
+    spec = deployment.spec
+    if spec.autoscaling is not None or spec.replicas is not None:
+        return None
+    decided = ((body.get("status") or {}).get("autoscaling") or {}).get("desiredReplicas")
+    return min(max(1, decided), REPLICAS_MAX) if isinstance(decided, int) else None
+
+
 def size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevision | None, now: datetime) -> Size:
     """Return the desired number of pods; absolute, so that applying it does not change it.
 
@@ -234,7 +246,8 @@ def _size_of(deployment: ModelDeployment, observed: Observed, serving: KnownRevi
     if deployment.spec.suspend:
         return Size(0, limits, problem)
     if not deployment.spec.scaled_by_us:
-        return Size(deployment.spec.declared_replicas, limits, problem)
+        kept = kept_replicas(deployment, observed.body)
+        return Size(deployment.spec.declared_replicas if kept is None else kept, limits, problem)
     running = serving.deployment if serving is not None else None
     wanted = observed.scaling.replicas if observed.scaling is not None else current_replicas(observed, running)
     if limits is None:

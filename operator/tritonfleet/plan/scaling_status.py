@@ -20,7 +20,7 @@ from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, HISTORY_MAX
 from tritonfleet.plan.autoscale import ScaleReason, Verdict
-from tritonfleet.plan.scaling import Limits, has_slo
+from tritonfleet.plan.scaling import Limits, has_slo, kept_replicas
 from tritonfleet.plan.world import Event, Manifest, Observed
 
 REFRESH: Final = timedelta(seconds=55)
@@ -63,11 +63,18 @@ def scale_report(
     """Return the status of scaling; unchanged without a verdict, empty without an SLO."""
     status = body.get("status") or {}
     before: Manifest = status.get("autoscaling") or {}
+    kept = kept_replicas(deployment, body) if "desiredReplicas" in before else None
     if deployment.spec.slo is None:
-        return ScaleReport({}, fresh=bool(before))
+        left: Manifest = {"desiredReplicas": kept} if kept is not None else {}
+        return ScaleReport(left, fresh=before != left)
+    if kept is None and deployment.spec.autoscaling is None:
+        # `replicas` decides now: what `autoscaling` left must not come back with the next edit.
+        before = {name: value for name, value in before.items() if name != "desiredReplicas"}
     if verdict is None or limits is None or not has_slo(deployment):
         return ScaleReport(before, fresh=False)
     document = _document(deployment, verdict, limits)
+    if kept is not None:
+        document["desiredReplicas"] = kept
     current = status.get("observedGeneration") == deployment.metadata.generation
     if "at" in before and current and not _worth_writing(before, document, status, verdict, now):
         return ScaleReport(before, fresh=False)
@@ -264,7 +271,7 @@ def _scaling_active(deployment: ModelDeployment, observed: Observed, document: M
     if spec.suspend:
         return Condition(kind, ConditionStatus.FALSE, Reason.SUSPENDED, "no pods run: suspended")
     if not spec.scales_by_slo:
-        return _scaled_by_others(deployment, observed)
+        return _scaled_by_others(deployment, observed, document.get("desiredReplicas"))
     if observed.unread:
         return Condition(kind, ConditionStatus.FALSE, Reason.METRICS_REFUSED, observed.unread)
     if document.get("reason") not in set(ScaleReason):
@@ -274,7 +281,7 @@ def _scaling_active(deployment: ModelDeployment, observed: Observed, document: M
     return Condition(kind, ConditionStatus.of(reason not in _BLIND), reason, document["message"] + advice)
 
 
-def _scaled_by_others(deployment: ModelDeployment, observed: Observed) -> Condition:
+def _scaled_by_others(deployment: ModelDeployment, observed: Observed, kept: int | None) -> Condition:
     kind, count = ConditionType.SCALING_ACTIVE, deployment.spec.declared_replicas
     other = external_scaler(observed)
     if other is not None:
@@ -283,6 +290,8 @@ def _scaled_by_others(deployment: ModelDeployment, observed: Observed) -> Condit
         message = "`replicas` is left to another scaler, but none was found"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.EXTERNAL_SCALER, message)
     message = f"`autoscaling` is not set: `replicas` is {count}"
+    if kept is not None:
+        message = f"`autoscaling` was removed: its {kept} replicas stay until `replicas` is set"
     return Condition(kind, ConditionStatus.FALSE, Reason.NOT_AUTOSCALED, message)
 
 

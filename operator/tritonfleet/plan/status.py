@@ -17,8 +17,9 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ModelState, Outcome
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.plan.gateway import NO_GATEWAY, GatewayReport
 from tritonfleet.plan.objects import PORTS
-from tritonfleet.plan.pods import Finding, fetch_report, gpu_need, image_digest
+from tritonfleet.plan.pods import Finding, fetch_report, gpu_need, image_digest, lost_pods
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
 from tritonfleet.plan.rollout import (
@@ -34,6 +35,17 @@ from tritonfleet.triton.images import Image, warning
 
 ENTRIES_MAX = 10
 _SERVED = frozenset({Outcome.SERVING, Outcome.STANDING_BY, Outcome.RETIRED})
+_UNEVENTFUL = frozenset(
+    {
+        Reason.GATEWAY_PENDING,
+        Reason.PREDECESSOR_REMAINS,
+        Reason.PROVISIONING,
+        Reason.READY,
+        Reason.ROLLING_OUT,
+        Reason.SUSPENDED,
+    }
+)
+"""Reasons of `Ready` for which nothing is wrong."""
 _TRIED = frozenset({Outcome.CANARY, Outcome.SUPERSEDED})
 
 
@@ -57,6 +69,8 @@ class Assessment:
     """Its rollout; None where changes are not rolled out in steps."""
     failure: WriteFailure | None = None
     """What the API server rejected, if anything."""
+    gateway: GatewayReport = NO_GATEWAY
+    """Whether requests reach it through its Gateway."""
 
     @property
     def body(self) -> Manifest:
@@ -88,7 +102,9 @@ class Assessment:
     def settled(self) -> bool:
         """Whether the spec's revision serves with all its pods ready."""
         target = self.target
-        return target is not None and self.roles.serving == target.hash and target.carries(self.replicas)
+        # The ready pods are there, whether or not the Deployment controller has seen the last change of its template.
+        ready = target.ready_replicas if target is not None and target.deployment is not None else -1
+        return target is not None and self.roles.serving == target.hash and ready >= self.replicas
 
 
 def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
@@ -105,6 +121,8 @@ def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[
         "model": _model(seen),
         "gpu": _gpu(seen),
     }
+    if seen.gateway.url is not None:
+        status["gatewayUrl"] = seen.gateway.url
     if seen.report.document:
         status["autoscaling"] = seen.report.document
     if seen.rollout is not None:
@@ -123,6 +141,19 @@ def unreadable_status(body: Manifest, problem: InvalidSpec, now: datetime) -> tu
     return _with_conditions(body, status, unreadable_conditions(problem), now)
 
 
+def failed_status(body: Manifest, message: str, *, stalled: bool, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
+    """Return the status of an object whose reconcile failed: what it says of the model may no longer be true."""
+    status = {key: value for key, value in (body.get("status") or {}).items() if key != "conditions"}
+    status["observedGeneration"] = body["metadata"].get("generation", 0)
+    reason = Reason.RECONCILE_FAILED
+    wanted = (
+        Condition(ConditionType.READY, ConditionStatus.UNKNOWN, reason, message),
+        Condition(ConditionType.RECONCILING, ConditionStatus.of(not stalled), reason, message),
+        Condition(ConditionType.STALLED, ConditionStatus.of(stalled), reason, message),
+    )
+    return _with_conditions(body, status, wanted, now)
+
+
 def _with_conditions(
     body: Manifest, status: Manifest, wanted: tuple[Condition, ...], now: datetime
 ) -> tuple[Manifest, tuple[Event, ...]]:
@@ -139,7 +170,8 @@ def _events(previous: list[Manifest], wanted: Mapping[ConditionType, Condition])
     before = {old["type"]: old.get("reason") for old in previous}
     ready, stalled = wanted[ConditionType.READY], wanted[ConditionType.STALLED]
     if before.get(ready.type) != ready.reason and ready.reason not in ROLLOUT_REASONS:
-        yield Event("Warning" if stalled.status == "True" else "Normal", ready.reason.value, ready.message)
+        is_trouble = stalled.status == "True" or ready.reason not in _UNEVENTFUL
+        yield Event("Warning" if is_trouble else "Normal", ready.reason.value, ready.message)
     active = wanted.get(ConditionType.SCALING_ACTIVE)
     if active is not None and active.reason is Reason.FOREIGN_SCALER != before.get(active.type):
         yield Event("Warning", active.reason.value, active.message)
@@ -169,7 +201,7 @@ def _model(seen: Assessment) -> dict[str, str]:
 
 
 def _gpu(seen: Assessment) -> dict[str, int]:
-    need = gpu_need(seen.target.pods) if seen.target is not None else None
+    need = gpu_need(seen.target) if seen.target is not None else None
     waiting = need.total if need is not None else 0
     free = seen.gpus.free if seen.gpus is not None else 0
     return {
@@ -189,6 +221,7 @@ def conditions(seen: Assessment, now: datetime) -> tuple[Condition, ...]:
         *scale_conditions(seen.deployment, seen.observed, seen.report),
         _capacity(seen),
         rollout_healthy(seen.rollout),
+        seen.gateway.condition,
     )
 
 
@@ -225,6 +258,11 @@ def _ready(seen: Assessment) -> Condition:
     target = seen.target
     if seen.settled and target is not None:
         message = f"{seen.replicas}/{seen.replicas} replicas of revision {target.number} ready and serving"
+        if seen.gateway.blocks:
+            way = seen.gateway.condition
+            return Condition(ConditionType.READY, ConditionStatus.FALSE, way.reason, f"{message}; but {way.message}")
+        lost = lost_pods(target)
+        message = f"{message}; {lost}" if lost else message
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, message)
     count = f"{target.ready_replicas if target else 0}/{seen.replicas} replicas"
     if seen.stable is None or seen.roles.serving == seen.roles.target:
@@ -250,10 +288,11 @@ def _available(seen: Assessment) -> Condition:
 
 def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]:
     """Return `Reconciling` and `Stalled`; never both are true (kstatus)."""
-    at_rest = seen.settled or (seen.replicas == 0 and seen.finding is None)
-    overdue = _overdue(seen)
+    blocked = seen.settled and seen.gateway.blocks
+    at_rest = (seen.settled and not blocked) or (seen.replicas == 0 and seen.finding is None)
+    overdue = _overdue(seen) and not seen.settled
     stalled = seen.finding is not None and (seen.finding.stalled or overdue)
-    stalled = stalled or (overdue and not at_rest)
+    stalled = stalled or (overdue and not at_rest) or (blocked and seen.gateway.stalled)
     reconciling = not stalled and not at_rest
     reason = Reason.PROGRESS_DEADLINE_EXCEEDED if overdue and seen.finding is None else ready.reason
     return (

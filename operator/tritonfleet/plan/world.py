@@ -66,12 +66,107 @@ class GpuPool:
 
 
 @dataclass(frozen=True, slots=True)
+class Gateway:
+    """What a URL is made of."""
+
+    listeners: tuple[Manifest, ...]
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What decides which of two HTTPRoutes gets a request."""
+
+    namespace: str
+    name: str
+    created: str
+    """RFC 3339."""
+    parents: frozenset[tuple[str, str, str]]
+    """Namespace, name and section name, which is empty for all listeners, of each Gateway."""
+    hostnames: frozenset[str]
+    """Empty for those of the listeners."""
+    takes_all: bool
+    """Whether it takes every HTTP request to its host names that no more specific route does."""
+
+    @classmethod
+    def of(cls, route: Manifest) -> "Route":
+        """Read an HTTPRoute."""
+        metadata, spec = route["metadata"], route.get("spec") or {}
+        parents = (each for each in spec.get("parentRefs") or () if each.get("kind", "Gateway") == "Gateway")
+        rules: list[Manifest] = spec.get("rules") or [{}]
+        matches: list[Manifest] = [match for rule in rules for match in rule.get("matches") or [{}]]
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            created=str(metadata.get("creationTimestamp", "")),
+            parents=frozenset(
+                (each.get("namespace") or metadata["namespace"], each["name"], each.get("sectionName") or "")
+                for each in parents
+            ),
+            hostnames=frozenset(spec.get("hostnames") or ()),
+            takes_all=any(_takes_all(match) for match in matches),
+        )
+
+    def names_shared_with(self, other: "Route") -> tuple[str, ...]:
+        """Return the host names for which both take all requests of a Gateway; one empty name stands for any."""
+        if (self.namespace, self.name) == (other.namespace, other.name) or not (self.takes_all and other.takes_all):
+            return ()
+        if not any(
+            mine[:2] == theirs[:2] and (not mine[2] or not theirs[2] or mine[2] == theirs[2])
+            for mine in self.parents
+            for theirs in other.parents
+        ):
+            return ()
+        return tuple(sorted((self.hostnames or {""}) & (other.hostnames or {""})))
+
+    def precedes(self, other: "Route") -> bool:
+        """Return whether it wins where both match equally well: the older, then the first by name."""
+        return (self.created, self.namespace, self.name) < (other.created, other.namespace, other.name)
+
+
+def _takes_all(match: Manifest) -> bool:
+    path = match.get("path") or {}
+    everywhere = path.get("type", "PathPrefix") == "PathPrefix" and path.get("value", "/") == "/"
+    return everywhere and not (match.get("headers") or match.get("method") or match.get("queryParams"))
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """The Gateways and HTTPRoutes of the cluster."""
+
+    gateways: Mapping[tuple[str, str], Gateway] | None = None
+    """By namespace and name; None if they cannot be listed."""
+    routes: tuple[Route, ...] = ()
+    """Those that take all requests to a host name."""
+
+
+@dataclass(frozen=True, slots=True)
 class WriteFailure:
     """A write that the API server rejected, for the status."""
 
     target: ChildId
     reason: Reason
     message: str
+
+
+class Change(NamedTuple):
+    """A value in an object that is not the one that the operator sent."""
+
+    path: tuple[str | int, ...]
+    """Keys and list indexes in the sent manifest, such as ("spec", "template", "spec", "containers", 0, "image")."""
+    value: Any
+    """The value in the cluster; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an admission policy made of a child that serves all the same."""
+
+    sent: str
+    """Digest of the manifest that was sent (`plan.writes.digest`): for another manifest nothing is accepted."""
+    changes: tuple[Change, ...]
+    surplus: Manifest = field(default_factory=dict)
+    """What it added where nothing may be added, as `plan.writes.surplus` returns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +189,10 @@ class Observed:
     """Free GPUs on the nodes that a canary's pods may run on, counted while a rollout waits for capacity."""
     unread: str = ""
     """Why the metrics of a pod are not read, because they are beyond the limits; empty if they are read."""
+    gateways: GatewayView | None = None
+    """None without a Gateway in the spec."""
+    accepted: Mapping[ChildId, Accepted] = field(default_factory=dict)
+    """What admission policies changed in the children as they were last written by this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +240,7 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after_seconds: float | None = None
     """When to reconcile again without a change; None if nothing is due."""
+    replicas: int | None = None
+    """Desired pods; None if that was not decided."""
     guarded: bool = False
     """Whether to write only if the object has not changed since; set during a canary rollout."""

@@ -19,8 +19,8 @@ from datetime import datetime
 from typing import Any
 
 from tritonfleet import settings as operator_settings
+from tritonfleet.adapters.census import GatewayCensus, GpuCensus, countable
 from tritonfleet.adapters.cluster import Cluster, load_configuration
-from tritonfleet.adapters.gpus import GpuCensus, countable
 from tritonfleet.adapters.lease import Elector, Timing
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.prometheus import Access, Prometheus
@@ -128,6 +128,7 @@ class Operator:
             verdict_on=self._verdicts.get,
             unread_on=self._unread.get,
             evidence_on=self._evidence.get,
+            gateways=GatewayCensus(self._list_all) if settings.defaults.gateway_api else None,
         )
         self._executor = Executor(cluster, self.store, telemetry)
         self._worker = Worker(
@@ -280,7 +281,7 @@ class Operator:
         try:
             return [countable(item) async for item in self._cluster.each(kind)]
         except Refused as refusal:
-            log.warning("GPUs cannot be counted", extra={"kind": kind, "error": str(refusal)})
+            log.warning("a kind cannot be listed", extra={"kind": kind, "error": str(refusal)})
             return None
 
     def _health_snapshot(self) -> HealthSnapshot:

@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tritonfleet.adapters.gpus import GpuCensus, gpu_resource
+from tritonfleet.adapters.census import GatewayCensus, GpuCensus
 from tritonfleet.adapters.store import Key, Store
+from tritonfleet.api.names import REVISION_LABEL, revision_name
 from tritonfleet.errors import Conflict, Refused, Transient
 from tritonfleet.plan.autoscale import Verdict
-from tritonfleet.plan.pods import unschedulable
+from tritonfleet.plan.pods import gpus_of, unschedulable
+from tritonfleet.plan.revisions import gpu_resource_of
 from tritonfleet.plan.rollout import pod_that_needs_room
 from tritonfleet.plan.rollout.analysis import Evidence
-from tritonfleet.plan.world import Apply, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.status import failed_status
+from tritonfleet.plan.world import Apply, ChildId, Defaults, Delete, GpuPool, Manifest, Observed, Plan, WriteFailure
 from tritonfleet.runtime.executor import Executor, WriteRefused, needed_by_pods
 from tritonfleet.runtime.telemetry import CONTROLLER, Telemetry, about
 from tritonfleet.runtime.workqueue import WorkQueue
@@ -32,12 +35,14 @@ Decide = Callable[[Observed, datetime], Plan]
 MAX_ROUNDS = 5
 """A spec needs two or three decisions; more would be a decision that never settles."""
 RECONCILE_TIMEOUT_SECONDS = 120.0
+FAILURES_TOLD = 5
+"""Failures in a row that may be transient, in about 15 s, before the status says so."""
 REFUSED_RETRY_LIMIT_SECONDS = 60.0
 """Retry interval for foreign objects and quotas, whose changes are not watched."""
 
 
 class Observer:
-    """Collects the inputs of a decision from the store, the GPU count, the autoscaler and the canary monitor."""
+    """Collects the inputs of a decision from the store, lists of nodes and Gateways, autoscaler and canary monitor."""
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Observer:
         verdict_on: Callable[[str], Verdict | None] = lambda _uid: None,
         evidence_on: Callable[[str], Evidence | None] = lambda _uid: None,
         unread_on: Callable[[str], str | None] = lambda _uid: None,
+        gateways: GatewayCensus | None = None,
     ) -> None:
         self._store = store
         self._census = census
@@ -54,24 +60,27 @@ class Observer:
         self._verdict_on = verdict_on
         self._unread_on = unread_on
         self._evidence_on = evidence_on
+        self._gateways = gateways
 
     async def observe(self, key: Key, failure: WriteFailure | None = None) -> Observed | None:
         """Return the current inputs, or None if the ModelDeployment is gone or being deleted."""
         seen = self._seen(key, failure)
         if seen is None:
             return None
-        waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpu_resource(pod) is not None), None)
+        waiting = next((pod for pod in seen.pods if unschedulable(pod) and gpus_of(pod, _resource(pod, seen))), None)
         seeking = pod_that_needs_room(seen.body, seen.children, self._defaults)
-        if waiting is None and seeking is None:
+        routed = bool((seen.body["spec"].get("traffic") or {}).get("gateway"))
+        if waiting is None and seeking is None and not routed:
             return seen
-        gpus, headroom = await self._pool(waiting), await self._pool(seeking)
+        gpus, headroom = await self._pool(waiting, seen), await self._pool(seeking, seen)
+        gateways = await self._gateways.view() if routed and self._gateways is not None else None
         # Counting is slow in big clusters: read the other inputs after it.
         fresh = self._seen(key, failure)
-        return replace(fresh, gpus=gpus, headroom=headroom) if fresh is not None else None
+        return replace(fresh, gpus=gpus, headroom=headroom, gateways=gateways) if fresh is not None else None
 
     def _seen(self, key: Key, failure: WriteFailure | None) -> Observed | None:
-        body = self._store.body(key)
-        if body is None or "deletionTimestamp" in body["metadata"]:
+        body = self.body(key)
+        if body is None:
             return None
         return Observed(
             body=body,
@@ -83,10 +92,25 @@ class Observer:
             scaling=self._verdict_on(body["metadata"]["uid"]),
             unread=self._unread_on(body["metadata"]["uid"]) or "",
             evidence=self._evidence_on(body["metadata"]["uid"]),
+            accepted=self._store.accepted(key),
         )
 
-    async def _pool(self, pod: Manifest | None) -> GpuPool | None:
-        return await self._census.pool_for(pod) if pod is not None else None
+    def body(self, key: Key) -> Manifest | None:
+        """Return the ModelDeployment alone, without anything that could fail; None if it is gone or being deleted."""
+        body = self._store.body(key)
+        return body if body is not None and "deletionTimestamp" not in body["metadata"] else None
+
+    async def _pool(self, pod: Manifest | None, seen: Observed) -> GpuPool | None:
+        """Count the GPUs for a pod, or a pod template; None if it needs none."""
+        resource = _resource(pod, seen) if pod is not None else ""
+        return await self._census.pool_for(pod, resource) if pod is not None and gpus_of(pod, resource) else None
+
+
+def _resource(pod: Manifest, seen: Observed) -> str:
+    """Return the resource that a pod requests GPUs as, by the record of its revision."""
+    labels = pod["metadata"].get("labels") or {}
+    name = revision_name(seen.body["metadata"]["name"], labels.get(REVISION_LABEL, ""))
+    return gpu_resource_of(seen.children.get(ChildId("ControllerRevision", name)), seen.body)
 
 
 def utc_now() -> datetime:
@@ -133,15 +157,20 @@ class Worker:
                 after = await self._reconcile(key)
         except (Transient, TimeoutError) as error:
             self._failed(key, "Transient", error, at_least=getattr(error, "retry_after_seconds", None) or 0.0)
+            await self._confess(key, f"a request to the API server fails: {_words(error)}", patience=FAILURES_TOLD)
         except Conflict as error:
             self._failed(key, "Conflict", error)
+            await self._confess(key, f"others keep changing what the operator writes: {error}", patience=FAILURES_TOLD)
         except WriteRefused as error:
+            # The status has it already: see `_report()`.
             self._failed(key, error.failure.reason, error, limit=REFUSED_RETRY_LIMIT_SECONDS)
         except Refused as error:
             self._failed(key, f"Http{error.status}", error, limit=REFUSED_RETRY_LIMIT_SECONDS)
+            await self._confess(key, f"the API server rejects a request of the operator: {error}", stalled=True)
         except Exception as error:
             log.exception("reconcile failed unexpectedly", extra=about(key))
             self._failed(key, type(error).__name__, error)
+            await self._confess(key, f"an unexpected error, please report it: {_words(error)}", stalled=True)
         else:
             self._queue.schedule.succeed(key)
             self._telemetry.reconciles.labels(CONTROLLER, "success").inc()
@@ -155,6 +184,21 @@ class Worker:
         self._telemetry.errors.labels(CONTROLLER, reason).inc()
         fields = about(key, reason=reason, error=str(error), retry_seconds=round(delay, 1))
         log.warning("reconcile will be retried", extra=fields)
+
+    async def _confess(self, key: Key, message: str, *, stalled: bool = False, patience: int = 1) -> None:
+        """Write to the status that reconciles fail, from the `patience`-th one in a row on.
+
+        The decision may be what fails, so nothing is decided for it. What fails here is only logged.
+        """
+        body = self._observer.body(key)
+        if body is None or self._queue.schedule.failures(key) < patience:
+            return
+        try:
+            status, events = failed_status(body, message, stalled=stalled, now=self._now())
+            async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
+                await self._tell(key, body, Plan(status=status, events=events))
+        except Exception as error:  # noqa: BLE001
+            log.warning("the failure could not be reported", extra=about(key, error=_words(error)))
 
     async def _reconcile(self, key: Key) -> float | None:
         """Write until there is nothing left to write, then the status; return the requeue delay in seconds."""
@@ -220,6 +264,7 @@ class Worker:
     async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
         """Write the status if it changed, then its events, which are not retried."""
         generation = body["metadata"]["generation"]
+        self._telemetry.readiness.saw(key, plan.status, plan.replicas)
         if await self._executor.write_status(key, body, plan.status, guarded=plan.guarded):
             log.info("status written", extra=about(key, generation=generation, reason=_ready(plan.status)[1]))
         if _ready(plan.status)[0] == "True":
@@ -228,6 +273,10 @@ class Worker:
             await self._executor.post(body, plan.events, self._now())
         except (Conflict, Refused, Transient) as error:
             log.warning("an event could not be posted", extra=about(key, generation=generation, error=str(error)))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _action_fields(action: Apply | Delete) -> dict[str, str]:

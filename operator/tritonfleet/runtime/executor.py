@@ -1,7 +1,8 @@
 """Execute a plan: apply and delete children, write the status, post events.
 
 Decides the order of the writes (what pods need comes first) and interprets the API server's responses: a
-rejection becomes a `WriteRefused` for the status, a concurrent change becomes a Conflict and another decision.
+rejection becomes a `WriteRefused` for the status, a concurrent change becomes a Conflict and another decision. What an
+admission policy changed is remembered in the store, or reported like a rejection if the model cannot be served with it.
 Each response goes into the store, so that the next decision sees it before the watch does. Called by the workers in
 `controller.py`, and by `app.py` on shutdown.
 """
@@ -16,7 +17,8 @@ from tritonfleet.adapters.store import Key, Store, owner_key
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Reason
 from tritonfleet.errors import Conflict, Refused, Transient, TritonfleetError
-from tritonfleet.plan.world import Apply, ChildId, Delete, Event, Manifest, WriteFailure
+from tritonfleet.plan.world import Accepted, Apply, ChildId, Delete, Event, Manifest, WriteFailure
+from tritonfleet.plan.writes import admission_changes, digest, refused_changes, surplus
 from tritonfleet.runtime.telemetry import Telemetry
 
 BEFORE_PODS = frozenset({"ControllerRevision", "ConfigMap", "NetworkPolicy"})
@@ -64,12 +66,23 @@ class Executor:
     async def _apply(self, key: Key, apply: Apply) -> None:
         try:
             answer = await (self._update(key, apply) if apply.exists else self._create(key, apply))
+            added = surplus(apply.manifest, answer)
+            if added:
+                # Server-side apply leaves fields of others alone. What is there afterwards was added by admission.
+                answer = await self._cluster.remove(answer, added)
         except Refused as refusal:
             message = f"{apply.target.kind} '{apply.target.name}' was rejected by the API server: {refusal.message}"
             reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in refusal.message else Reason.WRITE_REFUSED
             raise WriteRefused(WriteFailure(apply.target, reason, message)) from refusal
         self._telemetry.wrote(key)
         self._store.put(answer)
+        added = surplus(apply.manifest, answer)
+        changes = admission_changes(apply.manifest, answer)
+        known = Accepted(digest(apply.manifest), changes, added) if changes or added else None
+        self._store.accept(answer, known)
+        failure = refused_changes(apply.manifest, answer, changes)
+        if failure is not None:
+            raise WriteRefused(failure)
 
     async def _update(self, key: Key, apply: Apply) -> Manifest:
         known = self._store.children(key).get(apply.target)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -23,6 +23,7 @@ from tritonfleet.adapters.store import Key
 from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.rollout import EPOCH, Phase, State
 from tritonfleet.plan.rollout.analysis import Window
+from tritonfleet.plan.world import Manifest
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -114,7 +115,7 @@ class _Verdicts(Collector):
         )
 
 
-def _gauge(name: str, text: str, rows: list[tuple[list[str], float | None]], *more: str) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, rows: Sequence[tuple[list[str], float | None]], *more: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"tritonfleet_{name}", text, labels=["namespace", "modeldeployment", *more])
     for labels, value in rows:
         if value is not None:
@@ -174,6 +175,53 @@ class ScalingMetrics:
     def skipped(self, query: str, rows: int) -> None:
         """Count series that cannot be read."""
         self._rows_skipped.labels(query).inc(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    """What the last status says of one ModelDeployment."""
+
+    ready: bool
+    reason: str
+    stalled: bool
+    wanted: int | None
+    serving: int
+
+
+class ReadinessMetrics(Collector):
+    """One series per ModelDeployment: whether it is ready, and why not; deleted ones disappear."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._known: dict[Key, _Readiness] = {}
+        registry.register(self)
+
+    def saw(self, key: Key, status: Manifest, replicas: int | None) -> None:
+        """Record a status; `replicas` is the number of desired pods, None to keep the last one."""
+        conditions = {each["type"]: each for each in status.get("conditions") or ()}
+        ready, before = conditions.get("Ready", {}), self._known.get(key)
+        self._known[key] = _Readiness(
+            ready=ready.get("status") == "True",
+            reason=str(ready.get("reason", "")),
+            stalled=conditions.get("Stalled", {}).get("status") == "True",
+            wanted=replicas if replicas is not None or before is None else before.wanted,
+            serving=int(status.get("readyReplicas") or 0),
+        )
+
+    def forget(self, key: Key) -> None:
+        """Drop a ModelDeployment that is gone."""
+        self._known.pop(key, None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return the gauges."""
+        known = list(self._known.items())
+        ready = [([*key, each.reason], float(each.ready)) for key, each in known]
+        yield _gauge("modeldeployment_ready", "1 if `Ready` is true, by its reason", ready, "reason")
+        stalled = [([*key], float(each.stalled)) for key, each in known]
+        yield _gauge("modeldeployment_stalled", "1 if waiting does not help", stalled)
+        wanted = [([*key], float(each.wanted) if each.wanted is not None else None) for key, each in known]
+        yield _gauge("modeldeployment_replicas_wanted", "Desired pods", wanted)
+        serving = [([*key], float(each.serving)) for key, each in known]
+        yield _gauge("modeldeployment_replicas_ready", "Ready pods of the serving revision", serving)
 
 
 class _States(Collector):
@@ -278,6 +326,7 @@ class Telemetry:
         self._changes: dict[Key, _Change] = {}
         self._define_work()
         self._define_traffic()
+        self.readiness = ReadinessMetrics(self.registry)
         self.scaling = ScalingMetrics(self.registry)
         self.rollouts = RolloutMetrics(self.registry)
 
@@ -354,8 +403,9 @@ class Telemetry:
             self._to_ready.observe(self._clock() - change.since)
 
     def forget(self, key: Key) -> None:
-        """Drop the clock of a ModelDeployment that is gone."""
+        """Drop the clock and the readiness of a ModelDeployment that is gone."""
         self._changes.pop(key, None)
+        self.readiness.forget(key)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

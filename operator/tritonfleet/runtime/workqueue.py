@@ -91,6 +91,10 @@ class Schedule(Generic[K]):
         self.add(key, now, delay)
         return delay
 
+    def failures(self, key: K) -> int:
+        """Count the failures of a key in a row."""
+        return self._failures.get(key, 0)
+
     def succeed(self, key: K) -> None:
         """Reset the backoff of a key."""
         self._failures.pop(key, None)

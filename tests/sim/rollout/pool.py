@@ -35,6 +35,8 @@ class Pod:
     image_digest: str = "sha256:1"
     model_digest: str = "sha256:m"
     ending_until: datetime | None = None
+    evicted: bool = False
+    """Whether its node ended it: it stays in phase Failed beside its replacement."""
     successes: float = 0.0
     errors: float = 0.0
     slow: float = 0.0
@@ -43,7 +45,11 @@ class Pod:
     @property
     def stays(self) -> bool:
         """Whether nobody has asked it to go."""
-        return self.ending_until is None
+        return self.ending_until is None and not self.evicted
+
+    def evict(self) -> None:
+        """End it as the kubelet does when its node is short of memory."""
+        self.evicted, self.ready = True, False
 
     def step(self, now: datetime) -> None:
         """Let its container become ready, or crash."""
@@ -72,7 +78,7 @@ class Pod:
 
     def manifest(self) -> Manifest:
         """Return the pod as the API server shows it."""
-        key = (self.node, self.started, self.ready, self.restarts, self.hangs, self.ending_until)
+        key = (self.node, self.started, self.ready, self.restarts, self.hangs, self.ending_until, self.evicted)
         if self._manifest is None or self._manifest[0] != key:
             self._manifest = (key, self._made())
         return self._manifest[1]
@@ -105,6 +111,8 @@ class Pod:
         ]
         if not self.node:
             return {"phase": "Pending", "conditions": conditions}
+        if self.evicted:
+            return {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
         since = self.ready_since if self.ready else self.unready_since
         moment = stamp(since or self.started or self.created)
         conditions.append({"type": "Ready", "status": str(self.ready), "lastTransitionTime": moment})
@@ -159,7 +167,7 @@ class Pool:
         """Return the GPUs that no pod holds, by node."""
         left = dict(self.gpus)
         for pod in self.pods:
-            if pod.node:
+            if pod.node and not pod.evicted:
                 left[pod.node] -= pod.gpus
         return left
 

@@ -104,6 +104,25 @@ def test_status_writes_that_are_lost_cost_time_and_nothing_else(begin: Callable[
     assert scene.path() == whole.path()
 
 
+@pytest.mark.parametrize("lost", [("rollout",), ("rollout", "revision"), ()], ids=["rollout", "roles", "everything"])
+@pytest.mark.parametrize("gateway", [True, False])
+@pytest.mark.parametrize("mode", ["Surge", "InPlace"])
+def test_a_rollout_that_is_forgotten_halfway_is_taken_back_without_loss_and_begins_again(
+    mode: str, gateway: bool, lost: tuple[str, ...]
+) -> None:
+    scene = Scene(spec_of(mode=mode, gateway=gateway, steps=(50,))).serve().roll("2")
+    scene.run_until(lambda: scene.phase is Phase.ANALYZING and scene.attempt.applied_weight >= 25)
+    api = scene.cluster.api
+    kept = {key: value for key, value in api.body["status"].items() if lost and key not in lost}
+    api.write_status(api.body, {"observedGeneration": -1, **kept}, guarded=False)
+    scene.run(1)
+
+    assert (scene.phase, scene.state.reason) == (Phase.ROLLING_BACK, "StateLost")
+    assert scene.version(scene.state.stable) == "1"
+    assert scene.run_to_stable("2").state.rejected == ()
+    assert scene.cluster.traffic.unserved == 0
+
+
 def test_a_status_that_was_lost_altogether_is_taken_from_where_clients_are_sent() -> None:
     scene = Scene().serve()
     status = {key: value for key, value in scene.cluster.api.body["status"].items() if key != "rollout"}

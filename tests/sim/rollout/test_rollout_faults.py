@@ -244,6 +244,22 @@ def test_a_canary_that_is_lost_with_all_its_nodes_gives_its_traffic_back_at_once
     assert scene.ready("1") == 4
 
 
+@pytest.mark.parametrize("gone", ["evicted", "deleted", "with its node"])
+def test_a_canary_whose_only_pod_is_taken_by_the_infrastructure_is_tried_again_and_promoted(gone: str) -> None:
+    scene = analyzing(spec_of(steps=(25,), analysis=LONG_BAKE))
+    pool, (pod,) = scene.cluster.pool, scene.cluster.pods(scene.revision("2"))
+    if gone == "evicted":
+        pod.evict()
+    elif gone == "deleted":
+        pool.end(pod, scene.cluster.now)
+    else:
+        pool.pods.remove(pod)
+    scene.run_to(Phase.ROLLING_BACK, within=5)
+
+    assert scene.state.reason == "CanaryEvicted"
+    assert scene.run_to_stable("2").state.rejected == ()
+
+
 def test_nothing_is_sent_to_a_stable_that_is_gone() -> None:
     scene = analyzing(spec_of(steps=(50,), analysis={"windows": 20, "bakeTime": "60s"}))
     for pod in scene.cluster.pods(scene.revision("1")):

@@ -38,6 +38,7 @@ def test_the_conditions_and_their_order_are_frozen():
         "ScalingActive",
         "CapacityAvailable",
         "RolloutHealthy",
+        "GatewayReady",
     ]
 
 
@@ -51,7 +52,11 @@ def test_the_reasons_are_frozen():
         "ExternalScaler",
         "FetchFailed",
         "ForeignScaler",
+        "GatewayNotFound",
+        "GatewayPending",
+        "GatewayRefused",
         "Held",
+        "HostnameConflict",
         "ImagePullFailed",
         "ImageUnsafe",
         "Loaded",
@@ -60,6 +65,7 @@ def test_the_reasons_are_frozen():
         "Missed",
         "ModelLoadFailed",
         "NameConflict",
+        "NoGateway",
         "NoReadyReplicas",
         "NoRollout",
         "NoSLO",
@@ -72,14 +78,17 @@ def test_the_reasons_are_frozen():
         "Placed",
         "Placing",
         "PodsForbidden",
+        "PodsLost",
         "PredecessorRemains",
         "ProgressDeadlineExceeded",
         "Provisioning",
         "QuotaExceeded",
         "Ready",
+        "ReconcileFailed",
         "RolledBack",
         "RollingBack",
         "RollingOut",
+        "RouteAccepted",
         "Serving",
         "StableLost",
         "Suspended",
@@ -87,6 +96,7 @@ def test_the_reasons_are_frozen():
         "Valid",
         "WaitingForCapacity",
         "WaitingForGPU",
+        "WriteChanged",
         "WriteRefused",
     ]
 

@@ -199,6 +199,7 @@ def test_the_status_holds_every_field_of_this_release():
     assert sorted(root_schema()["properties"]["status"]["properties"]) == [
         "autoscaling",
         "conditions",
+        "gatewayUrl",
         "gpu",
         "model",
         "observedGeneration",

@@ -1,5 +1,6 @@
 """How `tritonfleet rollout status --wait` ends, what the history lists, and what a diff shows."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -12,11 +13,11 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.rollout import output
 from tritonfleet.cli.rollout.command import PROMOTED, ROLLED_BACK, TOO_LATE, ending, wait
-from tritonfleet.cli.rollout.model import Account
+from tritonfleet.cli.rollout.model import Account, waits_for
 from tritonfleet.cli.rollout.output import difference, found, plain
 from tritonfleet.cli.terminal import UsageError
 from tritonfleet.errors import Transient
-from tritonfleet.plan.objects import build_revision, controller_revision
+from tritonfleet.plan.objects import build_revision, controller_revision, readable_spec
 from tritonfleet.plan.rollout import Attempt, Phase, Standby, State
 from tritonfleet.plan.world import Defaults, Manifest
 
@@ -214,6 +215,59 @@ def test_a_diff_shows_what_differs_in_spec_configuration_and_pods() -> None:
         for line in said.splitlines()
         if line[1:].strip().startswith("tritonfleet.dev/revision:") and line[0] in "+-"
     ]
+
+
+def numbered(number: int, revision: str, **spec: Any) -> Manifest:
+    """Return a record as if its hash was this."""
+    made = record(number, **spec)
+    own = made["metadata"]["labels"]["tritonfleet.dev/revision"]
+    return json.loads(json.dumps(made).replace(own, revision))
+
+
+def test_a_hash_of_digits_alone_is_no_difference_and_is_found() -> None:
+    digits, letters = numbered(1, "0123456789"), numbered(2, "abcdefabcd")
+    assert difference(digits, letters) == ""
+    assert found([digits, letters], "0123456789") is digits
+
+
+def test_a_diff_shows_durations_as_they_are_written() -> None:
+    def delayed(number: int, delay: str) -> Manifest:
+        batching = {"maxBatchSize": 8, "dynamic": {"maxQueueDelay": delay}}
+        return record(number, batching=batching)
+
+    said = difference(delayed(1, "2ms"), delayed(2, "1500us"))
+    assert "-    maxQueueDelay: 2ms\n+    maxQueueDelay: 1500us\n" in said
+    normal = {"server": {"startupTimeout": 90_000_000, "drainTimeout": 0}}
+    assert readable_spec(normal) == {"server": {"startupTimeout": "90s", "drainTimeout": "0s"}}
+
+
+def test_a_model_that_never_loaded_is_not_said_to_serve() -> None:
+    def stuck(state: State | None) -> Account:
+        made = body(state, wanted=STABLE)
+        conditions = (
+            ("Available", "False", "NoReadyReplicas", "none"),
+            ("Stalled", "True", "FetchFailed", "no bucket"),
+        )
+        made["status"]["conditions"] = [
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "observedGeneration": 3,
+                "lastTransitionTime": "2026-11-21T11:55:00Z",
+            }
+            for kind, status, reason, message in conditions
+        ]
+        return Account.of(made, None, NOW)
+
+    for found_account in (stuck(None), stuck(replace(IDLE, standby=None))):
+        assert waits_for(found_account) in (
+            f"the first pods of shop-{STABLE} (6) to be ready",
+            f"pods of shop-{STABLE} (6) to be ready",
+        )
+        assert ending(found_account) == (ROLLED_BACK, "FetchFailed, nothing is serving: no bucket")
+        assert "is serving" not in output.plain(found_account)
 
 
 def test_a_revision_does_not_differ_from_itself() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Verdict
 from tritonfleet.plan.reconcile import reconcile
-from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observed, Plan, WriteFailure
+from tritonfleet.plan.world import ChildId, Defaults, GatewayView, GpuPool, Manifest, Observed, Plan, WriteFailure
 
 DEFAULTS = Defaults(
     triton_image="nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="operator:1"
@@ -39,6 +39,7 @@ class World:
     unread: str = ""
     events: list[str] = field(default_factory=list)
     uids: int = 0
+    gateways: GatewayView | None = None
 
     def observe(self) -> Observed:
         body = {
@@ -58,6 +59,7 @@ class World:
             tuple(copy.deepcopy(self.scalers)),
             self.scaling,
             unread=self.unread,
+            gateways=self.gateways,
         )
 
     def plan(self) -> Plan:
@@ -118,6 +120,17 @@ class World:
             "readyReplicas": count,
             "updatedReplicas": wanted,
         }
+
+    def take_route(self, **said: str) -> None:
+        """Let a gateway's controller say what it thinks of the route: that it takes it, unless it is told otherwise."""
+        route = self.children[ChildId("HTTPRoute", "m")]
+        words = {"Accepted": "True", "ResolvedRefs": "True"} | said
+        conditions = [
+            {"type": word, "status": status, "reason": word, "message": "words", "observedGeneration": 1}
+            for word, status in words.items()
+        ]
+        refs = route["spec"]["parentRefs"]
+        route["status"] = {"parents": [{"parentRef": ref, "conditions": conditions} for ref in refs]}
 
     def condition(self, type_: str) -> tuple[str, str, str]:
         found = next(one for one in self.status["conditions"] if one["type"] == type_)

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tritonfleet.plan.pods import diagnose, gpu_need, wakes_at
+from tritonfleet.plan.pods import count_pods, diagnose, gpu_need, wakes_at
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import GpuPool
 
@@ -81,6 +83,35 @@ def test_free_gpus_that_are_scattered_over_nodes_are_reported_as_such() -> None:
     )
 
 
+def test_the_gpu_is_what_the_spec_says_and_not_the_first_device_by_the_alphabet() -> None:
+    lacking = "0/3 nodes are available: 3 Insufficient nvidia.com/mig-1g.10gb."
+    waiting = unschedulable(lacking)
+    limits = {"mellanox.com/rdma": "1", "nvidia.com/mig-1g.10gb": "2", "zeta.example.com/fpga": "3k"}
+    waiting["spec"]["containers"][0]["resources"]["limits"] = limits
+    found = KnownRevision.of("abc", 1, None, None, (waiting,), "nvidia.com/mig-1g.10gb")
+    need = gpu_need(found)
+    assert need is not None
+    assert (need.resource, need.total) == ("nvidia.com/mig-1g.10gb", 2)
+    finding = diagnose(found, None, NOW)
+    assert finding is not None
+    assert finding.message.startswith("needs 2 nvidia.com/mig-1g.10gb: ")
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(0, 8), max_size=4), st.booleans())
+def test_no_message_says_that_a_pod_waits_for_gpus_that_are_free_without_another_cause(
+    per_pod: int, pods: int, free: list[int], insufficient: bool
+) -> None:
+    scheduler = "0/4 nodes: 4 Insufficient nvidia.com/gpu" if insufficient else "0/4 nodes: 4 Insufficient cpu"
+    pool = GpuPool("nvidia.com/gpu", len(free), sum(free), max(free, default=0))
+    waiting = [unschedulable(scheduler, gpus=per_pod) for _ in range(pods)]
+    finding = diagnose(revision(*waiting), pool, NOW)
+    assert finding is not None
+    enough = pool.free >= per_pod * pods and pool.largest_free_on_one_node >= per_pod
+    assert (scheduler in finding.message) is (enough or finding.reason == "Unschedulable")
+    if finding.reason == "WaitingForGPU" and pool.free >= per_pod * pods and not enough:
+        assert "per node where a pod needs" in finding.message
+
+
 def test_without_a_count_of_gpus_the_scheduler_is_quoted() -> None:
     finding = diagnose(revision(unschedulable("1 Insufficient nvidia.com/gpu")), None, NOW)
     assert finding is not None
@@ -101,10 +132,10 @@ def test_the_scheduler_has_a_moment_before_a_pod_counts_as_waiting() -> None:
 
 
 def test_the_gpus_of_all_waiting_pods_are_added_up() -> None:
-    need = gpu_need((unschedulable("", gpus=2), unschedulable("", gpus=2), pod()))
+    need = gpu_need(revision(unschedulable("", gpus=2), unschedulable("", gpus=2), pod()))
     assert need is not None
     assert (need.resource, need.per_pod, need.waiting_pods, need.total) == ("nvidia.com/gpu", 2, 2, 4)
-    assert gpu_need((pod(),)) is None
+    assert gpu_need(revision(pod())) is None
 
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"])
@@ -169,17 +200,91 @@ def test_a_pod_on_its_way_out_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
-    [("pods is forbidden: exceeded quota: gpus", "QuotaExceeded"), ("violates PodSecurity", "PodsForbidden")],
+    ("message", "reason", "stalled"),
+    [
+        ("pods is forbidden: exceeded quota: gpus", "QuotaExceeded", False),
+        ("violates PodSecurity", "PodsForbidden", True),
+        ("error looking up service account shop/models", "PodsForbidden", True),
+        ("Internal error occurred: failed calling webhook", "PodsForbidden", False),
+    ],
 )
-def test_pods_that_may_not_be_created_are_explained_by_the_deployment(message: str, reason: str) -> None:
-    deployment = {
-        "metadata": {},
-        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]},
-    }
-    finding = diagnose(revision(deployment=deployment), None, NOW)
+def test_pods_that_may_not_be_created_stall_a_model_where_waiting_does_not_help(
+    message: str, reason: str, stalled: bool
+) -> None:
+    failure = {"type": "ReplicaFailure", "status": "True", "message": message, "lastTransitionTime": LONG_AGO}
+    found = revision(deployment={"metadata": {}, "status": {"conditions": [failure]}})
+    moment = NOW - timedelta(seconds=1)
+    early, late = diagnose(found, None, moment), diagnose(found, None, NOW)
+    assert early is not None
+    assert late is not None
+    assert (late.reason, late.message, late.stalled) == (reason, message, stalled)
+    assert not early.stalled
+    assert wakes_at(found, moment) == NOW
+
+
+REJECTIONS = {
+    "Evicted": "The node was low on resource: memory.",
+    "OutOfcpu": "Node didn't have enough resource: cpu",
+    "UnexpectedAdmissionError": "Allocate failed due to no healthy devices present",
+    "NodeShutdown": "Pod was terminated in response to imminent node shutdown.",
+    "NodeAffinity": "Predicate NodeAffinity failed",
+}
+
+
+def dead(reason: str, **metadata: Any) -> dict[str, Any]:
+    gone = pod(main=ended("", exit_code=137, restarts=3, reason="OOMKilled"), **metadata)
+    gone["spec"]["nodeName"] = "n1"
+    gone["status"] |= {"phase": "Failed", "reason": reason, "message": REJECTIONS[reason]}
+    return gone
+
+
+def sized(ready: int, *pods: dict[str, Any], wanted: int = 1) -> KnownRevision:
+    status = {"readyReplicas": ready, "updatedReplicas": ready, "observedGeneration": 1}
+    return revision(*pods, deployment={"metadata": {"generation": 1}, "spec": {"replicas": wanted}, "status": status})
+
+
+@pytest.mark.parametrize("reason", REJECTIONS)
+def test_a_pod_that_its_node_ended_says_nothing_about_the_model_and_is_told(reason: str) -> None:
+    assert diagnose(sized(1, dead(reason), pod()), None, NOW) is None
+    finding = diagnose(sized(0, dead(reason), pod()), None, NOW)
     assert finding is not None
-    assert (finding.reason, finding.message) == (reason, message)
+    assert (finding.reason, finding.stalled) == ("PodsLost", False)
+    assert finding.message == (
+        f"1 pod evicted or rejected, the last one 'p' on node 'n1': {reason}: {REJECTIONS[reason]}; "
+        "a replacement is being started"
+    )
+
+
+def test_what_is_wrong_with_the_replacement_comes_before_the_pod_that_was_lost() -> None:
+    crashing = pod(main=ended("boom", restarts=1))
+    finding = diagnose(sized(0, dead("Evicted"), crashing), None, NOW)
+    assert finding is not None
+    assert finding.reason == "CrashLooping"
+
+
+def test_a_node_that_rejects_pod_after_pod_costs_no_status_write_for_each() -> None:
+    lost = [dead("OutOfcpu") for _ in range(30)]
+    assert len({diagnose(sized(0, *lost[:count]), None, NOW) for count in range(10, 30)}) == 1
+
+
+def test_only_pods_that_were_up_and_stay_speak_against_their_revision() -> None:
+    def replaced(*pods: dict[str, Any]) -> bool:
+        return count_pods(sized(0, *pods), {}, None, NOW, NOW).replaced
+
+    def unready(started: str, unready: str, **container: Any) -> dict[str, Any]:
+        found = pod(main={"ready": False, "state": {"running": {"startedAt": started}}, **container})
+        found["metadata"]["creationTimestamp"] = LONG_AGO
+        found["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": unready}]
+        return found
+
+    early, late = "2026-01-01T12:00:01Z", "2026-01-01T12:00:20Z"
+    rebooted = {"terminated": {"exitCode": 255, "reason": "Unknown", "finishedAt": early}}
+    assert replaced()
+    assert replaced(dead("Evicted"), unready(late, early))
+    assert replaced(unready(late, early, lastState=rebooted, restartCount=1))
+    assert replaced(unready(late, late), pod(deletionTimestamp=late))
+    assert not replaced(dead("Evicted"), unready(early, late))
+    assert not replaced(unready(late, early, lastState={"terminated": {"exitCode": 1, "finishedAt": early}}))
 
 
 def test_a_pod_that_a_queue_holds_back_names_the_gate() -> None:

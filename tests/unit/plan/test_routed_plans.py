@@ -11,9 +11,9 @@ GATEWAY: dict[str, Any] = {"gateway": {"parentRefs": [{"name": "public"}]}}
 NEWER = {"uri": "s3://models/m/2", "backend": "onnxruntime"}
 
 
-def routed(world: World) -> World:
+def routed(world: World, traffic: dict[str, Any] = GATEWAY) -> World:
     world.with_defaults(gateway_api=True)
-    world.edit(traffic=GATEWAY)
+    world.edit(traffic=traffic)
     world.settle()
     world.make_ready(world.revisions()[0])
     world.settle()

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.census import GpuCensus
 from tritonfleet.adapters.pods import PodScraper
 from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api import names

@@ -2,7 +2,7 @@
 
 from tests.unit.runtime.canaries import CANARY, KEY, canaries
 from tests.unit.runtime.fleet import DEFAULTS, nobody_asks
-from tritonfleet.adapters.gpus import GpuCensus
+from tritonfleet.adapters.census import GpuCensus
 from tritonfleet.api import names
 from tritonfleet.plan.rollout import Phase
 from tritonfleet.plan.rollout.analysis import Evidence
@@ -39,6 +39,20 @@ async def test_while_a_rollout_looks_for_room_the_free_gpus_of_its_nodes_are_cou
             observed = await observer.observe(KEY)
         assert observed.headroom == GpuPool("nvidia.com/gpu", matching_nodes=2, free=3, largest_free_on_one_node=2)
         assert listed == ["Node", "Pod"]
+
+
+async def test_the_free_gpus_are_those_that_the_spec_names():
+    free = {"mellanox.com/rdma": "9", "nvidia.com/gpu": "2"}
+    lists = {"Node": [{**node("a", "0"), "status": {"allocatable": free}}], "Pod": []}
+
+    async def list_all(kind):
+        return lists[kind]
+
+    async with canaries() as world:
+        resources = {"limits": {"mellanox.com/rdma": "1"}}
+        world.be(Phase.WAITING_FOR_CAPACITY, weight=0, spec={"server": {"gpu": {"count": 1}, "resources": resources}})
+        observed = await Observer(world.store, GpuCensus(list_all), DEFAULTS).observe(KEY)
+        assert observed.headroom == GpuPool("nvidia.com/gpu", 1, 2, 2)
 
 
 async def test_what_happens_while_gpus_are_counted_is_seen():

@@ -87,6 +87,34 @@ async def test_a_verdict_is_shown_by_what_is_known_of_it_and_goes_with_its_model
     assert "modeldeployment=" not in telemetry.exposition().decode()
 
 
+async def test_readiness_is_a_metric_with_its_reason_and_goes_with_its_modeldeployment():
+    telemetry = Telemetry()
+    of = {"namespace": "shop", "modeldeployment": "demo"}
+    found = telemetry.registry.get_sample_value
+
+    def see(ready, reason, *, stalled, serving, wanted):
+        conditions = [
+            {"type": "Ready", "status": ready, "reason": reason},
+            {"type": "Stalled", "status": str(stalled), "reason": reason},
+        ]
+        telemetry.readiness.saw(KEY, {"readyReplicas": serving, "conditions": conditions}, wanted)
+
+    see("False", "FetchFailed", stalled=True, serving=0, wanted=3)
+    assert found("tritonfleet_modeldeployment_ready", of | {"reason": "FetchFailed"}) == 0
+    assert found("tritonfleet_modeldeployment_stalled", of) == 1
+    assert found("tritonfleet_modeldeployment_replicas_wanted", of) == 3
+    see("True", "Ready", stalled=False, serving=3, wanted=3)
+    assert found("tritonfleet_modeldeployment_ready", of | {"reason": "FetchFailed"}) is None
+    assert found("tritonfleet_modeldeployment_ready", of | {"reason": "Ready"}) == 1
+    assert found("tritonfleet_modeldeployment_stalled", of) == 0
+    assert found("tritonfleet_modeldeployment_replicas_ready", of) == 3
+    see("Unknown", "ReconcileFailed", stalled=False, serving=3, wanted=None)
+    assert found("tritonfleet_modeldeployment_ready", of | {"reason": "ReconcileFailed"}) == 0
+    assert found("tritonfleet_modeldeployment_replicas_wanted", of) == 3
+    telemetry.forget(KEY)
+    assert "modeldeployment=" not in telemetry.exposition().decode()
+
+
 def test_a_log_line_is_one_json_object_with_its_fields_beside_the_message():
     record = logging.makeLogRecord({"name": "x", "levelno": 20, "levelname": "INFO", "msg": "creating", "reason": "R"})
     line = JsonFormatter().format(record)

@@ -65,7 +65,7 @@ def ending(account: Account) -> tuple[int, str] | None:
         # Also while it is held, which counts as stalled: it can still be resumed.
         return None
     rollout = account.rollout
-    serving = account.called(account.stable) if account.stable is not None else "nothing"
+    serving = account.called(account.stable) if account.stable is not None and account.is_serving else "nothing"
     if rollout is not None and account.phase is Phase.ROLLED_BACK and account.rejection(account.wanted) is not None:
         return ROLLED_BACK, f"{rollout.phase}, {serving} is serving: {rollout.message}"
     if rollout is not None and rollout.override is not None:

@@ -117,6 +117,12 @@ class Account:
         return self.status.observed_generation >= self.deployment.metadata.generation
 
     @property
+    def is_serving(self) -> bool:
+        """Whether any pod answers requests, as far as the status says."""
+        entry = self.condition(ConditionType.AVAILABLE)
+        return entry is None or entry.status != "False"
+
+    @property
     def is_asked(self) -> bool:
         """Whether there is a request that the operator has not handled yet."""
         if self.state is None:
@@ -215,6 +221,8 @@ def would_change(account: Account) -> Iterator[str]:
 def _without_steps(account: Account) -> str:
     if account.wanted is None or not account.observed:
         return "the operator to process the spec"
+    if account.wanted == account.stable and not account.is_serving:
+        return f"the first pods of {account.called(account.wanted)} to be ready"
     if account.wanted == account.stable:
         return "nothing: the spec's revision is serving"
     return f"pods of {account.called(account.wanted)} to be ready; then it gets all traffic"
@@ -251,6 +259,8 @@ def _room(account: Account, rollout: RolloutStatus) -> str:
 def _serving(account: Account, rollout: RolloutStatus) -> str:
     if not account.observed:
         return "the operator to process the latest spec"
+    if not account.is_serving:
+        return f"pods of {account.called(rollout.stable)} to be ready"
     if account.wanted in (None, rollout.stable) or rollout.override is not None:
         return "nothing"
     return f"{account.called(account.wanted)} to be admitted"

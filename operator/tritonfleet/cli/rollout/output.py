@@ -6,6 +6,7 @@ for `status` (with `--watch`), `document()` for `-o json` and `-o yaml`, `histor
 """
 
 import difflib
+import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tritonfleet.cli.arguments import format_duration
 from tritonfleet.cli.rollout.model import Account, waits_for, would_change
 from tritonfleet.cli.rollout.requests import command_of, permitted
 from tritonfleet.cli.terminal import UsageError, rows, sparkline
-from tritonfleet.plan.objects import revision_from
+from tritonfleet.plan.objects import readable_spec, revision_from
 from tritonfleet.plan.rollout import Phase, resolve_revision, traits_of
 from tritonfleet.plan.rollout.analysis import PROMQL_PREFIX as PROMQL
 from tritonfleet.plan.rollout.analysis import Outcome, percent, probability, value_of
@@ -334,9 +335,10 @@ def _compared(
 
 def _documents(record: Manifest) -> Mapping[str, str]:
     revision = revision_from(record)
-    pods = yaml.safe_dump(revision.template, sort_keys=True).replace(revision.hash, _OWN_NAME)
+    # Before it becomes YAML, which quotes a hash that consists of digits and no other.
+    template = json.loads(json.dumps(revision.template).replace(revision.hash, _OWN_NAME))
     return {
-        "spec.yaml": yaml.safe_dump(revision.data["spec"], sort_keys=True),
-        "pods.yaml": pods,
+        "spec.yaml": yaml.safe_dump(readable_spec(revision.data["spec"]), sort_keys=True),
+        "pods.yaml": yaml.safe_dump(template, sort_keys=True),
         **{name: text if text.endswith("\n") else f"{text}\n" for name, text in revision.config.items()},
     }

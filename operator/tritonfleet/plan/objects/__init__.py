@@ -15,6 +15,7 @@ from tritonfleet.plan.objects.httproute import (
     refuse_unroutable,
     split_seen,
     split_written,
+    statuses_by_parent,
 )
 from tritonfleet.plan.objects.manifests import (
     controller_revision,
@@ -32,6 +33,7 @@ from tritonfleet.plan.objects.revision import (
     build_revision,
     hash_spec,
     normalized_spec,
+    readable_spec,
     revision_from,
     shed_load,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "http_route",
     "linger_seconds",
     "normalized_spec",
+    "readable_spec",
     "refuse_unroutable",
     "revision_children",
     "revision_deployment",
@@ -63,4 +66,5 @@ __all__ = [
     "shed_load",
     "split_seen",
     "split_written",
+    "statuses_by_parent",
 ]

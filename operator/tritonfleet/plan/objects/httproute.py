@@ -138,6 +138,23 @@ def backends(route: Manifest) -> Mapping[str, tuple[tuple[int, int], ...]]:
     return {revision: tuple((rule, place) for rule in SPLIT_RULES) for revision, place in places.items()}
 
 
+def statuses_by_parent(route: Manifest) -> list[tuple[Manifest, list[Manifest]]]:
+    """Return each of the route's references to a Gateway with what controllers say in `status.parents` about it.
+
+    Each reference has a namespace, also one that others added without.
+    """
+    own = {"namespace": route["metadata"]["namespace"]}
+    said = [(_identity(each["parentRef"], route), each) for each in (route.get("status") or {}).get("parents") or ()]
+    return [
+        (own | reference, [each for identity, each in said if identity == _identity(reference, route)])
+        for reference in route["spec"]["parentRefs"]
+    ]
+
+
+def _identity(reference: Manifest, route: Manifest) -> tuple[str, str, str | None]:
+    return reference.get("namespace") or route["metadata"]["namespace"], reference["name"], reference.get("sectionName")
+
+
 def _parent(reference: GatewayReference, namespace: str) -> Manifest:
     parent: Manifest = {
         "group": "gateway.networking.k8s.io",

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
-from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_us
+from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_text, duration_us
 from tritonfleet.api.server import Server
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, proxy_config
@@ -193,6 +193,15 @@ def _rewrite(node: Any, path: tuple[str, ...], canonical: Callable[[Any], Any]) 
         _rewrite(node[head], tuple(rest), canonical)
     elif head in node:
         node[head] = canonical(node[head])
+
+
+def readable_spec(normal: Manifest) -> Manifest:
+    """Return a normalized spec as a person writes it: durations, kept in microseconds for the hash, with a unit."""
+    found: Manifest = json.loads(json.dumps(normal))
+    for path, canonical in _CANONICAL.items():
+        if canonical is duration_us:
+            _rewrite(found, path, duration_text)
+    return found
 
 
 def _server_defaults() -> Manifest:

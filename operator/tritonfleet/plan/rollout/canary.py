@@ -111,6 +111,8 @@ def _overdue(context: RolloutContext, asked: int) -> StepResult:
         finding = context.canary.finding
         cause = f": {finding.message}" if finding is not None else ""
         message = f"{context.canary.ready} of {asked} pods are ready after {deadline}{cause}"
+        if finding is not None and finding.reason is Reason.PODS_LOST:
+            return context.hold(RolloutReason.CANARY_EVICTED, message)
         return roll_back(context, of_finding(finding), message, rejecting=True)
     if stable.existing > stable.asked:
         message = (

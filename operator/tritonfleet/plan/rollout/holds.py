@@ -105,6 +105,10 @@ def _can_move(context: RolloutContext) -> bool:
     return reachable_weight(context, context.goal) != context.attempt.applied_weight
 
 
+def _canary_is_back(context: RolloutContext) -> bool:
+    return context.canary.ready > 0
+
+
 def _is_unpaused(context: RolloutContext) -> bool:
     return not context.inputs.policy.paused
 
@@ -117,6 +121,7 @@ ENDS_WHEN: Final[Mapping[str, Callable[[RolloutContext], bool]]] = {
     RolloutReason.PAUSED_BY_SPEC: _is_unpaused,
     RolloutReason.SUSPENDED: _is_unsuspended,
     RolloutReason.NO_CAPACITY: _has_room,
+    RolloutReason.CANARY_EVICTED: _canary_is_back,
     RolloutReason.ROUTE_REFUSED: _route_is_taken,
     RolloutReason.ROUTE_UNSETTLED: _route_is_taken,
     RolloutReason.METRICS_LOST: _metrics_are_back,

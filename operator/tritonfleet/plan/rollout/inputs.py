@@ -16,7 +16,7 @@ from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.slo import Slo
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects import SPLIT_RULES, build_revision, split_seen, split_written
+from tritonfleet.plan.objects import SPLIT_RULES, build_revision, split_seen, split_written, statuses_by_parent
 from tritonfleet.plan.pods import RevisionPods
 from tritonfleet.plan.rollout.analysis import Evidence
 from tritonfleet.plan.rollout.reasons import RolloutReason
@@ -154,9 +154,7 @@ def _percent(rule: list[tuple[str, int]], canary: str) -> int | None:
 
 def _reports(route: Manifest) -> Iterator[tuple[str, bool]]:
     """Yield, for each parent, what speaks against the route as it is now, and whether the gateway has taken it."""
-    parents = (route.get("status") or {}).get("parents") or []
-    for reference in route["spec"]["parentRefs"]:
-        own = [each for each in parents if _identity(each["parentRef"], route) == _identity(reference, route)]
+    for reference, own in statuses_by_parent(route):
         if not own:
             gateway = f"Gateway '{reference['name']}' in namespace '{reference['namespace']}'"
             yield (
@@ -181,10 +179,6 @@ def _report(parent: Manifest, generation: int) -> tuple[str, bool]:
         where = f"Gateway '{reference['name']}'"
         return f"{where} says {said['type']} is {said['status']} ({said['reason']}): {said.get('message', '')}", False
     return "", all(type_ in current for type_ in _REQUIRED)
-
-
-def _identity(reference: Manifest, route: Manifest) -> tuple[str, str, str | None]:
-    return reference.get("namespace") or route["metadata"]["namespace"], reference["name"], reference.get("sectionName")
 
 
 def pod_that_needs_room(body: Manifest, children: Mapping[ChildId, Manifest], defaults: Defaults) -> Manifest | None:

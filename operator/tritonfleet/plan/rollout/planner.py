@@ -16,8 +16,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tritonfleet.api import names
+from tritonfleet.api.canary import CapacityMode
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.rollout import Strategy
+from tritonfleet.plan.objects import split_seen
 from tritonfleet.plan.pods import RevisionPods, count_pods
 from tritonfleet.plan.revisions import KnownRevision, serving_hash
 from tritonfleet.plan.rollout.canary import (
@@ -41,7 +44,7 @@ from tritonfleet.plan.rollout.sizing import is_stable_lost, pods_for_step, revis
 from tritonfleet.plan.rollout.stable import initializing, promoting, rolled_back, stable
 from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, State
 from tritonfleet.plan.rollout.status import restore_state
-from tritonfleet.plan.world import Event, Manifest, Observed
+from tritonfleet.plan.world import ChildId, Event, Manifest, Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,13 @@ def plan_rollout(
     `replicas` is how many pods the spec or the autoscaler wants.
 
     A state that was lost, or was made to name a stable revision that does not exist, is taken from where clients are
-    sent now.
+    sent now: a canary among them is taken back, as far as stable carries it, and tried again.
     """
     state = written_state(observed.body)
     if state is None or (state.stable and state.stable not in known and state.phase is not Phase.INITIALIZING):
-        state = _initial_state(observed, known, target, now)
+        state = _interrupted_state(observed, known, target, replicas, now) or _initial_state(
+            observed, known, target, now
+        )
     state = _not_ahead(state, now)
     inputs = _gather_inputs(deployment, observed, known, target, replicas, state, now)
     if (
@@ -173,6 +178,40 @@ def _initial_state(observed: Observed, known: Mapping[str, KnownRevision], targe
     if stable is None or (stable == target and len(known) == 1 and not known[stable].carries(1)):
         return State(entered_at=now, attempt=Attempt(canary=target) if target else None)
     return State(phase=Phase.STABLE, entered_at=now, stable=stable)
+
+
+def _interrupted_state(
+    observed: Observed, known: Mapping[str, KnownRevision], target: str | None, replicas: int, now: datetime
+) -> State | None:
+    """Return the state in which a canary is taken back whose rollout was forgotten; None if none shares the traffic."""
+    shares = _shares(observed, known)
+    if len(shares) != 2:
+        return None
+    remembered = str(((observed.body.get("status") or {}).get("revision") or {}).get("stable") or "")[-10:]
+    stable = remembered if remembered in shares else next((each for each in shares if each != target), "")
+    canary = next(each for each in shares if each != stable)
+    weight = round(FULL_WEIGHT * shares[canary] / sum(shares.values()))
+    pods = int((known[canary].deployment or {}).get("spec", {}).get("replicas", 0))
+    attempt = Attempt(canary, mode=CapacityMode.SURGE, surge=pods, canary_replicas=pods, step_entered_at=now)
+    attempt = replace(attempt, weight=weight, applied_weight=weight, verified=True)
+    message = f"status.rollout was lost while revision {canary} had {weight} % of the traffic"
+    lost = RolloutReason.STATE_LOST.value
+    return State(Phase.ROLLING_BACK, now, lost, message, stable, replicas=replicas, attempt=attempt)
+
+
+def _shares(observed: Observed, known: Mapping[str, KnownRevision]) -> Mapping[str, int]:
+    """Return what each revision has of the traffic, by the HTTPRoute or by the pods behind a Service that all share."""
+    name = observed.body["metadata"]["name"]
+    route = observed.children.get(ChildId(HTTP_ROUTE.kind, name))
+    service = observed.children.get(ChildId("Service", name))
+    if route is not None:
+        rules = split_seen(route)
+        found = dict(rules[-1]) if rules else {}
+    elif service is not None and names.REVISION_LABEL not in (service["spec"].get("selector") or {}):
+        found = {each.hash: each.ready_replicas for each in known.values()}
+    else:
+        return {}
+    return {each: share for each, share in found.items() if share > 0 and each in known and known[each].deployment}
 
 
 def _gather_inputs(
@@ -337,8 +376,12 @@ def _keep_safe(context: RolloutContext) -> StepResult | None:
         message = f"{name} got {share} with {context.canary.ready} ready pods: {context.canary.unsteady}"
         return roll_back(context, RolloutReason.CANARY_UNSTEADY, message, rejecting=True)
     if context.canary.ready == 0 and attempt.applied_weight > 0:
-        trouble = f": {context.canary.finding.message}" if context.canary.finding is not None else ""
+        finding = context.canary.finding
+        trouble = f": {finding.message}" if finding is not None else ""
         message = f"{name} got {share} and none of its {context.canary.asked} pods is ready{trouble}"
+        if context.canary.replaced:
+            gone = f"{name} got {share} and all of its ready pods are gone, not by their own doing{trouble}"
+            return roll_back(context, RolloutReason.CANARY_EVICTED, gone, rejecting=False)
         return roll_back(context, RolloutReason.CANARY_LOST, message, rejecting=True)
     if state.traits.stable_may_be_lost and is_stable_lost(context):
         message = (

@@ -19,6 +19,8 @@ from tests.unit.plan.rollout.stage import (
     track,
     window,
 )
+from tritonfleet.api.conditions import Reason
+from tritonfleet.plan.pods import Finding
 from tritonfleet.plan.rollout import Phase, record_conflicts
 from tritonfleet.plan.rollout.inputs import ObservedSplit
 
@@ -49,6 +51,24 @@ def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(ph
 
     assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryLost")
     assert "none of its 1 pods is ready: container 'triton' exited with code 1" in state.message
+
+
+@pytest.mark.parametrize("phase", SAFE)
+def test_a_canary_whose_pods_were_all_evicted_goes_back_from_everywhere_and_is_not_rejected(phase):
+    state = go(with_traffic(phase), seen(new=track(0, asked=1, replaced=True))).state
+
+    assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryEvicted")
+    assert (state.attempt.weight, state.attempt.rejecting) == (0, False)
+
+
+def test_a_canary_whose_pods_are_evicted_again_and_again_is_held_until_one_is_ready():
+    lost = Finding(Reason.PODS_LOST, "2 pods evicted or rejected")
+    state = running(Phase.PROVISIONING, weight=0, applied_weight=0)
+    held = go(state, seen(new=track(0, asked=1, finding=lost, replaced=True)), after=7200).state
+
+    assert (held.phase, held.reason, held.rejected) == (Phase.HELD, "CanaryEvicted", ())
+    assert go(held, seen(new=track(0, asked=1, finding=lost)), after=7300).state.phase is Phase.HELD
+    assert go(held, seen(new=1), after=7300).state.phase is Phase.PROVISIONING
 
 
 @pytest.mark.parametrize("phase", [Phase.AWAITING_APPROVAL, Phase.HELD])

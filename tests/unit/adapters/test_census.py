@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tritonfleet.adapters.gpus import GpuCensus, admits, count_pool, countable, gpu_resource, take_census
-from tritonfleet.plan.world import GpuPool
+from tritonfleet.adapters.census import GatewayCensus, GpuCensus, admits, count_pool, countable, take_census
+from tritonfleet.api.quantities import quantity
+from tritonfleet.plan.world import Gateway, GpuPool
 
 GPU = "nvidia.com/gpu"
 
@@ -47,9 +50,18 @@ def test_without_a_matching_node_the_pool_is_empty():
     assert pool == GpuPool(GPU, matching_nodes=0, free=0, largest_free_on_one_node=0)
 
 
-def test_a_pod_of_the_cpu_asks_for_no_gpu():
-    assert gpu_resource(pod(0)) is None
-    assert gpu_resource(pod(1)) == GPU
+@given(st.integers(0, 9_000), st.sampled_from(["", "k", "M", "Ki", "Mi", "e3", "E2"]))
+def test_every_notation_of_kubernetes_is_counted(number, suffix):
+    written = f"{number}{suffix}"
+    machine = {"metadata": {"name": "n"}, "spec": {}, "status": {"allocatable": {GPU: written}}}
+    assert count_pool(take_census([machine], []), pod(), GPU).free == int(quantity(written))
+    assert count_pool(take_census([machine], [pod(written, on="n")]), pod(), GPU).free == 0
+
+
+@pytest.mark.parametrize("odd", ["many", "-1", ""])
+def test_an_amount_that_cannot_be_read_costs_nobody_a_count(odd):
+    machine = {"metadata": {"name": "n"}, "spec": {}, "status": {"allocatable": {GPU: odd}}}
+    assert count_pool(take_census([machine, node("a", 4)], [pod(odd, on="a")]), pod(), GPU).free == 4
 
 
 def affinity(*expressions, fields=()):
@@ -73,6 +85,8 @@ LABELS = {"product": "H100", "memory": "80"}
         ({"affinity": affinity({"key": "other", "operator": "DoesNotExist"})}, [], True),
         ({"affinity": affinity({"key": "memory", "operator": "Gt", "values": ["40"]})}, [], True),
         ({"affinity": affinity({"key": "memory", "operator": "Lt", "values": ["40"]})}, [], False),
+        ({"affinity": affinity({"key": "product", "operator": "Gt", "values": ["40"]})}, [], False),
+        ({"affinity": affinity({"key": "product", "operator": "OfTomorrow"})}, [], False),
         ({"affinity": affinity()}, [], False),
         (
             {"affinity": affinity(fields=[{"key": "metadata.name", "operator": "In", "values": ["n"]}])},
@@ -105,11 +119,11 @@ async def test_everybody_who_asks_within_seconds_gets_the_same_count():
         return [node("a", 4)] if kind == "Node" else []
 
     census = GpuCensus(list_all, clock=lambda: clock[0])
-    pools = await asyncio.gather(*(census.pool_for(pod()) for _ in range(50)))
+    pools = await asyncio.gather(*(census.pool_for(pod(), GPU) for _ in range(50)))
     assert {pool.free for pool in pools} == {4}
     assert listed == ["Node", "Pod"]
     clock[0] = 5.1
-    await census.pool_for(pod())
+    await census.pool_for(pod(), GPU)
     assert len(listed) == 4
 
 
@@ -117,7 +131,7 @@ async def test_where_nodes_may_not_be_listed_there_is_no_count():
     async def list_all(_kind):
         return None
 
-    assert await GpuCensus(list_all).pool_for(pod()) is None
+    assert await GpuCensus(list_all).pool_for(pod(), GPU) is None
 
 
 def test_what_is_kept_of_a_pod_counts_as_much_as_the_whole_pod():
@@ -134,3 +148,33 @@ def test_what_is_kept_of_a_pod_counts_as_much_as_the_whole_pod():
     for pod in (whole, whole | {"status": {"phase": "Failed"}}, {"kind": "Pod", "metadata": {}, "spec": {}}):
         assert take_census([], [countable(pod)]) == take_census([], [pod])
     assert len(str(countable(whole))) < 300
+
+
+async def test_gateways_and_the_routes_that_take_all_requests_are_listed_once_for_all_who_ask():
+    listed = []
+    metadata = {"namespace": "edge", "name": "public"}
+    listener = {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": {}}
+    gateway = {"metadata": metadata, "spec": {"listeners": [listener]}, "status": {"addresses": [{"value": "a"}]}}
+    whole = {"metadata": {"namespace": "shop", "name": "whole"}, "spec": {"parentRefs": [{"name": "public"}]}}
+    match = {"path": {"type": "PathPrefix", "value": "/part"}}
+    part = {"metadata": {"namespace": "shop", "name": "part"}, "spec": {"rules": [{"matches": [match]}]}}
+
+    async def list_all(kind):
+        listed.append(kind)
+        return [gateway] if kind == "Gateway" else [whole, part]
+
+    census = GatewayCensus(list_all, clock=lambda: 0.0)
+    first, second = await asyncio.gather(census.view(), census.view())
+    assert first is second
+    assert listed == ["Gateway", "HTTPRoute"]
+    wanted = {"name": "http", "protocol": "HTTP", "port": 80, "hostname": None}
+    assert first.gateways == {("edge", "public"): Gateway((wanted,), ("a",))}
+    assert [route.name for route in first.routes] == ["whole"]
+
+
+async def test_where_gateways_may_not_be_listed_nothing_is_said_of_them():
+    async def list_all(_kind):
+        return None
+
+    view = await GatewayCensus(list_all).view()
+    assert (view.gateways, view.routes) == (None, ())
