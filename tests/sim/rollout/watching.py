@@ -103,7 +103,7 @@ def _verified(watch: MeasurementSpec, pods: list[Pod], stable: list[Pod]) -> Ver
     if not pods:
         return None
     if watch.contract is not ContractPolicy.OFF and not stable:
-        unknown = CheckResult("contract", Outcome.ERROR, Why.UNREACHABLE, "stable's contract is not known")
+        unknown = CheckResult("contract", Outcome.ERROR, Why.UNREACHABLE, "stable's contract is unknown")
         return Verification(Outcome.ERROR, (unknown,), len(pods))
     checks = []
     if watch.contract is not ContractPolicy.OFF:

@@ -59,7 +59,7 @@ def but(state, **changes):
 
 
 def running(phase, **changes):
-    """Return a rollout from OLD to NEW at 25 %, its first step of two, with room for four more pods."""
+    """Return a rollout from OLD to NEW at 25%, its first step of two, with room for four more pods."""
     given = {
         "entered_at": NOW,
         "stable": OLD,

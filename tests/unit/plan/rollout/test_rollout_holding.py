@@ -48,7 +48,7 @@ def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(ph
     state = go(with_traffic(phase), seen(new=track(0, asked=1, finding=CRASHING))).state
 
     assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryLost")
-    assert "none of its 1 pods is ready: container 'triton' exited with code 1" in state.message
+    assert "0/1 pods ready: container 'triton' exited with code 1" in state.message
 
 
 @pytest.mark.parametrize("phase", [Phase.AWAITING_APPROVAL, Phase.HELD])
@@ -134,7 +134,7 @@ def test_a_rollout_is_held_if_the_weights_keep_being_changed():
     held = go(state, seen(), after=121).state
 
     assert (held.phase, held.reason, held.attempt.resume) == (Phase.HELD, "RouteConflict", Phase.ANALYZING)
-    assert "3 times in 5 minutes" in held.message
+    assert "3 times within 5m" in held.message
     assert go(held, seen(), after=10_000).state is held
 
 
@@ -152,7 +152,7 @@ GONE = track(0, OLD, asked=4)
 def test_nothing_moves_to_a_stable_that_cannot_take_it():
     lost = go(running(Phase.ANALYZING), seen(old=GONE)).state
     assert (lost.phase, lost.reason, lost.attempt.weight) == (Phase.STABLE_LOST, "StableLost", 25)
-    assert "0 ready pods and needs 3 for 75 % of the traffic" in lost.message
+    assert "0 ready pods and needs 3 for 75% of the traffic" in lost.message
 
     assert go(lost, seen(old=GONE), after=60).state is lost
 

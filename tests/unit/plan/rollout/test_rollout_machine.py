@@ -171,7 +171,7 @@ def test_a_count_that_changes_is_no_reason_to_write_anything(data):
 
 
 def test_a_step_that_the_table_does_not_have_is_refused():
-    with pytest.raises(ValueError, match="no way from Stable to Verifying"):
+    with pytest.raises(ValueError, match="no transition from Stable to Verifying"):
         RolloutContext(State(phase=Phase.STABLE), seen(), NOW).go(Phase.VERIFYING, RolloutReason.VERIFIED, "so")
 
 

@@ -20,7 +20,7 @@ def test_five_percent_errors_fail_at_the_second_look(rollout):
 
     assert (first.outcome, first.why) == (Outcome.INCONCLUSIVE, Why.CONFIRMING)
     assert (second.outcome, second.why) == (Outcome.FAILED, Why.WORSE)
-    assert second.message.startswith("errors Worse: errors: canary 5.0 % (20 of 400), stable 0.50 % (6 of 1,200)")
+    assert second.message.startswith("error rate worse than stable: canary 5.0% (20/400), stable 0.50% (6/1,200)")
 
 
 def test_one_burst_does_not_confirm_itself(rollout):

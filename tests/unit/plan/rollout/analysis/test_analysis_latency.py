@@ -21,7 +21,9 @@ def test_a_canary_with_more_slow_requests_fails_at_the_second_look(rollout):
     first, second = (step.look(canary=pods("c", 1, 400, 20), stable=pods("s", 3, 400, 4)) for _ in range(2))
 
     assert (first.why, second.outcome, second.why) == (Why.CONFIRMING, Outcome.FAILED, Why.WORSE)
-    assert second.message.startswith("slow Worse: above 250 ms: canary 5.0 % (40 of 800), stable 1.0 %")
+    assert second.message.startswith(
+        "latency worse than stable: requests above 250ms: canary 5.0% (40/800), stable 1.0%"
+    )
 
 
 def test_an_equally_slow_canary_passes(rollout):

@@ -158,7 +158,7 @@ def test_an_outage_of_the_metrics_is_no_look_and_forgets_nothing(rollout):
     gap = step.look(unreachable="Prometheus does not answer: timed out after 10 s")
 
     assert (gap.outcome, gap.why, gap.progress.windows) == (Outcome.ERROR, Why.UNREACHABLE, 1)
-    assert gap.message == "errors Unreachable: Prometheus does not answer: timed out after 10 s"
+    assert gap.message == "error rate unknown: Prometheus does not answer: timed out after 10 s"
     assert step.look(canary_errors=15, stable_errors=1).outcome is Outcome.FAILED
 
 
@@ -167,7 +167,7 @@ def test_a_revision_without_series_is_distinguished_from_an_outage(rollout):
 
     assert (verdict.why, verdict.message) == (
         Why.NO_SERIES,
-        "errors NoSeries: no series of any canary pod, 2 expected",
+        "error rate unknown: no metrics from canary pods, 2 expected",
     )
 
 
@@ -242,8 +242,8 @@ def test_the_message_says_what_golden_requests_prove(rollout):
     verdict = step.windows(10, probe=ProbeRun(right=30), **LOW)
 
     assert verdict.message == (
-        "passed without enough requests: 300 golden requests, none wrong: at most 0.99 % fail (95 % confidence); "
-        "nothing else is proven"
+        "too few requests, passed on golden requests alone: 300/300 answered correctly, so at most 0.99% fail "
+        "(95% confidence)"
     )
 
 

@@ -8,14 +8,14 @@ from tritonfleet.plan.rollout.analysis.results import MOST_CHARACTERS, seconds_o
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0, "0.00 %"), (0.00001, "<0.01 %"), (0.0012, "0.12 %"), (0.05, "5.0 %"), (1, "100.0 %")],
+    [(0, "0.00%"), (0.00001, "<0.01%"), (0.0012, "0.12%"), (0.05, "5.0%"), (1, "100.0%")],
 )
 def test_shares_are_percents(share, text):
     assert percent(share) == text
 
 
 def test_a_share_shows_what_it_is_made_of():
-    assert share_of(20, 4000) == "0.50 % (20 of 4,000)"
+    assert share_of(20, 4000) == "0.50% (20/4,000)"
     assert share_of(0, 0) == "no requests"
 
 
@@ -24,7 +24,7 @@ def test_tiny_probabilities_are_only_called_tiny():
 
 
 def test_latencies_are_milliseconds_until_they_are_long():
-    assert [seconds_of(value) for value in (0.0025, 0.25, 60.0)] == ["2.5 ms", "250 ms", "60 s"]
+    assert [seconds_of(value) for value in (0.0025, 0.25, 60.0)] == ["2.5ms", "250ms", "60s"]
 
 
 def test_a_long_sentence_is_cut():

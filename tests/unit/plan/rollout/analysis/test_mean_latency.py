@@ -56,7 +56,7 @@ def test_a_canary_that_takes_half_as_long_again_fails_within_few_windows(rollout
 
     assert turn >= 1
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.WORSE)
-    assert "mean time of a request: canary" in verdict.message
+    assert "latency worse than stable: mean: canary" in verdict.message
 
 
 def test_one_that_is_as_fast_passes_and_hardly_ever_fails(rollout):
