@@ -19,7 +19,9 @@ one replica, a ripple, so that with a window of 90 s this takes 360 s.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tritonfleet.api.quantities import counted
 from tritonfleet.plan.autoscale.arrivals import (
@@ -68,8 +70,8 @@ class Verdict:
     wanted: int
     """N*: the replicas that the demand needs, before any limit."""
     reason: ScaleReason
-    message: str
-    """A sentence with numbers, ready for the status."""
+    explain: Callable[[], str] = field(compare=False)
+    """Returns a sentence with numbers for the status; rendered only where it is shown."""
     fresh: bool
     """Whether enough pods were seen to remove replicas."""
     rate: float | None
@@ -157,7 +159,7 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
         replicas=choice.replicas,
         wanted=choice.wanted,
         reason=choice.reason,
-        message=_message(choice, inputs),
+        explain=partial(_explain, choice, inputs),
         fresh=reading.enough,
         rate=reading.slow,
         capacity_per_replica=None if capacity is None else capacity.rate,
@@ -286,7 +288,7 @@ def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
     return ScaleReason.RESTARTED if memory.clock < memory.up_only_until else None
 
 
-def _message(choice: Choice, inputs: ScalingInputs) -> str:
+def _explain(choice: Choice, inputs: ScalingInputs) -> str:
     """Explain the decision in one sentence, with the numbers that it came from."""
     memory, reading, startup, before = inputs.memory, inputs.reading, inputs.startup, inputs.observation.replicas
     if choice.replicas == before:
