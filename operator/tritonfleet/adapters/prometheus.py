@@ -111,7 +111,7 @@ class Prometheus:
         )
         return await self._ask("gateway", lambda client: _traffic(client.custom_query(query)))
 
-    async def edges(
+    async def gateway_counters(
         self, routes: Collection[tuple[str, str]], at: datetime
     ) -> Mapping[tuple[str, str], GatewayCounters]:
         """Return the raw counters of each backend of the HTTPRoutes, given by namespace and name, at a time.
@@ -124,9 +124,9 @@ class Prometheus:
         query = f'{{__name__=~"{series}",{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"}}'
 
         def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], GatewayCounters]:
-            return _edges(client.custom_query(query, params={"time": at.timestamp()}), frozenset(routes))
+            return _gateway_counters(client.custom_query(query, params={"time": at.timestamp()}), frozenset(routes))
 
-        return await self._ask("edges", ask)
+        return await self._ask("canary", ask)
 
     async def values(self, query: str, at: datetime) -> tuple[float, ...]:
         """Return one value per series of an instant query, including NaN and infinity; empty for no series."""
@@ -224,7 +224,9 @@ def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:
     }
 
 
-def _edges(rows: list[Row], routes: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], GatewayCounters]:
+def _gateway_counters(
+    rows: list[Row], routes: Collection[tuple[str, str]]
+) -> Mapping[tuple[str, str], GatewayCounters]:
     found: dict[tuple[str, str], dict[GatewayLabels, float]] = defaultdict(dict)
     for row in rows:
         labels = row["metric"]

@@ -60,7 +60,7 @@ class KnownRevision:
             image=next((container["image"] for container in containers if container["name"] == TRITON), None),
         )
 
-    def carries(self, replicas: int) -> bool:
+    def can_serve(self, replicas: int) -> bool:
         """Return whether `replicas` of its pods are ready, by an up-to-date count."""
         if self.deployment is None:
             return False

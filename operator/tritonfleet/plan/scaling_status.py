@@ -36,7 +36,7 @@ _CALM: Final = frozenset(
     reason.value
     for reason in (
         ScaleReason.STEADY,
-        ScaleReason.HOLDING,
+        ScaleReason.SCALE_DOWN_STABILIZED,
         ScaleReason.AT_MIN_REPLICAS,
         ScaleReason.AT_MAX_REPLICAS,
         ScaleReason.NO_TRAFFIC,

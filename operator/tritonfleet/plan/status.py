@@ -88,7 +88,7 @@ class Assessment:
     def settled(self) -> bool:
         """Whether the spec's revision serves with all its pods ready."""
         target = self.target
-        return target is not None and self.roles.serving == target.hash and target.carries(self.replicas)
+        return target is not None and self.roles.serving == target.hash and target.can_serve(self.replicas)
 
 
 def status_and_events(seen: Assessment, now: datetime) -> tuple[Manifest, tuple[Event, ...]]:
@@ -250,11 +250,11 @@ def _available(seen: Assessment) -> Condition:
 
 def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]:
     """Return `Reconciling` and `Stalled`; never both are true (kstatus)."""
-    at_rest = seen.settled or (seen.replicas == 0 and seen.finding is None)
+    complete = seen.settled or (seen.replicas == 0 and seen.finding is None)
     overdue = _overdue(seen)
     stalled = seen.finding is not None and (seen.finding.stalled or overdue)
-    stalled = stalled or (overdue and not at_rest)
-    reconciling = not stalled and not at_rest
+    stalled = stalled or (overdue and not complete)
+    reconciling = not stalled and not complete
     reason = Reason.PROGRESS_DEADLINE_EXCEEDED if overdue and seen.finding is None else ready.reason
     return (
         Condition(ConditionType.RECONCILING, ConditionStatus.of(reconciling), ready.reason, ready.message),

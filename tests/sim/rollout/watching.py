@@ -112,7 +112,7 @@ def _verified(watch: MeasurementSpec, pods: list[Pod], stable: list[Pod]) -> Ver
         )
     if watch.golden is not None:
         wrong = any(pod.behavior.wrong or pod.behavior.rejects for pod in pods)
-        checks.append(_check("golden", bad=wrong, says="class 3, should be 7"))
+        checks.append(_check("golden-requests", bad=wrong, says="class 3, should be 7"))
     worst = next((each.outcome for each in checks if each.outcome is Outcome.FAILED), Outcome.PASSED)
     return Verification(worst, tuple(checks), len(pods))
 

@@ -236,7 +236,7 @@ def raw(backend, bound, count, *, pod="envoy-1", route="demo"):
 
 async def test_raw_counters_of_many_routes_are_one_query_at_one_moment(server, client):
     server[0].rows = [raw(0, "+Inf", "7"), raw(1, "+Inf", "3"), raw(0, "+Inf", "5", route="other")]
-    found = await client.edges([("shop", "demo"), ("shop", "quiet")], NOW)
+    found = await client.gateway_counters([("shop", "demo"), ("shop", "quiet")], NOW)
     assert set(found) == {("shop", "demo")}
     assert sorted(found["shop", "demo"].values()) == [3, 7]
     ((path, asked, _),) = server[0].asked
@@ -248,14 +248,14 @@ async def test_raw_counters_of_many_routes_are_one_query_at_one_moment(server, c
 
 async def test_of_very_many_routes_all_are_asked_for(server, client):
     server[0].rows = [raw(0, "+Inf", "7"), raw(0, "+Inf", "5", route="other")]
-    found = await client.edges([("shop", f"m{n}") for n in range(60)] + [("shop", "demo")], NOW)
+    found = await client.gateway_counters([("shop", f"m{n}") for n in range(60)] + [("shop", "demo")], NOW)
     assert set(found) == {("shop", "demo")}
     assert len(server[0].asked[0][1]["query"]) < 300
 
 
 async def test_a_counter_that_cannot_be_is_left_out(server, client):
     server[0].rows = [raw(0, "+Inf", "NaN"), raw(1, "+Inf", "-3"), raw(1, "5", "2"), {"metric": {}, "value": [1, "1"]}]
-    found = await client.edges([("shop", "demo")], NOW)
+    found = await client.gateway_counters([("shop", "demo")], NOW)
     assert list(found["shop", "demo"].values()) == [2]
 
 

@@ -32,7 +32,9 @@ def under_way(phase: Phase, **changes: Any) -> State:
         weight=50,
         applied_weight=50,
     )
-    state = State(phase, NOW - timedelta(minutes=3), "Looking", "window 4 of 10", STABLE, replicas=8, attempt=attempt)
+    state = State(
+        phase, NOW - timedelta(minutes=3), "AnalysisRunning", "window 4 of 10", STABLE, replicas=8, attempt=attempt
+    )
     if not (state.traits.under_way or phase is Phase.INITIALIZING):
         state = replace(state, attempt=None)
     return but(state, **changes)

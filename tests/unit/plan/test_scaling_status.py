@@ -144,14 +144,19 @@ def test_another_reason_is_written_at_once(world):
     world.scaling = VERDICT
     world.settle()
     world.wait(seconds=5)
-    world.scaling = says(4, ScaleReason.HOLDING)
+    world.scaling = says(4, ScaleReason.SCALE_DOWN_STABILIZED)
     world.settle()
-    assert world.condition("ScalingActive")[1] == "Holding"
+    assert world.condition("ScalingActive")[1] == "ScaleDownStabilized"
 
 
 @pytest.mark.parametrize(
     "other",
-    [ScaleReason.HOLDING, ScaleReason.AT_MIN_REPLICAS, ScaleReason.AT_MAX_REPLICAS, ScaleReason.NO_TRAFFIC],
+    [
+        ScaleReason.SCALE_DOWN_STABILIZED,
+        ScaleReason.AT_MIN_REPLICAS,
+        ScaleReason.AT_MAX_REPLICAS,
+        ScaleReason.NO_TRAFFIC,
+    ],
 )
 def test_a_fleet_at_a_border_is_written_about_once_a_minute(world, other):
     world.edit(**SCALED)

@@ -348,7 +348,7 @@ async def test_the_heartbeat_is_not_updated_while_ticks_fail(monkeypatch):
     async with canaries() as world:
         await started(world)
         ticked, beaten = asyncio.Event(), asyncio.Event()
-        tick, beat, failing = world.rollouts.tick, world.telemetry.rollouts.beat, True
+        tick, beat, failing = world.rollouts.tick, world.telemetry.rollouts.ticked, True
 
         async def stumble():
             ticked.set()
@@ -361,7 +361,7 @@ async def test_the_heartbeat_is_not_updated_while_ticks_fail(monkeypatch):
             beaten.set()
 
         monkeypatch.setattr(world.rollouts, "tick", stumble)
-        monkeypatch.setattr(world.telemetry.rollouts, "beat", pulse)
+        monkeypatch.setattr(world.telemetry.rollouts, "ticked", pulse)
         world.rollouts._interval = 0.0
         running = asyncio.create_task(world.rollouts.run())
         await ticked.wait()

@@ -268,7 +268,7 @@ def _scale_in(inputs: ScalingInputs, wanted: int) -> Choice:
     peak = highest_wanted(memory.stabilization, memory.clock - window)
     limited = clamp(policy, max(peak, min(needed, replicas)), replicas, observation.schedulable)
     if limited.replicas >= replicas:
-        return Choice(_keep(inputs), wanted, ScaleReason.HOLDING, window)
+        return Choice(_keep(inputs), wanted, ScaleReason.SCALE_DOWN_STABILIZED, window)
     reason = ScaleReason.NO_TRAFFIC if inputs.demand.total <= 0 else ScaleReason.DEMAND_FELL
     return Choice(limit_step(policy, replicas, limited.replicas), wanted, reason)
 
@@ -317,7 +317,9 @@ def _explain(choice: Choice, inputs: ScalingInputs) -> str:
         ScaleReason.ROLLING_OUT: f"rollout in progress: scale-in disabled; {action}; {needs}",
         ScaleReason.NOT_SCHEDULABLE: f"{needs}; the nodes have room for {inputs.observation.schedulable}",
         ScaleReason.AT_MAX_REPLICAS: f"{needs}; maxReplicas is {inputs.policy.max_replicas}",
-        ScaleReason.HOLDING: (f"{needs}; {action} (scale-in stabilization window: {choice.window_seconds:.0f}s)"),
+        ScaleReason.SCALE_DOWN_STABILIZED: (
+            f"{needs}; {action} (scale-in stabilization window: {choice.window_seconds:.0f}s)"
+        ),
     }
     return by_reason.get(choice.reason, f"{needs}; {action}")
 

@@ -30,6 +30,7 @@ from tritonfleet.plan.rollout.analysis import (
     analyze,
     bake,
     record_stable,
+    title_of,
 )
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
 from tritonfleet.plan.rollout.reasons import RolloutReason, of_finding, of_why
@@ -146,7 +147,7 @@ def _answered(context: RolloutContext, answer: Verification) -> StepResult:
     checks = tuple(map(CheckResult.document, answer.checks))[:CHECKS_MAX]
     context = context.after(replace(context.state, verification=checks))
     worst = next((check for check in answer.checks if check.outcome is answer.outcome), None)
-    said = f"{worst.check}: {worst.message}" if worst is not None else "nothing to verify"
+    said = f"{title_of(worst.check)}: {worst.message}" if worst is not None else "nothing to verify"
     if answer.outcome is Outcome.FAILED:
         return roll_back(context, _broken(worst), said, rejecting=True)
     if answer.outcome is not Outcome.PASSED or answer.pods < 1:
@@ -311,7 +312,7 @@ def analyzing(context: RolloutContext) -> StepResult:
     if verdict.outcome is Outcome.ERROR:
         blind = _blind(context, next((each.message for each in verdict.results if each.outcome is Outcome.ERROR), ""))
     message = f"step {context.attempt.step + 1} at {context.attempt.applied_weight}%: {verdict.message}"
-    return blind or context.say(RolloutReason.LOOKING, message, wait_seconds=REQUEUE_SECONDS)
+    return blind or context.say(RolloutReason.ANALYSIS_RUNNING, message, wait_seconds=REQUEUE_SECONDS)
 
 
 def _blind(context: RolloutContext, why: str) -> StepResult | None:

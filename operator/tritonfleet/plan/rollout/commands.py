@@ -256,7 +256,7 @@ def _promote(context: RolloutContext, request: Request) -> StepResult:
     if not state.traits.before_promotion or state.phase is Phase.ADMITTING:
         raise Refusal(f"nothing to promote in {state.phase}")
     plan = without_steps(attempt.plan)
-    straight = replace(
+    promoted = replace(
         attempt,
         plan=plan if context.stable.ready else without_contract_check(plan),
         step=0,
@@ -268,13 +268,13 @@ def _promote(context: RolloutContext, request: Request) -> StepResult:
     )
     message = f"promotion to 100% without further analysis requested{_by(request)}"
     if state.phase is Phase.HELD and attempt.mode is None:
-        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, straight)
+        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, promoted)
     if state.traits.can_promote_now:
-        return provision(context, RolloutReason.PROMOTE_REQUESTED, message, straight)
+        return provision(context, RolloutReason.PROMOTE_REQUESTED, message, promoted)
     pods = 0
     if attempt.mode is not None:
-        pods = pods_for_step(straight, state.replicas, by_gateway=context.inputs.by_gateway)
-    return context.say(RolloutReason.PROMOTE_REQUESTED, message, replace(straight, canary_replicas=pods))
+        pods = pods_for_step(promoted, state.replicas, by_gateway=context.inputs.by_gateway)
+    return context.say(RolloutReason.PROMOTE_REQUESTED, message, replace(promoted, canary_replicas=pods))
 
 
 _CARRY_OUT: Final[Mapping[Verb, Callable[[RolloutContext, Request], StepResult]]] = {

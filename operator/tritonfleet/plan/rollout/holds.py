@@ -72,8 +72,8 @@ def stable_lost(context: RolloutContext) -> StepResult:
     needed = pods_for_weight(FULL_WEIGHT, max(1, min_ready(state)))
     if attempt.weight < FULL_WEIGHT and context.stable.ready == 0 and context.canary.ready >= needed:
         message = f"{state.message}; {context.name(attempt.canary)} gets all traffic until stable is back"
-        everything = replace(attempt, weight=FULL_WEIGHT, opening=False, settled_at=None)
-        return context.stay(replace(state, attempt=everything, message=message), wait_seconds=REQUEUE_SECONDS)
+        full = replace(attempt, weight=FULL_WEIGHT, opening=False, settled_at=None)
+        return context.stay(replace(state, attempt=full, message=message), wait_seconds=REQUEUE_SECONDS)
     if attempt.weight != attempt.applied_weight:
         return in_force(context) or context.stay(wait_seconds=REQUEUE_SECONDS)
     return context.stay(wait_seconds=REQUEUE_SECONDS)

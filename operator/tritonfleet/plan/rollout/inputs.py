@@ -195,7 +195,7 @@ def pod_that_needs_room(body: Manifest, children: Mapping[ChildId, Manifest], de
     rollout = (body.get("status") or {}).get("rollout") or {}
     phase = rollout.get("phase")
     held_for_room = phase == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
-    if not traits_of(phase).looks_for_room and not held_for_room:
+    if not traits_of(phase).needs_capacity and not held_for_room:
         return None
     record = children.get(ChildId("ControllerRevision", rollout.get("canary", "")))
     template: Manifest | None = (record or {}).get("data", {}).get("template")

@@ -169,7 +169,7 @@ def _not_ahead(state: State, now: datetime) -> State:
 def _initial_state(observed: Observed, known: Mapping[str, KnownRevision], target: str | None, now: datetime) -> State:
     stable = serving_hash(observed, known)
     # The front Service selects the first revision before any of its pods is ready.
-    if stable is None or (stable == target and len(known) == 1 and not known[stable].carries(1)):
+    if stable is None or (stable == target and len(known) == 1 and not known[stable].can_serve(1)):
         return State(entered_at=now, attempt=Attempt(canary=target) if target else None)
     return State(phase=Phase.STABLE, entered_at=now, stable=stable)
 

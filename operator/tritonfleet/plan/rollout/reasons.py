@@ -27,7 +27,7 @@ class RolloutReason(StrEnum):
     """An older revision was requested, by `spec.rollback` or by a command: verified, without steps."""
     RETAINED_REVISION = "RetainedRevision"
     """The previous revision is wanted again, and its pods are still retained."""
-    PROMOTED_BROKE = "PromotedBroke"
+    PROMOTED_REVISION_FAILED = "PromotedRevisionFailed"
     """The promoted revision failed while the previous one was still retained."""
     REVERTED = "Reverted"
     """The spec has stable's revision again; nothing is rejected."""
@@ -73,7 +73,7 @@ class RolloutReason(StrEnum):
     """The canary is no worse than stable at this weight."""
     UNPROVEN = "Unproven"
     """The step passed on golden requests alone, for lack of traffic."""
-    LOOKING = "Looking"
+    ANALYSIS_RUNNING = "AnalysisRunning"
     """The analysis is in progress."""
     WORSE = "Worse"
     """The canary is clearly worse than stable."""
@@ -165,7 +165,7 @@ _OF_WHYS: Final = {
     Why.BEYOND_LIMIT: RolloutReason.BEYOND_LIMIT,
     Why.CONTRACT_BROKEN: RolloutReason.CONTRACT_BROKEN,
     Why.HARD_LIMIT: RolloutReason.HARD_LIMIT,
-    Why.LOOKING: RolloutReason.LOOKING,
+    Why.ANALYSIS_RUNNING: RolloutReason.ANALYSIS_RUNNING,
     Why.PROBE_FAILED: RolloutReason.PROBE_FAILED,
     Why.REJECTS_EVERYTHING: RolloutReason.REJECTS_EVERYTHING,
     Why.SHARED_INCIDENT: RolloutReason.SHARED_INCIDENT,

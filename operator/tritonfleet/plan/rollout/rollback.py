@@ -21,8 +21,8 @@ def roll_back(context: RolloutContext, reason: RolloutReason, message: str, *, r
     # The desired weight may already be applied, so the canary keeps the pods for the larger of the two.
     applied = max(context.attempt.applied_weight, context.attempt.weight)
     attempt = replace(context.attempt, applied_weight=applied, settled_at=None, resume=None, rejecting=rejecting)
-    back = context.after(replace(context.state, phase=Phase.ROLLING_BACK, attempt=attempt))
-    attempt = replace(attempt, weight=reachable_weight(back, 0))
+    rolled_back = context.after(replace(context.state, phase=Phase.ROLLING_BACK, attempt=attempt))
+    attempt = replace(attempt, weight=reachable_weight(rolled_back, 0))
     return context.go(Phase.ROLLING_BACK, reason, f"{message}{_missing(context)}", attempt)
 
 

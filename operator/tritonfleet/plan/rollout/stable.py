@@ -53,7 +53,7 @@ def stable(context: RolloutContext) -> StepResult:
     if standby is not None and _is_broken(context) and context.previous.ready > context.stable.ready:
         trouble = context.stable.unsteady or (context.stable.finding.message if context.stable.finding else "")
         message = f"{context.name(state.stable)} has {counted(context.stable.ready, 'ready pod')}: {trouble}"
-        return _flip(context, standby, RolloutReason.PROMOTED_BROKE, message, rejecting=True)
+        return _flip(context, standby, RolloutReason.PROMOTED_REVISION_FAILED, message, rejecting=True)
     if not wanted or wanted == state.stable:
         return _served(context, wait)
     if context.rejected(wanted):
@@ -116,7 +116,7 @@ def _flip(
         verified=True,
         rejecting=rejecting,
     )
-    return context.go(Phase.PROMOTING, reason, message, _begun(context, attempt))
+    return context.go(Phase.PROMOTING, reason, message, _started(context, attempt))
 
 
 def _admit(context: RolloutContext, wait: float | None) -> StepResult:
@@ -135,10 +135,10 @@ def _admit(context: RolloutContext, wait: float | None) -> StepResult:
         how = f", without steps: {context.name(state.stable)} has no ready pod to compare it with"
     message = f"starting rollout of {context.name(wanted)}, replacing {context.name(state.stable)}{how}"
     attempt = Attempt(canary=wanted, plan=plan, step_entered_at=context.now)
-    return context.go(Phase.ADMITTING, reason, message, _begun(context, attempt))
+    return context.go(Phase.ADMITTING, reason, message, _started(context, attempt))
 
 
-def _begun(context: RolloutContext, attempt: Attempt) -> State:
+def _started(context: RolloutContext, attempt: Attempt) -> State:
     """Return the state in which another attempt has started; the previous revision is not retained any more."""
     return replace(
         context.state,

@@ -93,7 +93,7 @@ class PhaseTraits:
     """Whether the planner analyzes windows, only to detect a failure, as the handler waits for something else."""
     stable_may_be_lost: bool = True
     """Whether a stable revision that cannot serve its share leads to StableLost."""
-    looks_for_room: bool = False
+    needs_capacity: bool = False
     """Whether free GPUs are counted for the canary's pods."""
     is_trouble: bool = False
     """Whether entering the phase is a Warning event."""
@@ -111,13 +111,13 @@ TRAITS: Final[Mapping[Phase, PhaseTraits]] = {
     Phase.INITIALIZING: _NO_ROLLOUT,
     Phase.STABLE: _NO_ROLLOUT,
     Phase.ADMITTING: PhaseTraits(
-        can_hold=False, can_promote_now=False, has_traffic=False, stable_may_be_lost=False, looks_for_room=True
+        can_hold=False, can_promote_now=False, has_traffic=False, stable_may_be_lost=False, needs_capacity=True
     ),
     Phase.PROVISIONING: PhaseTraits(
-        can_promote_now=False, before_traffic=True, between_steps=True, looks_for_room=True
+        can_promote_now=False, before_traffic=True, between_steps=True, needs_capacity=True
     ),
     Phase.WAITING_FOR_CAPACITY: PhaseTraits(
-        can_promote_now=False, before_traffic=True, between_steps=True, looks_for_room=True
+        can_promote_now=False, before_traffic=True, between_steps=True, needs_capacity=True
     ),
     Phase.VERIFYING: PhaseTraits(has_traffic=False, before_traffic=True, stable_may_be_lost=False),
     Phase.SHIFTING: PhaseTraits(between_steps=True),
@@ -228,7 +228,7 @@ def _write_message(text: str) -> str:
 def _read_progress(document: Mapping[str, Any]) -> Progress:
     """Return the step's progress; a step whose progress is invalid starts over."""
     try:
-        return Progress.restore(document)
+        return Progress.restore(with_new_names(document, "status.rollout.analysis"))
     except ValueError:
         return Progress()
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.renames import with_new_words
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.errors import InvalidSpec
@@ -46,7 +47,7 @@ def restore_state(document: Any) -> State | None:
     """Return the state that `document` was serialized from; None if it is invalid."""
     try:
         RolloutStatus.model_validate(document)
-        said = {key: value for key, value in document.items() if value is not None}
+        said = {key: value for key, value in with_new_words(document).items() if value is not None}
         weights = said.get("weights") or {}
         measured = weights.get("measured")
         attempt = {

@@ -154,7 +154,7 @@ def test_promote_does_not_skip_the_questions():
     assert go(state, seen(new=4)).state.phase is Phase.VERIFYING
 
 
-def test_promote_of_what_is_held_for_room_still_looks_for_room():
+def test_promote_of_what_is_held_for_room_still_needs_capacity():
     held = running(
         Phase.HELD,
         mode=None,

@@ -97,12 +97,12 @@ def test_going_back_to_the_retained_revision_counts_when_it_is_in_force():
 
 
 def test_a_promoted_revision_that_broke_is_rejected_when_the_old_one_serves_again():
-    broke = but(FLIPPING, rejecting=True, applied_weight=100, reason="PromotedBroke", message="it ended")
+    broke = but(FLIPPING, rejecting=True, applied_weight=100, reason="PromotedRevisionFailed", message="it ended")
     found = go(broke, seen(old=4, new=2))
     state = found.state
 
     assert (state.phase, state.stable, state.standby) == (Phase.ROLLED_BACK, OLD, None)
-    assert state.rejected == (Rejection(NEW, "PromotedBroke", "it ended", NOW),)
+    assert state.rejected == (Rejection(NEW, "PromotedRevisionFailed", "it ended", NOW),)
     assert found.events[0].type == "Warning"
 
 

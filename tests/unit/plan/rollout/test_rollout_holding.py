@@ -111,7 +111,7 @@ def test_a_canary_is_not_blamed_for_the_pods_that_a_suspension_took(phase):
     assert go(held, seen(old=0, new=0), after=600).state.phase in (Phase.HELD, Phase.PROVISIONING)
 
 
-def test_a_rollout_that_was_suspended_before_it_had_a_mode_looks_for_room_again():
+def test_a_rollout_that_was_suspended_before_it_had_a_mode_needs_capacity_again():
     waiting = running(Phase.WAITING_FOR_CAPACITY, mode=None, surge=0, canary_replicas=0)
 
     assert go(waiting, seen(suspended=True)).state.attempt.resume is Phase.WAITING_FOR_CAPACITY

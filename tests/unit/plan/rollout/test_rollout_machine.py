@@ -103,7 +103,9 @@ def facts_about(draw, state):
         st.sampled_from([None, window(), window(errors=300), window(stable_errors=300), window(unreachable="away")])
     )
     said = draw(st.sampled_from([None, *Outcome]))
-    answer = Verification(said, (CheckResult("golden", said, Why.SUSPECT, "so"),), 1) if said is not None else None
+    answer = (
+        Verification(said, (CheckResult("golden-requests", said, Why.SUSPECT, "so"),), 1) if said is not None else None
+    )
     split = draw(
         st.sampled_from(
             [

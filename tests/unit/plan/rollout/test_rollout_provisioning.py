@@ -134,7 +134,7 @@ def test_pods_that_were_lost_while_it_was_asked_are_waited_for_again():
     assert (state.phase, state.attempt.verified) == (Phase.PROVISIONING, True)
 
 
-@pytest.mark.parametrize(("check", "reason"), [("contract", "ContractBroken"), ("golden", "GoldenFailed")])
+@pytest.mark.parametrize(("check", "reason"), [("contract", "ContractBroken"), ("golden-requests", "GoldenFailed")])
 def test_a_canary_that_answers_wrong_never_gets_a_user(check, reason):
     state = go(ASKING, answered(Outcome.FAILED, check)).state
 

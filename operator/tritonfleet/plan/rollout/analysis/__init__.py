@@ -9,7 +9,7 @@ docs/explanation/canary-analysis.md describes the tests and their measured error
 the modules inside.
 """
 
-from tritonfleet.plan.rollout.analysis.checks import PROMQL_PREFIX
+from tritonfleet.plan.rollout.analysis.checks import GOLDEN_REQUESTS, PROMQL_PREFIX
 from tritonfleet.plan.rollout.analysis.evaluation import (
     AnalysisPolicy,
     AnalysisVerdict,
@@ -29,6 +29,7 @@ from tritonfleet.plan.rollout.analysis.results import (
     percent,
     probability,
     shorten,
+    title_of,
     value_of,
 )
 from tritonfleet.plan.rollout.analysis.samples import (
@@ -43,6 +44,7 @@ from tritonfleet.plan.rollout.analysis.samples import (
 )
 
 __all__ = [
+    "GOLDEN_REQUESTS",
     "PROMQL_PREFIX",
     "AnalysisPolicy",
     "AnalysisVerdict",
@@ -68,5 +70,6 @@ __all__ = [
     "probability",
     "record_stable",
     "shorten",
+    "title_of",
     "value_of",
 ]

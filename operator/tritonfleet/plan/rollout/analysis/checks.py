@@ -28,7 +28,7 @@ from tritonfleet.plan.rollout.analysis.results import (
 from tritonfleet.plan.rollout.analysis.samples import ProbeRun, QueryAnswer, Window
 from tritonfleet.plan.rollout.analysis.stats import most_with_none
 
-TRAFFIC_SHARE = "arrival"
+TRAFFIC_SHARE: Final = "traffic-share"
 MIN_EXPECTED = 20
 """Minimum of expected canary requests for their absence to be meaningful."""
 NEXT_TO_NOTHING = 0.1
@@ -67,7 +67,7 @@ def evaluate_traffic_share(
         text = f"{seen}, and golden requests fail"
         return _traffic_result(Outcome.FAILED, Why.REJECTS_EVERYTHING, text, kept, window), kept
     if nothing:
-        return _traffic_result(Outcome.INCONCLUSIVE, Why.NOTHING_ARRIVES, seen, kept, window), kept
+        return _traffic_result(Outcome.INCONCLUSIVE, Why.NO_CANARY_TRAFFIC, seen, kept, window), kept
     outcome, why, text = _compare_share(kept, window.desired_share)
     return _traffic_result(outcome, why, text, kept, window), kept
 
@@ -92,7 +92,7 @@ def _traffic_result(outcome: Outcome, why: Why, text: str, kept: TrafficShare, w
     )
 
 
-PROBE = "probe"
+GOLDEN_REQUESTS: Final = "golden-requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +108,15 @@ class Probes:
 def evaluate_probe(analysis: Analysis, probes: Probes, run: ProbeRun | None) -> tuple[CheckResult, Probes]:
     """Return the result after one more window, and the counts to keep."""
     if run is None or run.right + run.wrong == 0:
-        return CheckResult(PROBE, Outcome.ERROR, Why.UNREACHABLE, "no golden request could be sent"), probes
+        return CheckResult(GOLDEN_REQUESTS, Outcome.ERROR, Why.UNREACHABLE, "no golden request could be sent"), probes
     kept = Probes(probes.right + run.right, probes.wrong + run.wrong, probes.streak + 1 if run.wrong else 0)
     numbers = Numbers(kept.wrong / (kept.right + kept.wrong), kept.right + kept.wrong, limit=0.0)
     if not run.wrong:
-        return CheckResult(PROBE, Outcome.PASSED, Why.NOT_WORSE, probe_proof(kept), numbers), kept
+        return CheckResult(GOLDEN_REQUESTS, Outcome.PASSED, Why.NOT_WORSE, probe_proof(kept), numbers), kept
     text = shorten(f"{run.wrong:,}/{run.right + run.wrong:,} answered wrong; {run.first_wrong}")
     if kept.streak >= analysis.failure_threshold:
-        return CheckResult(PROBE, Outcome.FAILED, Why.PROBE_FAILED, text, numbers), kept
-    return CheckResult(PROBE, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), kept
+        return CheckResult(GOLDEN_REQUESTS, Outcome.FAILED, Why.PROBE_FAILED, text, numbers), kept
+    return CheckResult(GOLDEN_REQUESTS, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), kept
 
 
 def probe_proof(probes: Probes) -> str:

@@ -21,7 +21,6 @@ from tritonfleet.api.canary import Analysis, OnTooFewRequests
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.slo import LatencyObjective, Slo
 from tritonfleet.plan.rollout.analysis.checks import (
-    PROBE,
     TRAFFIC_SHARE,
     Probes,
     TrafficShare,
@@ -33,22 +32,22 @@ from tritonfleet.plan.rollout.analysis.checks import (
 )
 from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency, evaluate_mean_latency
 from tritonfleet.plan.rollout.analysis.proportions import (
-    ERRORS,
+    ERROR_RATE,
+    LATENCY,
     LATENCY_OBJECTIVE,
     LOAD_TOLERANCE,
-    SLOW,
     ShareRecord,
     bound_at_least,
     bound_nearest_p99,
     error_cells,
-    errors_rule,
+    error_rate_rule,
     evaluate_share,
     is_overloaded,
     latency_cells,
     latency_gap,
     latency_rule,
 )
-from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten
+from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten, title_of
 from tritonfleet.plan.rollout.analysis.samples import Cell, ScrapeInterval, Window
 
 MIN_PROBES: Final = 30
@@ -85,9 +84,9 @@ class Progress:
     """Number of windows whose counters could be read."""
     last_end_seconds: Annotated[float | None, Field(alias="lastEndSeconds")] = None
     """End of the last window that was evaluated or recorded."""
-    errors: ShareRecord = field(default_factory=ShareRecord)
-    slow: ShareRecord = field(default_factory=ShareRecord)
-    slow_bound_seconds: Annotated[float | None, Field(alias="slowBoundSeconds")] = None
+    error_rate: Annotated[ShareRecord, Field(alias="errorRate")] = field(default_factory=ShareRecord)
+    latency: ShareRecord = field(default_factory=ShareRecord)
+    latency_bound_seconds: Annotated[float | None, Field(alias="latencyBoundSeconds")] = None
     objective: ShareRecord = field(default_factory=ShareRecord)
     objective_bound_seconds: Annotated[float | None, Field(alias="objectiveBoundSeconds")] = None
     traffic_share: Annotated[TrafficShare, Field(alias="trafficShare")] = field(default_factory=TrafficShare)
@@ -99,9 +98,9 @@ class Progress:
         """Return the progress at the start of the next step, which keeps only stable's variance."""
         return type(self)(
             last_end_seconds=self.last_end_seconds,
-            errors=self.errors.stable_only(),
-            slow=self.slow.stable_only(),
-            slow_bound_seconds=self.slow_bound_seconds,
+            error_rate=self.error_rate.stable_only(),
+            latency=self.latency.stable_only(),
+            latency_bound_seconds=self.latency_bound_seconds,
             objective=self.objective.stable_only(),
             objective_bound_seconds=self.objective_bound_seconds,
         )
@@ -167,7 +166,7 @@ def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> Analy
         return verdict
     if progress.windows < policy.windows and worst.why is not Why.CONFIRMING:
         ahead = shorten(f"window {progress.windows} of {policy.windows}; {_text_of(worst)}")
-        return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.LOOKING, message=ahead)
+        return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.ANALYSIS_RUNNING, message=ahead)
     if worst.outcome is Outcome.INCONCLUSIVE and progress.windows >= policy.max_windows:
         return _on_too_few_requests(policy, replace(verdict, needs_person=True))
     return verdict
@@ -188,21 +187,13 @@ def _deciding(results: tuple[CheckResult, ...]) -> CheckResult:
     return min(results, key=lambda result: (order.index(result.outcome), result.why is not Why.CONFIRMING))
 
 
-_TITLES: Final = {
-    ERRORS: "error rate",
-    SLOW: "latency",
-    LATENCY_OBJECTIVE: "latency SLO",
-    TRAFFIC_SHARE: "traffic share",
-    PROBE: "golden requests",
-}
-"""The checks, as messages name them."""
 _PHRASES: Final = {
     Why.BAD_ANSWER: "unknown",
     Why.BEYOND_LIMIT: "beyond the limit",
     Why.CONFIRMING: "failing, to be confirmed",
     Why.HARD_LIMIT: "above the hard limit",
     Why.NOT_WORSE: "OK",
-    Why.NOTHING_ARRIVES: "too low",
+    Why.NO_CANARY_TRAFFIC: "too low",
     Why.NO_SERIES: "unknown",
     Why.PODS_MISSING: "unknown",
     Why.PROBE_FAILED: "failed",
@@ -215,13 +206,12 @@ _PHRASES: Final = {
     Why.UNREACHABLE: "unknown",
     Why.WORSE: "worse than stable",
 }
-"""The reasons, as messages say them of a check."""
+"""The reasons in the words of a message, after the name of a check."""
 
 
 def _text_of(result: CheckResult) -> str:
     """Return a result as one sentence, such as `error rate OK: canary 0.40% (2/500), ...`."""
-    check = _TITLES.get(result.check, result.check)
-    return shorten(f"{check} {_PHRASES.get(result.why, result.why)}: {result.message}")
+    return shorten(f"{title_of(result.check)} {_PHRASES.get(result.why, result.why)}: {result.message}")
 
 
 def bake(policy: AnalysisPolicy, progress: Progress, window: Window, started_seconds: float) -> AnalysisVerdict:
@@ -277,16 +267,16 @@ def evaluate_window(
     """
     at = _WindowChecks(policy, progress, window, alone)
     results: list[CheckResult] = []
-    error, errors_record = at.errors()
+    error, error_record = at.error_rate()
     results.append(error)
-    slow_bound, objective_bound = _bounds(policy, progress, window)
-    slow_record, objective_record, traffic = progress.slow, progress.objective, progress.traffic_share
+    latency_bound, objective_bound = _bounds(policy, progress, window)
+    latency_record, objective_record, traffic = progress.latency, progress.objective, progress.traffic_share
     means = progress.mean_latency
     if policy.compare_latency and not alone:
-        if window.intervals is not None and slow_bound is None:
+        if window.intervals is not None and latency_bound is None:
             result, means = at.mean_latency(window.intervals)
         else:
-            result, slow_record = at.latency(SLOW, slow_record, slow_bound)
+            result, latency_record = at.latency(LATENCY, latency_record, latency_bound)
         results.append(result)
     # An objective is about single requests, which means do not show.
     if policy.objective is not None and (window.intervals is None or objective_bound is not None):
@@ -299,9 +289,9 @@ def evaluate_window(
     after = Progress(
         windows=at.number,
         last_end_seconds=window.end_seconds,
-        errors=errors_record,
-        slow=slow_record,
-        slow_bound_seconds=slow_bound,
+        error_rate=error_record,
+        latency=latency_record,
+        latency_bound_seconds=latency_bound,
         objective=objective_record,
         objective_bound_seconds=objective_bound,
         traffic_share=traffic,
@@ -336,13 +326,13 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
     is_old = progress.last_end_seconds is not None and window.end_seconds <= progress.last_end_seconds
     if is_old or window.unreachable or not window.stable.pods:
         return progress
-    slow_bound, objective_bound = _bounds(policy, progress, window)
+    latency_bound, objective_bound = _bounds(policy, progress, window)
     return replace(
         progress,
         last_end_seconds=window.end_seconds,
-        errors=_recorded(progress.errors, window.stable.error_cells()),
-        slow=_recorded(progress.slow, _stable_cells(window, slow_bound)),
-        slow_bound_seconds=slow_bound,
+        error_rate=_recorded(progress.error_rate, window.stable.error_cells()),
+        latency=_recorded(progress.latency, _stable_cells(window, latency_bound)),
+        latency_bound_seconds=latency_bound,
         objective=_recorded(progress.objective, _stable_cells(window, objective_bound)),
         objective_bound_seconds=objective_bound,
     )
@@ -377,12 +367,12 @@ class _WindowChecks:
         """Return the number of this window in the step; that of the last one if this one is not counted."""
         return self.progress.windows + (self.gap is None)
 
-    def errors(self) -> tuple[CheckResult, ShareRecord]:
+    def error_rate(self) -> tuple[CheckResult, ShareRecord]:
         """Check the error rate."""
-        rule = errors_rule(self.policy, alone=self.alone)
-        record = self.progress.errors
+        rule = error_rate_rule(self.policy, alone=self.alone)
+        record = self.progress.error_rate
         if self.gap is not None:
-            return CheckResult(ERRORS, Outcome.ERROR, *self.gap), record
+            return CheckResult(ERROR_RATE, Outcome.ERROR, *self.gap), record
         return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
 
     def latency(self, check: str, record: ShareRecord, bound_seconds: float | None) -> tuple[CheckResult, ShareRecord]:
@@ -411,8 +401,8 @@ class _WindowChecks:
         """Check the mean latency, if there is no histogram."""
         kept = self.progress.mean_latency
         if self.gap is not None:
-            return CheckResult(SLOW, Outcome.ERROR, *self.gap), kept
-        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, intervals, self.number)
+            return CheckResult(LATENCY, Outcome.ERROR, *self.gap), kept
+        result, kept = evaluate_mean_latency(LATENCY, self.policy, kept, intervals, self.number)
         return self._by_load(result), kept
 
     def _by_load(self, result: CheckResult) -> CheckResult:
@@ -434,15 +424,15 @@ def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
 
 
 def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:
-    return window.stable.slow_cells(bound_seconds) if bound_seconds is not None else ()
+    return window.stable.latency_cells(bound_seconds) if bound_seconds is not None else ()
 
 
 def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
     """Return the histogram bounds for latency and objective: chosen once, and kept for the whole step."""
-    compared, objective = progress.slow_bound_seconds, progress.objective_bound_seconds
+    latency, objective = progress.latency_bound_seconds, progress.objective_bound_seconds
     pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
-    if compared is None and policy.compare_latency:
-        compared = bound_nearest_p99(pods)
+    if latency is None and policy.compare_latency:
+        latency = bound_nearest_p99(pods)
     if objective is None and policy.objective is not None:
         objective = bound_at_least(duration_seconds(policy.objective.target), pods)
-    return compared, objective
+    return latency, objective

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tritonfleet.api.canary import Analysis
-from tritonfleet.plan.rollout.analysis.proportions import SLOW_REQUESTS_FACTOR
+from tritonfleet.plan.rollout.analysis.proportions import LATENCY_REQUESTS_FACTOR
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -119,20 +119,23 @@ class MeanLatency:
 
 
 def evaluate_mean_latency(
-    check: str, analysis: Analysis, sums: MeanLatency, intervals: tuple[ScrapeInterval, ...], look: int
+    check: str, analysis: Analysis, sums: MeanLatency, intervals: tuple[ScrapeInterval, ...], number: int
 ) -> tuple[CheckResult, MeanLatency]:
-    """Return the result after one more window, the `look`-th of its step, and the sums to keep."""
+    """Return the result after one more window, the `number`-th of its step, and the sums to keep."""
     window = MeanLatency().add(intervals)
     kept = sums.add(intervals)
     if window.intervals:
         kept = replace(kept, streak=sums.streak + 1 if window.is_slower else 0)
-    late = look >= analysis.windows and kept.p_ratio(1.0) < LATE_ALPHA
+    late = number >= analysis.windows and kept.p_ratio(1.0) < LATE_ALPHA
     significant = kept.is_slower and (late or kept.p_ratio(RATIO) < ALPHA / analysis.windows)
     if significant and kept.streak >= analysis.failure_threshold:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif kept.intervals < MIN_INTERVALS or min(kept.canary, kept.stable) < SLOW_REQUESTS_FACTOR * analysis.min_requests:
+    elif (
+        kept.intervals < MIN_INTERVALS
+        or min(kept.canary, kept.stable) < LATENCY_REQUESTS_FACTOR * analysis.min_requests
+    ):
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif kept.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT

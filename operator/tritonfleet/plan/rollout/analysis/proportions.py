@@ -45,7 +45,7 @@ HARD_SHARE: Final = 0.2
 """Error rate at which a canary fails at once."""
 HARD_REQUESTS: Final = 50
 """Requests that the hard limit needs."""
-SLOW_REQUESTS_FACTOR: Final = 2
+LATENCY_REQUESTS_FACTOR: Final = 2
 """A share of about 1% needs more requests than an error rate, which is mostly 0."""
 LOAD_TOLERANCE: Final = 2.0
 """Maximum ratio of requests per canary pod to requests per stable pod for latencies to be comparable."""
@@ -209,9 +209,9 @@ class WindowCells:
 
 
 def evaluate_share(
-    rule: ShareRule, analysis: Analysis, record: ShareRecord, window: WindowCells, look: int
+    rule: ShareRule, analysis: Analysis, record: ShareRecord, window: WindowCells, number: int
 ) -> tuple[CheckResult, ShareRecord]:
-    """Return the result after one more window, the `look`-th of its step, and the record to keep."""
+    """Return the result after one more window, the `number`-th of its step, and the record to keep."""
     evidence = record.evidence.add(window.canary, window.stable)
     now = compare(evidence, rule.margin)
     canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
@@ -220,7 +220,7 @@ def evaluate_share(
     streak = record.streak
     if canary.requests:
         streak = streak + 1 if _is_bad(rule, canary, stable) else 0
-    why = _significant(rule, analysis, now, look)
+    why = _significant(rule, analysis, now, number)
     if why is not None and canary.requests and streak >= analysis.failure_threshold:
         return _share_result(rule, now, Outcome.FAILED, why), ShareRecord(evidence, streak)
     outcome, reason = _short_of_failing(rule, now, why)
@@ -233,11 +233,11 @@ def _hits_hard_limit(rule: ShareRule, canary: RequestCounts, stable: RequestCoun
     return rule.alone or not stable.requests or canary.share > largest_share(rule.margin, stable)
 
 
-def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, look: int) -> Why | None:
+def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, number: int) -> Why | None:
     canary, stable = now.evidence.canary, now.evidence.stable
     alpha = ALPHA / analysis.windows
     if not rule.alone and stable.requests and now.is_beyond:
-        late = look >= analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
+        late = number >= analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
         if late or now.p_ratio(rule.margin.ratio) < alpha:
             return Why.WORSE
     stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
@@ -287,13 +287,13 @@ def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) 
     return CheckResult(rule.check, outcome, why, shorten(", ".join(parts)), numbers)
 
 
-ERRORS = "errors"
+ERROR_RATE: Final = "error-rate"
 
 
-def errors_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
+def error_rate_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
     """Return the limits of the error rate."""
     limit = analysis.max_error_rate / 100 if analysis.max_error_rate is not None else None
-    return ShareRule(ERRORS, "", analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
+    return ShareRule(ERROR_RATE, "", analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
 
 
 def error_cells(window: Window) -> WindowCells:
@@ -301,8 +301,8 @@ def error_cells(window: Window) -> WindowCells:
     return WindowCells(window.canary.error_cells(), window.stable.error_cells())
 
 
-SLOW = "slow"
-LATENCY_OBJECTIVE = "slo"
+LATENCY: Final = "latency"
+LATENCY_OBJECTIVE: Final = "latency-objective"
 NO_HISTOGRAM = "no latency histogram with a suitable bound"
 TAIL = 0.01
 """The share above a p99."""
@@ -335,14 +335,14 @@ def latency_rule(
     analysis: Analysis, check: str, bound_seconds: float, allowed: float | None, *, alone: bool
 ) -> ShareRule:
     """Return the limits of the share above the bound; `allowed` is the share that an objective allows, if any."""
-    min_requests = SLOW_REQUESTS_FACTOR * analysis.min_requests
+    min_requests = LATENCY_REQUESTS_FACTOR * analysis.min_requests
     bad = f"requests above {seconds_of(bound_seconds)}: "
     return ShareRule(check, bad, analysis.latency, min_requests, allowed, alone=alone)
 
 
 def latency_cells(window: Window, bound_seconds: float) -> WindowCells:
     """Return slow and timed requests, by pod or gateway instance."""
-    return WindowCells(window.canary.slow_cells(bound_seconds), window.stable.slow_cells(bound_seconds))
+    return WindowCells(window.canary.latency_cells(bound_seconds), window.stable.latency_cells(bound_seconds))
 
 
 def is_overloaded(window: Window) -> bool:

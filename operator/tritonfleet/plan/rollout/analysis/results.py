@@ -39,9 +39,9 @@ class Why(StrEnum):
     GOLDEN_UNREADABLE = "GoldenUnreadable"
     GOLDEN_WRONG = "GoldenWrong"
     HARD_LIMIT = "HardLimit"
-    LOOKING = "Looking"
+    ANALYSIS_RUNNING = "AnalysisRunning"
     NOT_WORSE = "NotWorse"
-    NOTHING_ARRIVES = "NothingArrives"
+    NO_CANARY_TRAFFIC = "NoCanaryTraffic"
     NO_SERIES = "NoSeries"
     PODS_MISSING = "PodsMissing"
     PROBE_FAILED = "ProbeFailed"
@@ -125,6 +125,11 @@ def value_of(value: float) -> str:
 def seconds_of(seconds: float) -> str:
     """Return a latency, in milliseconds below ten seconds: `250ms`, `12s`."""
     return f"{1000 * seconds:.4g}ms" if seconds < 10 else f"{seconds:.4g}s"
+
+
+def title_of(check: str) -> str:
+    """Return a check's name in messages: `error rate` for `error-rate`; that of a custom query as it is."""
+    return check if "/" in check else check.replace("-", " ")
 
 
 @dataclass(frozen=True, slots=True)

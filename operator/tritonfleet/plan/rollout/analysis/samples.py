@@ -77,7 +77,7 @@ class RevisionCounts:
         refused = ((self.refused, self.refused),) if self.refused else ()
         return (*((counts.errors, counts.requests) for counts in self.pods.values()), *refused)
 
-    def slow_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
+    def latency_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
         """Return requests above the bound and timed requests, by pod or gateway instance."""
         return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in self.timings.values())
 

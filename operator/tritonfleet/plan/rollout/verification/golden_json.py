@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.errors import TritonfleetError
 
 INTEGERS: Final = {
@@ -167,7 +168,7 @@ def tensor_of(entry: Entry) -> Tensor:
     shape = _shape(entry)
     values = tuple(_flat(entry, entry.fields["data"], 0))
     if len(values) != math.prod(shape):
-        entry.refuse("data", f"has {len(values):,} values; the shape {shape_text(shape)} has {math.prod(shape):,}")
+        entry.refuse("data", f"has {counted(len(values), 'value')}; shape {shape_text(shape)} has {math.prod(shape):,}")
     return Tensor(entry.name(), datatype, shape, tuple(_value(entry, datatype, value) for value in values))
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.api.quantities import counted
-from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Verification, Why, shorten
+from tritonfleet.plan.rollout.analysis import GOLDEN_REQUESTS, CheckResult, Numbers, Outcome, Verification, Why, shorten
 from tritonfleet.plan.rollout.verification.golden_json import shape_text
 
 ANY_SIZE = -1
@@ -164,7 +164,6 @@ def _yes(flag: bool) -> str:
 
 
 CONTRACT: Final = "contract"
-GOLDEN: Final = "golden"
 _WORST_FIRST: Final = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE)
 
 
@@ -191,14 +190,14 @@ class ContractBaseline:
 
 
 def evaluate_answers(
-    pods: Sequence[PodAnswers], compared: ContractBaseline, *, golden_requests: int, golden_problem: str = ""
+    pods: Sequence[PodAnswers], baseline: ContractBaseline, *, golden_requests: int, golden_problem: str = ""
 ) -> Verification:
     """Return the verdict on the canary; `golden_requests` is the number of requests sent to every pod."""
     checks = []
-    if compared.policy is not ContractPolicy.OFF:
-        checks.append(_contract(pods, compared))
+    if baseline.policy is not ContractPolicy.OFF:
+        checks.append(_contract(pods, baseline))
     if golden_problem:
-        checks.append(CheckResult(GOLDEN, Outcome.ERROR, Why.GOLDEN_UNREADABLE, shorten(golden_problem)))
+        checks.append(CheckResult(GOLDEN_REQUESTS, Outcome.ERROR, Why.GOLDEN_UNREADABLE, shorten(golden_problem)))
     elif golden_requests:
         checks.append(_golden(pods, golden_requests))
     outcomes = {check.outcome for check in checks}
@@ -206,15 +205,15 @@ def evaluate_answers(
     return Verification(outcome, tuple(checks), sum(not pod.unreachable for pod in pods))
 
 
-def _contract(pods: Sequence[PodAnswers], compared: ContractBaseline) -> CheckResult:
-    if compared.stable is None:
-        return _unreachable(CONTRACT, f"stable's contract is unknown: {compared.problem}")
+def _contract(pods: Sequence[PodAnswers], baseline: ContractBaseline) -> CheckResult:
+    if baseline.stable is None:
+        return _unreachable(CONTRACT, f"stable's contract is unknown: {baseline.problem}")
     contracts = {pod.contract for pod in pods if pod.contract is not None}
     found = tuple(
-        dict.fromkeys(each for contract in contracts for each in contract_findings(compared.stable, contract))
+        dict.fromkeys(each for contract in contracts for each in contract_findings(baseline.stable, contract))
     )
     broken = [finding for finding in found if finding.breaking]
-    if broken and compared.policy is ContractPolicy.ENFORCE:
+    if broken and baseline.policy is ContractPolicy.ENFORCE:
         text = f"incompatible with stable's clients: {_listed(broken)}"
         return CheckResult(CONTRACT, Outcome.FAILED, Why.CONTRACT_BROKEN, shorten(text))
     silent = _silent(pods)
@@ -232,12 +231,12 @@ def _golden(pods: Sequence[PodAnswers], requests: int) -> CheckResult:
     numbers = Numbers(canary=len(wrong) / len(pods) if pods else None, canary_samples=len(pods), limit=0.0)
     if wrong:
         text = f"{len(wrong)}/{len(pods)} pods answered golden requests wrong: {wrong[0]}"
-        return CheckResult(GOLDEN, Outcome.FAILED, Why.GOLDEN_WRONG, shorten(text), numbers)
+        return CheckResult(GOLDEN_REQUESTS, Outcome.FAILED, Why.GOLDEN_WRONG, shorten(text), numbers)
     silent = _silent(pods)
     if silent or not pods:
-        return _unreachable(GOLDEN, silent)
+        return _unreachable(GOLDEN_REQUESTS, silent)
     text = f"{counted(requests, 'golden request')} answered correctly by {len(pods)}/{len(pods)} pods"
-    return CheckResult(GOLDEN, Outcome.PASSED, Why.GOLDEN_RIGHT, shorten(text), numbers)
+    return CheckResult(GOLDEN_REQUESTS, Outcome.PASSED, Why.GOLDEN_RIGHT, shorten(text), numbers)
 
 
 def _silent(pods: Sequence[PodAnswers]) -> str:

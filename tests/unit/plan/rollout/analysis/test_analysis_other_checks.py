@@ -24,7 +24,7 @@ def test_a_canary_that_refuses_everything_fails_when_golden_requests_fail_too(ro
     step = rollout()
     first, second = (step.look(canary=0, probe_expected=True, probe=WRONG) for _ in range(2))
 
-    assert step.result("arrival").why is Why.REJECTS_EVERYTHING
+    assert step.result("traffic-share").why is Why.REJECTS_EVERYTHING
     assert (first.outcome, second.outcome) == (Outcome.INCONCLUSIVE, Outcome.FAILED)
 
 
@@ -33,8 +33,8 @@ def test_a_canary_that_nothing_reaches_but_that_answers_is_held(rollout):
     verdict = step.windows(10, canary=0, probe_expected=True, probe=RIGHT)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert step.result("arrival").why is Why.NOTHING_ARRIVES
-    assert step.result("arrival").message == "0/600 requests reached the canary, about 150 expected"
+    assert step.result("traffic-share").why is Why.NO_CANARY_TRAFFIC
+    assert step.result("traffic-share").message == "0/600 requests reached the canary, about 150 expected"
 
 
 def test_traffic_that_does_not_arrive_as_desired_is_no_proof(rollout):
@@ -48,7 +48,7 @@ def test_shares_are_not_judged_while_pods_are_missing(rollout):
     step = rollout()
     step.look(canary=RevisionCounts({"c": PodCounts(10, 0)}, missing=("d",)))
 
-    assert step.result("arrival").why is Why.PODS_MISSING
+    assert step.result("traffic-share").why is Why.PODS_MISSING
 
 
 def test_wrong_answers_fail_at_the_second_look(rollout):
@@ -125,5 +125,10 @@ def test_a_query_must_be_beyond_its_limit_in_two_windows_running(rollout):
     bad, good = (QueryAnswer("queue", (11.0,)),), (QueryAnswer("queue", (9.0,)),)
     verdicts = [step.look(answers=answers) for answers in (bad, good, bad, bad)]
 
-    assert [verdict.why for verdict in verdicts] == [Why.CONFIRMING, Why.LOOKING, Why.CONFIRMING, Why.BEYOND_LIMIT]
+    assert [verdict.why for verdict in verdicts] == [
+        Why.CONFIRMING,
+        Why.ANALYSIS_RUNNING,
+        Why.CONFIRMING,
+        Why.BEYOND_LIMIT,
+    ]
     assert verdicts[-1].message == "promql/queue beyond the limit: canary 11, limit 10"

@@ -182,8 +182,8 @@ def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
     step.windows(5, canary_errors=3, stable_errors=1)
     anew = step.progress.next_step()
 
-    assert anew.errors.evidence.by_pod == step.progress.errors.evidence.by_pod
-    assert (anew.windows, anew.errors.evidence.canary.requests, anew.errors.streak) == (0, 0, 0)
+    assert anew.error_rate.evidence.by_pod == step.progress.error_rate.evidence.by_pod
+    assert (anew.windows, anew.error_rate.evidence.canary.requests, anew.error_rate.streak) == (0, 0, 0)
     assert anew.last_end_seconds == step.progress.last_end_seconds
 
 
@@ -192,13 +192,15 @@ def test_watching_stable_counts_no_look(rollout):
     stable = RevisionCounts({"s": PodCounts(100, 1, 100, {0.1: 50, 0.25: 99, 0.5: 100})})
     progress = record_stable(step.policy, Progress(), Window(60.0, stable=stable))
 
-    assert progress.errors.evidence.by_pod.cells == progress.slow.evidence.by_pod.cells == 1
-    assert (progress.windows, progress.slow_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
+    assert progress.error_rate.evidence.by_pod.cells == progress.latency.evidence.by_pod.cells == 1
+    assert (progress.windows, progress.latency_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
     for ignored in (Window(60.0, stable=stable), Window(120.0, stable=stable, unreachable="down"), Window(120.0)):
         assert record_stable(step.policy, progress, ignored) == progress
 
 
-@pytest.mark.parametrize("document", [{}, {"windows": 1}, {"windows": None}, {**Progress().document(), "errors": []}])
+@pytest.mark.parametrize(
+    "document", [{}, {"windows": 1}, {"windows": None}, {**Progress().document(), "errorRate": []}]
+)
 def test_a_document_that_is_no_progress_is_refused(document):
     with pytest.raises(ValueError, match=r"[pP]rogress"):
         Progress.restore(document)

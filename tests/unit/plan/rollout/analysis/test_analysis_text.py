@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis import percent, probability, shorten
+from tritonfleet.plan.rollout.analysis import percent, probability, shorten, title_of
 from tritonfleet.plan.rollout.analysis.results import MOST_CHARACTERS, seconds_of, share_of
 
 
@@ -30,3 +30,11 @@ def test_latencies_are_milliseconds_until_they_are_long():
 def test_a_long_sentence_is_cut():
     assert len(shorten("x" * 1000)) == MOST_CHARACTERS
     assert shorten("short") == "short"
+
+
+@pytest.mark.parametrize(
+    ("check", "title"),
+    [("error-rate", "error rate"), ("golden-requests", "golden requests"), ("promql/gpu-time", "promql/gpu-time")],
+)
+def test_messages_name_a_check_in_words_and_a_custom_query_as_it_is(check, title):
+    assert title_of(check) == title

@@ -34,9 +34,9 @@ def test_a_canary_that_fits_and_answers_right_passes() -> None:
     assert found.pods == 2
     assert [(each.check, each.outcome, each.why) for each in found.checks] == [
         ("contract", Outcome.PASSED, Why.CONTRACT_FITS),
-        ("golden", Outcome.PASSED, Why.GOLDEN_RIGHT),
+        ("golden-requests", Outcome.PASSED, Why.GOLDEN_RIGHT),
     ]
-    assert check(found, "golden").message == "3 golden requests answered correctly by 2/2 pods"
+    assert check(found, "golden-requests").message == "3 golden requests answered correctly by 2/2 pods"
 
 
 def test_a_contract_that_breaks_clients_fails_and_names_what_breaks() -> None:
@@ -63,7 +63,7 @@ def test_a_warning_lets_a_broken_contract_pass_and_says_so() -> None:
 
 
 def test_a_disabled_contract_check_is_not_reported() -> None:
-    assert [each.check for each in verdict(BREAKS, compared=OFF).checks] == ["golden"]
+    assert [each.check for each in verdict(BREAKS, compared=OFF).checks] == ["golden-requests"]
 
 
 def test_what_is_new_and_harmless_is_mentioned() -> None:
@@ -78,7 +78,7 @@ def test_what_is_new_and_harmless_is_mentioned() -> None:
 def test_one_pod_that_answers_wrong_fails_the_canary_with_numbers() -> None:
     found = verdict(FITS, WRONG, FITS)
 
-    golden = check(found, "golden")
+    golden = check(found, "golden-requests")
     assert found.outcome is Outcome.FAILED
     assert golden.why is Why.GOLDEN_WRONG
     assert golden.message == (
@@ -112,8 +112,8 @@ def test_a_golden_file_that_cannot_be_read_holds_the_rollout_and_blames_the_file
     found = verdict(FITS, golden=0, problem="golden[0].name: is missing")
 
     assert found.outcome is Outcome.ERROR
-    assert check(found, "golden").why is Why.GOLDEN_UNREADABLE
-    assert check(found, "golden").message == "golden[0].name: is missing"
+    assert check(found, "golden-requests").why is Why.GOLDEN_UNREADABLE
+    assert check(found, "golden-requests").message == "golden[0].name: is missing"
 
 
 def test_without_a_ready_pod_nothing_is_known() -> None:
