@@ -192,13 +192,13 @@ async def test_raw_counters_at_two_moments_give_the_requests_in_between(client):
     route = ("shop", "canary")
 
     async def seen():
-        return (await client.edges([route], utc_now())).get(route)
+        return (await client.gateway_counters([route], utc_now())).get(route)
 
     await eventually(seen, "series of the backends", every=0.5)
     start = utc_now()
     await asyncio.sleep(4)
     end = utc_now()
-    before, after = [(await client.edges([route], at))[route] for at in (start, end)]
+    before, after = [(await client.gateway_counters([route], at))[route] for at in (start, end)]
     names = {f"httproute/shop/canary/rule/1/backend/{place}": str(place) for place in (0, 1)}
     found = count_gateway(before, after, names)
     seconds = (end - start).total_seconds()

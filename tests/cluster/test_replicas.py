@@ -43,7 +43,7 @@ class Oracle:
             replicas=self.replicas,
             wanted=self.replicas,
             reason=ScaleReason.DEMAND,
-            message=f"the test wants {self.replicas}",
+            explain=lambda: f"the test wants {self.replicas}",
             fresh=True,
             rate=100.0,
             capacity_per_replica=30.0,

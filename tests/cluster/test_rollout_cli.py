@@ -129,7 +129,8 @@ async def test_what_makes_no_sense_now_writes_nothing(world, admin) -> None:
 
     assert (said.status, said.out) == (1, "")
     assert said.err == (
-        f"tritonfleet rollout approve: {world.namespace}/shop: no step waits for approval, the rollout is Analyzing\n"
+        f"tritonfleet rollout approve: {world.namespace}/shop: no step is waiting for approval, "
+        "the rollout is Analyzing\n"
     )
     assert "annotations" not in (await shop(world))["metadata"]
 

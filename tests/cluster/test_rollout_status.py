@@ -26,7 +26,9 @@ from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Pro
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 STABLE, CANARY, OLDER = "1a2b3c4d5e", "0123456789", "00000000aa"
-CHECK = CheckResult("errors", Outcome.FAILED, Why.WORSE, "5 % of 400", Numbers(0.05, 400, 0.005, 1200, 0.0075, 1e-12))
+CHECK = CheckResult(
+    "error-rate", Outcome.FAILED, Why.WORSE, "canary 5.0% (20/400)", Numbers(0.05, 400, 0.005, 1200, 0.0075, 1e-12)
+)
 PLAN = Canary.model_validate(
     {"steps": [{"weight": 10, "pause": {}}], "analysis": {"errorRate": {"ratio": 2.0}, "maxErrorRate": 1.5}}
 )

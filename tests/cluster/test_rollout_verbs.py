@@ -1,4 +1,4 @@
-"""One rollout after another, decided from a terminal: every request is carried out, recorded, and carried out once."""
+"""One rollout after another, decided from a terminal: every request is accepted, recorded, and accepted once."""
 
 import asyncio
 from collections.abc import Callable
@@ -72,7 +72,7 @@ async def test_a_person_decides_about_a_rollout_from_a_terminal(world, start_ope
     spec = (await world.get("shop"))["spec"]
     assert spec["batching"] == {"maxBatchSize": 8}
     assert "rollback" not in spec
-    for reason, words in (("Paused", "pause of"), ("Aborted", "abort of"), ("Overridden", "rollback-to of")):
+    for reason, words in (("Paused", "Pause of"), ("Aborted", "Abort of"), ("Overridden", "Rollback to")):
         said = [event for event in await events(world, reason) if words in event]
         assert len(said) == 1
         assert " by admin at 20" in said[0]

@@ -107,8 +107,8 @@ async def test_the_quickstart_passes_its_own_golden_requests_and_fits_itself(con
 
     assert found.outcome is Outcome.PASSED, found
     assert [check.message for check in found.checks] == [
-        "1 of 1 pods fit clients of stable",
-        "3 golden requests answered right by 1 of 1 pods",
+        "1/1 pods compatible with stable's clients",
+        "3 golden requests answered correctly by 1/1 pods",
     ]
 
 

@@ -73,9 +73,9 @@ def test_a_good_canary_is_promoted_and_can_be_left_again_at_once_and_no_request_
 @pytest.mark.parametrize(
     ("version", "check", "verification"),
     [
-        pytest.param("failing", "errors", {}, marks=pytest.mark.acceptance),
-        ("slow", "slow", {}),
-        pytest.param("renamed", "errors", {"contract": "Off"}, marks=pytest.mark.acceptance),
+        pytest.param("failing", "error rate", {}, marks=pytest.mark.acceptance),
+        ("slow", "requests above", {}),
+        pytest.param("renamed", "error rate", {"contract": "Off"}, marks=pytest.mark.acceptance),
     ],
 )
 def test_a_bad_canary_is_without_traffic_after_two_windows(
@@ -110,7 +110,7 @@ def test_a_canary_that_begins_to_answer_wrongly_is_without_traffic_after_two_win
     assert 0 < len(answers.wrong_at) <= share_of(2 * RATE, WEIGHT, exposure)
     assert answers.wrong_at[-1] - answers.wrong_at[0] <= exposure
     assert answers.failed == 0, load.problems()
-    assert "probe" in over.rollout["rejected"][-1]["message"]
+    assert "golden requests failed" in over.rollout["rejected"][-1]["message"]
 
 
 @pytest.mark.parametrize(

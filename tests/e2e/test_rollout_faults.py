@@ -174,7 +174,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "download": ({"model": {"uri": "s3://nobody-made-this-bucket/model"}}, "nobody-made-this-bucket"),
     "crash": ({"model": {"parameters": {"seconds": "never"}}}, "could not convert string to float"),
-    "unready": ({"model": {"parameters": {"load_seconds": "600"}}}, "0 of 1 pods are ready after 30s"),
+    "unready": ({"model": {"parameters": {"load_seconds": "600"}}}, "0/1 pods ready after 30s"),
 }
 
 

@@ -18,6 +18,7 @@ SHORTEST, LONGEST = 60, 600
 """Lines of a module: shorter ones scatter one subject over many files, longer ones hold more than one."""
 LONGEST_ELSEWHERE = 400
 """Lines of a file of tests, benchmarks or tools."""
+LONGEST_FUNCTION = 80
 MOST_FILES, MOST_SHORT_FILES = 185, 12
 PACKAGE = "operator/tritonfleet"
 SHORT = frozenset(
@@ -131,6 +132,18 @@ def test_no_python_file_is_too_long() -> None:
     assert {
         name for name, lines in counts.items() if lines > (LONGEST if name.startswith(PACKAGE) else LONGEST_ELSEWHERE)
     } == set()
+
+
+def test_no_function_is_too_long_to_read_at_once() -> None:
+    functions = [
+        (f"{module.relative_to(SOURCE_ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for module in tracked(f"{PACKAGE}/*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+    assert {name for name, lines in functions if lines > LONGEST_FUNCTION} == set()
+    assert len(functions) > 1000
 
 
 def test_only_the_listed_interfaces_are_short() -> None:

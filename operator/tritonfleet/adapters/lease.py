@@ -140,12 +140,12 @@ class Elector:
         """Read the Lease and acquire or renew it; return whether this process holds it."""
         try:
             if not self.leads or self._lease is None:
-                self._look(await self._cluster.get("Lease", self._namespace, self._name))
+                self._observe(await self._cluster.get("Lease", self._namespace, self._name))
             move = decide(self._sighting, self._identity, self._clock())
             if move is Move.WAIT:
                 return False
             if move is Move.CREATE:
-                self._look(await self._cluster.create(self._manifest()))
+                self._observe(await self._cluster.create(self._manifest()))
             else:
                 await self._write(self._lease or self._manifest(), holder=self._identity)
         except (Conflict, Refused, Transient) as error:
@@ -154,7 +154,7 @@ class Elector:
             return False
         return True
 
-    def _look(self, lease: Manifest | None) -> None:
+    def _observe(self, lease: Manifest | None) -> None:
         """Record the lease, and when it last changed."""
         now = self._clock()
         self.last_contact = now
@@ -173,7 +173,7 @@ class Elector:
             "acquireTime": _micro_time() if taken else before.get("acquireTime"),
             "leaseTransitions": before.get("leaseTransitions", 0) + (1 if taken else 0),
         }
-        self._look(await self._cluster.replace({**lease, "spec": spec}))
+        self._observe(await self._cluster.replace({**lease, "spec": spec}))
 
     def _manifest(self) -> Manifest:
         return {

@@ -137,7 +137,7 @@ class Prometheus:
         )
         return await self._ask("gateway", lambda client: _traffic(self._rows("gateway", client.custom_query(query))))
 
-    async def edges(
+    async def gateway_counters(
         self, routes: Collection[tuple[str, str]], at: datetime
     ) -> Mapping[tuple[str, str], GatewayCounters]:
         """Return the raw counters of each backend of the HTTPRoutes, given by namespace and name, at a time.
@@ -153,10 +153,10 @@ class Prometheus:
         query = f'{{__name__=~"{series}",{clusters},{self._gateways_own}}}'
 
         def ask(client: PrometheusConnect) -> Mapping[tuple[str, str], GatewayCounters]:
-            rows = self._rows("edges", client.custom_query(query, params={"time": at.timestamp()}))
-            return _edges(rows, frozenset(routes))
+            rows = self._rows("canary", client.custom_query(query, params={"time": at.timestamp()}))
+            return _gateway_counters(rows, frozenset(routes))
 
-        return await self._ask("edges", ask)
+        return await self._ask("canary", ask)
 
     async def values(self, query: str, at: datetime) -> tuple[float, ...]:
         """Return one value per series of an instant query, including NaN and infinity; empty for no series."""
@@ -284,7 +284,9 @@ def _traffic(rows: list[Row]) -> Mapping[tuple[str, str], GatewayTraffic]:
     }
 
 
-def _edges(rows: list[Row], routes: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], GatewayCounters]:
+def _gateway_counters(
+    rows: list[Row], routes: Collection[tuple[str, str]]
+) -> Mapping[tuple[str, str], GatewayCounters]:
     found: dict[tuple[str, str], dict[GatewayLabels, float]] = defaultdict(dict)
     for row in rows:
         labels = row["metric"]

@@ -12,6 +12,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.errors import Rejected, Transient
 from tritonfleet.plan.objects import PORTS
 from tritonfleet.plan.rollout.verification import DATATYPES, Answer, Contract, GoldenRequest, Port, Tensor
@@ -159,7 +160,9 @@ def _output(result: InferResult, output: Any) -> Tensor:
         raise ValueError(f"output '{output.name}' has the unknown type '{output.datatype}'")
     values = result.as_numpy(output.name)
     if values.size > VALUES_MAX:
-        raise ValueError(f"output '{output.name}' has {values.size:,} values; at most {VALUES_MAX:,} can be compared")
+        raise ValueError(
+            f"output '{output.name}' has {counted(values.size, 'value')}; at most {VALUES_MAX:,} can be compared"
+        )
     return Tensor(output.name, output.datatype, tuple(output.shape), tuple(_plain(values, output.datatype)))
 
 

@@ -57,7 +57,7 @@ def root_schema() -> Schema:
     """Return the structural schema of the whole object."""
     found = structural(ModelDeployment)
     status = structural(ModelDeploymentStatus)
-    # A fresh object counts as in progress until the operator has seen it, for whoever reads kstatus.
+    # A fresh object counts as in progress until the operator has seen it, for tools that read kstatus.
     status["default"] = {"observedGeneration": status["properties"]["observedGeneration"].pop("default")}
     return with_examples(
         {

@@ -1,13 +1,13 @@
-"""Fields of `spec` that were renamed in this release, and how each reader treats the former name.
+"""Fields and words that were renamed in this release, and how each reader treats the former name.
 
-`RENAMES` is the one table; an entry stays for one release. Three readers use it:
+`RENAMES` is the table of the fields of `spec`; an entry stays for one release. Three readers use it:
 
 - The CustomResourceDefinition keeps each former name as a property that is always refused, with a message that gives
   the new name (`crd.py`). An unknown field would be pruned without a word by clients that do not validate.
 - `ModelDeployment.parse()` refuses a former name in the same words. What an older API server filled in by itself is
-  still stored in objects that nobody has written since, and means the same as no field: it is passed over.
-- `with_new_names()` translates what the operator wrote down itself, such as the plan of a rollout that began before
-  the upgrade.
+  still stored in objects that were not written since, and means the same as no field: it is passed over.
+- `with_new_names()` translates what the operator has written itself, such as the plan of a rollout that began before
+  the upgrade. `with_new_words()` does so for reasons and names of checks, which are values of the status.
 
 Example: `scaleDown: {holdWindow: 5m}` is refused with "must not be set: it was renamed to `stabilizationWindow`".
 """
@@ -70,6 +70,32 @@ RENAMES: Final = (
     Rename(_ANALYSIS, "bake", "bakeTime", _DURATION, default="10m"),
 )
 
+_PROGRESS: Final = "status.rollout.analysis"
+_NEW_NAMES: Final[Mapping[tuple[str, str], str]] = {
+    **{(rename.parent, rename.old): rename.new for rename in RENAMES},
+    (_PROGRESS, "errors"): "errorRate",
+    (_PROGRESS, "slow"): "latency",
+    (_PROGRESS, "slowBoundSeconds"): "latencyBoundSeconds",
+}
+"""By parent and former name: fields that the operator itself may have written."""
+
+_NEW_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "reason": {
+        "Looking": "AnalysisRunning",
+        "NothingArrives": "NoCanaryTraffic",
+        "PromotedBroke": "PromotedRevisionFailed",
+    },
+    "check": {
+        "errors": "error-rate",
+        "slow": "latency",
+        "slo": "latency-objective",
+        "arrival": "traffic-share",
+        "probe": "golden-requests",
+        "golden": "golden-requests",
+    },
+}
+"""By field of `status.rollout`: former values."""
+
 
 def refusals(body: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with each former name in an object, such as `spec.slo.shedLate: must not be set: ...`.
@@ -85,15 +111,27 @@ def refusals(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def with_new_names(written: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return what the operator itself wrote down of the object at `path`, former names replaced by the new ones."""
+    """Return an object that the operator itself wrote at `path`, with former names replaced by the new ones."""
     found = dict(written)
-    for rename in RENAMES:
-        if rename.parent == path and rename.old in found:
-            found.setdefault(rename.new, found.pop(rename.old))
+    for (parent, old), new in _NEW_NAMES.items():
+        if parent == path and old in found:
+            found.setdefault(new, found.pop(old))
     for name, value in found.items():
         if isinstance(value, Mapping):
             found[name] = with_new_names(value, f"{path}.{name}")
     return found
+
+
+def with_new_words(written: Any) -> Any:
+    """Return `status.rollout`, or a part of it, with former reasons and names of checks replaced by the new ones."""
+    if isinstance(written, list):
+        return [with_new_words(each) for each in written]
+    if not isinstance(written, Mapping):
+        return written
+    return {
+        field: _NEW_WORDS.get(field, {}).get(value, value) if isinstance(value, str) else with_new_words(value)
+        for field, value in written.items()
+    }
 
 
 def _at(body: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:

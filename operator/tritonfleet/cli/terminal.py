@@ -165,14 +165,14 @@ def progress(label: str) -> Iterator[Progress]:
         line.clear()
 
 
-async def follow(look: Callable[[], Awaitable[str]], interval_seconds: float) -> NoReturn:
+async def follow(read: Callable[[], Awaitable[str]], interval_seconds: float) -> NoReturn:
     """Redraw at every interval until interrupted; keep trying if the API server is unavailable."""
     screen = sys.stdout.isatty()
     sys.stdout.write(OWN_SCREEN if screen else "")
     try:
         while True:
             try:
-                text = await look()
+                text = await read()
             except Transient as problem:
                 text = f"the API server is not responding, retrying: {problem}"
             if screen:

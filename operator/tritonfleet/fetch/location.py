@@ -119,5 +119,5 @@ _CLUTTER: Final = frozenset({"lost+found", "__MACOSX", ".DS_Store"})
 
 
 def is_clutter(path: str) -> bool:
-    """Tell whether a file system or a file manager left the file there, and nobody means it as part of the model."""
+    """Return whether a file system or a file manager has left the file, so that it is not part of the model."""
     return any(part in _CLUTTER or part.startswith("._") for part in path.split("/"))

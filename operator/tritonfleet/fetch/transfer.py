@@ -184,7 +184,7 @@ def _key(file: RemoteFile) -> tuple[object, ...]:
 
 WORKERS: Final = 8
 RENEWING_BYTES: Final = 1024 * 1024
-"""An attempt that brought this much counts as success: the pauses start anew."""
+"""An attempt that brought this much counts as success: the pauses start over."""
 SPARE_BYTES: Final = 16 * 1024 * 1024
 
 

@@ -27,8 +27,8 @@ _SPECIAL: Final = tuple(
     map(
         ipaddress.ip_network,
         (
-            # IANA's registries of special-purpose addresses, also those that it calls reachable: nobody serves
-            # files from a relay or a sinkhole. https://www.iana.org/assignments/iana-ipv4-special-registry
+            # IANA's registries of special-purpose addresses, also those that it calls reachable: no relay or
+            # sinkhole serves files. https://www.iana.org/assignments/iana-ipv4-special-registry
             *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
             *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
             *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),

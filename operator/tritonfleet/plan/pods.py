@@ -45,7 +45,7 @@ _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What blocks a revision; `stalled` if it needs intervention."""
+    """What blocks a revision; `stalled` if it does not resolve without intervention."""
 
     reason: Reason
     message: str
@@ -59,7 +59,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GpuNeed:
-    """GPUs that the pods of a revision wait for."""
+    """GPUs that a revision's pods are waiting for."""
 
     resource: str
     per_pod: int
@@ -67,7 +67,7 @@ class GpuNeed:
 
     @property
     def total(self) -> int:
-        """GPUs that would let every waiting pod start."""
+        """GPUs needed to start every waiting pod."""
         return self.per_pod * self.waiting_pods
 
 
@@ -326,43 +326,43 @@ def _forbidden_at(condition: Manifest) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class RevisionPods:
-    """One revision's pods, counted now."""
+    """A revision's pods at one moment."""
 
     number: int = 0
-    """Of the revision, from 1."""
+    """The revision's number, from 1; 0 if unknown."""
     existing: int = 0
-    """Pods that hold resources, ending ones included: a GPU is taken until its pod is really gone."""
+    """Pods that hold resources, terminating ones included: a GPU is taken until its pod is gone."""
     ready: int = 0
-    """Ready pods that stay, by a count that is not out of date."""
+    """Ready pods that are not terminating."""
     asked: int = 0
-    """Replicas of its Deployment."""
+    """`spec.replicas` of its Deployment."""
     finding: Finding | None = None
-    """What keeps its pods from being ready, if anything is known."""
+    """Why its pods are not ready, if known."""
     unsteady: str = ""
-    """What is wrong with pods that were ready once: restarts, out of memory, unready for a minute; empty if nothing."""
+    """Failure of a pod that was ready before: restart, out of memory, not ready for a minute; empty if none."""
     changed: str = ""
-    """In which way its image or model is not the one that it was first seen with; empty if it is, or unknown."""
+    """How its image or model differs from the first start; empty if it does not, or if unknown."""
     ready_seconds: float | None = None
-    """From a pod's creation until it was ready, measured on those that are; None while none is."""
+    """Median time from creation to ready, over the ready pods; None if no pod is ready."""
     placed: int = 0
-    """Pods that stay and have a node, whether they are ready or not."""
+    """Pods that have a node and are not terminating, ready or not."""
     replaced: bool = False
-    """Whether no pod that stays was ever ready or has ended: those that were are gone, and not by their own doing."""
+    """Whether no pod that stays was ever ready or has terminated: those that were ready are gone, for other reasons."""
 
     @property
     def lacks_room(self) -> bool:
-        """Whether the scheduler has no place for one of its pods."""
+        """Whether the cluster lacks capacity for one of its pods."""
         return self.finding is not None and self.finding.lacks_room
 
 
 NOT_READY_GRACE = timedelta(seconds=60)
-"""A pod that was ready may be busy or cut off for as long before it speaks against its revision."""
+"""A pod that was ready may be busy or unreachable for this long before it counts against its revision."""
 
 
 def count_pods(
     revision: KnownRevision, remembered: Mapping[str, Any], gpus: GpuPool | None, since: datetime, now: datetime
 ) -> RevisionPods:
-    """Return the count; `remembered` is its entry in `status.revisions`, what ended before `since` is forgiven."""
+    """Return the counts; `remembered` is its entry in `status.revisions`; failures before `since` do not count."""
     staying = tuple(pod for pod in revision.pods if exists(pod))
     took = sorted((ready - created_at(pod)).total_seconds() for pod in staying if (ready := ready_since(pod)))
     return RevisionPods(
@@ -400,11 +400,11 @@ def _troubles(pod: Manifest, since: datetime, now: datetime) -> Iterator[str]:
         finished = ended.get("finishedAt") if ended.get("reason") not in _NODE_FAILURES else None
         if finished and ended.get("exitCode") != 0 and datetime.fromisoformat(finished) >= since:
             cause = ended.get("reason") or f"exit code {ended.get('exitCode')}"
-            yield f"container '{container['name']}' of pod '{name}' ended ({cause})"
+            yield f"container '{container['name']}' of pod '{name}' terminated ({cause})"
         if container["name"] == TRITON and container.get("started"):
             unready = unready_since(pod)
             if unready is not None and now - unready >= NOT_READY_GRACE:
-                yield f"pod '{name}' has not been ready for {NOT_READY_GRACE.total_seconds():.0f} s"
+                yield f"pod '{name}' has not been ready for {NOT_READY_GRACE.total_seconds():.0f}s"
 
 
 def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
@@ -414,5 +414,5 @@ def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
     ):
         first = remembered.get(key)
         if first is not None and found is not None and first != found:
-            return f"its {what} is {found}, and was {first} when it was first started"
+            return f"{what} is {found}, was {first}"
     return ""

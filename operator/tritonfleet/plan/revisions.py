@@ -65,7 +65,7 @@ class KnownRevision:
             gpu_resource=gpu_resource,
         )
 
-    def carries(self, replicas: int) -> bool:
+    def can_serve(self, replicas: int) -> bool:
         """Return whether `replicas` of its pods are ready, by an up-to-date count."""
         if self.deployment is None:
             return False

@@ -64,7 +64,7 @@ def choose_serving(
     if candidate is None:
         return serving
     better_than_nothing = known[serving].ready_replicas == 0 and candidate.ready_replicas > 0
-    return target if candidate.carries(replicas) or better_than_nothing else serving
+    return target if candidate.can_serve(replicas) or better_than_nothing else serving
 
 
 def at_once(

@@ -36,7 +36,7 @@ _CALM: Final = frozenset(
     reason.value
     for reason in (
         ScaleReason.STEADY,
-        ScaleReason.HOLDING,
+        ScaleReason.SCALE_DOWN_STABILIZED,
         ScaleReason.AT_MIN_REPLICAS,
         ScaleReason.AT_MAX_REPLICAS,
         ScaleReason.NO_TRAFFIC,
@@ -142,7 +142,7 @@ def _document(deployment: ModelDeployment, verdict: Verdict, limits: Limits) -> 
             "minReplicas": limits.lowest,
             "maxReplicas": limits.highest,
             "reason": verdict.reason.value,
-            "message": shortened(verdict.message),
+            "message": shortened(verdict.explain()),
         }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -241,7 +241,7 @@ def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleRepor
         return None
     reason = slo_state(verdict)
     if verdict.attainment.met is None and reason is not ScaleReason.SLO_INFEASIBLE:
-        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, reason, verdict.message)
+        return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, reason, verdict.explain())
     met = bool(verdict.attainment.met)
     return Condition(ConditionType.SLO_MET, ConditionStatus.of(met), reason, _against_target(deployment, verdict))
 
@@ -259,7 +259,7 @@ def _against_target(deployment: ModelDeployment, verdict: Verdict) -> str:
         parts.append(f"ready replicas can serve {significant(attainment.throughput):g} of {slo.throughput:g} req/s")
     if attainment.reason is ScaleReason.SLO_INFEASIBLE:
         parts.append("even an idle replica misses it: speed up the model or raise the target")
-    return "; ".join(parts) or verdict.message
+    return "; ".join(parts) or verdict.explain()
 
 
 def _scaling_active(deployment: ModelDeployment, observed: Observed, document: Manifest) -> Condition | None:

@@ -289,11 +289,11 @@ def _available(seen: Assessment) -> Condition:
 def _progress(seen: Assessment, ready: Condition) -> tuple[Condition, Condition]:
     """Return `Reconciling` and `Stalled`; never both are true (kstatus)."""
     blocked = seen.settled and seen.gateway.blocks
-    at_rest = (seen.settled and not blocked) or (seen.replicas == 0 and seen.finding is None)
+    complete = (seen.settled and not blocked) or (seen.replicas == 0 and seen.finding is None)
     overdue = _overdue(seen) and not seen.settled
     stalled = seen.finding is not None and (seen.finding.stalled or overdue)
-    stalled = stalled or (overdue and not at_rest) or (blocked and seen.gateway.stalled)
-    reconciling = not stalled and not at_rest
+    stalled = stalled or (overdue and not complete) or (blocked and seen.gateway.stalled)
+    reconciling = not stalled and not complete
     reason = Reason.PROGRESS_DEADLINE_EXCEEDED if overdue and seen.finding is None else ready.reason
     return (
         Condition(ConditionType.RECONCILING, ConditionStatus.of(reconciling), ready.reason, ready.message),

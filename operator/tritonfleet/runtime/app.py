@@ -164,17 +164,17 @@ class Operator:
         try:
             log.info("leading", extra={"identity": self._settings.identity})
             # Tasks created before kopf starts are not canceled by kopf when it stops.
-            holding = asyncio.create_task(self._elector.hold(), name="lease")
+            lease = asyncio.create_task(self._elector.hold(), name="lease")
             try:
                 if await self._unless_stopped(self._sweeper.fill()):
-                    await self._work(holding)
+                    await self._work(lease)
             finally:
-                await _cancel(holding)
+                await _cancel(lease)
                 await self._elector.release()
         finally:
             leader.set(0)
 
-    async def _work(self, holding: asyncio.Task[None]) -> None:
+    async def _work(self, lease: asyncio.Task[None]) -> None:
         """Watch and reconcile until stopped, or until a task ends unexpectedly."""
         for key in self.store.known():
             self.queue.add(key)
@@ -186,7 +186,7 @@ class Operator:
         listening = listener.begin(self._resources)
         scaling = self._scale()
         stopped = asyncio.create_task(self._stopping.wait(), name="stop")
-        endless = {holding, sweeping, *listening, *workers, *scaling}
+        endless = {lease, sweeping, *listening, *workers, *scaling}
         try:
             done, _ = await asyncio.wait({stopped, *endless}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:

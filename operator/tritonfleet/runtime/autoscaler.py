@@ -37,9 +37,9 @@ from tritonfleet.runtime.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.7
+SCRAPE_SHARE = 0.7
 """Share of the tick interval to wait for samples."""
-LOOK_SECONDS = 1.0
+REFRESH_LIMIT_SECONDS = 1.0
 """Time limit for reading changed objects: counting GPUs is slow in big clusters. Without it, the last ones are used."""
 REFRESH_SECONDS = 60.0
 """How often verdicts with new numbers alone are published to the status."""
@@ -145,8 +145,8 @@ class Autoscaler:
         self._seen: dict[Key, int] = {}
         self._shown: dict[str, float] = {}
         self._pasts_left = 0
-        self._looking: asyncio.Task[None] | None = None
-        self._looks: dict[Key, asyncio.Task[None]] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshes: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Tick until canceled; ticks that a slow one overlaps are skipped."""
@@ -161,19 +161,19 @@ class Autoscaler:
                     due += missed * self._interval
                 await asyncio.sleep(due - self._clock())
         finally:
-            for look in (self._looking, *self._looks.values()):
-                if look is not None:
-                    look.cancel()
+            for task in (self._refreshing, *self._refreshes.values()):
+                if task is not None:
+                    task.cancel()
             await self._scraper.close()
 
     async def tick(self) -> None:
         """Scrape every pod and decide once for every ModelDeployment."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh_targets())
+        await asyncio.wait({self._refreshing}, timeout=REFRESH_LIMIT_SECONDS)
         targets = [pod for target in self._targets.values() for pod in target.targets]
         self._scraper.keep(targets)
-        await self._scraper.scrape(targets, self._interval * PATIENCE)
+        await self._scraper.scrape(targets, self._interval * SCRAPE_SHARE)
         self._pasts_left = PASTS_AT_ONCE
         for number, key in enumerate(list(self._targets)):
             if number % DECISIONS_AT_ONCE == 0:
@@ -190,7 +190,7 @@ class Autoscaler:
             self._metrics.failures.labels("tick").inc()
         self._metrics.tick_seconds.observe(self._clock() - started)
 
-    async def _look(self) -> None:
+    async def _refresh_targets(self) -> None:
         """Refresh changed targets concurrently and drop deleted ones; only counting GPUs is slow.
 
         A decision with outdated pods would miss traffic.
@@ -201,14 +201,14 @@ class Autoscaler:
         for key in known:
             target = self._targets.get(key)
             changed = self._seen.get(key) != self._store.changes(key) or (target is not None and target.waits)
-            if changed and key not in self._looks:
-                self._looks[key] = asyncio.create_task(self._look_at(key, target))
-                self._looks[key].add_done_callback(partial(self._looks.pop, key))
+            if changed and key not in self._refreshes:
+                self._refreshes[key] = asyncio.create_task(self._refresh_target(key, target))
+                self._refreshes[key].add_done_callback(partial(self._refreshes.pop, key))
                 await asyncio.sleep(0)
-        if self._looks:
-            await asyncio.wait(self._looks.values(), timeout=LOOK_SECONDS)
+        if self._refreshes:
+            await asyncio.wait(self._refreshes.values(), timeout=REFRESH_LIMIT_SECONDS)
 
-    async def _look_at(self, key: Key, known: ScalingTarget | None) -> None:
+    async def _refresh_target(self, key: Key, known: ScalingTarget | None) -> None:
         self._seen[key] = self._store.changes(key)
         try:
             target = await self._refreshed(key, known)

@@ -29,7 +29,7 @@ from tritonfleet.runtime.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-CANARY_PATIENCE: Final = 0.6
+CANARY_SCRAPE_SHARE: Final = 0.6
 """Share of the tick interval to wait for samples."""
 FRESH_TICKS: Final = 2.5
 """Ticks without an answer after which a pod is missing."""
@@ -46,12 +46,12 @@ class CanarySession:
     """The state of one rollout between ticks."""
 
     uid: str
-    watch: MeasurementSpec
+    spec: MeasurementSpec
     targets: tuple[Target, ...]
     clusters: Mapping[str, str] | None
     """The gateway's cluster names by revision; None if the gateway is not queried."""
-    closing: WindowFinalizer
-    recording: WindowRecorder | None = None
+    finalizer: WindowFinalizer
+    recorder: WindowRecorder | None = None
     before: asyncio.Task[Snapshot] | None = None
     """The gateway's counters at the start of the window."""
     completing: asyncio.Task[None] | None = None
@@ -65,10 +65,10 @@ class CanarySession:
 
         No window ends while the previous one is being completed, and none begins while golden requests are sent.
         """
-        if self.recording is None:
-            return now >= self.watch.opens_seconds and not self.closing.probing
+        if self.recorder is None:
+            return now >= self.spec.opens_seconds and not self.finalizer.probing
         waits = self.completing is not None and not self.completing.done()
-        return not waits and now - self.recording.start_seconds >= self.watch.interval_seconds
+        return not waits and now - self.recorder.start_seconds >= self.spec.interval_seconds
 
     def addresses(self, revision: str) -> tuple[str, ...]:
         """Return the addresses of a revision's ready pods."""
@@ -115,7 +115,7 @@ class CanaryMonitor:
             while True:
                 started = self._clock()
                 if await self._succeeds(self.tick):
-                    self._metrics.beat(self._now())
+                    self._metrics.ticked(self._now())
                 due = max(started + self._interval, self._clock() + PAUSE_SECONDS)
                 while (left := due - self._clock()) > 0:
                     await asyncio.sleep(min(left, GLANCE_SECONDS))
@@ -128,20 +128,20 @@ class CanaryMonitor:
 
     async def tick(self) -> None:
         """Scrape the pods of every rollout, close finished windows, and start due verifications."""
-        self._look()
+        self._refresh()
         self._scraper.keep(target for session in self._sessions.values() for target in session.targets)
         await self._attend(self._sessions)
 
     async def glance(self) -> None:
         """Do the same for rollouts whose window begins or ends now, and for those that just entered such a phase."""
         for key in tuple(self._moving):
-            self._look_again(key)
+            self._refresh_changed(key)
         soon = self._now().timestamp() + GLANCE_SECONDS / 2
         await self._attend([key for key, session in self._sessions.items() if session.is_due(soon)])
 
-    async def _succeeds(self, look: Callable[[], Awaitable[None]]) -> bool:
+    async def _succeeds(self, tick: Callable[[], Awaitable[None]]) -> bool:
         try:
-            await look()
+            await tick()
         except Exception as error:
             # Keep ticking; the heartbeat metric, which alerts watch, is not updated.
             log.exception("a tick of the canary monitor failed", extra={"reason": type(error).__name__})
@@ -152,7 +152,7 @@ class CanaryMonitor:
     async def _attend(self, keys: Collection[Key]) -> None:
         targets = [target for key in keys for target in self._sessions[key].targets]
         if targets:
-            await self._scraper.scrape(targets, self._interval * CANARY_PATIENCE)
+            await self._scraper.scrape(targets, self._interval * CANARY_SCRAPE_SHARE)
         now = self._now().timestamp()
         there = [(key, self._sessions[key]) for key in keys if key in self._sessions]
         over = [(key, each, window) for key, each in there if (window := self._advance_window(each, now))]
@@ -161,18 +161,20 @@ class CanaryMonitor:
             task = self._complete(key, session, window, session.before, after)
             session.completing = asyncio.create_task(task, name=f"window of {key}")
         for session in self._sessions.values():
-            if session.recording is not None and session.recording.start_seconds == now:
+            if session.recorder is not None and session.recorder.start_seconds == now:
                 session.before = after
         for key, session in self._sessions.items():
             self._verify(key, session)
 
     async def settled(self) -> None:
         """Wait until all running tasks are done."""
-        cases = self._sessions.values()
-        tasks = [task for each in cases for task in (each.before, each.completing, each.verifying) if task is not None]
+        sessions = self._sessions.values()
+        tasks = [
+            task for each in sessions for task in (each.before, each.completing, each.verifying) if task is not None
+        ]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Refresh changed sessions and drop deleted ones."""
         known = self._store.known()
         for key in self._seen.keys() - set(known):
@@ -181,20 +183,20 @@ class CanaryMonitor:
             self._moving.discard(key)
             self._drop(key)
         for key in known:
-            self._look_again(key)
+            self._refresh_changed(key)
 
-    def _look_again(self, key: Key) -> None:
+    def _refresh_changed(self, key: Key) -> None:
         changes = self._store.changes(key)
         if self._seen.get(key) == changes:
             return
         self._seen[key] = changes
         try:
-            self._look_at(key)
+            self._refresh_session(key)
         except Exception as error:
             log.exception("a rollout could not be read", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("read").inc()
 
-    def _look_at(self, key: Key) -> None:
+    def _refresh_session(self, key: Key) -> None:
         body = self._store.body(key)
         state = written_state(body) if body is not None else None
         self._metrics.saw(key, state)
@@ -202,37 +204,37 @@ class CanaryMonitor:
             self._moving.add(key)
         else:
             self._moving.discard(key)
-        watch = measurement_of(body, state) if body is not None and state is not None else None
-        if body is None or watch is None:
+        spec = measurement_of(body, state) if body is not None and state is not None else None
+        if body is None or spec is None:
             self._drop(key)
             return
         uid = body["metadata"]["uid"]
         session = self._sessions.get(key)
-        if session is None or session.uid != uid or session.watch.key != watch.key:
-            session = self._begin(key, uid, watch)
-        pods = (target_of(pod, watch.model) for pod in self._store.pods(key))
-        session.targets = of_rollout(watch, (target for target in pods if target is not None))
-        session.clusters = self._clusters(key, watch)
-        session.watch = session.closing.watch = watch
-        if session.recording is not None and session.recording.start_seconds < watch.opens_seconds:
-            session.recording = None
+        if session is None or session.uid != uid or session.spec.key != spec.key:
+            session = self._begin(key, uid, spec)
+        pods = (target_of(pod, spec.model) for pod in self._store.pods(key))
+        session.targets = of_rollout(spec, (target for target in pods if target is not None))
+        session.clusters = self._clusters(key, spec)
+        session.spec = session.finalizer.spec = spec
+        if session.recorder is not None and session.recorder.start_seconds < spec.opens_seconds:
+            session.recorder = None
 
-    def _clusters(self, key: Key, watch: MeasurementSpec) -> Mapping[str, str] | None:
-        if not watch.by_gateway or watch.source is MetricsSource.TRITON:
+    def _clusters(self, key: Key, spec: MeasurementSpec) -> Mapping[str, str] | None:
+        if not spec.by_gateway or spec.source is MetricsSource.TRITON:
             return None
         route = self._store.children(key).get(ChildId(HTTP_ROUTE.kind, key.name))
         return revisions_by_cluster(route) if route is not None else None
 
-    def _begin(self, key: Key, uid: str, watch: MeasurementSpec) -> CanarySession:
+    def _begin(self, key: Key, uid: str, spec: MeasurementSpec) -> CanarySession:
         """Start measuring a step; the verification stays valid."""
         known = self._evidence.get(uid)
         self._drop(key)
-        measured = watch.key
+        measured = spec.key
         if known is not None and (known.canary, known.attempt) == (measured.canary, measured.attempt):
             self._evidence[uid] = Evidence(
                 measured.canary, measured.attempt, measured.step, verification=known.verification
             )
-        session = self._sessions[key] = CanarySession(uid, watch, (), None, WindowFinalizer(key, watch))
+        session = self._sessions[key] = CanarySession(uid, spec, (), None, WindowFinalizer(key, spec))
         return session
 
     def _drop(self, key: Key) -> None:
@@ -243,28 +245,28 @@ class CanaryMonitor:
 
     def _advance_window(self, session: CanarySession, now: float) -> Window | None:
         """Record the newest samples; return the window if it is over."""
-        recording = session.recording
-        if recording is not None and now < recording.heard_seconds:
+        recorder = session.recorder
+        if recorder is not None and now < recorder.heard_seconds:
             # The clock went back: durations are unknown.
-            recording = session.recording = None
-        if recording is None:
+            recorder = session.recorder = None
+        if recorder is None:
             if session.is_due(now):
                 self._begin_window(session, now)
             return None
-        recording.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
+        recorder.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
         # Slightly early is closer than the next tick.
         if not session.is_due(now + GLANCE_SECONDS / 2):
             return None
-        window = recording.window(now)
-        session.recording = None
-        session.closing.probing = session.watch.probes
+        window = recorder.window(now)
+        session.recorder = None
+        session.finalizer.probing = session.spec.probes
         if session.is_due(now):
             self._begin_window(session, now)
         return window
 
     def _begin_window(self, session: CanarySession, now: float) -> None:
-        session.recording = WindowRecorder(session.watch, now, FRESH_TICKS * self._interval)
-        session.recording.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
+        session.recorder = WindowRecorder(session.spec, now, FRESH_TICKS * self._interval)
+        session.recorder.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
 
     def _snapshot(self, now: float, over: Collection[Key]) -> asyncio.Task[Snapshot] | None:
         """Read the gateways' counters once for all windows that begin at this tick, or end at it (`over`)."""
@@ -272,11 +274,13 @@ class CanaryMonitor:
             (key.namespace, key.name)
             for key, session in self._sessions.items()
             if session.clusters is not None
-            and (key in over or (session.recording is not None and session.recording.start_seconds == now))
+            and (key in over or (session.recorder is not None and session.recorder.start_seconds == now))
         ]
         if not routes or not self._prober.knows_gateways:
             return None
-        return asyncio.create_task(self._prober.edges(routes, datetime.fromtimestamp(now, UTC)), name="gateways")
+        return asyncio.create_task(
+            self._prober.gateway_counters(routes, datetime.fromtimestamp(now, UTC)), name="gateways"
+        )
 
     async def _complete(
         self,
@@ -286,21 +290,21 @@ class CanaryMonitor:
         before: asyncio.Task[Snapshot] | None,
         after: asyncio.Task[Snapshot] | None,
     ) -> None:
-        pods = session.addresses(session.watch.key.canary)
+        pods = session.addresses(session.spec.key.canary)
         try:
-            window = await session.closing.complete(self._prober, window, pods, session.clusters, before, after)
+            window = await session.finalizer.complete(self._prober, window, pods, session.clusters, before, after)
         except Exception as error:
             log.exception("a window could not be completed", extra=about(key, reason=type(error).__name__))
             self._metrics.failures.labels("window").inc()
             window = replace(window, unreachable=f"the window could not be completed: {type(error).__name__}")
-        self._metrics.looked(window)
-        self._tell(key, session, window=window)
+        self._metrics.count_window(window)
+        self._publish(key, session, window=window)
 
     def _verify(self, key: Key, session: CanarySession) -> None:
         """Start a verification, unless all current pods have been verified."""
-        there = frozenset(target.uid for target in session.targets if target.revision == session.watch.key.canary)
+        there = frozenset(target.uid for target in session.targets if target.revision == session.spec.key.canary)
         busy = session.verifying is not None and not session.verifying.done()
-        if not session.watch.verifies or not there or busy:
+        if not session.spec.verifies or not there or busy:
             return
         if there == session.asked and self._clock() < session.ask_at:
             return
@@ -308,10 +312,10 @@ class CanaryMonitor:
         session.verifying = asyncio.create_task(self._ask(key, session), name=f"verification of {key}")
 
     async def _ask(self, key: Key, session: CanarySession) -> None:
-        watch = session.watch
-        canary, stable = session.addresses(watch.key.canary), session.addresses(watch.stable)
+        spec = session.spec
+        canary, stable = session.addresses(spec.key.canary), session.addresses(spec.stable)
         try:
-            found = await self._prober.verify(key.namespace, watch, canary, next(iter(stable), None))
+            found = await self._prober.verify(key.namespace, spec, canary, next(iter(stable), None))
         except (TimeoutError, TritonfleetError) as error:
             found = _unverified(str(error) or "verification timed out")
         except Exception as error:
@@ -320,9 +324,9 @@ class CanaryMonitor:
             found = _unverified(f"verification failed: {type(error).__name__}")
         if found.outcome is Outcome.ERROR:
             session.ask_at = self._clock() + AGAIN_SECONDS
-        self._tell(key, session, verification=found)
+        self._publish(key, session, verification=found)
 
-    def _tell(
+    def _publish(
         self,
         key: Key,
         session: CanarySession,
@@ -331,10 +335,10 @@ class CanaryMonitor:
         verification: Verification | None = None,
     ) -> None:
         """Publish new evidence for the reconcile, unless the rollout has moved on."""
-        self._look_again(key)
+        self._refresh_changed(key)
         if self._sessions.get(key) is not session:
             return
-        measured = session.watch.key
+        measured = session.spec.key
         known = self._evidence.get(session.uid) or Evidence(measured.canary, measured.attempt, measured.step)
         self._evidence[session.uid] = replace(
             known, window=window or known.window, verification=verification or known.verification

@@ -86,17 +86,17 @@ async def verify(
 
     `stable` is None while none of its pods is ready, `golden` is None without golden requests.
     """
-    compared = await _compared(connect, stable, model, policy)
+    baseline = await _contract_baseline(connect, stable, model, policy)
     requests = golden.requests if golden is not None else ()
     lanes = asyncio.Semaphore(AT_A_TIME)
 
-    async def interview(address: str) -> PodAnswers:
+    async def verify_pod(address: str) -> PodAnswers:
         async with lanes:
-            return await _interview(connect, address, model, requests, policy)
+            return await _verify_pod(connect, address, model, requests, policy)
 
     return evaluate_answers(
-        await asyncio.gather(*map(interview, canary)),
-        compared,
+        await asyncio.gather(*map(verify_pod, canary)),
+        baseline,
         golden_requests=len(requests),
         golden_problem=golden.problem if golden is not None else "",
     )
@@ -130,7 +130,9 @@ async def probe(pods: Sequence[str], model: str, golden: Golden, *, connect: Con
     )
 
 
-async def _compared(connect: Connect, stable: str | None, model: str, policy: ContractPolicy) -> ContractBaseline:
+async def _contract_baseline(
+    connect: Connect, stable: str | None, model: str, policy: ContractPolicy
+) -> ContractBaseline:
     if policy is ContractPolicy.OFF:
         return ContractBaseline(policy)
     if stable is None:
@@ -142,7 +144,7 @@ async def _compared(connect: Connect, stable: str | None, model: str, policy: Co
         return ContractBaseline(policy, problem=str(error))
 
 
-async def _interview(
+async def _verify_pod(
     connect: Connect, address: str, model: str, requests: Sequence[GoldenRequest], policy: ContractPolicy
 ) -> PodAnswers:
     """Send requests until the first wrong response; stop at the first failure to reach the pod."""
@@ -211,57 +213,57 @@ class CanaryProber:
         if self._prometheus is not None:
             self._prometheus.close()
 
-    async def edges(self, routes: Collection[Route], at: datetime) -> Mapping[Route, GatewayCounters] | str:
+    async def gateway_counters(self, routes: Collection[Route], at: datetime) -> Mapping[Route, GatewayCounters] | str:
         """Return the gateways' counters at a time, or why they are unknown."""
         if self._prometheus is None:
             return "no Prometheus is configured"
         try:
-            return await self._prometheus.edges(routes, at)
+            return await self._prometheus.gateway_counters(routes, at)
         except Transient as error:
             return str(error)
 
     async def verify(
-        self, namespace: str, watch: MeasurementSpec, canary: Sequence[str], stable: str | None
+        self, namespace: str, spec: MeasurementSpec, canary: Sequence[str], stable: str | None
     ) -> Verification:
         """Verify the canary's pods, by address, before they get traffic.
 
         Raises TimeoutError, Transient or Refused if it could not be completed.
         """
         async with asyncio.timeout(VERIFY_SECONDS):
-            asked = await self._golden(namespace, watch)
-            return await verify(canary, stable, watch.model, asked, watch.contract, connect=self._connect)
+            asked = await self._golden(namespace, spec)
+            return await verify(canary, stable, spec.model, asked, spec.contract, connect=self._connect)
 
-    async def probe(self, namespace: str, watch: MeasurementSpec, pods: Sequence[str]) -> ProbeRun | None:
+    async def probe(self, namespace: str, spec: MeasurementSpec, pods: Sequence[str]) -> ProbeRun | None:
         """Send the golden requests once; None if none could be sent."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                asked = await self._golden(namespace, watch)
+                asked = await self._golden(namespace, spec)
                 if asked is None:
                     return None
-                return await probe(pods, watch.model, asked, connect=self._connect)
+                return await probe(pods, spec.model, asked, connect=self._connect)
         except (TimeoutError, TritonfleetError) as error:
             log.warning("golden requests could not be sent", extra={"namespace": namespace, "error": str(error)})
             return None
 
-    async def answers(self, namespace: str, watch: MeasurementSpec, at: datetime) -> tuple[QueryAnswer, ...]:
+    async def answers(self, namespace: str, spec: MeasurementSpec, at: datetime) -> tuple[QueryAnswer, ...]:
         """Run the user's queries in sequence; each has a result or an error."""
         answers: dict[str, QueryAnswer] = {}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUERIES_SECONDS):
-                for query in watch.queries:
-                    answers[query.name] = await self._answer(namespace, watch, query, at)
+                for query in spec.queries:
+                    answers[query.name] = await self._answer(namespace, spec, query, at)
         late = f"Prometheus did not answer all queries within {QUERIES_SECONDS:.0f}s"
-        return tuple(answers.get(query.name) or QueryAnswer(query.name, error=late) for query in watch.queries)
+        return tuple(answers.get(query.name) or QueryAnswer(query.name, error=late) for query in spec.queries)
 
-    async def _answer(self, namespace: str, watch: MeasurementSpec, query: PromQuery, at: datetime) -> QueryAnswer:
+    async def _answer(self, namespace: str, spec: MeasurementSpec, query: PromQuery, at: datetime) -> QueryAnswer:
         if not self._custom_queries:
             refused = "custom queries are disabled in the operator (rollouts.customQueries)"
             return QueryAnswer(query.name, error=refused)
         if self._prometheus is None:
             return QueryAnswer(query.name, error="no Prometheus is configured in the operator (prometheus.url)")
         try:
-            mine = confine(query.query, namespace, watch.key.canary)
-            other = confine(query.baseline, namespace, watch.stable) if query.baseline is not None else None
+            mine = confine(query.query, namespace, spec.key.canary)
+            other = confine(query.baseline, namespace, spec.stable) if query.baseline is not None else None
             # Sequentially, since there may be many queries and many rollouts.
             async with self._one_query:
                 values = await self._prometheus.values(mine, at)
@@ -270,11 +272,11 @@ class CanaryProber:
             return QueryAnswer(query.name, error=shorten(str(error)))
         return QueryAnswer(query.name, values, baseline)
 
-    async def _golden(self, namespace: str, watch: MeasurementSpec) -> Golden | None:
+    async def _golden(self, namespace: str, spec: MeasurementSpec) -> Golden | None:
         """Read the golden file again: it may have been corrected. Raises Transient or Refused."""
-        if watch.golden is None:
+        if spec.golden is None:
             return None
-        name, key = watch.golden.config_map_name, watch.golden.key
+        name, key = spec.golden.config_map_name, spec.golden.key
         found = await self._get("ConfigMap", namespace, name)
         if found is None:
             return Golden(problem=f"ConfigMap '{name}' not found")

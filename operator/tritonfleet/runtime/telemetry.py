@@ -275,11 +275,11 @@ class RolloutMetrics:
             "tritonfleet_rollout_failures", "Errors that prevented evidence about rollouts", ["step"], registry=registry
         )
 
-    def beat(self, now: datetime) -> None:
+    def ticked(self, now: datetime) -> None:
         """Record a tick of the canary monitor."""
         self._heartbeat.set(now.timestamp())
 
-    def looked(self, window: Window) -> None:
+    def count_window(self, window: Window) -> None:
         """Count a window."""
         outcome = "Unreachable" if window.unreachable else "Untimed" if window.untimed else "Read"
         self._windows.labels(outcome).inc()

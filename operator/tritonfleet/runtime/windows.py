@@ -58,8 +58,8 @@ class WindowRecorder:
     A container is identified by its pod and its start, so counts from before a crash are kept.
     """
 
-    def __init__(self, watch: MeasurementSpec, start_seconds: float, fresh_seconds: float) -> None:
-        self.watch = watch
+    def __init__(self, spec: MeasurementSpec, start_seconds: float, fresh_seconds: float) -> None:
+        self.spec = spec
         self.start_seconds = self.heard_seconds = start_seconds
         self._fresh_seconds = fresh_seconds
         self._at_start: frozenset[str] | None = None
@@ -67,7 +67,7 @@ class WindowRecorder:
         self._last: dict[str, _Page] = {}
         self._heard: dict[str, float] = {}
         self._targets: tuple[Target, ...] = ()
-        self._beats: list[ScrapeInterval] = []
+        self._intervals: list[ScrapeInterval] = []
         self._shares: list[float] = []
         self._refused: dict[str, str] = {}
 
@@ -77,8 +77,8 @@ class WindowRecorder:
         """Record the newest pages of all ready pods."""
         self._refused = {target.uid: refusal_of(target.uid) for target in targets}
         self._targets, self.heard_seconds = tuple(targets), now
-        canary, stable = self.watch.key.canary, self.watch.stable
-        self._shares.append(self.watch.desired_share(self._ready(canary), self._ready(stable)))
+        canary, stable = self.spec.key.canary, self.spec.stable
+        self._shares.append(self.spec.desired_share(self._ready(canary), self._ready(stable)))
         gained = {canary: (0, 0.0), stable: (0, 0.0)}
         for target in targets:
             answer = answer_of(target.uid)
@@ -93,13 +93,13 @@ class WindowRecorder:
                 requests, seconds = gained[target.revision]
                 more, longer = self._take(container, page)
                 gained[target.revision] = (requests + more, seconds + longer)
-        self._beats.append(ScrapeInterval(*gained[canary], *gained[stable]))
+        self._intervals.append(ScrapeInterval(*gained[canary], *gained[stable]))
         if self._at_start is None:
             self._at_start = frozenset(map(_container, targets))
 
     def window(self, now: float) -> Window:
         """Return the counts since the start."""
-        canary, stable = self._revision(self.watch.key.canary, now), self._revision(self.watch.stable, now)
+        canary, stable = self._revision(self.spec.key.canary, now), self._revision(self.spec.stable, now)
         timed = any(page.reading.buckets for page in self._last.values())
         return Window(
             end_seconds=now,
@@ -107,7 +107,7 @@ class WindowRecorder:
             stable=stable,
             desired_share=sum(self._shares) / len(self._shares) if self._shares else 0.0,
             unreachable=self._unreachable(now),
-            intervals=None if timed else tuple(self._beats),
+            intervals=None if timed else tuple(self._intervals),
         )
 
     def _take(self, container: str, page: _Page) -> tuple[int, float]:
@@ -149,10 +149,10 @@ class WindowRecorder:
         return ""
 
     def _asked(self) -> Iterator[tuple[str, str]]:
-        if self.watch.key.weight > 0:
-            yield "canary", self.watch.key.canary
-        if not self.watch.alone:
-            yield "stable", self.watch.stable
+        if self.spec.key.weight > 0:
+            yield "canary", self.spec.key.canary
+        if not self.spec.alone:
+            yield "stable", self.spec.stable
 
     def _is_fresh(self, at_seconds: float, now: float) -> bool:
         return now - at_seconds <= self._fresh_seconds
@@ -161,9 +161,9 @@ class WindowRecorder:
         return sum(target.revision == revision for target in self._targets)
 
 
-def of_rollout(watch: MeasurementSpec, targets: Iterable[Target]) -> tuple[Target, ...]:
+def of_rollout(spec: MeasurementSpec, targets: Iterable[Target]) -> tuple[Target, ...]:
     """Return the pods of the two revisions."""
-    return tuple(target for target in targets if target.revision in (watch.key.canary, watch.stable))
+    return tuple(target for target in targets if target.revision in (spec.key.canary, spec.stable))
 
 
 def _container(target: Target) -> str:
@@ -188,7 +188,7 @@ class WindowFinalizer:
     """Completes the windows of one step in sequence."""
 
     key: Key
-    watch: MeasurementSpec
+    spec: MeasurementSpec
     failures: dict[str, GatewayFailures] = field(default_factory=dict)
     """By revision."""
     probing: bool = False
@@ -208,13 +208,13 @@ class WindowFinalizer:
         `pods` are the addresses of the canary's ready pods, `clusters` the gateway's names of the revisions; None
         without a gateway. Takes at most a minute.
         """
-        watch, namespace = self.watch, self.key.namespace
+        spec, namespace = self.spec, self.key.namespace
         try:
-            run = await prober.probe(namespace, watch, pods) if watch.probes else None
+            run = await prober.probe(namespace, spec, pods) if spec.probes else None
         finally:
             self.probing = False
-        answers = await prober.answers(namespace, watch, datetime.fromtimestamp(window.end_seconds, UTC))
-        window = replace(window, probe=run, probe_expected=watch.probes, answers=answers)
+        answers = await prober.answers(namespace, spec, datetime.fromtimestamp(window.end_seconds, UTC))
+        window = replace(window, probe=run, probe_expected=spec.probes, answers=answers)
         if before is None or after is None or clusters is None:
             return window
         # Shared with other rollouts: canceling this one must not cancel theirs.
@@ -227,7 +227,7 @@ class WindowFinalizer:
             if isinstance(said, str):
                 return replace(window, untimed=shorten(said), intervals=None)
         first, last = (said.get(self.key, {}) if not isinstance(said, str) else {} for said in (before, after))
-        if self.watch.source is MetricsSource.AUTO and not first and not last:
+        if self.spec.source is MetricsSource.AUTO and not first and not last:
             # Without metrics of the gateway the pods' own are used.
             return window
         if not first or not last:
@@ -237,8 +237,8 @@ class WindowFinalizer:
         found = count_gateway(first, last, clusters)
         return replace(
             window,
-            canary=self._merged(self.watch.key.canary, window.canary, found),
-            stable=self._merged(self.watch.stable, window.stable, found),
+            canary=self._merged(self.spec.key.canary, window.canary, found),
+            stable=self._merged(self.spec.stable, window.stable, found),
             intervals=None,
         )
 
@@ -246,5 +246,5 @@ class WindowFinalizer:
         if revision not in found:
             return counts
         before = self.failures.get(revision, GatewayFailures())
-        counts, self.failures[revision] = merge_gateway_counts(counts, found[revision], before, alone=self.watch.alone)
+        counts, self.failures[revision] = merge_gateway_counts(counts, found[revision], before, alone=self.spec.alone)
         return counts

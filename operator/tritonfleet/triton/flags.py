@@ -75,11 +75,11 @@ def has_cache(user_args: Iterable[str]) -> bool:
 
 
 def _restrictions(owner_uid: str) -> Iterator[str]:
-    """Close the APIs that change the server: nobody is meant to know the key, and clients cannot guess it.
+    """Close the APIs that change the server: clients do not know the key, and cannot guess it.
 
     Loading or unloading a model on one pod would make it differ from its revision. Triton can only ask
     for a header, so it gets one whose value is derived from the random uid of the owner: equal in every
-    reconcile, unknown to whoever can merely reach the port, and no secret to those who can read the pod.
+    reconcile, unknown to clients that can only reach the port, and no secret to those who can read the pod.
     """
     key = sha256(f"{_RESTRICTED_HEADER}/{owner_uid}".encode()).hexdigest()[:32]
     yield f"--http-restricted-api={_RESTRICTED_GROUPS}:{_RESTRICTED_HEADER}={key}"

@@ -29,4 +29,4 @@ class Behavior:
 
 GOOD = Behavior()
 SLOW_SECONDS = 0.25
-"""Bound of the latency histogram that `slow` is about."""
+"""Bound of the latency histogram that the check of latency uses."""

@@ -62,7 +62,7 @@ def test_an_unscraped_canary_is_distinguished_from_a_metrics_outage() -> None:
     scene.cluster.metrics = Metrics(blind_to_canary=True)
     scene.run_to(Phase.HELD)
 
-    assert "no series of any canary pod" in scene.state.message
+    assert "no metrics from canary pods" in scene.state.message
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_in_place_nothing_more_is_taken_away_while_a_pod_does_not_end() -> None:
     scene.roll("2").run_to(Phase.HELD, every=5)
     assert (scene.asked()["1"], scene.ready("1")) == (3, 3)
     assert scene.state.reason == "StablePodsRemain"
-    assert "1 pods of revision 1" in scene.state.message
+    assert "1 pod of revision 1 still terminating" in scene.state.message
     scene.cluster.pool.ending_seconds = 5
     scene.cluster.pool.pods = [pod for pod in scene.cluster.pool.pods if pod.stays]
 

@@ -210,7 +210,7 @@ def watched(cluster: Cluster, **said: Any) -> Manifest:
     plan = Canary.model_validate({"analysis": {"interval": "10s", "warmup": "0s"}})
     phase = said.pop("phase", Phase.ANALYZING)
     attempt = Attempt(**{"canary": NEW, "plan": plan, "applied_weight": 50, **said})
-    state = State(phase, reason="Looking", stable=OLD, attempt=attempt)
+    state = State(phase, reason="AnalysisRunning", stable=OLD, attempt=attempt)
     spec = {"traffic": {"gateway": {"parentRefs": [{"name": "gw"}]}}}
     return {**body_of(spec), "status": {"rollout": rollout_document(state, "m")}}
 

@@ -103,7 +103,7 @@ def _verified(watch: MeasurementSpec, pods: list[Pod], stable: list[Pod]) -> Ver
     if not pods:
         return None
     if watch.contract is not ContractPolicy.OFF and not stable:
-        unknown = CheckResult("contract", Outcome.ERROR, Why.UNREACHABLE, "stable's contract is not known")
+        unknown = CheckResult("contract", Outcome.ERROR, Why.UNREACHABLE, "stable's contract is unknown")
         return Verification(Outcome.ERROR, (unknown,), len(pods))
     checks = []
     if watch.contract is not ContractPolicy.OFF:
@@ -112,7 +112,7 @@ def _verified(watch: MeasurementSpec, pods: list[Pod], stable: list[Pod]) -> Ver
         )
     if watch.golden is not None:
         wrong = any(pod.behavior.wrong or pod.behavior.rejects for pod in pods)
-        checks.append(_check("golden", bad=wrong, says="class 3, should be 7"))
+        checks.append(_check("golden-requests", bad=wrong, says="class 3, should be 7"))
     worst = next((each.outcome for each in checks if each.outcome is Outcome.FAILED), Outcome.PASSED)
     return Verification(worst, tuple(checks), len(pods))
 

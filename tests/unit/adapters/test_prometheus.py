@@ -124,7 +124,7 @@ async def test_only_series_of_the_gateway_itself_are_asked_for(server):
     client = Prometheus(Access(server[1], gateway_labels=labels), lambda *_: None)
     try:
         await client.gateway()
-        await client.edges([("shop", "demo")], NOW)
+        await client.gateway_counters([("shop", "demo")], NOW)
     finally:
         client.close()
     for _, query, _ in server[0].asked:
@@ -140,7 +140,7 @@ async def test_without_labels_of_the_gateway_no_counters_of_any_are_believed(ser
     client = Prometheus(Access(server[1]), lambda *_: None)
     try:
         assert await client.gateway() == {}
-        assert await client.edges([("shop", "demo")], NOW) == {}
+        assert await client.gateway_counters([("shop", "demo")], NOW) == {}
     finally:
         client.close()
     assert server[0].asked == []
@@ -168,7 +168,7 @@ async def test_a_malformed_series_is_skipped_and_counted_and_hides_no_other(serv
         for row in MALFORMED:
             server[0].rows = [row, fine]
             assert set(await client.gateway()) == {("shop", "fine")}
-            edges = await client.edges([("shop", "fine"), ("shop", "evil")], NOW)
+            edges = await client.gateway_counters([("shop", "fine"), ("shop", "evil")], NOW)
             assert set(edges) == {("shop", "fine")}
         server[0].rows = [
             {"metric": {"namespace": "shop", "modeldeployment": "evil"}, "values": [[NOW.timestamp(), "many"]]},
@@ -318,7 +318,7 @@ def raw(backend, bound, count, *, pod="envoy-1", route="demo"):
 
 async def test_raw_counters_of_many_routes_are_one_query_at_one_moment(server, client):
     server[0].rows = [raw(0, "+Inf", "7"), raw(1, "+Inf", "3"), raw(0, "+Inf", "5", route="other")]
-    found = await client.edges([("shop", "demo"), ("shop", "quiet")], NOW)
+    found = await client.gateway_counters([("shop", "demo"), ("shop", "quiet")], NOW)
     assert set(found) == {("shop", "demo")}
     assert sorted(found["shop", "demo"].values()) == [3, 7]
     ((path, asked, _),) = server[0].asked
@@ -330,14 +330,14 @@ async def test_raw_counters_of_many_routes_are_one_query_at_one_moment(server, c
 
 async def test_of_very_many_routes_all_are_asked_for(server, client):
     server[0].rows = [raw(0, "+Inf", "7"), raw(0, "+Inf", "5", route="other")]
-    found = await client.edges([("shop", f"m{n}") for n in range(60)] + [("shop", "demo")], NOW)
+    found = await client.gateway_counters([("shop", f"m{n}") for n in range(60)] + [("shop", "demo")], NOW)
     assert set(found) == {("shop", "demo")}
     assert len(server[0].asked[0][1]["query"]) < 300
 
 
 async def test_a_counter_that_cannot_be_is_left_out(server, client):
     server[0].rows = [raw(0, "+Inf", "NaN"), raw(1, "+Inf", "-3"), raw(1, "5", "2"), {"metric": {}, "value": [1, "1"]}]
-    found = await client.edges([("shop", "demo")], NOW)
+    found = await client.gateway_counters([("shop", "demo")], NOW)
     assert list(found["shop", "demo"].values()) == [2]
 
 

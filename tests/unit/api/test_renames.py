@@ -89,7 +89,7 @@ def test_a_former_name_is_reported_beside_what_else_is_wrong():
 
 MIDWAY = {
     "phase": "Analyzing",
-    "reason": "Looking",
+    "reason": "AnalysisRunning",
     "enteredAt": "2026-01-01T00:00:00Z",
     "stable": "shop-aaaaaaaaaa",
     "canary": "shop-bbbbbbbbbb",
@@ -115,6 +115,53 @@ def test_the_plan_of_a_rollout_that_began_before_the_upgrade_is_carried_on():
     assert (analysis.windows, analysis.max_windows, analysis.failure_threshold) == (3, 6, 1)
     assert (analysis.error_rate.ratio, analysis.max_error_rate, analysis.latency.difference) == (2.0, 1.5, 1.0)
     assert (analysis.bake_time, analysis.min_requests, found.steps[0].weight) == ("1m", 50, 5)
+
+
+LOOKED = {"canary": {"bad": 3, "requests": 400}, "stable": {"bad": 2, "requests": 900}}
+
+
+def test_a_step_that_was_analyzed_before_the_upgrade_goes_on_with_what_it_counted():
+    now = Progress(windows=2, last_end_seconds=9.0, latency_bound_seconds=0.25).document()
+    now["errorRate"]["evidence"] |= LOOKED
+    before = {
+        {"errorRate": "errors", "latency": "slow", "latencyBoundSeconds": "slowBoundSeconds"}.get(name, name): value
+        for name, value in now.items()
+    }
+    found = restore_state({**MIDWAY, "analysis": before}).attempt.analysis
+    assert found == Progress.restore(now)
+    assert (found.error_rate.evidence.canary.bad, found.latency_bound_seconds) == (3, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("Looking", "AnalysisRunning"), ("PromotedBroke", "PromotedRevisionFailed"), ("Paused", "Paused")],
+)
+def test_a_reason_that_was_written_before_the_upgrade_is_read_by_its_new_word(before, now):
+    said = {"at": "2026-01-01T00:00:00Z", "reason": before, "message": "so"}
+    state = restore_state(
+        {
+            **MIDWAY,
+            "reason": before,
+            "history": [{**said, "from": "Shifting", "to": "Analyzing"}],
+            "rejected": [{**said, "revision": "shop-cccccccccc"}],
+        }
+    )
+    assert (state.reason, state.history[0].reason, state.rejected[0].reason) == (now, now, now)
+
+
+def test_a_check_that_was_written_before_the_upgrade_is_read_by_its_new_name():
+    checks = {
+        "errors": "error-rate",
+        "slow": "latency",
+        "slo": "latency-objective",
+        "arrival": "traffic-share",
+        "probe": "golden-requests",
+        "promql/slow": "promql/slow",
+    }
+    results = [{"check": name, "outcome": "Pass", "reason": "NotWorse"} for name in checks]
+    state = restore_state({**MIDWAY, "results": results, "verification": [{**results[0], "check": "golden"}]})
+    assert [each["check"] for each in state.results] == list(checks.values())
+    assert state.verification[0]["check"] == "golden-requests"
 
 
 def test_a_new_name_wins_over_the_former_one():

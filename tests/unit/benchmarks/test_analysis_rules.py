@@ -8,7 +8,7 @@ from benchmarks.analysis.draw import BOUNDS_SECONDS, HISTORY, Draw, draw
 from benchmarks.analysis.rules import ARGO, ARGO_STRICT, FLAGGER, RULES
 from benchmarks.analysis.scenarios import FIVE, NO_CHANGE, TRAFFICS
 
-GOOD, BAD = 1, 3  # of 200 requests: 0.5 % and 1.5 %
+GOOD, BAD = 1, 3  # of 200 requests: 0.5% and 1.5%
 
 
 def history(*errors, windows=30):

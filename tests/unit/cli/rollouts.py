@@ -15,7 +15,9 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BEFORE, STABLE, CANARY = "0123456789", "aaaaaaaaaa", "1a2b3c4d5e"
 PLAN = {"steps": [{"weight": 10}, {"weight": 50, "pause": {}}]}
 IDLE = State(Phase.STABLE, NOW - timedelta(hours=1), stable=STABLE, standby=Standby(BEFORE))
-REJECTED = (Rejection(CANARY, "Worse", "errors Worse: canary 5.0 % (20 of 400)", NOW - timedelta(minutes=2)),)
+REJECTED = (
+    Rejection(CANARY, "Worse", "error rate worse than stable: canary 5.0% (20/400)", NOW - timedelta(minutes=2)),
+)
 
 
 def under_way(phase: Phase, **changes: Any) -> State:
@@ -30,7 +32,9 @@ def under_way(phase: Phase, **changes: Any) -> State:
         weight=50,
         applied_weight=50,
     )
-    state = State(phase, NOW - timedelta(minutes=3), "Looking", "window 4 of 10", STABLE, replicas=8, attempt=attempt)
+    state = State(
+        phase, NOW - timedelta(minutes=3), "AnalysisRunning", "window 4 of 10", STABLE, replicas=8, attempt=attempt
+    )
     if not (state.traits.under_way or phase is Phase.INITIALIZING):
         state = replace(state, attempt=None)
     return but(state, **changes)

@@ -131,7 +131,7 @@ def test_it_lists_the_decisions_newest_first(body: Manifest) -> None:
     history = body["status"]["autoscaling"]["history"]
     assert len(rows) == len(history) >= 2
     for row, entry in zip(rows, history, strict=True):
-        assert f"ago  {entry['from']:>4} -> {entry['to']:<4} {entry['reason']:<14} {entry['message']}" in row
+        assert f"ago  {entry['from']:>4} -> {entry['to']:<4} {entry['reason']:<20} {entry['message']}" in row
 
 
 def test_its_thresholds_are_those_of_the_autoscaler(body: Manifest) -> None:

@@ -22,7 +22,7 @@ from tritonfleet.plan.rollout import Attempt, Phase, Standby, State
 from tritonfleet.plan.world import Defaults, Manifest
 
 SERVES = account(IDLE, wanted=STABLE)
-REFUSED = account(State(Phase.ROLLED_BACK, NOW, "Worse", "errors 5 %", stable=STABLE, rejected=REJECTED))
+REFUSED = account(State(Phase.ROLLED_BACK, NOW, "Worse", "error rate 5.0%", stable=STABLE, rejected=REJECTED))
 DEFAULTS = Defaults("nvcr.io/nvidia/tritonserver:26.10-py3", allow_unsafe_image=True, fetch_image="fetch:1")
 
 
@@ -99,7 +99,7 @@ def test_a_wait_does_not_end_on_an_unprocessed_spec() -> None:
 
 
 def test_a_rejected_revision_is_the_bad_end_and_says_why() -> None:
-    assert ending(REFUSED) == (ROLLED_BACK, f"RolledBack, shop-{STABLE} (6) is serving: errors 5 %")
+    assert ending(REFUSED) == (ROLLED_BACK, f"RolledBack, shop-{STABLE} (6) is serving: error rate 5.0%")
 
 
 def test_a_retry_or_another_wish_after_a_rejection_is_a_beginning_and_no_end() -> None:
@@ -190,7 +190,10 @@ def test_history_says_which_revision_is_on_standby() -> None:
 
 def test_history_says_why_a_revision_was_rejected() -> None:
     assert "Rejected, Worse" in output.history_text(REFUSED).splitlines()[1]
-    assert output.history_document(REFUSED)[0]["rejected"]["message"] == "errors Worse: canary 5.0 % (20 of 400)"
+    assert (
+        output.history_document(REFUSED)[0]["rejected"]["message"]
+        == "error rate worse than stable: canary 5.0% (20/400)"
+    )
 
 
 def record(number: int, **spec: Any) -> Manifest:

@@ -53,12 +53,12 @@ def test_each_phase_lets_ask_for_what_it_can_do(state: State | None, verbs: set[
 @pytest.mark.parametrize(
     ("state", "verb", "why"),
     [
-        (IDLE, Verb.ABORT, f"no rollout is under way: it is Stable, shop-{STABLE} (6) is serving"),
-        (under_way(Phase.PROMOTING), Verb.ABORT, "the rollout is Promoting, past the point of no return: ask for undo"),
-        (under_way(Phase.ANALYZING), Verb.APPROVE, "no step waits for approval, the rollout is Analyzing"),
-        (under_way(Phase.ANALYZING), Verb.RESUME, "the rollout is not held, it is Analyzing"),
-        (under_way(Phase.PROMOTING), Verb.PAUSE, "there is nothing to pause in Promoting"),
-        (IDLE, Verb.RETRY, "the revision that the spec asks for is not rejected: it is Stable, "),
+        (IDLE, Verb.ABORT, f"no rollout is in progress: it is Stable, shop-{STABLE} (6) is serving"),
+        (under_way(Phase.PROMOTING), Verb.ABORT, "too late to abort in Promoting: use undo instead"),
+        (under_way(Phase.ANALYZING), Verb.APPROVE, "no step is waiting for approval, the rollout is Analyzing"),
+        (under_way(Phase.ANALYZING), Verb.RESUME, "the rollout is not held, but Analyzing"),
+        (under_way(Phase.PROMOTING), Verb.PAUSE, "nothing to pause in Promoting"),
+        (IDLE, Verb.RETRY, "the spec's revision is not rejected: it is Stable, "),
         (
             under_way(Phase.ANALYZING),
             Verb.ROLLBACK_TO,
@@ -74,7 +74,7 @@ def test_what_makes_no_sense_is_refused_with_the_phase(state: State | None, verb
 def test_what_the_spec_holds_is_resumed_in_the_spec() -> None:
     held = account(under_way(Phase.HELD), rollout={"paused": True})
 
-    assert (refusal(held, Verb.RESUME) or "").startswith("spec.rollout.paused is set: take it away instead")
+    assert (refusal(held, Verb.RESUME) or "").startswith("spec.rollout.paused is set: unset it instead")
 
 
 @pytest.mark.parametrize("word", ["5", BEFORE, f"shop-{BEFORE}"])
@@ -100,7 +100,7 @@ def test_an_undo_says_how_long_it_takes_and_what_ends_it() -> None:
     ("word", "why"),
     [
         ("9", "revision '9' not found; available: 7, 6, 5"),
-        ("7", "revision 7 .* is what is asked for already: it is Stable"),
+        ("7", "revision 7 is already the requested revision: it is Stable"),
     ],
 )
 def test_an_undo_to_what_cannot_be_is_refused(word: str, why: str) -> None:

@@ -13,8 +13,10 @@ from tritonfleet.plan.rollout import Phase, Standby, TransitionRecord
 from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Progress, Why
 
 RESULTS = (
-    CheckResult("errors", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(0.004, 1234, 0.0035, 11002, 0.006, 0.31)),
-    CheckResult("slow", Outcome.INCONCLUSIVE, Why.SUSPECT, "above 250 ms", Numbers(0.021, 1000, 0.01, 11002, 0.015)),
+    CheckResult("error-rate", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(0.004, 1234, 0.0035, 11002, 0.006, 0.31)),
+    CheckResult(
+        "latency", Outcome.INCONCLUSIVE, Why.SUSPECT, "requests above 250ms", Numbers(0.021, 1000, 0.01, 11002, 0.015)
+    ),
     CheckResult("promql/gpu", Outcome.PASSED, Why.NOT_WORSE, "fine", Numbers(canary=91.2, limit=95.0)),
 )
 
@@ -27,7 +29,7 @@ def test_the_first_line_says_phase_step_mode_and_since_when() -> None:
     first, second = plain(account(under_way(Phase.ANALYZING))).splitlines()[:2]
 
     assert first == "prod/shop: Analyzing, step 2 of 3, Surge, for 3m"
-    assert second == "Looking: window 4 of 10"
+    assert second == "AnalysisRunning: window 4 of 10"
 
 
 def test_each_revision_has_its_pods_and_its_share_as_asked_given_and_measured() -> None:
@@ -49,10 +51,10 @@ def test_each_check_has_both_values_their_requests_the_limit_and_the_verdict() -
     results = tuple(result.document() for result in RESULTS)
     said = plain(account(under_way(Phase.ANALYZING, results=results)))
 
-    assert lines(said, "errors ") == ["0.40 % (1,234)  0.35 % (11,002)  0.60 %  0.31  Pass"]
-    assert lines(said, "slow ") == ["2.1 % (1,000)   1.0 % (11,002)   1.5 %         Inconclusive, Suspect"]
-    assert lines(said, "promql/gpu ") == ["91.2                             95            Pass"]
-    assert lines(said, "  slow: ") == ["above 250 ms"]
+    assert lines(said, "error-rate ") == ["0.40% (1,234)  0.35% (11,002)  0.60%  0.31  Pass"]
+    assert lines(said, "latency ") == ["2.1% (1,000)   1.0% (11,002)   1.5%         Inconclusive, Suspect"]
+    assert lines(said, "promql/gpu ") == ["91.2                           95           Pass"]
+    assert lines(said, "  latency: ") == ["requests above 250ms"]
 
 
 def test_before_any_window_the_verification_is_shown() -> None:
@@ -64,11 +66,13 @@ def test_before_any_window_the_verification_is_shown() -> None:
 
 
 def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:
-    record = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0 %")
+    record = TransitionRecord(NOW - timedelta(minutes=2), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "errors 5.0%")
     said = plain(account(under_way(Phase.ROLLED_BACK, rejected=REJECTED, history=(record,))))
 
-    assert lines(said, "rejected ") == [f"shop-{CANARY} (7) 2m ago, Worse: errors Worse: canary 5.0 % (20 of 400)"]
-    assert said.splitlines()[-1] == "  2m ago  Analyzing -> RollingBack  Worse  errors 5.0 %"
+    assert lines(said, "rejected ") == [
+        f"shop-{CANARY} (7) 2m ago, Worse: error rate worse than stable: canary 5.0% (20/400)"
+    ]
+    assert said.splitlines()[-1] == "  2m ago  Analyzing -> RollingBack  Worse  errors 5.0%"
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -129,7 +129,7 @@ def test_a_trace_that_is_too_short_is_reported_as_such(simulate: Callable) -> No
     said = simulate("t_s\n" + "".join(f"{tenth / 10}\n" for tenth in range(300)), *SERVICE, "--scalers", "keda")
 
     assert "warning: the trace lasts 30s and a pod takes 1m to become ready: too short" in said.out
-    assert "warning: 300 requests are too few to estimate the 99th percentile" in said.out
+    assert "warning: too few to estimate the 99th percentile: 300 requests" in said.out
 
 
 def test_a_trace_can_be_cut_and_brought_to_another_rate(simulate: Callable) -> None:

@@ -32,15 +32,15 @@ def test_the_verdict_is_applied_and_fully_reported(world):
         "podStartupSeconds": 62.0,
         "metricsAge": "4s",
         "reason": "Demand",
-        "message": VERDICT.message,
+        "message": VERDICT.explain(),
         "lastScaleTime": "2026-01-01T12:02:00Z",
     }
     assert world.status["autoscaling"]["memory"] == Memory().document()
     assert world.status["autoscaling"]["history"] == [
-        {"at": "2026-01-01T12:02:00Z", "from": 2, "to": 4, "reason": "Demand", "message": VERDICT.message}
+        {"at": "2026-01-01T12:02:00Z", "from": 2, "to": 4, "reason": "Demand", "message": VERDICT.explain()}
     ]
-    assert world.events[-1] == f"Normal ScaledUp: from 2 to 4 (Demand): {VERDICT.message}"
-    assert world.condition("ScalingActive") == ("True", "Demand", VERDICT.message)
+    assert world.events[-1] == f"Normal ScaledUp: from 2 to 4 (Demand): {VERDICT.explain()}"
+    assert world.condition("ScalingActive") == ("True", "Demand", VERDICT.explain())
     assert world.condition("SLOMet") == (
         "True",
         "Met",
@@ -72,10 +72,10 @@ def test_the_status_of_scaling_is_removed_with_the_slo(world):
 def test_a_blind_autoscaler_is_not_active_and_the_slo_unknown(world, reason):
     blind = replace(MET, met=None, reason=reason, percentile_seconds=None, within=None)
     world.edit(**SCALED)
-    world.scaling = says(4, reason, fresh=False, message="no pod has answered for 61 s", attainment=blind)
+    world.scaling = says(4, reason, fresh=False, explain=lambda: "no metrics for 61s", attainment=blind)
     world.settle()
-    assert world.condition("ScalingActive") == ("False", reason, "no pod has answered for 61 s")
-    assert world.condition("SLOMet") == ("Unknown", reason, "no pod has answered for 61 s")
+    assert world.condition("ScalingActive") == ("False", reason, "no metrics for 61s")
+    assert world.condition("SLOMet") == ("Unknown", reason, "no metrics for 61s")
 
 
 def test_an_slo_that_no_replica_can_keep_is_reported_as_infeasible(world):
@@ -96,7 +96,9 @@ def test_a_steady_fleet_is_not_written_about(world):
     before = world.status
     for second in range(60):
         world.wait(seconds=5)
-        world.scaling = replace(VERDICT, rate=118 + second % 8, message=f"{second}", metrics_age_seconds=float(second))
+        world.scaling = replace(
+            VERDICT, rate=118 + second % 8, explain=lambda second=second: f"{second}", metrics_age_seconds=float(second)
+        )
         assert world.plan().status == before or world.now.minute == 5
 
 
@@ -142,14 +144,19 @@ def test_another_reason_is_written_at_once(world):
     world.scaling = VERDICT
     world.settle()
     world.wait(seconds=5)
-    world.scaling = says(4, ScaleReason.HOLDING)
+    world.scaling = says(4, ScaleReason.SCALE_DOWN_STABILIZED)
     world.settle()
-    assert world.condition("ScalingActive")[1] == "Holding"
+    assert world.condition("ScalingActive")[1] == "ScaleDownStabilized"
 
 
 @pytest.mark.parametrize(
     "other",
-    [ScaleReason.HOLDING, ScaleReason.AT_MIN_REPLICAS, ScaleReason.AT_MAX_REPLICAS, ScaleReason.NO_TRAFFIC],
+    [
+        ScaleReason.SCALE_DOWN_STABILIZED,
+        ScaleReason.AT_MIN_REPLICAS,
+        ScaleReason.AT_MAX_REPLICAS,
+        ScaleReason.NO_TRAFFIC,
+    ],
 )
 def test_a_fleet_at_a_border_is_written_about_once_a_minute(world, other):
     world.edit(**SCALED)

@@ -69,8 +69,8 @@ class Prometheus:
         self.counters, self.problem, self.results = {}, "", {}
         self.asked, self.closed = [], False
 
-    async def edges(self, routes, at):
-        self.asked.append(("edges", tuple(sorted(routes)), at))
+    async def gateway_counters(self, routes, at):
+        self.asked.append(("canary", tuple(sorted(routes)), at))
         if self.problem:
             raise Transient(self.problem)
         return {KEY: dict(self.counters)} if self.counters else {}
@@ -162,7 +162,7 @@ class World:
         progress = Progress(last_end_seconds=looked.timestamp() if looked else None)
         history = (TransitionRecord(START, Phase.SHIFTING, phase, "WeightInForce", ""),)
         found = but(
-            State(phase, START, "Looking", stable=STABLE, attempts=attempt, replicas=3, history=history),
+            State(phase, START, "AnalysisRunning", stable=STABLE, attempts=attempt, replicas=3, history=history),
             **{
                 "canary": CANARY, "step": step, "step_entered_at": START, "weight": weight, "applied_weight": weight,
                 "plan": plan, "analysis": progress, "mode": "Surge", "surge": 1, "canary_replicas": 1,

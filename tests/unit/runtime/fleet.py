@@ -44,7 +44,7 @@ class Law:
         replicas = self.replicas if self.replicas is not None else len(observation.samples)
         attainment = Attainment(True, None, 0.01, "Estimated", 1.0, 1.0, 60.0, 0.0, 0.0)
         return Verdict(
-            replicas=replicas, wanted=replicas, reason=self.reason, message="", fresh=True, rate=self.rate,
+            replicas=replicas, wanted=replicas, reason=self.reason, explain=str, fresh=True, rate=self.rate,
             capacity_per_replica=None, forecast=None, ready_seconds=None, metrics_age_seconds=1.0,
             attainment=attainment, memory=memory,
         )  # fmt: skip

@@ -24,7 +24,7 @@ def bound(name, gpus):
     return {"metadata": {"name": f"on-{name}"}, "spec": {"nodeName": name, "containers": containers}}
 
 
-async def test_while_a_rollout_looks_for_room_the_free_gpus_of_its_nodes_are_counted():
+async def test_while_a_rollout_needs_capacity_the_free_gpus_of_its_nodes_are_counted():
     lists = {"Node": [node("a", "4", pool="x"), node("b", "2", pool="y")], "Pod": [bound("a", "3")]}
     listed = []
 

@@ -50,7 +50,7 @@ async def test_both_ends_of_every_window_of_the_fleet_are_one_query_each():
         await split(world)
         await world.until(50)
         asked = [(what, at.timestamp() - START.timestamp()) for what, _, at in world.prometheus.asked]
-        assert asked == [("edges", 10), ("edges", 30), ("edges", 50)]
+        assert asked == [("canary", 10), ("canary", 30), ("canary", 50)]
 
 
 async def test_a_proxy_that_restarts_counts_from_zero():
@@ -125,7 +125,9 @@ async def test_a_revision_without_series_at_the_gateway_is_an_error_and_not_a_fa
         stable.serve(100)
         canary.serve(100)
         await world.until(30)
-        (slow,) = (each for each in analyze(AnalysisPolicy(), Progress(), world.window).results if each.check == "slow")
+        (slow,) = (
+            each for each in analyze(AnalysisPolicy(), Progress(), world.window).results if each.check == "latency"
+        )
         assert (slow.outcome, slow.why) == (Outcome.ERROR, Why.NO_SERIES)
 
 

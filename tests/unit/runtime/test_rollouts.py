@@ -14,7 +14,7 @@ def counts(revision):
 
 
 async def started(world):
-    """Bring up two pods of stable and one canary, with traffic in the past, at 10 %."""
+    """Bring up two pods of stable and one canary, with traffic in the past, at 10%."""
     pods = [world.pod("s1", STABLE), world.pod("s2", STABLE), world.pod("c1", CANARY)]
     for pod in pods:
         pod.serve(1000, OTHER=50)
@@ -335,7 +335,9 @@ async def test_transitions_are_counted_once_and_not_those_of_the_process_before(
     async with canaries() as world:
         await started(world)
         await world.tick()
-        record = TransitionRecord(START + timedelta(seconds=40), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "5 %")
+        record = TransitionRecord(
+            START + timedelta(seconds=40), Phase.ANALYZING, Phase.ROLLING_BACK, "Worse", "canary 5.0%"
+        )
         world.be(
             Phase.ROLLING_BACK, history=(record, TransitionRecord(START, Phase.SHIFTING, Phase.ANALYZING, "x", ""))
         )
@@ -354,7 +356,7 @@ async def test_the_heartbeat_is_not_updated_while_ticks_fail(monkeypatch):
     async with canaries() as world:
         await started(world)
         ticked, beaten = asyncio.Event(), asyncio.Event()
-        tick, beat, failing = world.rollouts.tick, world.telemetry.rollouts.beat, True
+        tick, beat, failing = world.rollouts.tick, world.telemetry.rollouts.ticked, True
 
         async def stumble():
             ticked.set()
@@ -367,7 +369,7 @@ async def test_the_heartbeat_is_not_updated_while_ticks_fail(monkeypatch):
             beaten.set()
 
         monkeypatch.setattr(world.rollouts, "tick", stumble)
-        monkeypatch.setattr(world.telemetry.rollouts, "beat", pulse)
+        monkeypatch.setattr(world.telemetry.rollouts, "ticked", pulse)
         world.rollouts._interval = 0.0
         running = asyncio.create_task(world.rollouts.run())
         await ticked.wait()

@@ -70,7 +70,7 @@ async def test_a_verdict_is_shown_by_what_is_known_of_it_and_goes_with_its_model
     telemetry = Telemetry()
     attainment = Attainment(False, None, 0.063, "Gateway", 0.97, 20.0, 3600.0, burn_1h=3.0, burn_6h=None)
     telemetry.scaling.verdicts[KEY] = Verdict(
-        replicas=3, wanted=5, reason=ScaleReason.AT_MAX_REPLICAS, message="", fresh=True, rate=40.0,
+        replicas=3, wanted=5, reason=ScaleReason.AT_MAX_REPLICAS, explain=str, fresh=True, rate=40.0,
         capacity_per_replica=None, forecast=None, ready_seconds=None, metrics_age_seconds=2.0, attainment=attainment,
         memory=Memory(),
     )  # fmt: skip

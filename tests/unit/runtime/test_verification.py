@@ -92,8 +92,7 @@ async def test_one_pod_with_wrong_answers_fails_the_canary_and_is_asked_no_furth
 
     assert found.outcome is Outcome.FAILED
     assert found.checks[1].message == (
-        "1 of 2 pods answer golden requests wrong: 'request 0': output 'label'[0]: expected 7, got 3 "
-        "(1 of 1 values differ)"
+        "1/2 pods answered golden requests wrong: 'request 0': output 'label'[0]: expected 7, got 3 (1/1 values differ)"
     )
     assert pods.asked["10.0.0.1"] == 1
 
@@ -133,8 +132,8 @@ async def test_stable_that_cannot_be_asked_holds_the_rollout() -> None:
     absent = await verify(canary(1), None, "digits", None, ContractPolicy.ENFORCE, connect=pods.connect)
 
     assert [each.message for each in (*silent.checks, *absent.checks)] == [
-        "stable's contract is not known: DEADLINE_EXCEEDED: too late",
-        "stable's contract is not known: none of its pods is ready",
+        "stable's contract is unknown: DEADLINE_EXCEEDED: too late",
+        "stable's contract is unknown: none of its pods is ready",
     ]
     assert {silent.outcome, absent.outcome} == {Outcome.ERROR}
 
@@ -178,7 +177,7 @@ async def test_a_probe_counts_what_is_wrong_and_tells_the_first() -> None:
 
     assert found is not None
     assert (found.right, found.wrong) == (2, 1)
-    assert found.first_wrong == "'request 1': output 'label'[0]: expected 7, got 3 (1 of 1 values differ)"
+    assert found.first_wrong == "'request 1': output 'label'[0]: expected 7, got 3 (1/1 values differ)"
 
 
 async def test_a_pod_that_does_not_answer_a_probe_is_wrong_while_others_answer() -> None:

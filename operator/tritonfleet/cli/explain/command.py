@@ -28,7 +28,7 @@ _BINDING: Final = {
     "NoTraffic": "minReplicas {lowest}",
     "NotSchedulable": "no room on the nodes for more",
     "RollingOut": "rollout in progress: scale-in disabled",
-    "Holding": "scale-in stabilization window",
+    "ScaleDownStabilized": "scale-in stabilization window",
     "Restarted": "operator restarted: scale-in disabled for two minutes",
     "MetricsStale": "no fresh metrics: scale-in disabled",
     "MetricsPartial": "metrics of too few pods: scale-in disabled",
@@ -48,7 +48,7 @@ def plain(account: Account) -> str:
     """Return the whole account; lines are wide rather than wrapped, as kubectl's are."""
     blocks = ["\n".join(_head(account)), "\n".join(_conditions(account))]
     if account.status.autoscaling is not None and not account.deployment.spec.suspend:
-        blocks[1:1] = ["\n".join(facts(account)), "\n".join(decisions(account))]
+        blocks[1:1] = ["\n".join(overview(account)), "\n".join(decisions(account))]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -81,7 +81,7 @@ def _head(account: Account) -> Iterator[str]:
         yield "the operator has not processed the latest spec yet; this is about the previous one"
 
 
-def facts(account: Account) -> Iterator[str]:
+def overview(account: Account) -> Iterator[str]:
     """Yield the metrics, the decision, its limit, the rates that would change it, and the learned model."""
     scaling = account.scaling
     yield _labeled("metrics", ", ".join(_seen(account)) or "none yet")
@@ -134,8 +134,8 @@ def _changes(account: Account) -> Iterator[str]:
     else:
         yield "at maxReplicas"
     if found.fewer_below is not None:
-        hold = format_duration(found.hold_seconds)
-        yield f"scales in below {per_second(found.fewer_below)} requests/s for {hold}"
+        window = format_duration(found.stabilization_seconds)
+        yield f"scales in below {per_second(found.fewer_below)} requests/s for {window}"
     else:
         yield "at minReplicas"
 
@@ -156,7 +156,7 @@ def decisions(account: Account) -> Iterator[str]:
         return
     yield "last decisions"
     for entry in account.scaling.history:
-        yield f"  {_ago(account, entry):>14}  {entry.before:>4} -> {entry.after:<4} {entry.reason:<14} {entry.message}"
+        yield f"  {_ago(account, entry):>14}  {entry.before:>4} -> {entry.after:<4} {entry.reason:<20} {entry.message}"
 
 
 def _ago(account: Account, entry: ScaleEntry) -> str:
@@ -167,7 +167,7 @@ def _conditions(account: Account) -> Iterator[str]:
     for kind in (ConditionType.READY, ConditionType.SLO_MET, ConditionType.SCALING_ACTIVE):
         entry = account.condition(kind)
         if entry is not None:
-            yield f"{entry.type:<14} {entry.status:<8}{entry.reason:<16} {entry.message}"
+            yield f"{entry.type:<14} {entry.status:<8}{entry.reason:<20} {entry.message}"
 
 
 @dataclass
@@ -214,7 +214,7 @@ async def _explain(options: argparse.Namespace) -> int:
     async with place_of(options) as place:
         if options.watch:
             await _watch(place, options)
-        account = await _look(place, options.name)
+        account = await _read_account(place, options.name)
     say(json.dumps(document(account), indent=2) if options.output == "json" else plain(account))
     return 0
 
@@ -223,12 +223,12 @@ async def _watch(place: Place, options: argparse.Namespace) -> NoReturn:
     graphs = Graphs(options.interval)
 
     async def text() -> str:
-        account = await _look(place, options.name)
+        account = await _read_account(place, options.name)
         graphs.add(account)
         return "\n".join((plain(account), "", *graphs.lines(account, shutil.get_terminal_size().columns)))
 
     await follow(text, options.interval)
 
 
-async def _look(place: Place, name: str) -> Account:
+async def _read_account(place: Place, name: str) -> Account:
     return Account.of(await place.model_deployment(name), datetime.now(UTC))

@@ -32,7 +32,7 @@ class Outlook:
     """A replica is added above it; None at the maximum."""
     fewer_below: float | None
     """A replica is removed below it; None at the minimum."""
-    hold_seconds: float
+    stabilization_seconds: float
     """For how long it must stay below."""
     alpha_seconds: float | None
     """A batch of b takes alpha + beta b; None before it is learned."""
@@ -80,7 +80,7 @@ def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: Autoscaling
     return Outlook(
         more_above=_largest(ceiling, lambda rate: enough(replicas, rate)) if replicas < policy.max_replicas else None,
         fewer_below=_largest(ceiling, spared) if replicas > policy.min_replicas else None,
-        hold_seconds=RIPPLE_WINDOWS * policy.stabilization_seconds,
+        stabilization_seconds=RIPPLE_WINDOWS * policy.stabilization_seconds,
         alpha_seconds=server.alpha if server is not None else None,
         beta_seconds=server.beta if server is not None else None,
     )
@@ -189,7 +189,7 @@ def document(account: Account) -> dict[str, Any]:
         else {
             "moreAbove": found.more_above,
             "fewerBelow": found.fewer_below,
-            "holdSeconds": found.hold_seconds,
+            "stabilizationSeconds": found.stabilization_seconds,
             "alphaSeconds": found.alpha_seconds,
             "betaSeconds": found.beta_seconds,
         },

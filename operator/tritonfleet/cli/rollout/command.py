@@ -33,13 +33,13 @@ _ATTEMPTS: Final = 5
 """The operator writes the status concurrently: the request is checked again for each version of the object."""
 
 
-async def wait(look: Callable[[], Awaitable[Account]], interval_seconds: float, timeout_seconds: float | None) -> int:
+async def wait(read: Callable[[], Awaitable[Account]], interval_seconds: float, timeout_seconds: float | None) -> int:
     """Print every change until the end, and return the exit status."""
     ends = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
     said: object = None
     while True:
         try:
-            account = await look()
+            account = await read()
         except Transient as problem:
             say(one_line(f"the API server is not responding, retrying: {problem}"), error=True)
             await asyncio.sleep(_RETRIED_SECONDS)
@@ -107,33 +107,33 @@ async def _act(options: argparse.Namespace) -> int:
 
 
 async def _status(place: Place, options: argparse.Namespace) -> int:
-    async def look() -> Account:
-        return await _look(place, options.name)
+    async def read() -> Account:
+        return await _read_account(place, options.name)
 
     if options.wait:
-        return await wait(look, options.interval, options.timeout)
+        return await wait(read, options.interval, options.timeout)
     if options.watch:
         graphs = Graphs(options.interval)
 
         async def text() -> str:
-            account = await look()
+            account = await read()
             graphs.add(account)
             return "\n".join((plain(account), "", *graphs.lines(shutil.get_terminal_size().columns)))
 
         await follow(text, options.interval)
-    account = await look()
+    account = await read()
     _write(options.output, plain(account), document(account))
     return 0
 
 
 async def _history(place: Place, options: argparse.Namespace) -> int:
-    account = await _look(place, options.name, with_pods=False)
+    account = await _read_account(place, options.name, with_pods=False)
     _write(options.output, output.history_text(account), output.history_document(account))
     return 0
 
 
 async def _diff(place: Place, options: argparse.Namespace) -> int:
-    account = await _look(place, options.name, with_pods=False)
+    account = await _read_account(place, options.name, with_pods=False)
     try:
         listing = await place.cluster.list("ControllerRevision", place.namespace, labels=_of(options.name))
     except Refused as problem:
@@ -161,7 +161,7 @@ async def _ask(place: Place, options: argparse.Namespace) -> int:
     verb = next(verb for verb in Verb if command_of(verb) == options.action)
     user = await _whoami(place)
     for attempt in range(_ATTEMPTS):
-        account = await _look(place, options.name, with_pods=False)
+        account = await _read_account(place, options.name, with_pods=False)
         request = request_for(account, verb, getattr(options, "to_revision", None), user)
         try:
             await place.cluster.annotate(account.body, {request.annotation: request.value})
@@ -183,7 +183,7 @@ async def _whoami(place: Place) -> str:
         return ""
 
 
-async def _look(place: Place, name: str, *, with_pods: bool = True) -> Account:
+async def _read_account(place: Place, name: str, *, with_pods: bool = True) -> Account:
     body = await place.model_deployment(name)
     pods = None
     if with_pods:

@@ -307,7 +307,7 @@ def _timeout(account: Account, rollout: RolloutStatus) -> Iterator[str]:
 
 def _verdicts(account: Account, rollout: RolloutStatus) -> Iterator[str]:
     policy = account.plan.analysis
-    often = f"{policy.failure_threshold} consecutive windows" if policy.failure_threshold > 1 else "a window"
+    often = counted(policy.failure_threshold, "consecutive window") if policy.failure_threshold > 1 else "a window"
     failing = f"rolls back if a check fails in {often}"
     if account.attempt is not None and account.attempt.is_last_step:
         yield f"becomes stable at the end of the bake time; {failing}"

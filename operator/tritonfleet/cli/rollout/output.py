@@ -318,11 +318,11 @@ def difference(before: Manifest, after: Manifest) -> str:
     """Return a unified diff of two ControllerRevisions, empty if they are equal; InvalidSpec if one is unreadable."""
     old, new = _documents(before), _documents(after)
     return "".join(
-        line for name in sorted(old.keys() | new.keys()) for line in _compared(name, before, after, old, new)
+        line for name in sorted(old.keys() | new.keys()) for line in _file_diff(name, before, after, old, new)
     )
 
 
-def _compared(
+def _file_diff(
     name: str, before: Manifest, after: Manifest, old: Mapping[str, str], new: Mapping[str, str]
 ) -> Iterator[str]:
     yield from difflib.unified_diff(

@@ -100,7 +100,7 @@ def _started(chosen: Fleet, road: Traffic) -> Fleet:
 
 
 def _simulate(setup: Scenario, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
-    begun = time.monotonic()
+    started = time.monotonic()
     # The clairvoyant takes by far the longest, so it starts first.
     names = (*([runner.CLAIRVOYANT] if setup.fleet.feasible else []), OURS, *rivals)
     with progress(f"simulating {format_duration(road.trace.duration_seconds)} with {len(names)} scalers") as line:
@@ -118,7 +118,7 @@ def _simulate(setup: Scenario, rivals: tuple[str, ...], road: Traffic, options: 
         max_replicas=chosen.policy.max_replicas,
         assumptions=(*_traffic_notes(road, ours.requests), *assumptions(chosen)),
         warnings=tuple(caveats(chosen, ours)),
-        took_seconds=time.monotonic() - begun,
+        took_seconds=time.monotonic() - started,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.cli.arguments import format_duration, per_second
 from tritonfleet.cli.simulate.scenario import Fleet
 from tritonfleet.sim import Run
@@ -67,7 +68,7 @@ class Outcome:
         return entry.run.gpu_hours / least if least > 0 else None
 
     @property
-    def compared(self) -> tuple[Entry, ...]:
+    def ranked(self) -> tuple[Entry, ...]:
         """Every entry, the clairvoyant first, then ours."""
         return (self.oracle, *self.entries) if self.oracle is not None else self.entries
 
@@ -115,7 +116,7 @@ def caveats(chosen: Fleet, run: Run) -> Iterator[str]:
             " to become ready: too short to compare scalers; --ready-time sets the time of your pods"
         )
     if run.requests < FEW_REQUESTS:
-        yield f"{run.requests} requests are too few to estimate the 99th percentile; --rate makes more"
+        yield f"too few to estimate the 99th percentile: {counted(run.requests, 'request')}; --rate makes more"
 
 
 def _replicas_needed(chosen: Fleet, run: Run) -> np.ndarray:
@@ -129,7 +130,7 @@ def comparison_rows(outcome: Outcome) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         ("scaler", outcome.cost_unit, "ratio", "attained", "missed", "over SLO", "events", "flips")
     ]
-    rows.extend(_row(entry, outcome.ratio(entry)) for entry in outcome.compared)
+    rows.extend(_row(entry, outcome.ratio(entry)) for entry in outcome.ranked)
     return rows
 
 

@@ -19,7 +19,9 @@ one replica, a ripple, so that with a window of 90 s this takes 360 s.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tritonfleet.api.quantities import counted
 from tritonfleet.plan.autoscale.arrivals import (
@@ -68,8 +70,8 @@ class Verdict:
     wanted: int
     """N*: the replicas that the demand needs, before any limit."""
     reason: ScaleReason
-    message: str
-    """A sentence with numbers, ready for the status."""
+    explain: Callable[[], str] = field(compare=False)
+    """Returns a sentence with numbers for the status; rendered only where it is shown."""
     fresh: bool
     """Whether enough pods were seen to remove replicas."""
     rate: float | None
@@ -157,7 +159,7 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
         replicas=choice.replicas,
         wanted=choice.wanted,
         reason=choice.reason,
-        message=_message(choice, inputs),
+        explain=partial(_explain, choice, inputs),
         fresh=reading.enough,
         rate=reading.slow,
         capacity_per_replica=None if capacity is None else capacity.rate,
@@ -266,7 +268,7 @@ def _scale_in(inputs: ScalingInputs, wanted: int) -> Choice:
     peak = highest_wanted(memory.stabilization, memory.clock - window)
     limited = clamp(policy, max(peak, min(needed, replicas)), replicas, observation.schedulable)
     if limited.replicas >= replicas:
-        return Choice(_keep(inputs), wanted, ScaleReason.HOLDING, window)
+        return Choice(_keep(inputs), wanted, ScaleReason.SCALE_DOWN_STABILIZED, window)
     reason = ScaleReason.NO_TRAFFIC if inputs.demand.total <= 0 else ScaleReason.DEMAND_FELL
     return Choice(limit_step(policy, replicas, limited.replicas), wanted, reason)
 
@@ -286,7 +288,7 @@ def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
     return ScaleReason.RESTARTED if memory.clock < memory.up_only_until else None
 
 
-def _message(choice: Choice, inputs: ScalingInputs) -> str:
+def _explain(choice: Choice, inputs: ScalingInputs) -> str:
     """Explain the decision in one sentence, with the numbers that it came from."""
     memory, reading, startup, before = inputs.memory, inputs.reading, inputs.startup, inputs.observation.replicas
     if choice.replicas == before:
@@ -315,7 +317,9 @@ def _message(choice: Choice, inputs: ScalingInputs) -> str:
         ScaleReason.ROLLING_OUT: f"rollout in progress: scale-in disabled; {action}; {needs}",
         ScaleReason.NOT_SCHEDULABLE: f"{needs}; the nodes have room for {inputs.observation.schedulable}",
         ScaleReason.AT_MAX_REPLICAS: f"{needs}; maxReplicas is {inputs.policy.max_replicas}",
-        ScaleReason.HOLDING: (f"{needs}; {action} (scale-in stabilization window: {choice.window_seconds:.0f}s)"),
+        ScaleReason.SCALE_DOWN_STABILIZED: (
+            f"{needs}; {action} (scale-in stabilization window: {choice.window_seconds:.0f}s)"
+        ),
     }
     return by_reason.get(choice.reason, f"{needs}; {action}")
 

@@ -285,12 +285,12 @@ DRAIN_SECONDS = 20.0
 
 
 def burst_demand(newest: float, fast: float, slow: float, dispersion: float) -> float:
-    """Return the demand of a burst that has begun, else 0. All rates are requests per second."""
+    """Return the demand of a burst that has started, else 0. All rates are requests per second."""
     onset = newest > fast and newest > ONSET_RATIO * slow
     if onset and newest > slow + _chance(newest, SCRAPE_SECONDS, dispersion):
         return BURST_OVERSHOOT * newest
-    begun = fast > BURST_RATIO * slow and fast > slow + _chance(fast, FAST_SECONDS, dispersion)
-    return BURST_OVERSHOOT * fast if begun else 0.0
+    under_way = fast > BURST_RATIO * slow and fast > slow + _chance(fast, FAST_SECONDS, dispersion)
+    return BURST_OVERSHOOT * fast if under_way else 0.0
 
 
 def _chance(rate: float, seconds: float, dispersion: float) -> float:
@@ -334,7 +334,7 @@ def demand_of(
     parts = {
         ScaleReason.DEMAND: base,
         ScaleReason.BURST: burst,
-        ScaleReason.SEASON: season or 0.0,
+        ScaleReason.SEASONAL_FORECAST: season or 0.0,
         ScaleReason.BACKLOG: backlog,
     }
     total = max(max(base, burst, season or 0.0) + backlog, least)

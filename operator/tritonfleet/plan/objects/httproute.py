@@ -68,7 +68,7 @@ def http_route(
         "metadata": metadata,
         "spec": {
             "parentRefs": [_parent(each, owner["namespace"]) for each in gateway.parent_refs],
-            # Empty equals absent, but is owned by the operator: nobody else can narrow the route unnoticed.
+            # Empty equals absent, but is owned by the operator: others cannot narrow the route unnoticed.
             "hostnames": list(gateway.hostnames),
             "rules": rules,
         },

@@ -1,15 +1,15 @@
-"""Rollouts: how one revision of a ModelDeployment takes over from another, step by step.
+"""Rollouts: one revision of a ModelDeployment replaces another, step by step.
 
 `plan/reconcile.py` calls it on every pass. `plan_rollout()` restores the `State` from `status.rollout`, gathers
 `RolloutInputs` from the observed cluster, and returns the pods and the traffic that the state asks for
 (`DesiredRollout`). Once the cluster has been asked for that, `advance()` returns the next `State`: at most one
-transition. `runtime/canary_monitor.py` measures what `measurement_of()` asks for and hands it back as `Evidence`;
-`plan/status.py` and `plan/status.py` write the state and its conditions; `cli/rollout` reads them back.
-Nothing here knows a clock, does I/O, or draws random numbers.
+transition. `runtime/canary_monitor.py` measures what `measurement_of()` returns and passes it on as `Evidence`;
+`plan/status.py` writes the state and its conditions; `cli/rollout` reads them. There is no clock, no I/O and no
+randomness in it.
 
-The phases and the rules are in docs/explanation/rollouts.md. `analysis` decides whether a canary is worse than stable,
-`verification` whether it answers as expected before it gets traffic; both are imported by their own names. Import
-everything else from here and not from the modules inside.
+docs/explanation/rollouts.md describes the phases and the rules. `analysis` decides whether a canary is worse than
+stable, `verification` whether it answers as expected before it gets traffic; both are imported by their own names.
+Import everything else from here and not from the modules inside.
 """
 
 from tritonfleet.plan.pods import RevisionPods

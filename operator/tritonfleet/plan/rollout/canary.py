@@ -1,13 +1,13 @@
-"""The phases in which a canary gets its share: Provisioning, Verifying, Shifting, Analyzing, AwaitingApproval.
+"""The phases of a step: Provisioning, Verifying, Shifting, Analyzing, AwaitingApproval.
 
-One step runs through them in this order. Its pods start (`provisioning`), are asked for their contract and for golden
-requests before the first traffic (`verifying`), the weight moves as far as the ready pods carry it (`shifting`), the
-windows of traffic are compared until the step passes or fails (`analyzing`), and a pause waits for a person or a time
+A step runs through them in this order. Its pods start (`provisioning`); contract and golden requests are checked before
+the first traffic (`verifying`); the weight is raised as far as the ready pods can serve it (`shifting`); windows of
+traffic are compared until the step passes or fails (`analyzing`); a pause waits for an approval or a duration
 (`awaiting`). `go_on` then provisions the next step, or promotes after the last one.
 
-A window is analyzed in one place, `analyze_window`, for whoever asks: it returns the context with the verdict
-and the state that remembers it. The planner dispatches to the handlers; `holds.py` and `commands.py` use `go_on`,
-`analyze_window` and `failed`.
+`analyze_window` is the only place that analyzes a window: it returns the context with the verdict and with the state
+that records it. The planner dispatches to the handlers; `holds.py` and `commands.py` use `go_on`, `analyze_window` and
+`failed`.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from typing import Final
 
 from tritonfleet.api.canary import ContractPolicy, OnMetricsError
 from tritonfleet.api.conditions import Reason
-from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.quantities import counted, duration_seconds
 from tritonfleet.api.rollout_status import CHECKS_MAX
 from tritonfleet.plan.rollout.analysis import (
     AnalysisVerdict,
@@ -30,6 +30,7 @@ from tritonfleet.plan.rollout.analysis import (
     analyze,
     bake,
     record_stable,
+    title_of,
 )
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
 from tritonfleet.plan.rollout.reasons import RolloutReason, of_finding, of_why
@@ -38,11 +39,11 @@ from tritonfleet.plan.rollout.sizing import pods_for_step, reachable_weight, rev
 from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
 
 IMAGE_GRACE: Final = timedelta(seconds=60)
-"""A registry may be away for a moment."""
+"""A registry may be unavailable briefly."""
 
 
 def provisioning(context: RolloutContext) -> StepResult:
-    """Wait for the canary's pods, and move the weight as soon as both revisions carry more of the step's."""
+    """Wait for the canary's pods; shift traffic once the ready pods of both revisions can serve a higher weight."""
     attempt = context.attempt
     asked = revision_sizes(context)[attempt.canary]
     reach = reachable_weight(context, context.goal)
@@ -54,29 +55,30 @@ def provisioning(context: RolloutContext) -> StepResult:
     if found is not None:
         return found
     if context.canary.ready < asked and context.canary.lacks_room and context.canary.finding is not None:
-        message = f"{context.canary.ready} of {asked} pods are ready: {context.canary.finding.message}"
+        message = f"{context.canary.ready}/{asked} pods ready: {context.canary.finding.message}"
         return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.NO_CAPACITY, message)
     left = context.seconds_left(context.state.entered_at, context.inputs.policy.progress_deadline)
     return context.stay(wait_seconds=left) if left > 0 else _overdue(context, asked)
 
 
 def provision(context: RolloutContext, reason: RolloutReason, message: str, attempt: Attempt) -> StepResult:
-    """Return the transition to Provisioning, with the pods that the attempt's step gives the canary."""
+    """Return the transition to Provisioning, with the number of canary pods of the attempt's step."""
     pods = pods_for_step(attempt, context.state.replicas, by_gateway=context.inputs.by_gateway)
     return context.go(Phase.PROVISIONING, reason, message, replace(attempt, canary_replicas=pods))
 
 
 def shift(context: RolloutContext, reason: RolloutReason, attempt: Attempt, weight: int, said: str = "") -> StepResult:
-    """Return the transition to Shifting: the weight is written down here, before anybody carries it out.
+    """Return the transition to Shifting: the weight is recorded in the status before it is applied.
 
-    A gateway is first made to know a canary that it sends nothing to: requests that it sends to a backend which it has
-    learned of in the same moment fail. If nobody else answers, that is no reason to wait.
+    A new canary is first added to the gateway without traffic: requests to a backend that is added in the same write
+    fail. If stable has no ready pod, there is no reason to wait for that.
     """
     unknown = context.inputs.by_gateway and attempt.weight == attempt.applied_weight == 0 and context.stable.ready > 0
     opening = unknown or (attempt.opening and attempt.weight > 0)
+    canary, stable = counted(context.canary.ready, "ready pod"), counted(context.stable.ready, "ready pod")
     message = (
-        f"{weight} % for {context.name(attempt.canary)} with {context.canary.ready} ready pods, "
-        f"{100 - weight} % for {context.name(context.state.stable)} with {context.stable.ready}"
+        f"shifting traffic: {weight}% to {context.name(attempt.canary)} ({canary}), "
+        f"{100 - weight}% to {context.name(context.state.stable)} ({stable})"
     )
     if said:
         message = f"{said}; {message}"
@@ -85,24 +87,27 @@ def shift(context: RolloutContext, reason: RolloutReason, attempt: Attempt, weig
 
 
 def trouble(context: RolloutContext) -> StepResult | None:
-    """Return the way back when the canary's pods will not become ready by waiting."""
+    """Return the rollback if the canary's pods will not become ready; None if waiting may help."""
     finding = context.canary.finding
     if finding is None or finding.lacks_room:
         return None
     pulling = finding.reason is Reason.IMAGE_PULL_FAILED and context.now - context.state.entered_at >= IMAGE_GRACE
     if not finding.stalled and not pulling:
         return None
-    message = f"{context.name(context.attempt.canary)} has {context.canary.ready} ready pods: {finding.message}"
+    message = (
+        f"{context.name(context.attempt.canary)} has {counted(context.canary.ready, 'ready pod')}: {finding.message}"
+    )
     return roll_back(context, of_finding(finding), message, rejecting=True)
 
 
 def _ask(context: RolloutContext, reach: int) -> StepResult:
     attempt, policy = context.attempt, context.attempt.plan.verification
-    ready = f"{context.canary.ready} pods of {context.name(attempt.canary)} are ready"
+    pods, are = counted(context.canary.ready, "pod"), "is" if context.canary.ready == 1 else "are"
+    ready = f"{pods} of {context.name(attempt.canary)} {are} ready"
     if policy.contract is ContractPolicy.OFF and policy.golden is None and not context.canary.changed:
         verified = replace(attempt, verified=True)
-        return shift(context, RolloutReason.VERIFIED, verified, reach, f"{ready}; nothing is to be asked")
-    return context.go(Phase.VERIFYING, RolloutReason.CANARY_READY, f"{ready} to be asked")
+        return shift(context, RolloutReason.VERIFIED, verified, reach, f"{ready}; nothing to verify")
+    return context.go(Phase.VERIFYING, RolloutReason.CANARY_READY, f"{ready}; starting verification")
 
 
 def _overdue(context: RolloutContext, asked: int) -> StepResult:
@@ -110,35 +115,33 @@ def _overdue(context: RolloutContext, asked: int) -> StepResult:
     if context.canary.ready < max(1, asked) and context.canary.asked > 0:
         finding = context.canary.finding
         cause = f": {finding.message}" if finding is not None else ""
-        message = f"{context.canary.ready} of {asked} pods are ready after {deadline}{cause}"
+        message = f"{context.canary.ready}/{asked} pods ready after {deadline}{cause}"
         if finding is not None and finding.reason is Reason.PODS_LOST:
             return context.hold(RolloutReason.CANARY_EVICTED, message)
         return roll_back(context, of_finding(finding), message, rejecting=True)
     if stable.existing > stable.asked:
-        message = (
-            f"{stable.existing - stable.asked} pods of {context.name(state.stable)} that were to make room "
-            f"are still ending after {deadline}"
-        )
+        pods = counted(stable.existing - stable.asked, "pod")
+        message = f"{pods} of {context.name(state.stable)} still terminating after {deadline}"
         return context.hold(RolloutReason.STABLE_PODS_REMAIN, message)
     message = (
-        f"{stable.ready} of {stable.asked} pods of {context.name(state.stable)} are ready after {deadline}, "
-        f"too few beside {context.goal} % for {context.name(context.attempt.canary)}"
+        f"{context.name(state.stable)} has {stable.ready}/{stable.asked} pods ready after {deadline}, "
+        f"too few to shift {context.goal}% to {context.name(context.attempt.canary)}"
     )
     return context.hold(RolloutReason.STABLE_NOT_READY, message)
 
 
 def verifying(context: RolloutContext) -> StepResult:
-    """Wait for what the canary answers before any user asks it."""
+    """Wait for the results of contract check and golden requests, before the canary gets any traffic."""
     evidence = context.inputs.evidence
     if context.canary.unsteady:
-        message = f"{context.name(context.attempt.canary)} before any traffic: {context.canary.unsteady}"
+        message = f"{context.name(context.attempt.canary)} failed before any traffic: {context.canary.unsteady}"
         return roll_back(context, RolloutReason.CANARY_UNSTEADY, message, rejecting=True)
     found = trouble(context)
     if found is not None:
         return found
     current = (context.attempt.canary, context.state.attempts)
     if evidence is None or evidence.verification is None or (evidence.canary, evidence.attempt) != current:
-        return _unanswered(context, "nothing was answered yet")
+        return _unanswered(context, "no result yet")
     return _answered(context, evidence.verification)
 
 
@@ -146,12 +149,12 @@ def _answered(context: RolloutContext, answer: Verification) -> StepResult:
     checks = tuple(map(CheckResult.document, answer.checks))[:CHECKS_MAX]
     context = context.after(replace(context.state, verification=checks))
     worst = next((check for check in answer.checks if check.outcome is answer.outcome), None)
-    said = f"{worst.check}: {worst.message}" if worst is not None else "nothing was asked"
+    said = f"{title_of(worst.check)}: {worst.message}" if worst is not None else "nothing to verify"
     if answer.outcome is Outcome.FAILED:
         return roll_back(context, _broken(worst), said, rejecting=True)
     if answer.outcome is not Outcome.PASSED or answer.pods < 1:
         return _unanswered(context, said)
-    return _verified(context, f"{len(answer.checks)} checks passed on {answer.pods} pods; {said}")
+    return _verified(context, f"{counted(len(answer.checks), 'check')} passed on {counted(answer.pods, 'pod')}; {said}")
 
 
 def _broken(worst: CheckResult | None) -> RolloutReason:
@@ -164,7 +167,7 @@ def _verified(context: RolloutContext, message: str) -> StepResult:
     verified = replace(context.attempt, verified=True)
     if context.canary.changed:
         name = context.name(verified.canary)
-        message = f"{name} is not what it was: {context.canary.changed}; resume it to use it anyway"
+        message = f"{name} has changed since its first start: {context.canary.changed}; resume to use it anyway"
         return context.hold(RolloutReason.ROLLBACK_UNSAFE, message, verified, resume=Phase.PROVISIONING)
     reach = reachable_weight(context, context.goal)
     if reach == verified.applied_weight:
@@ -176,16 +179,16 @@ def _unanswered(context: RolloutContext, said: str) -> StepResult:
     left = context.seconds_left(context.state.entered_at, context.inputs.policy.progress_deadline)
     if left > 0:
         return context.stay(wait_seconds=min(left, REQUEUE_SECONDS))
-    message = f"not verified after {context.inputs.policy.progress_deadline}: {said}"
+    message = f"not verified within {context.inputs.policy.progress_deadline}: {said}"
     return context.hold(RolloutReason.VERIFICATION_UNANSWERED, message)
 
 
 SILENT_WINDOWS: Final = 3
-"""So many windows may be late before there counts as being no word from the metrics."""
+"""Number of overdue windows after which metrics count as lost."""
 
 
 def analyze_window(context: RolloutContext) -> RolloutContext:
-    """Return the context after the newest window with traffic was analyzed; the same if none is new."""
+    """Return the context after the analysis of the newest window with traffic; unchanged if there is no new one."""
     state, attempt, window = context.state, context.attempt, fresh_window(context)
     if window is None or attempt.applied_weight == 0:
         return context
@@ -210,7 +213,7 @@ def analyze_window(context: RolloutContext) -> RolloutContext:
 
 
 def fresh_window(context: RolloutContext) -> Window | None:
-    """Return the newest window of this canary, attempt and step, if it was not looked at before."""
+    """Return the newest window of this canary, attempt and step, if it has not been analyzed yet."""
     attempt, evidence = context.attempt, context.inputs.evidence
     if evidence is None or evidence.window is None:
         return None
@@ -223,12 +226,12 @@ def fresh_window(context: RolloutContext) -> Window | None:
 
 
 def reset_analysis(attempt: Attempt) -> Attempt:
-    """Return the attempt in which a comparison begins now: how stable varies is all that is remembered."""
+    """Return the attempt with a new comparison, which keeps only stable's variance estimate."""
     return replace(attempt, analysis=(attempt.analysis or Progress()).next_step())
 
 
 def watched(context: RolloutContext) -> Attempt:
-    """Return the attempt with what a window before the canary's traffic teaches about stable, if there is a new one."""
+    """Return the attempt with stable's variance from the newest window before any canary traffic."""
     attempt, window = context.attempt, fresh_window(context)
     if window is None or attempt.applied_weight > 0:
         return attempt
@@ -237,16 +240,16 @@ def watched(context: RolloutContext) -> Attempt:
 
 
 def failed(context: RolloutContext) -> StepResult | None:
-    """Return the way back from a canary that the analysis found wanting; None if it did not."""
+    """Return the rollback of a canary that failed the analysis; None if it did not."""
     attempt, verdict = context.attempt, context.verdict
     if verdict is None or verdict.outcome is not Outcome.FAILED:
         return None
-    step = f"step {attempt.step + 1} at {attempt.applied_weight} %, window {verdict.progress.windows}"
+    step = f"step {attempt.step + 1} at {attempt.applied_weight}%, window {verdict.progress.windows}"
     return roll_back(context, of_why(verdict.why), f"{step}: {verdict.message}", rejecting=True)
 
 
 def silence_from(context: RolloutContext) -> datetime | None:
-    """Return since when there is no word from the metrics; None while the next one is not overdue."""
+    """Return since when metrics count as lost; None while the next window is not overdue."""
     attempt, analysis = context.attempt, context.attempt.plan.analysis
     last = attempt.analysis.last_end_seconds if attempt.analysis is not None else None
     heard = max(attempt.step_entered_at.timestamp(), context.state.entered_at.timestamp(), last or 0.0)
@@ -255,11 +258,11 @@ def silence_from(context: RolloutContext) -> datetime | None:
 
 
 ROUTE_GRACE_SECONDS = 30.0
-"""A gateway may find a Service that was just made not yet there."""
+"""A gateway may not know a new Service yet."""
 
 
 def shifting(context: RolloutContext) -> StepResult:
-    """Wait until the weight is in force; a part of the step's makes room for the canary's next pods."""
+    """Wait until the weight is applied; if it is less than the step's, provision the next canary pods."""
     state, attempt, split = context.state, context.attempt, context.inputs.split
     since = (context.now - state.entered_at).total_seconds()
     forced = in_force(context)
@@ -267,30 +270,30 @@ def shifting(context: RolloutContext) -> StepResult:
     if after is not None and after.applied_weight == attempt.weight and after.settled_at is None:
         return _moved(context.after(after))
     if split.problem and since >= ROUTE_GRACE_SECONDS:
-        return context.hold(RolloutReason.ROUTE_REFUSED, f"{attempt.weight} % is not in force: {split.problem}")
+        return context.hold(RolloutReason.ROUTE_REFUSED, f"{attempt.weight}% not applied: {split.problem}")
     deadline = context.inputs.policy.progress_deadline
     if forced is None and context.seconds_left(state.entered_at, deadline) <= 0:
-        message = f"{attempt.weight} % is not in force after {deadline}, and nothing is said against it"
+        message = f"{attempt.weight}% not applied after {deadline}, and no error reported"
         return context.hold(RolloutReason.ROUTE_UNSETTLED, message)
     return forced or context.stay(wait_seconds=REQUEUE_SECONDS)
 
 
 def _moved(context: RolloutContext) -> StepResult:
-    """Return what follows once the weight is in force."""
+    """Return the result once the weight is applied."""
     attempt = context.attempt
-    message = f"{attempt.weight} % of the traffic is at {context.name(attempt.canary)}"
+    message = f"{context.name(attempt.canary)} gets {attempt.weight}% of the traffic"
     if attempt.weight != context.goal:
-        text = f"{message}; {context.goal} % follows when there are more pods"
+        text = f"{message}; {context.goal}% follows when more pods are ready"
         return provision(context, RolloutReason.WEIGHT_IN_FORCE, text, attempt)
     fresh = replace(reset_analysis(attempt), step_entered_at=context.now, metrics_lost_since=None)
     if attempt.weight >= FULL_WEIGHT and duration_seconds(attempt.plan.analysis.bake_time) == 0:
-        text = f"{message}, without a bake time"
+        text = f"{message}; no bake time"
         return passed(context.after(fresh), RolloutReason.WEIGHT_IN_FORCE, text)
     return context.go(Phase.ANALYZING, RolloutReason.WEIGHT_IN_FORCE, message, fresh)
 
 
 def analyzing(context: RolloutContext) -> StepResult:
-    """Look at every window once, and go on only when the step has passed."""
+    """Analyze every window once, and continue only when the step has passed."""
     context = analyze_window(context)
     verdict = context.verdict
     if verdict is None:
@@ -306,20 +309,20 @@ def analyzing(context: RolloutContext) -> StepResult:
     if is_shared_incident(verdict):
         return context.hold(RolloutReason.SHARED_INCIDENT, _worst(verdict))
     if verdict.needs_person:
-        return context.hold(of_why(verdict.why), f"a person has to decide: {verdict.message}")
+        return context.hold(of_why(verdict.why), f"needs a decision: {verdict.message}")
     blind = None
     if verdict.outcome is Outcome.ERROR:
         blind = _blind(context, next((each.message for each in verdict.results if each.outcome is Outcome.ERROR), ""))
-    message = f"step {context.attempt.step + 1} at {context.attempt.applied_weight} %: {verdict.message}"
-    return blind or context.say(RolloutReason.LOOKING, message, wait_seconds=REQUEUE_SECONDS)
+    message = f"step {context.attempt.step + 1} at {context.attempt.applied_weight}%: {verdict.message}"
+    return blind or context.say(RolloutReason.ANALYSIS_RUNNING, message, wait_seconds=REQUEUE_SECONDS)
 
 
 def _blind(context: RolloutContext, why: str) -> StepResult | None:
-    """Return what follows when the metrics have stayed away for as long as they may; a wait is never a pass."""
+    """Return the hold or rollback once metrics are missing for `metricsTimeout`; missing metrics never pass a step."""
     since, analysis = context.attempt.metrics_lost_since, context.attempt.plan.analysis
     if since is None or context.seconds_left(since, analysis.metrics_timeout) > 0:
         return None
-    message = f"no answer from the metrics for {analysis.metrics_timeout}{': ' if why else ''}{why}"
+    message = f"no metrics for {analysis.metrics_timeout}{': ' if why else ''}{why}"
     if analysis.on_metrics_error is OnMetricsError.ROLLBACK:
         return roll_back(context, RolloutReason.METRICS_LOST, message, rejecting=True)
     return context.hold(RolloutReason.METRICS_LOST, message)
@@ -330,12 +333,12 @@ def _worst(verdict: AnalysisVerdict) -> str:
 
 
 def is_shared_incident(verdict: AnalysisVerdict) -> bool:
-    """Tell whether both revisions are beyond an objective."""
+    """Return whether both revisions violate an objective."""
     return any(result.why is Why.SHARED_INCIDENT for result in verdict.results)
 
 
 def awaiting(context: RolloutContext) -> StepResult:
-    """Wait for a person or a time; the canary is still looked at, and only a failure counts."""
+    """Wait for an approval or a duration; the analysis continues, but only a failure has an effect."""
     context = analyze_window(context)
     rolled_back = failed(context)
     if rolled_back is not None:
@@ -346,23 +349,23 @@ def awaiting(context: RolloutContext) -> StepResult:
     left = context.seconds_left(context.state.entered_at, pause.duration)
     if left > 0:
         return context.stay(wait_seconds=min(left, REQUEUE_SECONDS))
-    return go_on(context, RolloutReason.PAUSE_OVER, f"paused for {pause.duration}")
+    return go_on(context, RolloutReason.PAUSE_OVER, f"pause of {pause.duration} is over")
 
 
 def passed(context: RolloutContext, reason: RolloutReason, message: str) -> StepResult:
-    """Return what follows from a step that has passed: its pause, or the next one."""
+    """Return the transition after a passed step: to its pause, or to the next step."""
     attempt, step = context.attempt, context.attempt.current_step
     if step.pause is None:
         return go_on(context, reason, message)
-    until = f"for {step.pause.duration}" if step.pause.duration else f"until step {attempt.step + 1} is approved"
-    text = f"step {attempt.step + 1} at {step.weight} % passed and waits {until}: {message}"
+    pause = f"pausing for {step.pause.duration}" if step.pause.duration else "waiting for approval"
+    text = f"step {attempt.step + 1} at {step.weight}% passed, {pause}: {message}"
     return context.go(Phase.AWAITING_APPROVAL, RolloutReason.PAUSE_BETWEEN_STEPS, text, reset_analysis(attempt))
 
 
 def go_on(context: RolloutContext, reason: RolloutReason, message: str) -> StepResult:
     """Return the transition to the next step, or to Promoting after the last one."""
     attempt = context.attempt
-    done = f"step {attempt.step + 1} at {context.goal} %: {message}"
+    done = f"step {attempt.step + 1} at {context.goal}%: {message}"
     if attempt.is_last_step:
         return context.go(Phase.PROMOTING, reason, done)
     fresh = replace(

@@ -1,9 +1,9 @@
-"""Where a canary's pods come from: Admitting and WaitingForCapacity, and the choice of the capacity mode.
+"""Capacity for the canary's pods: Admitting and WaitingForCapacity, and the choice of the capacity mode.
 
 The mode is chosen once, from the plan and the GPUs that are free now. `Surge` adds pods beyond `replicas`, `InPlace`
-lets stable's pods make room one at a time, `Recreate` stops all of them first; `Auto` is Surge where a pod fits and
-InPlace where none does. Example: 4 replicas with 1 GPU each, at most 2 pods of surge, and 3 free GPUs come to Surge
-with 2 extra pods; with no free GPU, Auto comes to InPlace, which keeps 3 of the 4 pods ready.
+replaces stable's pods one at a time, `Recreate` stops all of them first; `Auto` is Surge if a pod fits, else InPlace.
+Example: 4 replicas with 1 GPU each, `maxSurge: 2` and 3 free GPUs give Surge with 2 extra pods; with no free GPU, Auto
+is InPlace, which keeps 3 of the 4 pods ready.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from tritonfleet.api.canary import Capacity, CapacityMode, OnTimeout
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.rollout import Strategy
 from tritonfleet.plan.rollout.canary import provision, trouble
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, pods_take
@@ -20,12 +21,12 @@ from tritonfleet.plan.rollout.rollback import roll_back
 from tritonfleet.plan.rollout.sizing import without_contract_check
 from tritonfleet.plan.rollout.state import Phase
 
-GPUS: Final = "GPUs"
+GPU: Final = "GPU"
 
 
 @dataclass(frozen=True, slots=True)
 class CapacityChoice:
-    """What the mode came to."""
+    """The chosen mode, and why."""
 
     mode: CapacityMode
     surge: int
@@ -34,12 +35,12 @@ class CapacityChoice:
 
 
 def uncounted(inputs: RolloutInputs) -> bool:
-    """Tell whether the free GPUs matter and nobody has counted them."""
+    """Return whether free GPUs are needed and not counted yet."""
     return inputs.gpus_per_pod > 0 and inputs.headroom is None
 
 
 def fitting(inputs: RolloutInputs, most: int) -> int:
-    """Return how many more pods fit now, `most` at most: the nodes' free GPUs are all that is known to be short."""
+    """Return how many more pods fit now, at most `most`, by the free GPUs of the nodes."""
     if inputs.gpus_per_pod == 0 or inputs.headroom is None:
         return most
     if inputs.headroom.largest_free_on_one_node < inputs.gpus_per_pod:
@@ -48,19 +49,19 @@ def fitting(inputs: RolloutInputs, most: int) -> int:
 
 
 def choose_capacity(context: RolloutContext) -> CapacityChoice | None:
-    """Return the mode that the pinned plan and the free GPUs allow; None if there is no room."""
+    """Return the mode that the plan and the free GPUs allow; None if there is no capacity."""
     capacity, replicas = context.attempt.plan.capacity, context.state.replicas
     if CapacityMode.RECREATE in (capacity.mode, _by_strategy(context)):
         said = (
-            f"all {replicas} pods of stable make room, and nobody is served meanwhile{pods_take(context, 1)}; "
-            "the contract is not compared, since none of them is left to ask"
+            f"stopping {counted(replicas, 'stable pod')} first, an outage until the canary is ready"
+            f"{pods_take(context, 1)}; contract not compared, as no stable pod is left"
         )
         return CapacityChoice(CapacityMode.RECREATE, 0, said)
     if capacity.mode is CapacityMode.IN_PLACE and replicas > 1:
         return CapacityChoice(CapacityMode.IN_PLACE, 0, _in_place(context))
     surge = fitting(context.inputs, min(capacity.max_surge or replicas, replicas))
     if surge > 0:
-        said = f"{surge} pods beyond {replicas}{_free(context.inputs)}{pods_take(context, 1)}"
+        said = f"up to {counted(surge, 'extra pod')}{_free(context.inputs)}{pods_take(context, 1)}"
         return CapacityChoice(CapacityMode.SURGE, surge, said)
     if capacity.mode is CapacityMode.AUTO and replicas > 1:
         return CapacityChoice(CapacityMode.IN_PLACE, 0, f"{_in_place(context)}{_free(context.inputs)}")
@@ -68,12 +69,12 @@ def choose_capacity(context: RolloutContext) -> CapacityChoice | None:
 
 
 def shortage(context: RolloutContext) -> str:
-    """Say in numbers what there is no room for."""
+    """Return a message with the capacity that is missing."""
     inputs, capacity = context.inputs, context.attempt.plan.capacity
-    resource = inputs.headroom.resource if inputs.headroom is not None else GPUS
+    resource = inputs.headroom.resource if inputs.headroom is not None else GPU
     return (
         f"a canary pod needs {inputs.gpus_per_pod} {resource}{_free(inputs)}; waiting up to {capacity.wait_timeout}"
-        + ("; with 1 replica no pod of stable can make room" if _would_empty(capacity, context.state.replicas) else "")
+        + ("; the only stable pod cannot be replaced first" if _would_empty(capacity, context.state.replicas) else "")
     )
 
 
@@ -87,32 +88,32 @@ def _would_empty(capacity: Capacity, replicas: int) -> bool:
 
 def _in_place(context: RolloutContext) -> str:
     replicas = context.state.replicas
-    makes_room = f"stable's pods make room one at a time, {replicas - 1} of {replicas} stay ready"
-    return f"{makes_room}{pods_take(context, replicas)}"
+    return f"replacing stable pods one at a time, {replicas - 1}/{replicas} stay ready{pods_take(context, replicas)}"
 
 
 def _free(inputs: RolloutInputs) -> str:
     pool = inputs.headroom
     if inputs.gpus_per_pod == 0 or pool is None:
         return ""
-    return f", {pool.free} free on {pool.matching_nodes} matching nodes, {pool.largest_free_on_one_node} at most on one"
+    free, nodes = counted(pool.free, "free GPU"), counted(pool.matching_nodes, "matching node")
+    return f", {free} on {nodes}, at most {pool.largest_free_on_one_node} per node"
 
 
 COUNTING: Final = timedelta(seconds=30)
-"""How long to wait for somebody to count free GPUs before a rollout begins without."""
+"""How long to wait for the count of free GPUs before a rollout starts without it."""
 
 
 def admitting(context: RolloutContext) -> StepResult:
-    """Choose the capacity mode once nothing is left of what was before."""
+    """Choose the capacity mode once the pods of earlier rollouts are gone."""
     left = context.seconds_left(context.state.entered_at, context.attempt.plan.capacity.wait_timeout)
     ending = _ending(context)
-    # A Service that leads to all pods would lead to these again.
+    # A Service that selects all pods would send traffic to these again.
     serving = any(context.inputs.revisions[each].ready for each in ending if each != context.state.stable)
     if ending and (left > 0 or serving):
-        message = f"waiting until pods of {', '.join(context.name(each) for each in ending)} are gone"
+        message = f"waiting for pods of {', '.join(context.name(each) for each in ending)} to terminate"
         return context.say(RolloutReason.PODS_ENDING, message, wait_seconds=REQUEUE_SECONDS)
     if uncounted(context.inputs) and context.now - context.state.entered_at < COUNTING:
-        message = f"a pod needs {context.inputs.gpus_per_pod} GPUs: counting the free ones"
+        message = f"counting free GPUs: a canary pod needs {context.inputs.gpus_per_pod}"
         return context.say(RolloutReason.COUNTING_GPUS, message, wait_seconds=REQUEUE_SECONDS)
     found = choose_capacity(context)
     if found is None:
@@ -121,14 +122,14 @@ def admitting(context: RolloutContext) -> StepResult:
 
 
 def waiting(context: RolloutContext) -> StepResult:
-    """Wait for room: before the mode is chosen by the count of free GPUs, after that by what the scheduler says."""
+    """Wait for capacity: by the count of free GPUs until the mode is chosen, then by what the scheduler reports."""
     state = context.state
     if context.attempt.mode is None:
         found = choose_capacity(context)
         if found is not None:
             return _admitted(context, found, RolloutReason.CAPACITY_FOUND)
     elif not context.canary.lacks_room:
-        message = f"the pods of {context.name(context.attempt.canary)} have a node"
+        message = f"pods of {context.name(context.attempt.canary)} are scheduled"
         return trouble(context) or provision(context, RolloutReason.CAPACITY_FOUND, message, context.attempt)
     left = context.seconds_left(state.entered_at, context.attempt.plan.capacity.wait_timeout)
     return context.stay(wait_seconds=min(left, REQUEUE_SECONDS)) if left > 0 else _timed_out(context)
@@ -136,18 +137,18 @@ def waiting(context: RolloutContext) -> StepResult:
 
 def _timed_out(context: RolloutContext) -> StepResult:
     state, attempt, capacity = context.state, context.attempt, context.attempt.plan.capacity
-    message = f"no room within {capacity.wait_timeout}: {state.message}"
+    message = f"no capacity within {capacity.wait_timeout}: {state.message}"
     if capacity.on_timeout is OnTimeout.FAIL:
         return roll_back(context, RolloutReason.NO_CAPACITY, message, rejecting=True)
     if capacity.on_timeout is OnTimeout.IN_PLACE and attempt.mode in (None, CapacityMode.SURGE) and state.replicas > 1:
-        text = f"{message}; stable's pods make room"
+        text = f"{message}; replacing stable pods in place"
         fallen = replace(attempt, mode=CapacityMode.IN_PLACE, surge=0)
         return provision(context, RolloutReason.FELL_BACK_IN_PLACE, text, fallen)
     return context.hold(RolloutReason.NO_CAPACITY, message)
 
 
 def _ending(context: RolloutContext) -> list[str]:
-    """Return the revisions with pods that are on their way out: what they hold is not free yet."""
+    """Return the revisions with terminating pods, whose resources are not free yet."""
     current = (context.state.stable, context.attempt.canary)
     return [
         revision
@@ -158,7 +159,7 @@ def _ending(context: RolloutContext) -> list[str]:
 
 def _admitted(context: RolloutContext, found: CapacityChoice, reason: RolloutReason) -> StepResult:
     attempt = context.attempt
-    message = f"attempt {context.state.attempts}, {len(attempt.steps)} steps, {found.mode}: {found.message}"
+    message = f"attempt {context.state.attempts}, {counted(len(attempt.steps), 'step')}, {found.mode}: {found.message}"
     plan = without_contract_check(attempt.plan) if found.mode is CapacityMode.RECREATE else attempt.plan
     admitted = replace(attempt, mode=found.mode, surge=found.surge, plan=plan)
     return provision(context, reason, message, admitted)

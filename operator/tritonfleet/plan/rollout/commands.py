@@ -1,9 +1,9 @@
-"""What people ask of a rollout: abort, rollback-to, pause, resume, retry, approve and promote.
+"""The commands of a rollout: abort, rollback-to, pause, resume, retry, approve and promote.
 
 A request comes from a field of `spec.rollout` or from an annotation, as `WHAT [by=WHO] [at=WHEN]`; `requests_of` reads
-them all, earliest first. The planner calls `answer_request` once safety has been checked: it carries out or refuses
-the first request that was not answered before, and an Event says which, by whom and when. `cli/rollout` asks
-`refusal` beforehand what would be refused.
+them all, earliest first. The planner calls `answer_request` after the safety checks: it accepts or refuses the first
+request that was not handled before, and records an Event with the request, who made it and when. `cli/rollout` calls
+`refusal` to check a request beforehand.
 """
 
 import hashlib
@@ -36,9 +36,9 @@ _SHOWN_MAX: Final = 60
 
 
 def requests_of(body: Manifest, policy: Rollout) -> tuple[Request, ...]:
-    """Return what annotations and the spec ask for, the earliest first; what was answered before is among it.
+    """Return the requests in annotations and spec, earliest first, including those that were already handled.
 
-    What has no time comes before what has one, and of the same time what is safer first.
+    Requests without a time come first; at the same time, the safer verb comes first.
     """
     owner: str = body["metadata"]["name"]
     found = {request.id: request for request in _all(body, policy, owner)}
@@ -46,7 +46,7 @@ def requests_of(body: Manifest, policy: Rollout) -> tuple[Request, ...]:
 
 
 def resolve_revision(word: str, numbers: Mapping[str, int]) -> str | None:
-    """Return the hash of the revision that a name, hash or number means; `numbers` has those that exist, by hash."""
+    """Return the hash of a revision given by name, hash or number; `numbers` has the existing ones, by hash."""
     named = names.REVISION_NAME.fullmatch(word)
     found = word[-10:] if named is not None else word
     if found in numbers:
@@ -71,7 +71,7 @@ def _all(body: Manifest, policy: Rollout, owner: str) -> Iterator[Request]:
 
 
 def parse_request(verb: Verb, value: str, owner: str, place: str) -> Request:
-    """Read one request about the ModelDeployment `owner`; what cannot be read has a `problem` that names `place`."""
+    """Parse one request to the ModelDeployment `owner`; an invalid one has a `problem` that names `place`."""
     try:
         return _read(verb, value, owner)
     except ValueError as error:
@@ -115,7 +115,7 @@ def _moment(text: str) -> str:
             raise ValueError
         return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (ValueError, OverflowError):
-        raise ValueError("at= must be a time with its zone, such as 2026-01-31T12:00:00Z") from None
+        raise ValueError("at= must be a time with a time zone, such as 2026-01-31T12:00:00Z") from None
 
 
 def _revision(word: str, owner: str, verb: Verb) -> str:
@@ -140,15 +140,15 @@ _JUDGED: Final = frozenset(
     {RolloutReason.INCONCLUSIVE, RolloutReason.TOO_FEW_REQUESTS, RolloutReason.SHARED_INCIDENT}
     | {RolloutReason.METRICS_LOST}
 )
-"""Holds of an analysis that a person may settle by approving the step."""
+"""Holds of the analysis that an approval of the step overrides."""
 
 
 class Refusal(Exception):
-    """Why a request is not carried out."""
+    """Why a request is refused."""
 
 
 def answer_request(context: RolloutContext) -> StepResult | None:
-    """Return what becomes of the first request that was not answered yet; None if there is none."""
+    """Return the result of the first request that was not handled yet; None if there is none."""
     waiting = (request for request in context.inputs.requests if request.id not in context.state.consumed)
     request = next(waiting, None)
     if request is None:
@@ -159,15 +159,15 @@ def answer_request(context: RolloutContext) -> StepResult | None:
         done = _CARRY_OUT[request.verb](context, request)
     except Refusal as why:
         done = context.stay()
-        said = Event("Warning", RolloutReason.REQUEST_REFUSED.value, f"{_asked(context, request)} is refused: {why}")
+        said = Event("Warning", RolloutReason.REQUEST_REFUSED.value, f"{_titled(context, request)}: refused, {why}")
     else:
-        said = Event("Normal", _word(request), f"{_asked(context, request)} is carried out")
+        said = Event("Normal", _word(request), f"{_titled(context, request)}: accepted")
     consumed = _remembered(context, (*done.state.consumed, request.id))
     return StepResult(replace(done.state, consumed=consumed), (said, *done.events), done.wait_seconds)
 
 
 def refusal(context: RolloutContext, request: Request) -> str | None:
-    """Return why a request would not be carried out at this moment; None if it would."""
+    """Return why a request would be refused now; None if it would be accepted."""
     try:
         _CARRY_OUT[request.verb](context, request)
     except Refusal as why:
@@ -176,7 +176,7 @@ def refusal(context: RolloutContext, request: Request) -> str | None:
 
 
 def _remembered(context: RolloutContext, answered: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what must not be answered again: all that the object still holds, and of the rest the newest."""
+    """Return the handled requests to remember: all that the object still has, and the newest of the rest."""
     held = {request.id for request in context.inputs.requests}
     return tuple(sorted(answered, key=held.__contains__)[-CONSUMED_MAX:])
 
@@ -184,11 +184,11 @@ def _remembered(context: RolloutContext, answered: tuple[str, ...]) -> tuple[str
 def _abort(context: RolloutContext, request: Request) -> StepResult:
     state, attempt = context.state, context.attempt
     _must_be_canary(context, request)
-    message = f"{context.name(attempt.canary)} was aborted{_by(request)} at {attempt.applied_weight} %"
+    message = f"{context.name(attempt.canary)} aborted{_by(request)} at {attempt.applied_weight}%"
     if state.phase is Phase.ROLLING_BACK:
         return context.say(RolloutReason.ABORTED, message, replace(attempt, rejecting=True))
     if not state.traits.before_promotion:
-        raise Refusal(f"the rollout is {state.phase}, past the point of no return: ask for rollback-to instead")
+        raise Refusal(f"too late to abort in {state.phase}: use rollback-to instead")
     return roll_back(context, RolloutReason.ABORTED, message, rejecting=True)
 
 
@@ -198,9 +198,9 @@ def _rollback_to(context: RolloutContext, request: Request) -> StepResult:
     if state.phase is Phase.INITIALIZING:
         raise Refusal("no revision has served yet")
     if revision == context.wanted:
-        raise Refusal(f"{context.name(revision)} is what is asked for already")
+        raise Refusal(f"{context.name(revision)} is already the requested revision")
     if context.rejected(revision):
-        raise Refusal(f"{context.name(revision)} was rejected: a retry lifts that")
+        raise Refusal(f"{context.name(revision)} was rejected: use retry first")
     if revision == target:
         return context.stay(replace(state, override="", override_of=""))
     return context.stay(replace(state, override=revision, override_of=target))
@@ -209,29 +209,29 @@ def _rollback_to(context: RolloutContext, request: Request) -> StepResult:
 def _pause(context: RolloutContext, request: Request) -> StepResult:
     _must_be_canary(context, request)
     state = context.state
-    message = f"paused{_by(request)} in {state.phase} at {context.attempt.applied_weight} %"
+    message = f"paused{_by(request)} in {state.phase} at {context.attempt.applied_weight}%"
     if state.phase is Phase.HELD:
         return context.say(RolloutReason.PAUSED, f"{message}; held before: {state.message}")
     if not state.traits.can_hold:
-        raise Refusal(f"there is nothing to pause in {state.phase}")
+        raise Refusal(f"nothing to pause in {state.phase}")
     return context.hold(RolloutReason.PAUSED, message)
 
 
 def _resume(context: RolloutContext, request: Request) -> StepResult:
     _must_be_canary(context, request)
     if context.state.phase is not Phase.HELD:
-        raise Refusal(f"the rollout is not held, it is {context.state.phase}")
+        raise Refusal(f"the rollout is not held, but {context.state.phase}")
     if context.inputs.policy.paused:
-        raise Refusal("spec.rollout.paused is set: take it away instead")
+        raise Refusal("spec.rollout.paused is set: unset it instead")
     return resume(context, RolloutReason.RESUMED, f"resumed{_by(request)}")
 
 
 def _retry(context: RolloutContext, request: Request) -> StepResult:
     state = context.state
     if not context.wanted or not context.rejected(context.wanted):
-        raise Refusal("the revision that the spec asks for is not rejected")
+        raise Refusal("the spec's revision is not rejected")
     left = tuple(rejection for rejection in state.rejected if rejection.revision != context.wanted)
-    message = f"{context.name(context.wanted)} is tried again{_by(request)}"
+    message = f"retry of {context.name(context.wanted)} requested{_by(request)}"
     return context.say(RolloutReason.RETRY_REQUESTED, message, replace(state, rejected=left))
 
 
@@ -244,19 +244,19 @@ def _approve(context: RolloutContext, request: Request) -> StepResult:
         return go_on(context, RolloutReason.APPROVED, f"approved{_by(request)}")
     if state.phase is Phase.HELD and attempt.resume is Phase.ANALYZING and state.reason in _JUDGED:
         released = context.after(replace(attempt, resume=None))
-        return go_on(released, RolloutReason.APPROVED, f"approved{_by(request)} though: {state.message}")
-    raise Refusal(f"no step waits for approval, the rollout is {state.phase}")
+        return go_on(released, RolloutReason.APPROVED, f"approved{_by(request)} despite: {state.message}")
+    raise Refusal(f"no step is waiting for approval, the rollout is {state.phase}")
 
 
 def _promote(context: RolloutContext, request: Request) -> StepResult:
     _must_be_canary(context, request)
     state, attempt = context.state, context.attempt
     if context.inputs.policy.paused:
-        raise Refusal("spec.rollout.paused is set: take it away first")
+        raise Refusal("spec.rollout.paused is set: unset it first")
     if not state.traits.before_promotion or state.phase is Phase.ADMITTING:
-        raise Refusal(f"there is nothing to promote in {state.phase}")
+        raise Refusal(f"nothing to promote in {state.phase}")
     plan = without_steps(attempt.plan)
-    straight = replace(
+    promoted = replace(
         attempt,
         plan=plan if context.stable.ready else without_contract_check(plan),
         step=0,
@@ -266,15 +266,15 @@ def _promote(context: RolloutContext, request: Request) -> StepResult:
         metrics_lost_since=None,
         analysis=None,
     )
-    message = f"to 100 % without further analysis{_by(request)}"
+    message = f"promotion to 100% without further analysis requested{_by(request)}"
     if state.phase is Phase.HELD and attempt.mode is None:
-        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, straight)
+        return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.PROMOTE_REQUESTED, message, promoted)
     if state.traits.can_promote_now:
-        return provision(context, RolloutReason.PROMOTE_REQUESTED, message, straight)
+        return provision(context, RolloutReason.PROMOTE_REQUESTED, message, promoted)
     pods = 0
     if attempt.mode is not None:
-        pods = pods_for_step(straight, state.replicas, by_gateway=context.inputs.by_gateway)
-    return context.say(RolloutReason.PROMOTE_REQUESTED, message, replace(straight, canary_replicas=pods))
+        pods = pods_for_step(promoted, state.replicas, by_gateway=context.inputs.by_gateway)
+    return context.say(RolloutReason.PROMOTE_REQUESTED, message, replace(promoted, canary_replicas=pods))
 
 
 _CARRY_OUT: Final[Mapping[Verb, Callable[[RolloutContext, Request], StepResult]]] = {
@@ -305,9 +305,9 @@ def _word(request: Request) -> str:
 def _must_be_canary(context: RolloutContext, request: Request) -> None:
     canary = context.attempt.canary
     if not canary or context.state.phase is Phase.INITIALIZING:
-        raise Refusal("no rollout is under way")
+        raise Refusal("no rollout is in progress")
     if _existing(context, request) != canary:
-        raise Refusal(f"it means another revision than the canary, {context.name(canary)}")
+        raise Refusal(f"the canary is another revision, {context.name(canary)}")
 
 
 def _existing(context: RolloutContext, request: Request) -> str:
@@ -319,13 +319,24 @@ def _existing(context: RolloutContext, request: Request) -> str:
     return revision
 
 
-def _asked(context: RolloutContext, request: Request) -> str:
+_TITLES: Final[Mapping[Verb, str]] = {
+    Verb.ABORT: "Abort of",
+    Verb.ROLLBACK_TO: "Rollback to",
+    Verb.PAUSE: "Pause of",
+    Verb.RESUME: "Resume of",
+    Verb.RETRY: "Retry",
+    Verb.APPROVE: "Approval of",
+    Verb.PROMOTE: "Promotion of",
+}
+
+
+def _titled(context: RolloutContext, request: Request) -> str:
     revision = resolve_revision(
         request.revision, {each: pods.number for each, pods in context.inputs.revisions.items()}
     )
     what = context.name(revision) if revision is not None else f"'{request.revision}'"
     step = f", step {request.step}" if request.step is not None else ""
-    return f"{request.verb} of {what}{step}{_by(request)}"
+    return f"{_TITLES[request.verb]} {what}{step} requested{_by(request)}"
 
 
 def _by(request: Request) -> str:

@@ -1,10 +1,10 @@
-"""What the handler of every phase gets, and the two results it can return: stay, or make a transition.
+"""The argument of every phase handler, and its two possible results: stay in the phase, or make a transition.
 
-`planner.advance` builds one `RolloutContext` per pass from the state, the inputs and the time; it resolves who plays
-which part once. A handler reads it and returns `context.stay(...)` or `context.go(...)` (`say` and `hold` are special
-cases of the two); `go` refuses a transition that `state.TRANSITIONS` does not list. What else changes is given as the
-changed `Attempt`, or as the changed `State` where more than the attempt does. `in_force` tells every phase that moves
-traffic when a weight counts as applied.
+`planner.advance` builds one `RolloutContext` per pass from the state, the inputs and the time, and resolves canary,
+stable and previous revision once. A handler reads it and returns `context.stay(...)` or `context.go(...)` (`say` and
+`hold` are special cases of the two); `go` raises for a transition that `state.TRANSITIONS` does not list. Other changes
+are passed as the changed `Attempt`, or as the changed `State` if they go beyond the attempt. `in_force` decides for
+every phase that shifts traffic when a weight counts as applied.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,36 +27,36 @@ _EDGES: Final = frozenset((transition.source, transition.target) for transition 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one pass comes to; at most one transition."""
+    """The result of one pass: at most one transition."""
 
     state: State
-    """To be written down before it is acted upon; the same object if nothing changed."""
+    """To be written to the status before it is acted on; the same object if nothing changed."""
     events: tuple[Event, ...] = ()
     wait_seconds: float | None = None
-    """When to look again though nothing happened; None if nothing is due at a known time."""
+    """Seconds until the next pass if no event comes first; None if nothing is scheduled."""
 
 
 @dataclass(slots=True)
 class RolloutContext:
-    """What a decision is made from; nothing in it is changed."""
+    """Everything a phase handler decides from; read-only."""
 
     state: State
     inputs: RolloutInputs
     now: datetime
     verdict: AnalysisVerdict | None = None
-    """On the window that was analyzed in this pass; None if none was."""
+    """The verdict on the window analyzed in this pass; None if there was none."""
     attempt: Attempt = field(init=False)
-    """The rollout under way; one without a canary where there is none."""
+    """The rollout in progress; an attempt without a canary if there is none."""
     canary: RevisionPods = field(init=False)
     """The canary's pods."""
     stable: RevisionPods = field(init=False)
     """Stable's pods."""
     previous: RevisionPods = field(init=False)
-    """The pods of the revision that was stable before."""
+    """The pods of the previous stable revision."""
     goal: int = field(init=False)
-    """Percent of the traffic that the step asks for."""
+    """The step's weight, in percent of the traffic."""
     wanted: str = field(init=False)
-    """The revision that is to serve: the spec's, unless a person asked for another; empty while none is known."""
+    """The revision to serve: the spec's, unless a request overrides it; empty while unknown."""
 
     def __post_init__(self) -> None:
         state, revisions = self.state, self.inputs.revisions
@@ -68,24 +68,24 @@ class RolloutContext:
         self.wanted = state.override or self.inputs.target
 
     def after(self, changed: State | Attempt, verdict: AnalysisVerdict | None = None) -> "RolloutContext":
-        """Return the context in which that is the state, or the attempt of the state."""
+        """Return a copy with the given state, or with the given attempt in the state."""
         return RolloutContext(self._with(changed), self.inputs, self.now, verdict or self.verdict)
 
     def rejected(self, revision: str) -> bool:
-        """Tell whether the revision is not to be tried again by itself."""
+        """Return whether the revision was rejected, so that it is not retried automatically."""
         return any(rejection.revision == revision for rejection in self.state.rejected)
 
     def seconds_left(self, since: datetime, allowed: str) -> float:
-        """Return how much is left of a duration of the API; 0 or less when it is over."""
+        """Return the seconds left of a duration such as `10m`; 0 or less once it has passed."""
         return duration_seconds(allowed) - (self.now - since).total_seconds()
 
     def name(self, revision: str) -> str:
-        """Return a revision as people know it."""
+        """Return a revision's name in messages: `revision 7`, or its hash if it has no number yet."""
         number = (self.inputs.revisions.get(revision) or RevisionPods()).number
-        return f"revision {number} ({revision})" if number else f"revision {revision}"
+        return f"revision {number or revision}"
 
     def stay(self, changed: State | Attempt | None = None, *, wait_seconds: float | None = None) -> StepResult:
-        """Return this phase, with what changed; the same state if nothing differs."""
+        """Return a result that stays in the phase, with the changes; the same state object if nothing differs."""
         state = self._with(changed) if changed is not None else self.state
         return StepResult(state if state != self.state else self.state, (), wait_seconds)
 
@@ -97,7 +97,7 @@ class RolloutContext:
         *,
         wait_seconds: float | None = None,
     ) -> StepResult:
-        """Return this phase with what there is to say of it."""
+        """Return a result that stays in the phase, with a new reason and message."""
         state = self._with(changed) if changed is not None else self.state
         return self.stay(replace(state, reason=reason.value, message=message), wait_seconds=wait_seconds)
 
@@ -107,11 +107,11 @@ class RolloutContext:
         """Return the transition to another phase.
 
         Raises:
-            ValueError: The table of transitions has no such edge.
+            ValueError: `TRANSITIONS` does not list it.
         """
         source = self.state.phase
         if (source, target) not in _EDGES:
-            raise ValueError(f"there is no way from {source} to {target} ({reason}: {message})")
+            raise ValueError(f"no transition from {source} to {target} ({reason}: {message})")
         record = TransitionRecord(self.now, source, target, reason.value, message)
         state = replace(
             self._with(changed) if changed is not None else self.state,
@@ -128,7 +128,7 @@ class RolloutContext:
     def hold(
         self, reason: RolloutReason, message: str, attempt: Attempt | None = None, *, resume: Phase | None = None
     ) -> StepResult:
-        """Return the transition to Held; it goes on where it was, or where `resume` says."""
+        """Return the transition to Held; `resume` is the phase to continue in, by default the current one."""
         held = replace(attempt or self.attempt, resume=resume or self.state.phase)
         return self.go(Phase.HELD, reason, message, held)
 
@@ -137,13 +137,13 @@ class RolloutContext:
 
 
 EFFECT_DELAY: Final = timedelta(seconds=3)
-"""A gateway says that it accepts a route a moment before its proxies act on it; pods stay for as long."""
+"""A gateway accepts a route shortly before its proxies apply it; pods are kept for this long."""
 
 
 def in_force(context: RolloutContext) -> StepResult | None:
-    """Return the state in which the weight counts as applied, or the wait until then; None while it is not accepted.
+    """Return the result in which the weight counts as applied, or the wait for it; None while it is not accepted.
 
-    A gateway that has only made a way to the canary gives it its weight next.
+    If the gateway has only added the canary as a backend, its weight is written next.
     """
     attempt = context.attempt
     if not context.inputs.split.settled:
@@ -159,9 +159,9 @@ def in_force(context: RolloutContext) -> StepResult | None:
 
 
 def pods_take(context: RolloutContext, turns: int) -> str:
-    """Say how long pods take that start in so many turns, by what stable's have taken; nothing while none is ready."""
+    """Return how long pods take that start in `turns` batches, from stable's start times; empty if unknown."""
     took = context.stable.ready_seconds
     if took is None:
         return ""
-    total = f", {turns} one after the other {turns * took:.0f} s" if turns > 1 else ""
-    return f"; a pod takes about {took:.0f} s to be ready{total}"
+    total = f", {turns * took:.0f}s for {turns} in sequence" if turns > 1 else ""
+    return f"; a pod takes about {took:.0f}s to become ready{total}"

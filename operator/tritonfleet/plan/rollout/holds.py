@@ -1,14 +1,15 @@
-"""The phases in which nothing goes on by itself, Held and StableLost, and what ends a hold.
+"""The phases Held and StableLost, and what ends a hold.
 
-A hold whose reason is in `ENDS_WHEN` ends as soon as its cause is gone; every other one waits for a person
-(`commands.py`). Meanwhile the canary is still analyzed for its safety, and only a failure counts. StableLost gives all
-traffic to the canary if nothing is left of stable and the canary's pods can carry it.
+A hold whose reason is in `ENDS_WHEN` ends as soon as its cause is gone; all others wait for a command
+(`commands.py`). Meanwhile the analysis continues, but only a failure has an effect. StableLost shifts all traffic to
+the canary if stable has no ready pod and the canary's pods can serve it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.plan.rollout.analysis import Outcome
 from tritonfleet.plan.rollout.canary import (
     analyze_window,
@@ -31,21 +32,21 @@ from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
 
 
 def held(context: RolloutContext) -> StepResult:
-    """Look at the canary for its safety, and go on when the cause of the hold is over."""
+    """Roll back a canary that fails the analysis, and resume when the cause of the hold is gone."""
     before, context = context.attempt, analyze_window(context)
     rolled_back = failed(context)
     if rolled_back is not None:
         return rolled_back
     is_over = ENDS_WHEN.get(context.state.reason)
     if is_over is not None and is_over(context):
-        return resume(context, RolloutReason.RESUMED, f"no longer: {context.state.message}", before)
+        return resume(context, RolloutReason.RESUMED, f"resolved: {context.state.message}", before)
     return context.stay(wait_seconds=REQUEUE_SECONDS)
 
 
 def resume(context: RolloutContext, reason: RolloutReason, message: str, before: Attempt | None = None) -> StepResult:
-    """Return the transition to where the rollout was held; a comparison begins anew.
+    """Return the transition to the phase in which the rollout was held; the comparison starts over.
 
-    The window that ended a hold is the first of that comparison: `before` is the attempt that had not seen it.
+    The window that ended a hold is the first of the new comparison: `before` is the attempt without it.
     """
     target = context.attempt.resume or Phase.PROVISIONING
     resumed = replace(context.attempt, resume=None, reverts=(), metrics_lost_since=None)
@@ -57,22 +58,22 @@ def resume(context: RolloutContext, reason: RolloutReason, message: str, before:
 
 
 def stable_lost(context: RolloutContext) -> StepResult:
-    """Wait for stable; if nothing of it is left and the canary can, the canary takes everything meanwhile."""
+    """Wait for stable's pods; if none is ready and the canary can serve all traffic, shift it there meanwhile."""
     state, attempt = context.state, context.attempt
     back = pods_for_weight(FULL_WEIGHT - context.goal, min_ready_wanted(context))
     if context.stable.ready >= max(1, back) and not is_stable_lost(context):
-        message = f"{context.name(state.stable)} has {context.stable.ready} ready pods again"
-        # What the canary was given last may be in force already: it keeps the pods for it.
+        message = f"{context.name(state.stable)} has {counted(context.stable.ready, 'ready pod')} again"
+        # The canary's last weight may already be applied, so it keeps the pods for it.
         given = replace(attempt, applied_weight=max(attempt.weight, attempt.applied_weight), settled_at=None)
         if attempt.resume is Phase.HELD:
-            text = f"{message}; the rollout was held before, and a person resumes it"
+            text = f"{message}; the rollout was held before, resume to continue"
             return context.hold(RolloutReason.STABLE_BACK, text, given, resume=Phase.PROVISIONING)
         return provision(context, RolloutReason.STABLE_BACK, message, replace(given, resume=None))
     needed = pods_for_weight(FULL_WEIGHT, max(1, min_ready(state)))
     if attempt.weight < FULL_WEIGHT and context.stable.ready == 0 and context.canary.ready >= needed:
-        message = f"{state.message}; {context.name(attempt.canary)} takes all traffic until it is back"
-        everything = replace(attempt, weight=FULL_WEIGHT, opening=False, settled_at=None)
-        return context.stay(replace(state, attempt=everything, message=message), wait_seconds=REQUEUE_SECONDS)
+        message = f"{state.message}; {context.name(attempt.canary)} gets all traffic until stable is back"
+        full = replace(attempt, weight=FULL_WEIGHT, opening=False, settled_at=None)
+        return context.stay(replace(state, attempt=full, message=message), wait_seconds=REQUEUE_SECONDS)
     if attempt.weight != attempt.applied_weight:
         return in_force(context) or context.stay(wait_seconds=REQUEUE_SECONDS)
     return context.stay(wait_seconds=REQUEUE_SECONDS)
@@ -129,4 +130,4 @@ ENDS_WHEN: Final[Mapping[str, Callable[[RolloutContext], bool]]] = {
     RolloutReason.STABLE_PODS_REMAIN: _pods_are_gone,
     RolloutReason.STABLE_NOT_READY: _can_move,
 }
-"""Holds that end by themselves; every other one waits for a person."""
+"""Holds that end automatically; all others wait for a command."""

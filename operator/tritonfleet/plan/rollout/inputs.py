@@ -1,8 +1,8 @@
-"""What a rollout is decided from, apart from its own state: the observed pods, the traffic split, and requests.
+"""The inputs of a rollout's decisions, apart from its state: observed pods, traffic split, metrics and requests.
 
-The planner gathers one `RolloutInputs` per pass. `observed_split()` reads from the HTTPRoute, or from the selector of
-the front Service, which share the canary gets and whether that is in force. `pod_that_needs_room()` tells
-`runtime/controller.py` for which pods free GPUs are to be counted.
+The planner gathers one `RolloutInputs` per pass. `observed_split()` reads the canary's weight, and whether it is
+applied, from the HTTPRoute or from the selector of the front Service. `pod_that_needs_room()` returns the pod template
+for which `runtime/controller.py` counts free GPUs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ from tritonfleet.plan.world import ChildId, Defaults, GpuPool, Manifest, Observe
 
 
 class Verb(StrEnum):
-    """What is asked; as an annotation it is `tritonfleet.dev/VERB`. In the order of precedence at one moment."""
+    """The command; its annotation is `tritonfleet.dev/VERB`. In order of precedence at the same time."""
 
     ABORT = "abort"
     ROLLBACK_TO = "rollback-to"
@@ -42,57 +42,57 @@ class Request:
 
     verb: Verb
     revision: str
-    """Hash or number of the revision meant; for RETRY a word."""
+    """Hash or number of the revision; for RETRY an arbitrary word."""
     step: int | None = None
-    """For APPROVE: which step, from 1."""
+    """For APPROVE: the step, from 1."""
     by: str = ""
-    """Who says to have asked; anybody who may write the object may claim to be anybody."""
+    """Self-reported; not authenticated."""
     at: str = ""
-    """When, RFC 3339 in UTC; tells one request from the same one later."""
+    """Time, RFC 3339 in UTC; distinguishes a request from the same one at another time."""
     problem: str = ""
-    """Why it cannot be read: such a request is only to be refused, in these words. Then `revision` is meaningless."""
+    """Why it is invalid, and will be refused; `revision` is meaningless then. Empty if it is valid."""
 
     @property
     def id(self) -> str:
-        """Return what tells it from others, as `status.rollout.consumed` keeps it; at most 128 characters."""
+        """Return its identity, as stored in `status.rollout.consumed`; at most 128 characters."""
         step = f":{self.step}" if self.step is not None else ""
         return f"{self.verb}={self.revision}{step}{'@' + self.at if self.at else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedSplit:
-    """The traffic as it is seen to be divided."""
+    """The observed split of the traffic."""
 
     weight: int | None
-    """Percent that the canary gets; None when it cannot be told."""
+    """Percent of the traffic to the canary; None if unknown."""
     settled: bool
-    """Whether what was asked for last is in force: accepted, references resolved, generation seen."""
+    """Whether the last written split is applied: accepted, references resolved, generation observed."""
     problem: str = ""
-    """What the gateway says against it; empty if nothing."""
+    """The error that the gateway reports; empty if none."""
     foreign: bool = False
-    """Whether somebody else has changed it."""
+    """Whether another writer has changed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutInputs:
-    """What is observed of one ModelDeployment in one pass."""
+    """What one pass has observed of a ModelDeployment."""
 
     target: str
-    """The revision that the spec asks for, `rollback.toRevision` applied; empty while it cannot be rendered."""
+    """The spec's revision, `rollback.toRevision` applied; empty if it cannot be rendered."""
     replicas: int
-    """Pods that the spec or the autoscaler wants for all traffic now."""
+    """Pods for all traffic, as the spec or the autoscaler wants now."""
     policy: Rollout
     revisions: Mapping[str, RevisionPods] = field(default_factory=dict)
     """By revision hash."""
     by_gateway: bool = False
-    """Whether an HTTPRoute splits the traffic; else the Service does, by the ratio of pods."""
+    """Whether an HTTPRoute splits the traffic; else the Service does, by the ratio of ready pods."""
     split: ObservedSplit = ObservedSplit(None, settled=True)
     headroom: GpuPool | None = None
-    """Free GPUs on the nodes that the canary's pods may run on; None if it needs none or nobody counted."""
+    """Free GPUs on the nodes that match the canary's pods; None if it needs none, or if not counted yet."""
     gpus_per_pod: int = 0
     evidence: Evidence | None = None
     requests: tuple[Request, ...] = ()
-    """All that the object holds, answered ones included, in the order in which they are carried out."""
+    """All requests of the object, handled ones included, in the order in which they are handled."""
     slo: Slo | None = None
     suspended: bool = False
     older: bool = False
@@ -105,7 +105,7 @@ _TROUBLE: Final = "PartiallyInvalid"
 
 
 def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> ObservedSplit:
-    """Return how the traffic is divided now, and whether that is what the state asks for."""
+    """Return the present split of the traffic, and whether it is the one that the state asks for."""
     name = observed.body["metadata"]["name"]
     if by_gateway:
         route = observed.children.get(ChildId(HTTP_ROUTE.kind, name))
@@ -119,7 +119,7 @@ def observed_split(observed: Observed, state: State, *, by_gateway: bool) -> Obs
 
 
 def _by_service(name: str, selector: dict[str, str], state: State) -> ObservedSplit:
-    """Tell from the selector: it leads to one revision, or to the pods of all."""
+    """Derive the split from the selector, which matches one revision or the pods of all."""
     attempt = state.attempt or Attempt()
     if selector == {names.OWNER_LABEL: name}:
         shared = 0 < attempt.weight < 100
@@ -153,12 +153,12 @@ def _percent(rule: list[tuple[str, int]], canary: str) -> int | None:
 
 
 def _reports(route: Manifest) -> Iterator[tuple[str, bool]]:
-    """Yield, for each parent, what speaks against the route as it is now, and whether the gateway has taken it."""
+    """Yield, for each parent, the error that its gateway reports, and whether it has accepted the route."""
     for reference, own in statuses_by_parent(route):
         if not own:
             gateway = f"Gateway '{reference['name']}' in namespace '{reference['namespace']}'"
             yield (
-                f"no gateway has taken the HTTPRoute: is spec.traffic.gateway.parentRefs right? It names {gateway}",
+                f"no gateway has accepted the HTTPRoute: check spec.traffic.gateway.parentRefs, which has {gateway}",
                 False,
             )
         for parent in own:
@@ -177,19 +177,19 @@ def _report(parent: Manifest, generation: int) -> tuple[str, bool]:
     if bad:
         reference, said = parent["parentRef"], bad[0]
         where = f"Gateway '{reference['name']}'"
-        return f"{where} says {said['type']} is {said['status']} ({said['reason']}): {said.get('message', '')}", False
+        return f"{where} reports {said['type']}={said['status']} ({said['reason']}): {said.get('message', '')}", False
     return "", all(type_ in current for type_ in _REQUIRED)
 
 
 def pod_that_needs_room(body: Manifest, children: Mapping[ChildId, Manifest], defaults: Defaults) -> Manifest | None:
-    """Return the template of the canary's pods while its rollout looks for room; None while it does not.
+    """Return the template of the canary's pods while its rollout needs capacity; None while it does not.
 
-    Before the canary is recorded it is what the spec renders to.
+    Before the canary is recorded, it is rendered from the spec.
     """
     rollout = (body.get("status") or {}).get("rollout") or {}
     phase = rollout.get("phase")
     held_for_room = phase == Phase.HELD and rollout.get("reason") == RolloutReason.NO_CAPACITY
-    if not traits_of(phase).looks_for_room and not held_for_room:
+    if not traits_of(phase).needs_capacity and not held_for_room:
         return None
     record = children.get(ChildId("ControllerRevision", rollout.get("canary", "")))
     template: Manifest | None = (record or {}).get("data", {}).get("template")

@@ -1,9 +1,9 @@
-"""What is to be measured of a rollout, and what a gateway counted of it.
+"""What to measure during a rollout, and how a gateway's counters are counted.
 
-`measurement_of()` derives from the object alone which pods to measure, from when on, and for how long at a time;
-`runtime/canary_monitor.py` follows it. Where the traffic passes a gateway, its counters are scraped as well:
+`measurement_of()` derives from the object alone which revisions to measure, from when on, and the length of a window;
+`runtime/canary_monitor.py` does it. If the traffic passes a gateway, its counters are scraped as well:
 `revisions_by_cluster` names the series of each revision, `count_gateway()` takes the difference of two scrapes, and
-`merge_gateway_counts()` adds what users saw and no pod counted.
+`merge_gateway_counts()` adds failures that only the gateway saw.
 """
 
 import re
@@ -23,49 +23,49 @@ from tritonfleet.plan.world import Manifest
 
 @dataclass(frozen=True, slots=True)
 class MeasurementKey:
-    """Windows with the same key are alike; a window never reaches from one into another."""
+    """What stays the same during a window; a window never spans two keys."""
 
     canary: str
     attempt: int
     step: int
     weight: int
-    """Percent that is in force."""
+    """The applied weight, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurementSpec:
-    """One rollout, as far as something is to be seen of it."""
+    """What to measure of one rollout."""
 
     key: MeasurementKey
     stable: str
     model: str
     opens_seconds: float
-    """Since the epoch: no window begins before, as the warm-up is left out, and none that was judged is seen twice."""
+    """Seconds since the epoch, before which no window begins: after the warm-up and the last analyzed window."""
     interval_seconds: float
     verifies: bool
-    """Whether the canary is to be asked for its contract and for golden requests before any traffic."""
+    """Whether the canary has to be verified, before it gets traffic."""
     by_gateway: bool
     source: MetricsSource
-    """Where latencies come from."""
+    """The source of latencies."""
     contract: ContractPolicy
     golden: Golden | None
     queries: tuple[PromQuery, ...]
-    """To be asked at the end of each window."""
+    """Custom queries to run at the end of each window."""
 
     @property
     def alone(self) -> bool:
-        """Whether there is no stable to compare with any more: the canary gets everything."""
+        """Whether the canary has all traffic, so that there is no stable to compare with."""
         return self.key.weight >= 100
 
     @property
     def probes(self) -> bool:
-        """Whether golden requests belong to each window."""
+        """Whether golden requests are sent in each window."""
         return self.golden is not None and self.key.weight > 0
 
     def desired_share(self, canary_ready: int, stable_ready: int) -> float:
-        """Return the share of all requests that is sent to the canary, 0..1.
+        """Return the share of all requests that should reach the canary, 0..1.
 
-        A gateway keeps to its weights. Without one a request goes to any ready pod of the front Service.
+        With a gateway it is the weight. Without one a request goes to any ready pod of the front Service.
         """
         weight = self.key.weight
         if self.by_gateway or weight in (0, 100):
@@ -74,9 +74,9 @@ class MeasurementSpec:
 
 
 def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
-    """Return what has to be seen of a ModelDeployment's rollout; None if nothing has.
+    """Return what to measure of a ModelDeployment's rollout; None if nothing.
 
-    The plan is the one that the rollout began with, whatever the spec says by now.
+    The plan is that of the rollout's start; later edits of the spec do not change it.
     """
     attempt = state.attempt
     if attempt is None or not state.stable:
@@ -102,11 +102,11 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
 
 
 def _opens(state: State, attempt: Attempt, *, with_traffic: bool) -> float:
-    """Return since when windows may begin; the warm-up counts from when the weight was in force."""
+    """Return when windows may begin; the warm-up starts when the weight is applied."""
     opens = attempt.step_entered_at.timestamp()
     if with_traffic:
         shifted = next((record.at for record in state.history if record.source is Phase.SHIFTING), EPOCH)
-        # By a clock that was ahead it may have been later than what followed.
+        # A clock that was ahead may have recorded it later than what followed.
         opens = max(opens, min(shifted, state.entered_at).timestamp()) + duration_seconds(attempt.plan.analysis.warmup)
     last_end = attempt.analysis.last_end_seconds if attempt.analysis is not None else None
     return max(opens, last_end) if last_end is not None else opens
@@ -114,44 +114,44 @@ def _opens(state: State, attempt: Attempt, *, with_traffic: bool) -> float:
 
 GatewayLabels = frozenset[tuple[str, str]]
 GatewayCounters = Mapping[GatewayLabels, float]
-"""Raw counters of one route at one moment, by all their labels."""
+"""Raw counters of one route at one time, by all their labels."""
 
 GATEWAY_CLUSTER: Final = "envoy_cluster_name"
 GATEWAY_BUCKETS: Final = "envoy_cluster_upstream_rq_time_bucket"
 GATEWAY_STATUSES: Final = "envoy_cluster_upstream_rq_xx"
 GATEWAY_STATUS_CLASS: Final = "envoy_response_code_class"
 GATEWAY_GRPC: Final = re.compile(r"envoy_cluster_grpc_.+_([0-9]+)")
-"""Envoy has the method and the code in the metric's name."""
+"""Envoy puts the method and the code into the metric's name."""
 
 _SERVERS: Final = frozenset({2, 4, 8, 13, 14, 15})
 _CLIENTS: Final = frozenset({3, 5, 6, 7, 9, 10, 11, 12, 16})
-"""Codes of gRPC that speak of the server, and of the request; 1 is a client that went away."""
+"""gRPC status codes caused by the server, and by the request; 1 (CANCELLED) is caused by the client."""
 FEWEST_UNSEEN: Final = 10
 _COUNTED: Final = frozenset({"__name__", "le", GATEWAY_CLUSTER, GATEWAY_STATUS_CLASS})
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayCounts:
-    """What a gateway counted of one revision in one window."""
+    """A gateway's counts for one revision in one window."""
 
     timed: Mapping[str, PodCounts] = field(default_factory=dict)
-    """By instance of the gateway."""
+    """Timed requests by instance of the gateway."""
     failed: int = 0
-    """Answers that blame the server: HTTP 5xx, and what gRPC calls so."""
+    """Responses that blame the server: HTTP 5xx, and the corresponding gRPC codes."""
     refused: int = 0
-    """Answers that blame the request: HTTP 4xx, and what gRPC calls so."""
+    """Responses that blame the request: HTTP 4xx, and the corresponding gRPC codes."""
 
     def bad(self, *, alone: bool) -> int:
-        """Return the failures; without a stable beside it a canary is not blamed for what clients send."""
+        """Return the failures; without a stable revision to compare with, invalid requests do not count."""
         return self.failed if alone else self.failed + self.refused
 
 
 def count_gateway(
     before: GatewayCounters, after: GatewayCounters, revisions: Mapping[str, str]
 ) -> Mapping[str, GatewayCounts]:
-    """Return what each revision's clusters counted; one that has no latency at both ends is left out.
+    """Return the counts of each revision's clusters; a revision without latencies at both ends is left out.
 
-    A counter that fell counts from zero, and so does one that is new while others of the route were there before.
+    A counter that fell counts from zero, and so does a new one if the route had others before.
     """
     timed: dict[str, dict[str, dict[float, int]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
     failed: dict[str, int] = defaultdict(int)
@@ -178,10 +178,10 @@ def count_gateway(
 
 
 def unseen(seen: int, errors: int) -> int:
-    """Return how many of the failures that a gateway has `seen` no pod counted among its `errors`.
+    """Return how many of the failures `seen` by a gateway are missing from the pods' `errors`.
 
-    A gateway's numbers are some seconds older than those of the pods, so nothing is made of a difference that a delay
-    explains: it must have seen more than twice as many.
+    A gateway's counters are some seconds older than those of the pods, so a difference that a delay explains is
+    ignored: the gateway must have seen more than twice as many.
     """
     excess = seen - errors
     return excess if excess >= FEWEST_UNSEEN and seen > 2 * errors else 0
@@ -196,7 +196,7 @@ def _bound(labels: Mapping[str, str]) -> float:
 
 
 def _blame(labels: Mapping[str, str]) -> int:
-    """Return 1 for what blames the server, -1 for what blames the request, 0 for the rest."""
+    """Return 1 for a failure caused by the server, -1 for one caused by the request, 0 for the rest."""
     name = labels.get("__name__", "")
     if name == GATEWAY_STATUSES:
         return {"5": 1, "4": -1}.get(labels.get(GATEWAY_STATUS_CLASS, ""), 0)
@@ -216,17 +216,17 @@ class GatewayFailures:
     """Failures of one revision in all windows with the same key so far."""
 
     seen: int = 0
-    """By the gateway."""
+    """Seen by the gateway."""
     errors: int = 0
-    """By the pods."""
+    """Counted by the pods."""
     refused: int = 0
-    """Those that no pod has counted, as far as windows have told of them."""
+    """Seen by the gateway only, as far as windows have reported them."""
 
 
 def merge_gateway_counts(
     revision: RevisionCounts, gateway: GatewayCounts, before: GatewayFailures, *, alone: bool
 ) -> tuple[RevisionCounts, GatewayFailures]:
-    """Return what a revision did in a window with what the gateway saw of it, and its failures after it."""
+    """Return a revision's counts in a window with those of the gateway added, and its failures so far."""
     seen = before.seen + gateway.bad(alone=alone)
     errors = before.errors + sum(counts.errors for counts in revision.pods.values())
     refused = max(before.refused, unseen(seen, errors))
@@ -242,14 +242,14 @@ def _envoy_gateway(namespace: str, route: str, rule: int, backend: int) -> str:
 CLUSTER_NAMES: Final[Mapping[str, Callable[[str, str, int, int], str]]] = {
     "gateway.envoyproxy.io/gatewayclass-controller": _envoy_gateway,
 }
-"""By the name of the controller: what its series call a backend, given namespace, route, rule and place from 0."""
+"""By controller name: the name of a backend in its series, given namespace, route, rule and index from 0."""
 
 
 def revisions_by_cluster(route: Manifest) -> Mapping[str, str] | None:
-    """Return which revision each of the gateway's clusters is, for what clients without the revision header get.
+    """Return the revision of each of the gateway's clusters, for clients that do not send the revision header.
 
-    None while no gateway has taken the route, if several kinds did, or for one whose series are not known: then there
-    are Triton's own counters.
+    None if no gateway has accepted the route, if several kinds did, or if the controller's series are not supported:
+    Triton's own counters are used then.
     """
     controllers = {parent.get("controllerName", "") for parent in (route.get("status") or {}).get("parents") or ()}
     cluster = CLUSTER_NAMES.get(controllers.pop()) if len(controllers) == 1 else None

@@ -1,13 +1,13 @@
-"""Where a rollout is decided: from the status and the cluster to pods, traffic and the next state.
+"""The rollout's planner: from the status and the cluster to pods, traffic and the next state.
 
-`plan/reconcile.py` calls this in every pass, in this order:
+`plan/reconcile.py` calls it in every pass, in this order:
 
-1. `plan_rollout()` restores the state, gathers the inputs, and returns with them what the state asks of the cluster.
-2. `record_conflicts()` notes that somebody else changed the traffic, before the change is undone.
-3. `advance()` decides on the next state, once nothing is left to be written for the present one.
+1. `plan_rollout()` restores the state, gathers the inputs, and computes the desired pods and traffic.
+2. `record_conflicts()` records a change of the traffic by another writer, before it is reverted.
+3. `advance()` decides on the next state, once the cluster has been asked for the present one.
 
-`advance()` runs `CHECKS` in the order of whom they protect: users, then people's commands, then the spec. Only if none
-of them has anything to say does the handler of the present phase decide.
+`advance()` runs `CHECKS` in order of priority: safety of users first, then commands, then the spec. The first check
+that returns a result decides; if none does, the handler of the phase decides.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +18,7 @@ from typing import Final
 from tritonfleet.api import names
 from tritonfleet.api.canary import CapacityMode
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.rollout import Strategy
 from tritonfleet.plan.objects import split_seen
@@ -49,20 +50,20 @@ from tritonfleet.plan.world import ChildId, Event, Manifest, Observed
 
 @dataclass(frozen=True, slots=True)
 class DesiredRollout:
-    """Pods and traffic by revision hash. Revisions that are not named are of no more use."""
+    """Pods and traffic by revision hash. Other revisions are not needed any more."""
 
     sizes: Mapping[str, int]
-    """Pods of every revision that has any, or is to have any."""
+    """Desired pods of each revision, 0 included."""
     split: Mapping[str, int]
-    """Percent of the traffic; adds up to 100, and is empty while nothing can serve."""
+    """Percent of the traffic; adds up to 100, or empty while no revision can serve."""
     stable: str
-    """Serves, or will be the first to; empty for none."""
+    """The stable revision, or the first one while it starts; empty for none."""
     opened: frozenset[str] = frozenset()
-    """Revisions without a share that a gateway keeps a way to."""
+    """Revisions without traffic that stay a backend of the gateway."""
 
 
 def desired_rollout(context: RolloutContext) -> DesiredRollout:
-    """Return what to render: who serves comes from the state alone, how many pods also from those that are there."""
+    """Return what to render: the traffic follows from the state alone, the pods also from those that exist."""
     state = context.state
     stable = context.attempt.canary if state.phase is Phase.INITIALIZING else state.stable
     pods, split = revision_sizes(context), _split(state, stable)
@@ -80,9 +81,9 @@ def _split(state: State, stable: str) -> Mapping[str, int]:
 
 
 def _opened(context: RolloutContext, pods: Mapping[str, int], split: Mapping[str, int]) -> Iterator[str]:
-    """Yield those without a share that may get requests at any moment, or got some until now.
+    """Yield the revisions without a share that may get one soon, or had one until now.
 
-    A canary is one of them only while the weight moves: not before it is verified, nor once it was taken back.
+    A canary is among them only while the weight changes: neither before it is verified nor after a rollback.
     """
     moving = context.attempt.weight != context.attempt.applied_weight
     for revision in (each for each, percent in split.items() if percent == 0):
@@ -94,7 +95,7 @@ def _opened(context: RolloutContext, pods: Mapping[str, int], split: Mapping[str
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """A rollout as it was written down last, beside what is seen now."""
+    """The state of the last pass, the present inputs, and the cluster that the state asks for."""
 
     state: State
     inputs: RolloutInputs
@@ -102,14 +103,14 @@ class RolloutPlan:
 
     @property
     def is_contested(self) -> bool:
-        """Whether somebody else keeps writing the route, which is left to them until a person has settled it."""
+        """Whether another writer keeps changing the route, which is not reverted until a person resumes."""
         return self.state.phase is Phase.HELD and self.state.reason == RolloutReason.ROUTE_CONFLICT
 
 
 def is_planned(deployment: ModelDeployment, body: Manifest) -> bool:
-    """Tell whether the planner decides: steps or a Recreate are asked for, or a rollout that had them is under way.
+    """Return whether the planner decides: the spec has steps or Recreate, or such a rollout is in progress.
 
-    Nor is forgotten, when the steps are taken away, that a revision was rejected or that a person asked for another.
+    A rejection and an override also stay in effect if the steps are removed from the spec.
     """
     rollout = deployment.spec.rollout
     if rollout.canary is not None or rollout.strategy in (Strategy.CANARY, Strategy.RECREATE):
@@ -121,7 +122,7 @@ def is_planned(deployment: ModelDeployment, body: Manifest) -> bool:
 
 
 def written_state(body: Manifest) -> State | None:
-    """Return the state that the status holds; None if there is none, or none that can be read."""
+    """Return the state in the status; None if there is none, or if it is invalid."""
     document = (body.get("status") or {}).get("rollout")
     return restore_state(document) if isinstance(document, dict) else None
 
@@ -134,12 +135,11 @@ def plan_rollout(
     replicas: int,
     now: datetime,
 ) -> RolloutPlan:
-    """Return the rollout; `target` is the hash of the revision that the spec asks for, None if it has none.
+    """Return the rollout; `target` is the hash of the spec's revision, None if it cannot be rendered.
 
-    `replicas` is how many pods the spec or the autoscaler wants.
-
-    A state that was lost, or was made to name a stable revision that does not exist, is taken from where clients are
-    sent now: a canary among them is taken back, as far as stable carries it, and tried again.
+    `replicas` is the number of pods that the spec or the autoscaler wants. A state that was lost, or that names a
+    stable revision that does not exist, is derived from the traffic now: a canary that gets some of it is rolled back,
+    as far as stable has the pods for it, and tried again.
     """
     state = written_state(observed.body)
     if state is None or (state.stable and state.stable not in known and state.phase is not Phase.INITIALIZING):
@@ -153,15 +153,15 @@ def plan_rollout(
         and target
         and not (inputs.revisions.get(state.canary) or RevisionPods()).ready
     ):
-        # Nobody is served yet, so nothing is lost by following the spec.
+        # No traffic is served yet, so following the spec loses nothing.
         state = replace(state, attempt=Attempt(canary=target))
     return RolloutPlan(state, inputs, desired_rollout(RolloutContext(state, inputs, now)))
 
 
 def _not_ahead(state: State, now: datetime) -> State:
-    """Return the state with no moment later than now: a clock that was ahead would have everybody wait for it.
+    """Return the state without times in the future, which a clock that was ahead has left: they would delay phases.
 
-    When the last window ended stays as it is, or that one would be looked at twice.
+    The end of the last window is kept, or that window would be analyzed twice.
     """
     attempt = state.attempt
     if attempt is not None:
@@ -174,8 +174,8 @@ def _not_ahead(state: State, now: datetime) -> State:
 
 def _initial_state(observed: Observed, known: Mapping[str, KnownRevision], target: str | None, now: datetime) -> State:
     stable = serving_hash(observed, known)
-    # The front Service leads to the first revision before any of its pods is ready.
-    if stable is None or (stable == target and len(known) == 1 and not known[stable].carries(1)):
+    # The front Service selects the first revision before any of its pods is ready.
+    if stable is None or (stable == target and len(known) == 1 and not known[stable].can_serve(1)):
         return State(entered_at=now, attempt=Attempt(canary=target) if target else None)
     return State(phase=Phase.STABLE, entered_at=now, stable=stable)
 
@@ -263,10 +263,7 @@ def _count_revisions(
 
 
 def _trusted_since(state: State) -> datetime:
-    """Return since when a canary's pods are expected not to end: while they start, other rules hold.
-
-    That is since the first ones of this rollout were ready, whether they were asked anything or not.
-    """
+    """Return since when failures of the canary's pods count: since the first pods of this rollout were ready."""
     since = state.entered_at
     for record in state.history:
         if record.target is Phase.ADMITTING:
@@ -279,7 +276,7 @@ def _trusted_since(state: State) -> datetime:
 CONFLICT_WINDOW: Final = timedelta(minutes=5)
 CONFLICT_REVERTS: Final = 3
 REVERT_APART: Final = timedelta(seconds=5)
-"""Changes of a route by somebody else that are closer together are one."""
+"""Changes of the route by another writer that are closer together count as one."""
 
 _PHASES: Final[Mapping[Phase, Callable[[RolloutContext], StepResult]]] = {
     Phase.INITIALIZING: initializing,
@@ -300,9 +297,9 @@ _PHASES: Final[Mapping[Phase, Callable[[RolloutContext], StepResult]]] = {
 
 
 def advance(state: State, inputs: RolloutInputs, now: datetime) -> StepResult:
-    """Return the state after this moment. Called only when the cluster has been asked for what `state` says.
+    """Return the next state, and at most one transition. Call it only once the cluster matches what `state` asks for.
 
-    The first of `CHECKS` that has something to say decides, and else the handler of the phase.
+    The first of `CHECKS` that returns a result decides, else the handler of the phase.
     """
     context = RolloutContext(state, inputs, now)
     context, events = _follow_spec(context) if not inputs.suspended else (context, ())
@@ -314,7 +311,7 @@ def advance(state: State, inputs: RolloutInputs, now: datetime) -> StepResult:
 
 
 def record_conflicts(state: State, inputs: RolloutInputs, now: datetime) -> State:
-    """Return the state that remembers what somebody else did to the traffic, before it is undone."""
+    """Return the state with a change of the traffic by another writer recorded, before it is reverted."""
     if state.attempt is None or not (inputs.split.foreign and state.traits.before_promotion):
         return state
     recent = tuple(at for at in state.attempt.reverts if now - at < CONFLICT_WINDOW)
@@ -323,9 +320,9 @@ def record_conflicts(state: State, inputs: RolloutInputs, now: datetime) -> Stat
 
 
 def _suspended(context: RolloutContext) -> StepResult | None:
-    """Stand still: what waits for pods would only run out of time. No pod is left to weigh the traffic for.
+    """Hold the rollout while no pod may run: waiting for pods would only exceed deadlines.
 
-    A share that a canary had is forgotten, or it would be blamed for having no pods when it is wanted again.
+    The canary's weight is reset, or it would be rolled back for having no ready pod once it is resumed.
     """
     state, attempt = context.state, context.attempt
     if not context.inputs.suspended:
@@ -335,7 +332,7 @@ def _suspended(context: RolloutContext) -> StepResult | None:
     resume = Phase.PROVISIONING if attempt.mode is not None else Phase.WAITING_FOR_CAPACITY
     without_share = replace(attempt, weight=0, applied_weight=0, settled_at=None)
     if state.traits.can_hold or state.phase is Phase.STABLE_LOST:
-        message = f"suspended in {state.phase} at {attempt.applied_weight} %"
+        message = f"suspended in {state.phase} at {attempt.applied_weight}%"
         return context.hold(RolloutReason.SUSPENDED, message, without_share, resume=resume)
     if state.phase is Phase.HELD and max(attempt.weight, attempt.applied_weight) > 0:
         return context.stay(replace(without_share, resume=resume))
@@ -343,12 +340,10 @@ def _suspended(context: RolloutContext) -> StepResult | None:
 
 
 def _follow_spec(context: RolloutContext) -> tuple[RolloutContext, tuple[Event, ...]]:
-    """Return what changes in every phase, and what is to be told of it: size, override, what others did."""
+    """Return the updates of every phase, with their events: the end of an override, size, stable's variance."""
     state, inputs, events = context.state, context.inputs, tuple[Event, ...]()
     if state.override and inputs.target not in ("", state.override_of):
-        message = (
-            f"{context.name(state.override)} is no longer asked for: the spec asks for {context.name(inputs.target)}"
-        )
+        message = f"override by {context.name(state.override)} ended: the spec has {context.name(inputs.target)}"
         events = (Event("Normal", RolloutReason.OVERRIDE_ENDED.value, message),)
         state = replace(state, override="", override_of="")
     if state.attempt is not None and state.traits.under_way and inputs.replicas > state.replicas:
@@ -362,32 +357,33 @@ def _follow_spec(context: RolloutContext) -> tuple[RolloutContext, tuple[Event, 
 
 
 def _keep_safe(context: RolloutContext) -> StepResult | None:
-    """Return the way back from a canary that harms users, or from a stable that cannot take them; None if all is well.
+    """Return the rollback of a canary that harms users, or StableLost if stable cannot serve its share; else None.
 
-    Only while the canary gets traffic: what goes wrong before that harms nobody, and is its phase's own affair.
+    Only while the canary has traffic: earlier failures affect no user, and the phase handles them.
     """
     state, attempt = context.state, context.attempt
     given = max(attempt.weight, attempt.applied_weight)
     if not (state.traits.before_promotion or state.phase is Phase.PROMOTING) or given == 0:
         return None
-    share = f"{given} % of the traffic"
+    share = f"{given}% of the traffic"
     name = context.name(attempt.canary)
     if context.canary.unsteady:
-        message = f"{name} got {share} with {context.canary.ready} ready pods: {context.canary.unsteady}"
+        message = (
+            f"{name} failed with {share} and {counted(context.canary.ready, 'ready pod')}: {context.canary.unsteady}"
+        )
         return roll_back(context, RolloutReason.CANARY_UNSTEADY, message, rejecting=True)
     if context.canary.ready == 0 and attempt.applied_weight > 0:
-        finding = context.canary.finding
-        trouble = f": {finding.message}" if finding is not None else ""
-        message = f"{name} got {share} and none of its {context.canary.asked} pods is ready{trouble}"
+        trouble = f": {context.canary.finding.message}" if context.canary.finding is not None else ""
+        message = f"{name} has {share} and 0/{context.canary.asked} pods ready{trouble}"
         if context.canary.replaced:
-            gone = f"{name} got {share} and all of its ready pods are gone, not by their own doing{trouble}"
+            gone = f"{name} has {share} and its ready pods are gone, not by their own doing{trouble}"
             return roll_back(context, RolloutReason.CANARY_EVICTED, gone, rejecting=False)
         return roll_back(context, RolloutReason.CANARY_LOST, message, rejecting=True)
     if state.traits.stable_may_be_lost and is_stable_lost(context):
         message = (
-            f"{context.name(state.stable)} has {context.stable.ready} ready pods "
+            f"{context.name(state.stable)} has {counted(context.stable.ready, 'ready pod')} "
             f"and needs {stable_needed(context)} for "
-            f"{FULL_WEIGHT - attempt.applied_weight} % of the traffic; {name} has {context.canary.ready}"
+            f"{FULL_WEIGHT - attempt.applied_weight}% of the traffic; {name} has {context.canary.ready}"
         )
         resume = Phase.HELD if state.phase is Phase.HELD else Phase.PROVISIONING
         lost = replace(attempt, resume=resume, settled_at=None)
@@ -396,48 +392,48 @@ def _keep_safe(context: RolloutContext) -> StepResult | None:
 
 
 def _conflict(context: RolloutContext) -> StepResult | None:
-    """Return the hold of a rollout whose weights somebody else keeps changing: they are not fought over."""
+    """Return the hold of a rollout whose weights another writer keeps changing."""
     recent = [at for at in context.attempt.reverts if context.now - at < CONFLICT_WINDOW]
     if len(recent) < CONFLICT_REVERTS or not context.state.traits.can_hold:
         return None
     message = (
-        f"somebody else changed the traffic's weights {len(recent)} times in "
-        f"{CONFLICT_WINDOW.total_seconds() / 60:.0f} minutes; take the route out of their hands, then resume"
+        f"another writer changed the weights {len(recent)} times within "
+        f"{CONFLICT_WINDOW.total_seconds() / 60:.0f}m; stop it, then resume"
     )
     return context.hold(RolloutReason.ROUTE_CONFLICT, message)
 
 
 def _superseded(context: RolloutContext) -> StepResult | None:
-    """Return the way back from a canary that nobody asks for any more; nothing is held against it."""
+    """Return the rollback of a canary that is not wanted any more; it is not rejected."""
     state, attempt, wanted = context.state, context.attempt, context.wanted
     if not state.traits.before_promotion or not wanted or wanted == attempt.canary:
         return None
     reason = RolloutReason.REVERTED if wanted == state.stable else RolloutReason.SUPERSEDED
-    message = f"{context.name(wanted)} is wanted, and no longer {context.name(attempt.canary)}"
-    return roll_back(context, reason, f"{message}, which had {attempt.applied_weight} %", rejecting=False)
+    message = f"{context.name(wanted)} requested instead of {context.name(attempt.canary)}"
+    return roll_back(context, reason, f"{message}, which had {attempt.applied_weight}%", rejecting=False)
 
 
 def _paused(context: RolloutContext) -> StepResult | None:
     if not context.inputs.policy.paused or not context.state.traits.can_hold:
         return None
-    message = f"spec.rollout.paused is set: held in {context.state.phase} at {context.attempt.applied_weight} %"
+    message = f"spec.rollout.paused is set: held in {context.state.phase} at {context.attempt.applied_weight}%"
     return context.hold(RolloutReason.PAUSED_BY_SPEC, message)
 
 
 CHECKS: Final[tuple[Callable[[RolloutContext], StepResult | None], ...]] = (
-    # No pod is to run: nothing can be decided about any.
+    # `spec.suspend` is set, so no pod may run.
     _suspended,
-    # The canary harms users, or stable cannot take them.
+    # The canary harms users, or stable cannot serve its share.
     _keep_safe,
-    # A person asked for something that was not answered yet.
+    # A request has not been handled yet.
     answer_request,
-    # Between two steps the analysis found the canary wanting; in other phases their handlers look at windows.
+    # The canary failed the analysis between two steps; in other phases the handlers analyze windows themselves.
     failed,
-    # The spec asks for another revision than the canary.
+    # The spec has another revision than the canary.
     _superseded,
-    # Somebody else keeps changing the weights.
+    # Another writer keeps changing the weights.
     _conflict,
     # `spec.rollout.paused` is set.
     _paused,
 )
-"""What is asked before the handler of the phase, in this order: users come first, then people, then the spec."""
+"""The checks before the handler of the phase, in order of priority."""

@@ -1,8 +1,8 @@
-"""A user's PromQL, confined to one namespace and one revision, whatever it says.
+"""Confine a user's PromQL query to one namespace and one revision.
 
 This is a security boundary: `runtime/probes.py` sends no query to Prometheus that did not pass `confine()`. The query
-is parsed, every selector in the tree is replaced by one that has the two matchers as well, the tree is written out and
-read again, and what comes back must have them everywhere.
+is parsed, both matchers are added to every selector, and the result is serialized and parsed again to check that every
+selector has them.
 """
 
 import re
@@ -15,18 +15,18 @@ from tritonfleet.errors import InvalidSpec
 
 NAMESPACE: Final = "namespace"
 REVISION: Final = "revision"
-"""The labels that our PodMonitor puts on every series of a pod."""
+"""Labels that the PodMonitor adds to every series of a pod."""
 
 _WORD: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _UNCONFINED: Final = frozenset({"info"})
-"""Functions that read series which no selector of the query names."""
+"""Functions that read series beyond the selectors of the query."""
 
 
 def confine(query: str, namespace: str, revision: str) -> str:
     """Return the query with every selector confined to a namespace and a revision (its hash).
 
     Raises:
-        InvalidSpec: It is no PromQL, or it selects in a way that cannot be confined for sure.
+        InvalidSpec: It is not PromQL, or one of its selectors cannot be confined.
     """
     if not _WORD.fullmatch(namespace) or not _WORD.fullmatch(revision):
         raise ValueError(f"not names of a namespace and a revision: {namespace!r}, {revision!r}")
@@ -35,7 +35,7 @@ def confine(query: str, namespace: str, revision: str) -> str:
     _refuse_unconfinable(tree)
     confined = promql_parser.transform(tree, post_visit=lambda node: _confined(node, wanted)).prettify()
     if not all(_is_confined(selector, wanted) for selector in _selectors(_parsed(confined))):
-        raise InvalidSpec(f"the query {query!r} has a selector that cannot be confined: write it in a simpler way")
+        raise InvalidSpec(f"the query {query!r} has a selector that cannot be confined: simplify it")
     return confined
 
 
@@ -49,13 +49,13 @@ def _parsed(query: str) -> Expr:
 
 def _refuse_unconfinable(tree: Expr) -> None:
     if isinstance(tree, promql_parser.StringLiteral | promql_parser.MatrixSelector | promql_parser.SubqueryExpr):
-        raise InvalidSpec("a query must give a number or a vector at one moment, neither a range nor text")
+        raise InvalidSpec("a query must return a scalar or an instant vector, neither a range vector nor a string")
     for node in _nodes(tree):
         if isinstance(node, promql_parser.Call) and node.func.name in _UNCONFINED:
-            raise InvalidSpec(f"the function {node.func.name}() reads series beyond the selectors: leave it out")
+            raise InvalidSpec(f"the function {node.func.name}() reads series beyond the selectors: remove it")
     selectors = _selectors(tree)
     if not selectors:
-        raise InvalidSpec("a query must select series: a constant says nothing of a canary")
+        raise InvalidSpec("a query must select series: a constant does not depend on the canary")
     if any(selector.matchers.or_matchers for selector in selectors):
         raise InvalidSpec("a selector must not contain `or`: write two selectors")
 
@@ -63,7 +63,7 @@ def _refuse_unconfinable(tree: Expr) -> None:
 def _confined(node: Expr, wanted: dict[str, str]) -> Expr | None:
     if not isinstance(node, VectorSelector):
         return None
-    # Ours go first, where no text of the user's has come before but the metric's name.
+    # Our matchers go first, where only the metric's name precedes them.
     name = node.name or ""
     rest = node.prettify().removeprefix(name)
     others = rest[1:] if rest.startswith("{") else "}" + rest

@@ -1,13 +1,14 @@
-"""The way back to stable: into RollingBack, through it, and what remains of a revision that was rejected.
+"""The rollback to stable: the transition to RollingBack, its handler, and the record of a rejection.
 
-`roll_back` is the one way into RollingBack, for every other module too: it takes as much traffic off the canary at once
-as stable can carry. What leads there by itself is in `planner.CHECKS` and in `canary.py`. `rolling_back` takes more off
-as stable's pods return, and ends when the canary has neither traffic nor pods.
+`roll_back` is the only transition to RollingBack, for all modules: it moves as much traffic off the canary at once as
+stable can serve. The automatic triggers are in `planner.CHECKS` and in `canary.py`. `rolling_back` moves the rest as
+stable's pods become ready, and ends when the canary has neither traffic nor pods.
 """
 
 from dataclasses import replace
 from datetime import datetime
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.rollout_status import REJECTED_MAX
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force, pods_take
 from tritonfleet.plan.rollout.reasons import RolloutReason
@@ -16,27 +17,27 @@ from tritonfleet.plan.rollout.state import Phase, Rejection, State
 
 
 def roll_back(context: RolloutContext, reason: RolloutReason, message: str, *, rejecting: bool) -> StepResult:
-    """Return the transition to RollingBack: as much traffic as stable can take leaves the canary at once."""
-    # What was asked for last may be in force already, so the canary keeps the pods for the larger of the two.
+    """Return the transition to RollingBack: as much traffic as stable can serve leaves the canary at once."""
+    # The desired weight may already be applied, so the canary keeps the pods for the larger of the two.
     applied = max(context.attempt.applied_weight, context.attempt.weight)
     attempt = replace(context.attempt, applied_weight=applied, settled_at=None, resume=None, rejecting=rejecting)
-    back = context.after(replace(context.state, phase=Phase.ROLLING_BACK, attempt=attempt))
-    attempt = replace(attempt, weight=reachable_weight(back, 0))
+    rolled_back = context.after(replace(context.state, phase=Phase.ROLLING_BACK, attempt=attempt))
+    attempt = replace(attempt, weight=reachable_weight(rolled_back, 0))
     return context.go(Phase.ROLLING_BACK, reason, f"{message}{_missing(context)}", attempt)
 
 
 def _missing(context: RolloutContext) -> str:
-    """Say how long users wait for stable's pods, where some made room for the canary."""
+    """Return how long the rollback waits for stable pods that were replaced; empty if none were."""
     state, attempt = context.state, context.attempt
     missing = state.replicas - context.stable.ready
     if missing < 1 or max(attempt.weight, attempt.applied_weight) == 0:
         return ""
     turns = 1 if attempt.surge >= missing else missing
-    return f"; {missing} pods of {context.name(state.stable)} are to come back{pods_take(context, turns)}"
+    return f"; restarting {counted(missing, 'pod')} of {context.name(state.stable)}{pods_take(context, turns)}"
 
 
 def rolling_back(context: RolloutContext) -> StepResult:
-    """Take the weight down as far as stable's ready pods carry it, until it is 0 and the canary's pods are let go."""
+    """Lower the weight as far as stable's ready pods allow, until it is 0 and the canary's pods are removed."""
     attempt = context.attempt
     if attempt.weight != attempt.applied_weight:
         lower = reachable_weight(context, 0)
@@ -53,8 +54,8 @@ def rolling_back(context: RolloutContext) -> StepResult:
 
 def _end(context: RolloutContext) -> StepResult:
     state, canary = context.state, context.attempt.canary
-    back = f"{context.name(state.stable)} has all traffic with {context.stable.ready} ready pods"
-    message = f"{back}; {context.name(canary)} was taken back: {state.message}"
+    serving = f"{context.name(state.stable)} has all traffic ({counted(context.stable.ready, 'ready pod')})"
+    message = f"{serving}; {context.name(canary)} was rolled back: {state.message}"
     reason = RolloutReason(state.reason)
     ended = replace(state, attempt=None, replicas=context.inputs.replicas)
     if not context.attempt.rejecting:
@@ -63,7 +64,7 @@ def _end(context: RolloutContext) -> StepResult:
 
 
 def with_rejection(state: State, revision: str, now: datetime) -> State:
-    """Return the state in which one more revision is rejected, for the reason that the state gives."""
+    """Return the state with one more rejected revision, for the state's reason."""
     others = tuple(each for each in state.rejected if each.revision != revision)
     rejected = (*others, Rejection(revision, state.reason, state.message, now))[-REJECTED_MAX:]
     if state.override == revision:

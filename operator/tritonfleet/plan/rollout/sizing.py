@@ -1,21 +1,21 @@
-"""The arithmetic of a rollout: how many pods each revision gets, and which weight the ready ones can carry.
+"""The arithmetic of a rollout: how many pods each revision gets, and which weight the ready pods can serve.
 
 Three questions, asked by the planner and by the handlers of the phases:
 
 - Which steps does the plan have, and how many pods does a step give the canary? (`Attempt.steps`, `canary_pods`)
-- Which weight can the ready pods of both revisions carry now? (`pods_for_weight`, `can_serve`, `reachable_weight`)
-- How many pods is each revision to have now? (`revision_sizes`)
+- Which weight can the ready pods of both revisions serve now? (`pods_for_weight`, `can_serve`, `reachable_weight`)
+- How many pods should each revision have now? (`revision_sizes`)
 
-At most `replicas + surge` pods exist, those that are ending included, and at least `min_ready` stay ready. What one
-revision frees is given to the other only when it is really gone.
+At most `replicas + surge` pods exist, terminating ones included, and at least `min_ready` stay ready. Capacity that one
+revision frees is given to the other only when the pod is gone.
 
 Example: `InPlace`, 4 replicas, no surge, one step of 50% by a gateway. `canary_pods` gives the canary 2 pods, and
-`min_ready` is 3. So 3 pods carry all traffic, and by `pods_for_weight` 1 ready pod is enough for 33% and 2 for 50%.
+`min_ready` is 3. So 3 pods serve all traffic, and by `pods_for_weight` 1 ready pod is enough for 33% and 2 for 50%.
 
-1. Stable goes from 4 pods to 3. The canary gets none yet: 4 pods exist until stable's is really gone.
-2. It is gone, so the canary gets 1 pod. Once that is ready, 33% is reachable: 1 pod for 33%, 2 of stable's for 67%.
-3. 33% is in force. Stable needs 2 pods for its share, and 2 + 1 are still 3 ready ones, so stable goes to 2.
-4. That one is gone too, and the canary gets its second pod. With 2 and 2 ready, 50% is reachable.
+1. Stable goes from 4 pods to 3. The canary gets none yet: 4 pods exist until stable's is gone.
+2. It is gone, so the canary gets 1 pod. Once that is ready, 33% is reachable: 1 pod for 33%, 2 stable pods for 67%.
+3. 33% is applied. Stable needs 2 pods for its share, and 2 + 1 are still 3 ready pods, so stable goes to 2.
+4. That pod is gone too, and the canary gets its second one. With 2 and 2 ready, 50% is reachable.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ NO_BAKE: Final = "0s"
 
 
 def snapshot_plan(policy: Rollout) -> Canary:
-    """Return the plan of a rollout that begins now; later edits of the spec do not reach it."""
+    """Return the plan of a rollout that starts now; later edits of the spec do not change it."""
     if policy.canary is not None:
         return policy.canary
     if policy.strategy is Strategy.CANARY:
@@ -40,21 +40,21 @@ def snapshot_plan(policy: Rollout) -> Canary:
 
 
 def without_steps(plan: Canary) -> Canary:
-    """Return the plan without steps and bake time: to everything as soon as the canary is verified."""
+    """Return the plan without steps and bake time: 100% as soon as the canary is verified."""
     return plan.model_copy(update={"steps": (), "analysis": plan.analysis.model_copy(update={"bake_time": NO_BAKE})})
 
 
 def without_contract_check(plan: Canary) -> Canary:
-    """Return the plan without a look at the contract: no pod of stable is there to compare it with."""
+    """Return the plan without the contract check, which needs a ready stable pod to compare with."""
     return plan.model_copy(
         update={"verification": plan.verification.model_copy(update={"contract": ContractPolicy.OFF})}
     )
 
 
 def canary_pods(weight: int, replicas: int, surge: int, *, by_gateway: bool) -> int:
-    """Return the pods that a weight gives the canary, of `replicas` that carry everything and `surge` beyond.
+    """Return the canary pods of a weight, given `replicas` pods for all traffic and at most `surge` more.
 
-    Without a gateway the ratio of pods is the share of the traffic: beside all of stable's pods where there is room.
+    Without a gateway the share of the traffic is the share of the pods, beside all of stable's pods if they fit.
     """
     if weight >= FULL_WEIGHT:
         return replicas
@@ -66,15 +66,15 @@ def canary_pods(weight: int, replicas: int, surge: int, *, by_gateway: bool) -> 
 
 
 def pods_for_step(attempt: Attempt, replicas: int, *, by_gateway: bool) -> int:
-    """Return the pods that the attempt's step gives the canary."""
+    """Return the canary pods of the attempt's step."""
     return canary_pods(attempt.current_step.weight, replicas, attempt.surge, by_gateway=by_gateway)
 
 
 def pods_for_weight(weight: int, pods: int) -> int:
-    """Return how many of the `pods` that carry everything are needed for `weight` percent of the traffic.
+    """Return how many of the `pods` for all traffic are needed for `weight` percent of it.
 
-    A weight is a whole percent and stands for the share of pods nearest to it: one pod in three is 33 %, and the other
-    two are enough for 67 %.
+    A weight is a whole percent and stands for the nearest share of pods: one pod in three is 33%, and the other two are
+    enough for 67%.
     """
     if weight <= 0:
         return 0
@@ -85,7 +85,7 @@ def pods_for_weight(weight: int, pods: int) -> int:
 
 
 def min_ready(state: State) -> int:
-    """Return how many ready pods a rollout always keeps, of both revisions together."""
+    """Return how many ready pods a rollout always keeps, both revisions together."""
     attempt = state.attempt or Attempt()
     if attempt.mode is CapacityMode.RECREATE:
         return 0
@@ -93,9 +93,9 @@ def min_ready(state: State) -> int:
 
 
 def min_ready_on_rollback(context: RolloutContext) -> int:
-    """Return how many ready pods are kept while a canary is taken back.
+    """Return how many ready pods are kept during a rollback.
 
-    One less than there are where stable's pods find no place: it may be the canary that holds it.
+    If stable's pods lack capacity, which the canary may hold: one less than there are.
     """
     floor = min_ready(context.state)
     if not context.stable.lacks_room:
@@ -104,19 +104,19 @@ def min_ready_on_rollback(context: RolloutContext) -> int:
 
 
 def min_ready_wanted(context: RolloutContext) -> int:
-    """Return how many ready pods carry what is asked for now: a rollout keeps pods that the scaler has given up."""
+    """Return how many ready pods all traffic needs now: a rollout keeps pods that the autoscaler no longer wants."""
     return max(1, min(min_ready(context.state), context.inputs.replicas))
 
 
 def stable_needed(context: RolloutContext) -> int:
-    """Return how many ready pods stable needs for the traffic that it gets."""
+    """Return how many ready pods stable needs for its share of the traffic."""
     return pods_for_weight(FULL_WEIGHT - context.attempt.applied_weight, min_ready_wanted(context))
 
 
 def is_stable_lost(context: RolloutContext) -> bool:
-    """Tell whether stable cannot carry the traffic that it gets, and not only for a moment.
+    """Return whether stable cannot serve its share of the traffic, and not only briefly.
 
-    On the way to 100 % that is no news: the canary is about to take it all.
+    Not on the way to 100%, where the canary is about to get all traffic.
     """
     stable = context.stable
     if context.goal == FULL_WEIGHT:
@@ -127,7 +127,7 @@ def is_stable_lost(context: RolloutContext) -> bool:
 
 
 def can_serve(context: RolloutContext, weight: int) -> bool:
-    """Tell whether the ready pods of both revisions carry `weight` percent for the canary and the rest for stable."""
+    """Return whether the ready pods can serve `weight` percent on the canary and the rest on stable."""
     pods = max(1, min_ready(context.state))
     return context.canary.ready >= pods_for_weight(weight, pods) and context.stable.ready >= pods_for_weight(
         FULL_WEIGHT - weight, pods
@@ -135,18 +135,18 @@ def can_serve(context: RolloutContext, weight: int) -> bool:
 
 
 def reachable_weight(context: RolloutContext, goal: int) -> int:
-    """Return the weight nearest to `goal` that both sides carry now; the one in force if nothing nearer is."""
+    """Return the weight nearest to `goal` that both revisions can serve now; the applied one if none is nearer."""
     applied = context.attempt.applied_weight
     if goal < applied:
         return _down(context, goal)
     if goal == FULL_WEIGHT and context.stable.ready == 0 < context.canary.ready:
-        # Nobody is left to share with: few pods for all requests are better than none for some.
+        # Stable has no ready pod: too few pods for all requests are better than none for some.
         return FULL_WEIGHT
     return next((weight for weight in range(goal, applied, -1) if can_serve(context, weight)), applied)
 
 
 def _down(context: RolloutContext, goal: int) -> int:
-    """Return how far the weight can fall: only stable's pods count, and requests never stay for pods that are gone."""
+    """Return how far the weight can fall: stable's ready pods limit it, and no traffic stays on missing canary pods."""
     canary, stable, applied = context.canary, context.stable, context.attempt.applied_weight
     is_rollback = context.state.phase is Phase.ROLLING_BACK
     pods = max(1, min_ready_on_rollback(context) if is_rollback else min_ready(context.state))
@@ -158,7 +158,7 @@ def _down(context: RolloutContext, goal: int) -> int:
 
 
 def revision_sizes(context: RolloutContext) -> Mapping[str, int]:
-    """Return the pods of every revision that is of use, by hash."""
+    """Return the desired pods of every revision that is needed, by hash."""
     state, canary, wanted = context.state, context.attempt.canary, context.inputs.replicas
     previous = state.standby.revision if state.standby is not None else ""
     if context.inputs.suspended:
@@ -177,10 +177,10 @@ def revision_sizes(context: RolloutContext) -> Mapping[str, int]:
 
 
 def _scale_up_canary(context: RolloutContext) -> Mapping[str, int]:
-    """Grow the canary to what the step gives it, and shrink stable as far as it is not needed."""
+    """Scale the canary up to the step's pods, and stable down as far as its share of the traffic allows."""
     state, attempt, canary, stable = context.state, context.attempt, context.canary, context.stable
     most, floor, goal = state.replicas + attempt.surge, min_ready(state), attempt.canary_replicas
-    # While stable is lost the canary may have been given more of the traffic than its step gives it.
+    # While stable is lost, the canary may have a higher weight than its step.
     carrying = pods_for_weight(max(attempt.weight, attempt.applied_weight), floor)
     goal = max(goal, carrying if state.phase is Phase.STABLE_LOST else min(carrying, canary.asked))
     wanted = max(
@@ -195,14 +195,14 @@ def _scale_up_canary(context: RolloutContext) -> Mapping[str, int]:
 
 
 def _scale_back_to_stable(context: RolloutContext) -> Mapping[str, int]:
-    """Grow stable to its full size, and shrink the canary as far as it is not needed; to nothing without traffic."""
+    """Scale stable up to its full size, and the canary down as far as its traffic allows; to 0 without any."""
     state, attempt, canary, stable = context.state, context.attempt, context.canary, context.stable
     most, floor = state.replicas + attempt.surge, min_ready_on_rollback(context)
     kept = 0
     if attempt.weight or attempt.applied_weight:
         needed = max(pods_for_weight(attempt.applied_weight, floor), floor - stable.ready)
         if canary.unsteady or canary.finding is not None:
-            # Pods that serve nobody keep no place that stable needs; those that are not ready go first.
+            # Pods that are not ready serve no traffic, and are removed first if stable needs their capacity.
             needed = min(needed, canary.ready)
         kept = min(canary.asked, needed if stable.lacks_room else max(attempt.surge, needed))
     room = most - max(canary.existing, canary.asked, kept) - _ending(stable)
@@ -210,5 +210,5 @@ def _scale_back_to_stable(context: RolloutContext) -> Mapping[str, int]:
 
 
 def _ending(pods: RevisionPods) -> int:
-    """Return the pods that are on their way out and still hold what they were given."""
+    """Return the number of terminating pods, which still hold their resources."""
     return max(0, pods.existing - pods.asked)

@@ -1,16 +1,16 @@
-"""The phases with no canary under way, and the promotion that leads there.
+"""The phases without a canary, and the promotion that leads to them.
 
 Initializing waits for the first revision, Stable and RolledBack serve one revision until another is wanted, and
-Promoting, past the point of no return, waits until the canary serves all traffic. Stable also keeps the retained
-pods of the revision before, and switches back to them at once when the promoted one breaks. The planner dispatches to
-these handlers.
+Promoting, past the point of no return, waits until the canary serves all traffic. Stable also retains pods of the
+previous revision, and switches back to them at once if the promoted one fails. The planner dispatches to these
+handlers.
 """
 
 from dataclasses import replace
 from datetime import timedelta
 
 from tritonfleet.api.canary import Canary, CapacityMode
-from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.quantities import counted, duration_seconds
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import with_rejection
@@ -19,61 +19,63 @@ from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, Standby,
 
 
 def initializing(context: RolloutContext) -> StepResult:
-    """Wait for every pod of the first revision; there is nothing to compare it with.
+    """Wait for every pod of the first revision, which cannot be compared with another.
 
-    Once it serves at all, another revision does not take its place without a rollout.
+    Once one of its pods serves, another revision needs a rollout.
     """
     started, replicas = context.attempt.canary, context.inputs.replicas
     first, state = context.wanted or started, replace(context.state, replicas=replicas)
     if not first:
         return context.stay()
     if first != started and context.canary.ready > 0:
-        serves = f"{context.name(started)} serves with {context.canary.ready} of {replicas} pods ready"
-        message = f"{serves}, and {context.name(first)} is wanted"
+        serves = f"{context.name(started)} is serving with {context.canary.ready}/{replicas} pods ready"
+        message = f"{serves}; {context.name(first)} is next"
         serving = replace(state, attempt=None, stable=started)
         return context.go(Phase.STABLE, RolloutReason.SERVES, message, serving)
     if first != started or not state.reason:
-        message = f"{replicas} pods of {context.name(first)} are being started"
+        message = f"starting {counted(replicas, 'pod')} of {context.name(first)}"
         return context.say(RolloutReason.STARTING, message, replace(state, attempt=Attempt(canary=first)))
     if context.canary.ready < replicas:
         return context.stay(state)
-    message = f"{context.name(first)} serves with {context.canary.ready} of {replicas} pods ready"
+    message = f"{context.name(first)} is serving with {context.canary.ready}/{replicas} pods ready"
     return context.go(Phase.STABLE, RolloutReason.SERVES, message, replace(state, attempt=None, stable=first))
 
 
 def stable(context: RolloutContext) -> StepResult:
-    """Let another revision begin; while the one before stands by, it can take over again at once."""
+    """Start the rollout of another revision; while the previous one is retained, it can take over again at once."""
     state, wanted, standby = context.state, context.wanted, context.state.standby
     if standby is not None and _is_released(context, standby):
         return context.stay(replace(state, standby=None))
     wait = (standby.until - context.now).total_seconds() if standby is not None and standby.until is not None else None
     if wait is not None and context.stable.ready < context.inputs.replicas:
-        # A pod that has not been ready for a minute is told by nobody.
+        # No event reports that a pod has not been ready for a minute.
         wait = min(wait, REQUEUE_SECONDS)
     if standby is not None and _is_broken(context) and context.previous.ready > context.stable.ready:
         trouble = context.stable.unsteady or (context.stable.finding.message if context.stable.finding else "")
-        message = f"{context.name(state.stable)} has {context.stable.ready} ready pods: {trouble}"
-        return _flip(context, standby, RolloutReason.PROMOTED_BROKE, message, rejecting=True)
+        message = f"{context.name(state.stable)} has {counted(context.stable.ready, 'ready pod')}: {trouble}"
+        return _flip(context, standby, RolloutReason.PROMOTED_REVISION_FAILED, message, rejecting=True)
     if not wanted or wanted == state.stable:
         return _served(context, wait)
     if context.rejected(wanted):
-        message = f"the spec asks for {context.name(wanted)}, which was rejected"
+        message = f"the spec has {context.name(wanted)}, which was rejected"
         alone = replace(state, standby=None, replicas=context.inputs.replicas)
         return context.go(Phase.ROLLED_BACK, RolloutReason.REJECTED, message, alone)
     retained = standby is not None and standby.revision == wanted
     if standby is not None and retained and context.previous.ready >= max(1, context.inputs.replicas):
-        message = f"{context.name(wanted)} is wanted back and still has {context.previous.ready} ready pods"
+        message = (
+            f"switching back to {context.name(wanted)}, which still has {counted(context.previous.ready, 'ready pod')}"
+        )
         return _flip(context, standby, RolloutReason.RETAINED_REVISION, message, rejecting=False)
     return _admit(context, wait)
 
 
 def rolled_back(context: RolloutContext) -> StepResult:
-    """Serve stable until something else is wanted than what was rejected."""
+    """Serve stable until a revision is wanted that was not rejected."""
     state, wanted = replace(context.state, replicas=context.inputs.replicas), context.wanted
     if not wanted or context.rejected(wanted):
         return context.stay(state)
     if wanted == state.stable:
-        message = f"the spec asks for {context.name(wanted)}, which serves"
+        message = f"the spec has {context.name(wanted)} again, which is serving"
         return context.go(Phase.STABLE, RolloutReason.REVERTED, message, state)
     return _admit(context, None)
 
@@ -83,12 +85,12 @@ def _served(context: RolloutContext, wait: float | None) -> StepResult:
     waited = (RolloutReason.PAUSED_BY_SPEC, RolloutReason.NO_REPLICAS)
     if state.reason and state.reason not in waited:
         return context.stay(state, wait_seconds=wait)
-    message = f"{context.name(state.stable)} serves"
+    message = f"{context.name(state.stable)} is serving"
     return context.say(RolloutReason.SERVES, message, state, wait_seconds=wait)
 
 
 def _is_released(context: RolloutContext, standby: Standby) -> bool:
-    """Tell whether the revision before has stood by for long enough, or stands in the way of stable's own pods."""
+    """Return whether the previous revision's retention is over, or its pods take capacity that stable needs."""
     crowded = context.stable.ready < context.inputs.replicas and context.stable.lacks_room
     return standby.until is None or context.now >= standby.until or crowded
 
@@ -102,7 +104,7 @@ def _is_broken(context: RolloutContext) -> bool:
 def _flip(
     context: RolloutContext, standby: Standby, reason: RolloutReason, message: str, *, rejecting: bool
 ) -> StepResult:
-    """Return the way back to the revision before, whose pods still stand by: nothing but a weight changes."""
+    """Return the switch back to the previous revision, whose pods are retained: only the weight changes."""
     attempt = Attempt(
         canary=standby.revision,
         plan=without_steps(Canary()),
@@ -114,30 +116,30 @@ def _flip(
         verified=True,
         rejecting=rejecting,
     )
-    return context.go(Phase.PROMOTING, reason, message, _begun(context, attempt))
+    return context.go(Phase.PROMOTING, reason, message, _started(context, attempt))
 
 
 def _admit(context: RolloutContext, wait: float | None) -> StepResult:
     state, wanted, replicas = context.state, context.wanted, context.inputs.replicas
     if context.inputs.policy.paused:
-        message = f"{context.name(wanted)} is wanted and waits: spec.rollout.paused is set"
+        message = f"rollout of {context.name(wanted)} not started: spec.rollout.paused is set"
         return context.say(RolloutReason.PAUSED_BY_SPEC, message, replace(state, replicas=replicas), wait_seconds=wait)
     if replicas == 0:
-        message = f"{context.name(wanted)} is wanted and waits: replicas is 0"
+        message = f"rollout of {context.name(wanted)} not started: replicas is 0"
         return context.say(RolloutReason.NO_REPLICAS, message, replace(state, replicas=0), wait_seconds=wait)
     plan, reason, how = snapshot_plan(context.inputs.policy), RolloutReason.NEW_REVISION, ""
     if context.inputs.older or wanted == state.override:
-        plan, reason, how = without_steps(plan), RolloutReason.OLDER_REVISION, ", verified and without steps"
+        plan, reason, how = without_steps(plan), RolloutReason.OLDER_REVISION, ", without steps"
     elif context.stable.ready == 0:
         plan = without_contract_check(without_steps(plan))
         how = f", without steps: {context.name(state.stable)} has no ready pod to compare it with"
-    message = f"{context.name(wanted)} is wanted in the place of {context.name(state.stable)}{how}"
+    message = f"starting rollout of {context.name(wanted)}, replacing {context.name(state.stable)}{how}"
     attempt = Attempt(canary=wanted, plan=plan, step_entered_at=context.now)
-    return context.go(Phase.ADMITTING, reason, message, _begun(context, attempt))
+    return context.go(Phase.ADMITTING, reason, message, _started(context, attempt))
 
 
-def _begun(context: RolloutContext, attempt: Attempt) -> State:
-    """Return the state in which another attempt is under way; nothing of the one before stands by any more."""
+def _started(context: RolloutContext, attempt: Attempt) -> State:
+    """Return the state in which another attempt has started; the previous revision is not retained any more."""
     return replace(
         context.state,
         attempt=attempt,
@@ -150,10 +152,9 @@ def _begun(context: RolloutContext, attempt: Attempt) -> State:
 
 
 def promoting(context: RolloutContext) -> StepResult:
-    """Wait until the canary has as many ready pods as are wanted now and all traffic is seen to be at it.
+    """Wait until the canary has all traffic and as many ready pods as are wanted now.
 
-    It does not wait for pods that find no place: what they need may be held by a pod that stands by. Nor for any while
-    all are suspended.
+    Do not wait for pods that lack capacity, which a retained pod may hold, nor for any pod while suspended.
     """
     if context.inputs.suspended:
         return _promoted(context)
@@ -167,17 +168,17 @@ def promoting(context: RolloutContext) -> StepResult:
 
 def _promoted(context: RolloutContext) -> StepResult:
     state, attempt = context.state, context.attempt
-    serves = f"{context.name(attempt.canary)} serves with {context.canary.ready} ready pods"
+    serves = f"{context.name(attempt.canary)} is serving with {counted(context.canary.ready, 'ready pod')}"
     promoted = replace(state, stable=attempt.canary, attempt=None, replicas=context.inputs.replicas)
     if attempt.rejecting:
-        message = f"{serves} again; {context.name(state.stable)} was taken back: {state.message}"
+        message = f"{serves} again; {context.name(state.stable)} was rolled back: {state.message}"
         rejected = with_rejection(promoted, state.stable, context.now)
         return context.go(Phase.ROLLED_BACK, RolloutReason(state.reason), message, rejected)
     retention = context.inputs.policy.stable_retention
     if attempt.mode is not CapacityMode.SURGE or duration_seconds(retention) == 0 or not context.stable.asked:
         return context.go(Phase.STABLE, RolloutReason.PROMOTED, serves, promoted)
     until = context.now + timedelta(seconds=duration_seconds(retention))
-    standing_by = min(context.stable.asked, attempt.surge)
-    message = f"{serves}; {standing_by} pods of {context.name(state.stable)} stand by for {retention}"
+    retained = counted(min(context.stable.asked, attempt.surge), "pod")
+    message = f"{serves}; keeping {retained} of {context.name(state.stable)} for {retention}"
     promoted = replace(promoted, standby=Standby(state.stable, until, attempt.surge))
     return context.go(Phase.STABLE, RolloutReason.PROMOTED, message, promoted)

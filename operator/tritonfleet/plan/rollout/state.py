@@ -1,8 +1,8 @@
-"""The phases of a rollout, the transitions between them, and the state that is kept.
+"""The phases of a rollout, the transitions between them, and the persisted state.
 
-`TRANSITIONS` is the one table of what may follow what: `context.go` enforces it, and docs/explanation/rollouts.md is
-drawn from it. `State` is all that a rollout remembers between two passes; `status.py` writes it to `status.rollout` and
-reads it back.
+`TRANSITIONS` lists every allowed transition: `context.go` enforces it, and the diagrams in
+docs/explanation/rollouts.md are generated from it. `State` is all that a rollout keeps between two passes; `status.py`
+serializes it to `status.rollout`.
 """
 
 from collections.abc import Mapping
@@ -31,36 +31,36 @@ from tritonfleet.plan.rollout.analysis import Progress
 
 
 class Phase(StrEnum):
-    """Where a rollout is; each word is part of the API."""
+    """The phase of a rollout; each value is part of the API."""
 
     INITIALIZING = "Initializing"
-    """No revision has served yet; the first one is being started at full size."""
+    """No revision has served yet; the first one is starting at full size."""
     STABLE = "Stable"
     """The wanted revision serves alone."""
     ADMITTING = "Admitting"
-    """Another revision is wanted: it is recorded, and its plan and capacity mode are fixed."""
+    """Another revision is wanted: it is recorded, and its steps and capacity mode are determined."""
     PROVISIONING = "Provisioning"
-    """The canary's pods of the step are being started, without traffic or with that of the step before."""
+    """The canary's pods of the step are starting; the weight stays that of the previous step."""
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
-    """There is no room for the canary's pods; stable is untouched."""
+    """The cluster lacks capacity for the canary's pods; stable is unchanged."""
     VERIFYING = "Verifying"
-    """The canary is asked for its contract and for golden requests, before any user sees it."""
+    """Contract and golden requests are checked, before the canary gets traffic."""
     SHIFTING = "Shifting"
-    """The weight of the step is being written and is not yet seen to be in force."""
+    """The weight is being written and is not applied yet."""
     ANALYZING = "Analyzing"
-    """The canary is compared with stable at the weight of the step; at 100 % it is only watched."""
+    """The canary is compared with stable at the weight of the step; at 100% the bake time runs."""
     AWAITING_APPROVAL = "AwaitingApproval"
-    """The step asks for a person, or for a time, before the next one."""
+    """The step's pause waits for an approval, or for its duration."""
     HELD = "Held"
-    """Nothing goes on until a person, or the cause, lets it; safety rules still run."""
+    """The rollout does not advance until it is resumed or the cause is gone; a failing canary is still rolled back."""
     PROMOTING = "Promoting"
-    """The canary carries everything and becomes stable: the point of no return."""
+    """The canary serves all traffic and becomes stable: the point of no return."""
     ROLLING_BACK = "RollingBack"
-    """Traffic returns to stable as fast as its capacity allows, then the canary goes away."""
+    """Traffic returns to stable as fast as its capacity allows, then the canary's pods are removed."""
     ROLLED_BACK = "RolledBack"
-    """Stable serves alone; the spec still asks for the rejected revision."""
+    """Stable serves alone; the spec still has the rejected revision."""
     STABLE_LOST = "StableLost"
-    """Stable cannot carry its share and the canary can: nothing moves to a revision that is not there."""
+    """Stable cannot serve its share while the canary has traffic: no traffic moves to missing pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +75,28 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseTraits:
-    """What holds in a phase, whatever its handler does."""
+    """Properties of a phase that checks and measurements depend on."""
 
     under_way: bool = True
-    """Whether a rollout is under way: stable does not shrink by the autoscaler's wish."""
+    """Whether a rollout is in progress: the autoscaler cannot scale in then."""
     before_promotion: bool = True
-    """Whether the canary can still be taken back, or given up for another revision."""
+    """Whether the canary can still be rolled back or superseded."""
     can_hold: bool = True
-    """Whether the rollout can be held here, and go on from here."""
+    """Whether the rollout can be held in this phase, and resume in it."""
     can_promote_now: bool = True
-    """Whether a person who promotes now brings it back to Provisioning; earlier phases only change their plan."""
+    """Whether the promote command leads back to Provisioning; earlier phases only drop their steps."""
     has_traffic: bool = True
-    """Whether a canary with a share of the traffic is measured here, be it only for its safety."""
+    """Whether a canary with traffic is measured, if only to detect a failure."""
     before_traffic: bool = False
-    """Whether stable is measured while the canary has no share, so that the first window knows how stable varies."""
+    """Whether stable is measured while the canary has no traffic, so the first window has a variance estimate."""
     between_steps: bool = False
-    """Whether windows are analyzed for a failure alone, by the planner: the handler waits for something else."""
+    """Whether the planner analyzes windows, only to detect a failure, as the handler waits for something else."""
     stable_may_be_lost: bool = True
-    """Whether a stable that cannot carry its share leads to StableLost."""
-    looks_for_room: bool = False
+    """Whether a stable revision that cannot serve its share leads to StableLost."""
+    needs_capacity: bool = False
     """Whether free GPUs are counted for the canary's pods."""
     is_trouble: bool = False
-    """Whether users of the cluster are warned."""
+    """Whether entering the phase is a Warning event."""
 
 
 _NO_ROLLOUT: Final = PhaseTraits(
@@ -111,13 +111,13 @@ TRAITS: Final[Mapping[Phase, PhaseTraits]] = {
     Phase.INITIALIZING: _NO_ROLLOUT,
     Phase.STABLE: _NO_ROLLOUT,
     Phase.ADMITTING: PhaseTraits(
-        can_hold=False, can_promote_now=False, has_traffic=False, stable_may_be_lost=False, looks_for_room=True
+        can_hold=False, can_promote_now=False, has_traffic=False, stable_may_be_lost=False, needs_capacity=True
     ),
     Phase.PROVISIONING: PhaseTraits(
-        can_promote_now=False, before_traffic=True, between_steps=True, looks_for_room=True
+        can_promote_now=False, before_traffic=True, between_steps=True, needs_capacity=True
     ),
     Phase.WAITING_FOR_CAPACITY: PhaseTraits(
-        can_promote_now=False, before_traffic=True, between_steps=True, looks_for_room=True
+        can_promote_now=False, before_traffic=True, between_steps=True, needs_capacity=True
     ),
     Phase.VERIFYING: PhaseTraits(has_traffic=False, before_traffic=True, stable_may_be_lost=False),
     Phase.SHIFTING: PhaseTraits(between_steps=True),
@@ -133,7 +133,7 @@ TRAITS: Final[Mapping[Phase, PhaseTraits]] = {
 
 
 def traits_of(word: str | None) -> PhaseTraits:
-    """Return what holds in the phase that a status names; where it names none, no rollout is under way."""
+    """Return the traits of the phase in a status; without a known phase, those of no rollout in progress."""
     return next((traits for phase, traits in TRAITS.items() if phase == word), _NO_ROLLOUT)
 
 
@@ -143,7 +143,7 @@ _CAN_PROMOTE_NOW: Final = tuple(phase for phase, traits in TRAITS.items() if tra
 
 
 def _edges(*edges: tuple[tuple[Phase, ...], tuple[Phase, ...], str]) -> tuple[Transition, ...]:
-    """Return every pair of a source and a target once; of several conditions both are told."""
+    """Return every pair of source and target once, with all its conditions."""
     found: dict[tuple[Phase, Phase], str] = {}
     for sources, targets, when in edges:
         for pair in ((source, target) for source in sources for target in targets):
@@ -155,40 +155,44 @@ TRANSITIONS: Final = _edges(
     ((Phase.INITIALIZING,), (Phase.STABLE,), "all pods are ready"),
     ((Phase.STABLE,), (Phase.ADMITTING,), "another revision is wanted and not rejected"),
     ((Phase.STABLE,), (Phase.ROLLED_BACK,), "a rejected revision is wanted"),
-    ((Phase.STABLE,), (Phase.PROMOTING,), "the retained revision is wanted back, or the promoted one breaks"),
-    ((Phase.ROLLED_BACK,), (Phase.STABLE,), "the spec asks for stable again"),
-    ((Phase.ROLLED_BACK,), (Phase.ADMITTING,), "a revision that is not rejected is wanted, or a retry"),
-    ((Phase.ADMITTING,), (Phase.PROVISIONING,), "the plan is fixed and there is room"),
-    ((Phase.ADMITTING, Phase.PROVISIONING), (Phase.WAITING_FOR_CAPACITY,), "there is no room"),
-    ((Phase.WAITING_FOR_CAPACITY,), (Phase.PROVISIONING,), "there is room, or the mode falls back to InPlace"),
+    ((Phase.STABLE,), (Phase.PROMOTING,), "the retained revision is wanted again, or the promoted one fails"),
+    ((Phase.ROLLED_BACK,), (Phase.STABLE,), "the spec has stable's revision again"),
+    ((Phase.ROLLED_BACK,), (Phase.ADMITTING,), "a revision that is not rejected is wanted, or a retry is requested"),
+    ((Phase.ADMITTING,), (Phase.PROVISIONING,), "capacity is available"),
+    ((Phase.ADMITTING, Phase.PROVISIONING), (Phase.WAITING_FOR_CAPACITY,), "no capacity"),
+    ((Phase.WAITING_FOR_CAPACITY,), (Phase.PROVISIONING,), "capacity is available, or fallback to InPlace"),
     ((Phase.PROVISIONING,), (Phase.VERIFYING,), "the first pods are ready"),
-    ((Phase.PROVISIONING,), (Phase.SHIFTING,), "both revisions carry more of the step's weight"),
+    ((Phase.PROVISIONING,), (Phase.SHIFTING,), "ready pods can serve a higher weight"),
     ((Phase.VERIFYING,), (Phase.SHIFTING,), "contract and golden requests pass"),
-    ((Phase.VERIFYING,), (Phase.PROVISIONING,), "verified, and pods were lost meanwhile"),
-    ((Phase.SHIFTING,), (Phase.ANALYZING,), "the step's weight is in force"),
-    ((Phase.SHIFTING,), (Phase.PROVISIONING,), "a part of the step's weight is in force, and makes room"),
-    ((Phase.SHIFTING,), (Phase.PROMOTING, Phase.AWAITING_APPROVAL), "all traffic is moved and no bake time is asked"),
-    ((Phase.ANALYZING,), (Phase.AWAITING_APPROVAL,), "the step passed and asks for a pause"),
+    ((Phase.VERIFYING,), (Phase.PROVISIONING,), "verified, but pods were lost"),
+    ((Phase.SHIFTING,), (Phase.ANALYZING,), "the step's weight is applied"),
+    ((Phase.SHIFTING,), (Phase.PROVISIONING,), "part of the step's weight is applied, and frees capacity"),
+    ((Phase.SHIFTING,), (Phase.PROMOTING, Phase.AWAITING_APPROVAL), "all traffic is shifted and there is no bake time"),
+    ((Phase.ANALYZING,), (Phase.AWAITING_APPROVAL,), "the step passed and has a pause"),
     ((Phase.ANALYZING,), (Phase.PROVISIONING,), "the step passed and another follows"),
     ((Phase.ANALYZING,), (Phase.PROMOTING,), "the last step passed"),
     ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROVISIONING,), "approved, and another step follows"),
     ((Phase.AWAITING_APPROVAL, Phase.HELD), (Phase.PROMOTING,), "approved after the last step"),
-    (_CAN_PROMOTE_NOW, (Phase.PROVISIONING,), "a person promotes now"),
-    (_HOLDABLE, (Phase.HELD,), "paused, or a person has to decide"),
+    (_CAN_PROMOTE_NOW, (Phase.PROVISIONING,), "promote requested"),
+    (_HOLDABLE, (Phase.HELD,), "paused, or a decision is needed"),
     ((Phase.HELD,), _HOLDABLE, "resumed"),
     (
         (*(phase for phase in _HOLDABLE if phase is not Phase.VERIFYING), Phase.HELD),
         (Phase.STABLE_LOST,),
-        "stable cannot carry its share",
+        "stable cannot serve its share",
     ),
-    ((Phase.STABLE_LOST,), (Phase.PROVISIONING, Phase.HELD), "stable is back"),
-    ((Phase.PROMOTING,), (Phase.STABLE,), "clients reach the new stable"),
-    ((Phase.PROMOTING,), (Phase.ROLLED_BACK,), "clients reach the retained revision, and the other one is rejected"),
+    ((Phase.STABLE_LOST,), (Phase.PROVISIONING, Phase.HELD), "stable is ready again"),
+    ((Phase.PROMOTING,), (Phase.STABLE,), "all traffic is at the canary"),
+    (
+        (Phase.PROMOTING,),
+        (Phase.ROLLED_BACK,),
+        "all traffic is at the retained revision, and the other one is rejected",
+    ),
     ((*_BEFORE_PROMOTION, Phase.PROMOTING), (Phase.ROLLING_BACK,), "failed, aborted or superseded"),
     ((Phase.ROLLING_BACK,), (Phase.ROLLED_BACK,), "stable has all traffic and the revision is rejected"),
     ((Phase.ROLLING_BACK,), (Phase.STABLE,), "stable has all traffic and nothing is rejected"),
 )
-"""Every transition there is; `RolloutContext.go` refuses any other."""
+"""Every allowed transition; `RolloutContext.go` raises for any other."""
 
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -222,15 +226,15 @@ def _write_message(text: str) -> str:
 
 
 def _read_progress(document: Mapping[str, Any]) -> Progress:
-    """Return what a step has counted; a step whose progress cannot be read begins anew."""
+    """Return the step's progress; a step whose progress is invalid starts over."""
     try:
-        return Progress.restore(document)
+        return Progress.restore(with_new_names(document, "status.rollout.analysis"))
     except ValueError:
         return Progress()
 
 
 def _write_checks(checks: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:
-    """Return what the API server would keep of them."""
+    """Return the checks within the bounds of the API, which would refuse or prune the rest."""
     return [
         {
             key: _write_message(value) if key == "message" else value
@@ -252,12 +256,12 @@ _Message = Annotated[str, PlainSerializer(_write_message)]
 _Checks = Annotated[tuple[Mapping[str, Any], ...], PlainSerializer(_write_checks)]
 NO_PLAN: Final = Canary()
 _STATUS: Final = ConfigDict(alias_generator=to_camel, extra="ignore")
-"""How the fields of `status.rollout` are spelled."""
+"""Field names are in camelCase, as in `status.rollout`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A revision that will not be tried again by itself."""
+    """A rejected revision, which is not retried automatically."""
 
     __pydantic_config__: ClassVar = _STATUS
 
@@ -270,7 +274,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class TransitionRecord:
-    """One transition that was taken."""
+    """One past transition."""
 
     __pydantic_config__: ClassVar = _STATUS
 
@@ -285,63 +289,63 @@ class TransitionRecord:
 class Attempt:
     """One rollout, from Admitting to its end. Weights are percent of the traffic, revisions are hashes.
 
-    In Initializing it is the first revision, and nothing else of it is set.
+    In Initializing `canary` is the first revision, and no other field is set.
     """
 
     __pydantic_config__: ClassVar = _STATUS
 
     canary: _Revision = ""
-    """Is being rolled out, or taken back."""
+    """The revision that is being rolled out or rolled back."""
     plan: Annotated[
         Canary,
         BeforeValidator(lambda plan: with_new_names(plan, "spec.rollout.canary")),
         PlainSerializer(lambda plan: plan.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
     ] = NO_PLAN
-    """`spec.rollout.canary` as it was when the rollout began; empty for one without steps."""
+    """`spec.rollout.canary` at the start of the rollout; empty for a rollout without steps."""
     mode: CapacityMode | None = None
-    """Surge, InPlace or Recreate: what Auto came to; None until it is chosen."""
+    """Surge, InPlace or Recreate, also where the plan says Auto; None until it is chosen."""
     surge: int = 0
-    """Pods beyond `replicas` that the rollout may have at any time."""
+    """Maximum number of pods beyond `replicas`."""
     canary_replicas: int = 0
-    """Pods that the step gives the canary."""
+    """Canary pods of the step."""
     step: Annotated[int, PlainValidator(lambda one: max(1, one) - 1), PlainSerializer(lambda index: index + 1)] = 0
-    """Index of the step; the last one, 100 %, is implied where the plan does not name it."""
+    """Index of the step, from 0; a last step of 100% is implied if the plan has none."""
     step_entered_at: Annotated[
         datetime, PlainValidator(_read_time), PlainSerializer(lambda at: _write_time(at) if at != EPOCH else "")
     ] = EPOCH
 
     weight: int = 0
-    """What the canary is to get, written before it is carried out."""
+    """The desired weight of the canary, recorded before it is applied."""
     opening: bool = False
-    """Whether the gateway only makes a way to the canary yet: see `routed_weight`."""
+    """Whether the canary is being added to the gateway without traffic: see `routed_weight`."""
     applied_weight: int = 0
-    """What the gateway or the Service is seen to give it."""
+    """The weight that the gateway or the Service is observed to apply."""
     settled_at: _Time | None = None
-    """Since when `weight` is accepted, while it does not count as in force yet."""
+    """When `weight` was accepted, until it counts as applied."""
     measured_share: float | None = None
-    """Of the requests in the last window, 0..1."""
+    """The canary's share of the requests in the last window, 0..1."""
 
     verified: bool = False
-    """Whether the checks before traffic let it go on."""
+    """Whether the checks before traffic have passed."""
     analysis: Annotated[
         Progress | None,
         PlainValidator(_read_progress),
         PlainSerializer(lambda progress: progress.document() if progress is not None else None),
     ] = None
-    """What the step has counted; None before anything was."""
+    """The step's progress; None before the first window."""
     metrics_lost_since: _Time | None = None
-    """Since when the sources of metrics have not answered."""
+    """Since when metrics are missing."""
 
     resume: Phase | None = None
-    """Where Held or StableLost goes on."""
+    """The phase in which Held or StableLost continues."""
     reverts: Annotated[tuple[_Time, ...], _newest(limits.REVERTS_MAX)] = ()
-    """When somebody else changed the weights, newest last."""
+    """When another writer changed the weights, newest last."""
     rejecting: bool = False
     """Whether the rollback ends with the canary rejected."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All steps; the last one is always 100 %. With Recreate there is no other: nothing is left to compare."""
+        """All steps; the last one is always 100%. Recreate has no other, as no stable pod is left to compare with."""
         steps = self.plan.steps if self.mode is not CapacityMode.RECREATE else ()
         if steps and steps[-1].weight == FULL_WEIGHT:
             return steps
@@ -349,7 +353,7 @@ class Attempt:
 
     @property
     def current_step(self) -> Step:
-        """The step that the rollout is at."""
+        """The current step."""
         steps = self.steps
         return steps[min(self.step, len(steps) - 1)]
 
@@ -360,30 +364,30 @@ class Attempt:
 
     @property
     def is_opening(self) -> bool:
-        """Whether the canary gets its first share as soon as the gateway has a way to it, and none before."""
+        """Whether the canary is a backend of the gateway without traffic, before its first weight."""
         return self.opening and self.applied_weight == 0 < self.weight
 
     @property
     def routed_weight(self) -> int:
-        """Percent that the route is to give the canary now."""
+        """The canary's weight in the route now, in percent."""
         return 0 if self.is_opening else self.weight
 
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """The revision that was stable before: some of its pods stay for a quick way back."""
+    """The previous stable revision, some of whose pods are retained for a fast rollback."""
 
     __pydantic_config__: ClassVar = _STATUS
 
     revision: Annotated[_Revision, Field(alias="previous")]
     until: Annotated[_Time | None, Field(alias="retainedUntil")] = None
     surge: int = 0
-    """Most pods that stay."""
+    """Maximum number of retained pods."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One ModelDeployment's rollouts: where it is, what is remembered from one to the next, and the one under way."""
+    """The rollout state of a ModelDeployment: phase, what is kept between rollouts, and the one in progress."""
 
     __pydantic_config__: ClassVar = _STATUS
 
@@ -391,35 +395,35 @@ class State:
     entered_at: _Time = EPOCH
     """When the phase was entered."""
     reason: str = ""
-    """Why it is where it is: one CamelCase word of `RolloutReason`."""
+    """Reason of the phase: one of `RolloutReason`."""
     message: _Message = ""
-    """The same for people, with numbers."""
+    """The same in words, with numbers."""
 
     stable: _Revision = ""
-    """Serves users; changes only in Promoting."""
+    """The stable revision; changes only in Promoting."""
     attempts: int = 0
-    """Counts rollouts of this ModelDeployment."""
+    """Number of rollouts of this ModelDeployment so far."""
     replicas: int = 0
-    """Pods that carry all traffic; rises with the autoscaler's wish during a rollout and never falls."""
+    """Pods for all traffic; rises with the autoscaler's decision during a rollout and never falls."""
     attempt: Attempt | None = None
-    """The rollout under way; None while one revision serves alone."""
+    """The rollout in progress; None while one revision serves alone."""
     standby: Standby | None = None
 
     verification: _Checks = ()
-    """What each check before traffic said, in the last rollout."""
+    """Results of the checks before traffic, in the last rollout."""
     results: _Checks = ()
-    """What each check of the last window said, in the last rollout."""
+    """Results of the last window, in the last rollout."""
 
     rejected: Annotated[tuple[Rejection, ...], _newest(limits.REJECTED_MAX)] = ()
     override: _Revision = ""
-    """The revision that an emergency request put in the place of the spec's."""
+    """The revision that a rollback request put in place of the spec's."""
     override_of: _Revision = ""
-    """The spec's revision at that moment: another one ends the override."""
+    """The spec's revision at that time: another one ends the override."""
     consumed: Annotated[
         tuple[Annotated[str, PlainSerializer(lambda request: request[: limits.REQUEST_MAX_LENGTH])], ...],
         _newest(limits.CONSUMED_MAX),
     ] = ()
-    """Requests that were carried out or refused, newest last."""
+    """Handled requests, newest last."""
     history: Annotated[
         tuple[TransitionRecord, ...], WrapSerializer(lambda records, write: write(records[: limits.TRANSITIONS_MAX]))
     ] = ()
@@ -427,15 +431,15 @@ class State:
 
     @property
     def traits(self) -> PhaseTraits:
-        """What holds in the phase."""
+        """The traits of the phase."""
         return TRAITS[self.phase]
 
     @property
     def canary(self) -> str:
-        """The revision that is being rolled out, or taken back; empty for none."""
+        """The revision that is being rolled out or rolled back; empty for none."""
         return self.attempt.canary if self.attempt is not None else ""
 
     @property
     def applied_weight(self) -> int:
-        """Percent of the traffic that the canary is seen to get."""
+        """The canary's applied weight, in percent of the traffic."""
         return self.attempt.applied_weight if self.attempt is not None else 0

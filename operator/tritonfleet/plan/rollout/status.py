@@ -1,10 +1,10 @@
-"""A rollout in the status: `status.rollout`, written and read back, and the conditions that follow from it.
+"""`status.rollout`: serialized from the state and restored, and the conditions of a rollout.
 
 `rollout_document()` and `restore_state()` are inverse to each other, within the bounds of the API: `plan/status.py`
-writes with the one, the planner and `cli/rollout` read with the other. How a field is written stands at the field, in
-`state.py`; here is only which of them lie side by side in the API. `rollout_healthy()` and `progress_conditions()` map
-the phase and the reason to `RolloutHealthy`, `Ready`, `Reconciling` and `Stalled`, so that Argo CD, Flux and people
-read the same; `plan/status.py` adds them to the other conditions.
+writes with the one, the planner and `cli/rollout` read with the other. `state.py` defines how each field is serialized;
+this module only flattens the attempt and the standby revision into one object. `rollout_healthy()` and
+`progress_conditions()` map phase and reason to the conditions `RolloutHealthy`, `Ready`, `Reconciling` and `Stalled`,
+for Argo CD, Flux and people; `plan/status.py` adds them to the other conditions.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from tritonfleet.api.quantities import duration_seconds
+from tritonfleet.api.renames import with_new_words
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.api.rollout_status import RolloutStatus
 from tritonfleet.errors import InvalidSpec
@@ -26,9 +27,9 @@ _STATE: Final = TypeAdapter(State)
 
 
 def rollout_document(state: State, owner: str) -> dict[str, Any]:
-    """Return the state of the ModelDeployment named `owner`, within the API's bounds.
+    """Return `status.rollout` of the ModelDeployment named `owner`, within the API's bounds.
 
-    What is empty or 0 is left out. A measured share is kept to a hundredth of a percent.
+    Empty fields and zeros are omitted. A measured share is rounded to a hundredth of a percent.
     """
     said = _STATE.dump_python(state, mode="json", by_alias=True, context={"owner": owner})
     attempt, standby = said.pop("attempt") or {}, said.pop("standby") or {}
@@ -43,10 +44,10 @@ def rollout_document(state: State, owner: str) -> dict[str, Any]:
 
 
 def restore_state(document: Any) -> State | None:
-    """Return the state that `document` was written from, or None if it is none that a rollout can go on from."""
+    """Return the state that `document` was serialized from; None if it is invalid."""
     try:
         RolloutStatus.model_validate(document)
-        said = {key: value for key, value in document.items() if value is not None}
+        said = {key: value for key, value in with_new_words(document).items() if value is not None}
         weights = said.get("weights") or {}
         measured = weights.get("measured")
         attempt = {
@@ -70,7 +71,7 @@ def restore_state(document: Any) -> State | None:
 
 
 def _refuse_unworkable(state: State) -> None:
-    """Raise for what no rollout has ever said of itself: anybody who may write a status may have written it."""
+    """Raise ValueError for a state that the controller never writes; the status may have been edited."""
     attempt = state.attempt
     if state.traits.under_way and not (attempt and state.stable and state.reason):
         raise ValueError(f"{state.phase} needs two revisions and a reason")
@@ -110,14 +111,14 @@ _WORDS: Final = {
     Phase.STABLE_LOST: Reason.STABLE_LOST,
 }
 ROLLOUT_REASONS: Final = frozenset({*_WORDS.values(), Reason.CANARY_PROGRESSING, Reason.OVERRIDDEN, Reason.PAUSED})
-"""What only a rollout says of `Ready`."""
+"""Reasons of `Ready` that only a rollout has."""
 
 
 def rollout_healthy(state: State | None) -> Condition:
-    """Return `RolloutHealthy`; None is a change that reaches clients all at once."""
+    """Return `RolloutHealthy`; the state is None for an update without a rollout."""
     kind = ConditionType.ROLLOUT_HEALTHY
     if state is None or not (state.traits.under_way or state.phase is Phase.ROLLED_BACK):
-        return Condition(kind, ConditionStatus.TRUE, Reason.NO_ROLLOUT, "no rollout is under way")
+        return Condition(kind, ConditionStatus.TRUE, Reason.NO_ROLLOUT, "no rollout is in progress")
     reason, attempt = RolloutReason(state.reason), state.attempt
     is_rejecting = attempt is not None and attempt.rejecting
     if is_rejecting or (state.traits.is_trouble and state.reason not in _PAUSES):
@@ -127,15 +128,15 @@ def rollout_healthy(state: State | None) -> Condition:
             word = result["reason"] if result["reason"] in _CHECK_WORDS else RolloutReason.INCONCLUSIVE
             return Condition(kind, ConditionStatus.FALSE, RolloutReason(word), result["message"])
     if attempt is not None and attempt.metrics_lost_since is not None:
-        message = f"metrics have stayed away since {attempt.metrics_lost_since:%Y-%m-%d %H:%M:%S} UTC; {state.message}"
+        message = f"no metrics since {attempt.metrics_lost_since:%Y-%m-%d %H:%M:%S} UTC; {state.message}"
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.METRICS_STALE, message)
     return Condition(kind, ConditionStatus.TRUE, reason, state.message)
 
 
 def progress_conditions(state: State, policy: Rollout, now: datetime, trouble: str = "") -> Iterator[Condition]:
-    """Yield `Ready`, `Reconciling` and `Stalled` where the rollout decides on them; nothing where its pods do.
+    """Yield `Ready`, `Reconciling` and `Stalled` if the rollout determines them; nothing if the pods do.
 
-    `trouble` is what keeps the wanted revision's pods from being ready; told while they are waited for.
+    `trouble` says why the wanted revision's pods are not ready; it is added to the message in Provisioning.
     """
     reason = _reason(state)
     if reason is None:
@@ -145,7 +146,7 @@ def progress_conditions(state: State, policy: Rollout, now: datetime, trouble: s
     stalled = overdue or reason in _STALLED
     message = state.message
     if reason is Reason.OVERRIDDEN:
-        message = f"a request put revision {state.override} in the place of the spec's {state.override_of}; {message}"
+        message = f"revision {state.override} was requested in place of the spec's {state.override_of}; {message}"
     if state.phase is Phase.PROVISIONING and trouble:
         message = f"{message}; {trouble}"
     yield Condition(ConditionType.READY, ConditionStatus.FALSE, reason, message)
@@ -154,9 +155,9 @@ def progress_conditions(state: State, policy: Rollout, now: datetime, trouble: s
 
 
 def _reason(state: State) -> Reason | None:
-    """Return the one word for where the rollout is; None where no rollout is under way and the spec's revision serves.
+    """Return the reason for the rollout's phase; None if the spec's revision serves and no rollout is in progress.
 
-    What a person has paused is nobody's failure: it is not stalled, however long it takes.
+    A rollout that a person has paused is not stalled, however long it takes.
     """
     if state.phase is Phase.STABLE and state.override and state.override_of != state.stable:
         return Reason.OVERRIDDEN

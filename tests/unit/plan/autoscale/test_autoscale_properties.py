@@ -24,7 +24,7 @@ def test_replicas_stay_between_the_limits_and_every_verdict_has_its_reason(new_f
     fleet = play(new_fleet(low, min_replicas=low, max_replicas=low + span), rates)
     for verdict in fleet.verdicts:
         assert low <= verdict.replicas <= low + span
-        assert verdict.message
+        assert verdict.explain()
 
 
 @FEW

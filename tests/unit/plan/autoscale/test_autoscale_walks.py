@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.walks import Walk, walk
+from tests.walks import walk
 from tritonfleet.plan.autoscale import History, ScaleReason, decide
 
 FILES, MOVES = 7, 24
@@ -17,14 +17,22 @@ LIFE = ((120.0, 600), (30.0, 900), (400.0, 60), (1500.0, 60), (0.0, 600), (100.0
 
 
 @pytest.fixture
-def walks(new_fleet):
+def explained():
+    """Return the walks of every explanation in the life of a fleet."""
+    return []
+
+
+@pytest.fixture
+def walks(new_fleet, explained):
     """Return the walks of every decision in the life of a fleet, by its reason."""
     found = defaultdict(list)
     fleet = new_fleet(4)
 
     def followed(*arguments):
-        found[decide(*arguments).reason].append(walk(decide, *arguments))
-        return decide(*arguments)
+        verdict = decide(*arguments)
+        found[verdict.reason].append(walk(decide, *arguments))
+        explained.append(walk(verdict.explain))
+        return verdict
 
     fleet.decide = followed
     for rate, seconds in LIFE:
@@ -33,10 +41,20 @@ def walks(new_fleet):
 
 
 def test_every_decision_leads_through_few_files(walks):
-    expected = {ScaleReason.BURST, ScaleReason.DEMAND_FELL, ScaleReason.HOLDING, ScaleReason.AT_MAX_REPLICAS}
+    expected = {
+        ScaleReason.BURST,
+        ScaleReason.DEMAND_FELL,
+        ScaleReason.SCALE_DOWN_STABILIZED,
+        ScaleReason.AT_MAX_REPLICAS,
+    }
     assert walks.keys() >= expected
     for passes in walks.values():
         assert_short(*passes)
+
+
+def test_the_message_of_a_decision_is_written_in_the_file_that_decides(walks, explained):
+    assert len(explained) == sum(map(len, walks.values()))
+    assert {file for each in explained for file in each.files} == {"plan/autoscale/autoscaler.py", "api/quantities.py"}
 
 
 def test_a_decision_with_everything_to_consider_leads_through_few_files(new_fleet):
@@ -59,11 +77,6 @@ def test_a_decision_with_everything_to_consider_leads_through_few_files(new_flee
 
 
 def assert_short(*walks):
-    for each in map(without_wording, walks):
+    for each in walks:
         assert len(each.files) <= FILES, f"{each}: {sorted(each.files)}"
         assert each.moves <= MOVES, each
-
-
-def without_wording(followed):
-    """Return the walk without the plural helper: it formats messages and decides nothing."""
-    return Walk(tuple(call for call in followed.calls if call != "api/quantities.py:counted"))

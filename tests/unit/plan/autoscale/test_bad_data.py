@@ -40,7 +40,7 @@ def test_nothing_is_taken_away_while_data_is_missing_or_nonsense_however_long(fl
     assert all(verdict.replicas >= before for verdict in verdicts)
     blind = [verdict for verdict in verdicts[12:] if not verdict.fresh]
     assert len(blind) == len(verdicts) - 12
-    assert all(verdict.message for verdict in verdicts)
+    assert all(verdict.explain() for verdict in verdicts)
 
 
 def test_a_fleet_that_is_not_seen_is_held_and_after_five_minutes_raised_to_its_recent_high(fleet):
@@ -77,7 +77,7 @@ def test_a_pod_that_counts_nothing_while_others_do_keeps_every_replica(fleet):
     verdicts = fleet.play(40.0, 20 * MINUTES, broken=first_stuck)
     assert min(verdict.replicas for verdict in verdicts) == fleet.verdicts[-1].replicas
     assert verdicts[-1].reason is ScaleReason.METRICS_PARTIAL
-    assert "idle while others serve" in verdicts[-1].message
+    assert "idle while others serve" in verdicts[-1].explain()
 
 
 def test_servers_that_answer_without_the_model_are_named(fleet):

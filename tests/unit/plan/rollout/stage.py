@@ -59,7 +59,7 @@ def but(state, **changes):
 
 
 def running(phase, **changes):
-    """Return a rollout from OLD to NEW at 25 %, its first step of two, with room for four more pods."""
+    """Return a rollout from OLD to NEW at 25%, its first step of two, with room for four more pods."""
     given = {
         "entered_at": NOW,
         "stable": OLD,
@@ -73,7 +73,7 @@ def running(phase, **changes):
         "step_entered_at": NOW,
         "verified": True,
         "resume": Phase.ANALYZING if phase is Phase.HELD else None,
-        "reason": "Looking",
+        "reason": "AnalysisRunning",
     }
     weights = {"weight": 25, "applied_weight": 25} if phase in WITH_TRAFFIC else {}
     return but(State(phase=phase), **{**given, **weights, **changes})

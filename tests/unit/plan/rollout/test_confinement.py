@@ -77,12 +77,12 @@ def test_a_query_that_tries_to_get_out_stays_in(query):
         ("", "not PromQL"),
         ("vector(1)", "must select series"),
         ("42", "must select series"),
-        ('"text"', "neither a range nor text"),
-        ("up[5m]", "neither a range nor text"),
-        ("rate(up[1m])[5m:1m]", "neither a range nor text"),
+        ('"text"', "neither a range vector nor a string"),
+        ("up[5m]", "neither a range vector nor a string"),
+        ("rate(up[1m])[5m:1m]", "neither a range vector nor a string"),
         ('up{a="b" or namespace="other"}', "must not contain `or`"),
-        ("info(up)", "leave it out"),
-        ('sum(info(up, {k="v"}))', "leave it out"),
+        ("info(up)", "remove it"),
+        ('sum(info(up, {k="v"}))', "remove it"),
     ],
 )
 def test_what_cannot_be_confined_or_compared_is_refused(query, complaint):

@@ -32,8 +32,8 @@ KEYS = {field.alias or name for name, field in RolloutStatus.model_fields.items(
 MIDWAY = State(
     phase=Phase.ANALYZING,
     entered_at=NOW,
-    reason="Looking",
-    message="step 2 of 3: 50 %",
+    reason="AnalysisRunning",
+    message="step 2 of 3: 50%",
     stable=STABLE,
     attempts=3,
     replicas=4,
@@ -147,7 +147,7 @@ def test_what_was_read_back_is_written_down_the_same(state):
 
 def test_nothing_that_a_rollout_remembers_is_left_out():
     record = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "RevisionWanted", "another revision is wanted")
-    check = CheckResult("golden", Outcome.PASSED, Why.NOT_WORSE, "2 of 2 pods").document()
+    check = CheckResult("golden-requests", Outcome.PASSED, Why.NOT_WORSE, "2 of 2 pods").document()
     full = but(
         MIDWAY,
         phase=Phase.HELD,
@@ -205,7 +205,7 @@ def test_people_read_names_of_revisions_and_count_steps_from_one():
 def test_what_grows_is_cut_to_what_the_api_server_takes():
     record = TransitionRecord(NOW, Phase.STABLE, Phase.ADMITTING, "CanaryProgressing", "n" * 3000)
     check = CheckResult(
-        "errors", Outcome.FAILED, Why.WORSE, "m" * 3000, Numbers(canary=float("inf"), limit=float("nan"))
+        "error-rate", Outcome.FAILED, Why.WORSE, "m" * 3000, Numbers(canary=float("inf"), limit=float("nan"))
     )
     grown = but(
         MIDWAY,
@@ -253,7 +253,7 @@ def test_what_grows_is_cut_to_what_the_api_server_takes():
         {"step": -1},
         {"resume": "Later"},
         {"plan": ["steps"]},
-        {"results": [{"check": "errors"}]},
+        {"results": [{"check": "error-rate"}]},
         {"history": [{"at": "2026-11-21T12:00:00Z", "from": "Stable", "to": "Nowhere"}]},
         {"rejected": [{"revision": "x", "reason": "Worse", "at": "2026-11-21T12:00:00Z"}]},
         {"reverts": [5]},

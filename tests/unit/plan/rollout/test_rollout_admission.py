@@ -52,15 +52,15 @@ def test_a_recreate_compares_no_contract_for_it_leaves_no_pod_of_stable_to_ask()
     state = go(admitting("Recreate"), with_gpus(8)).state
 
     assert state.attempt.plan.verification.contract == "Off"
-    assert state.message.endswith("the contract is not compared, since none of them is left to ask")
+    assert state.message.endswith("; contract not compared, as no stable pod is left")
     assert go(admitting("InPlace"), with_gpus(8)).state.attempt.plan.verification.contract == "Enforce"
 
 
 @pytest.mark.parametrize(
     ("mode", "said"),
     [
-        ("Surge", "; a pod takes about 90 s to be ready"),
-        ("InPlace", "; a pod takes about 90 s to be ready, 4 one after the other 360 s"),
+        ("Surge", "; a pod takes about 90s to become ready"),
+        ("InPlace", "; a pod takes about 90s to become ready, 360s for 4 in sequence"),
     ],
 )
 def test_the_expected_duration_is_estimated_from_measured_start_ups(mode, said):
@@ -88,7 +88,7 @@ def test_one_replica_without_a_free_gpu_waits_and_says_for_how_many(mode):
     state = go(admitting(mode, replicas=1), with_gpus(0, replicas=1)).state
 
     assert (state.phase, state.reason) == (Phase.WAITING_FOR_CAPACITY, "NoCapacity")
-    assert "needs 1 nvidia.com/gpu, 0 free on 4 matching nodes" in state.message
+    assert "needs 1 nvidia.com/gpu, 0 free GPUs on 4 matching nodes" in state.message
 
 
 def test_a_rollout_waits_for_the_gpu_count_for_a_limited_time():

@@ -48,7 +48,7 @@ def test_an_abort_rolls_the_canary_back_from_everywhere_and_rejects_it(phase):
         True,
     )
     assert f"by ann at {AT}" in found.state.message
-    assert found.events[0].message == f"abort of revision 2 (bbbbbbbbbb) by ann at {AT} is carried out"
+    assert found.events[0].message == f"Abort of revision 2 requested by ann at {AT}: accepted"
     assert found.state.consumed == (f"abort={NEW}@{AT}",)
 
 
@@ -60,11 +60,11 @@ def test_an_abort_during_a_rollback_only_rejects():
 
 def test_an_abort_after_the_point_of_no_return_says_what_to_do_instead():
     assert "rollback-to" in refused(running(Phase.PROMOTING, weight=0), asked(Verb.ABORT))
-    assert "no rollout is under way" in refused(SERVES, asked(Verb.ABORT, target=OLD))
+    assert "no rollout is in progress" in refused(SERVES, asked(Verb.ABORT, target=OLD))
 
 
 @pytest.mark.parametrize("verb", [Verb.ABORT, Verb.PAUSE, Verb.RESUME, Verb.PROMOTE])
-@pytest.mark.parametrize(("revision", "why"), [(OLD, "another revision than the canary"), ("f" * 10, "there is no")])
+@pytest.mark.parametrize(("revision", "why"), [(OLD, "the canary is another revision"), ("f" * 10, "there is no")])
 def test_what_means_another_revision_is_refused_once(verb, revision, why):
     assert why in refused(AWAITING, asked(verb, revision))
 
@@ -104,7 +104,7 @@ def test_an_approval_settles_what_the_analysis_could_not():
 def test_an_approval_settles_no_other_hold(reason):
     held = running(Phase.HELD, reason=reason, message="held")
 
-    assert "no step waits" in refused(held, asked(Verb.APPROVE, step=1))
+    assert "no step is waiting" in refused(held, asked(Verb.APPROVE, step=1))
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if TRAITS[phase].can_hold])
@@ -154,7 +154,7 @@ def test_promote_does_not_skip_the_questions():
     assert go(state, seen(new=4)).state.phase is Phase.VERIFYING
 
 
-def test_promote_of_what_is_held_for_room_still_looks_for_room():
+def test_promote_of_what_is_held_for_room_still_needs_capacity():
     held = running(
         Phase.HELD,
         mode=None,
@@ -229,7 +229,7 @@ def test_rollback_to_is_refused_with_its_reason():
     rejected = but(SERVES, rejected=(Rejection(NEW, "Worse", "", NOW),))
 
     assert "there is no revision" in refused(SERVES, asked(Verb.ROLLBACK_TO, "f" * 10, target=OLD))
-    assert "asked for already" in refused(SERVES, asked(Verb.ROLLBACK_TO, OLD, target=OLD))
+    assert "already the requested revision" in refused(SERVES, asked(Verb.ROLLBACK_TO, OLD, target=OLD))
     assert "was rejected" in refused(rejected, asked(Verb.ROLLBACK_TO, NEW, target=OLD))
     assert "no revision has served" in refused(
         State(attempt=Attempt(canary=NEW), reason="Starting"), asked(Verb.ROLLBACK_TO, OLD)

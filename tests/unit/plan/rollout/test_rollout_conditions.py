@@ -15,7 +15,7 @@ POLICY = Rollout(progress_deadline="15m")
 WORK, PERSON, PODS = ("False", "True", "False"), ("False", "False", "True"), None
 
 
-def at(phase, reason=RolloutReason.LOOKING, **fields):
+def at(phase, reason=RolloutReason.ANALYSIS_RUNNING, **fields):
     state = State(phase, NOW, reason.value, "numbers", stable="a" * 10)
     return but(state, **({"canary": "b" * 10} if state.traits.under_way else {}), **fields)
 
@@ -54,7 +54,7 @@ MATRIX = [
     (at(Phase.HELD, RolloutReason.SUSPENDED), PODS, None, "False"),
     (at(Phase.HELD, RolloutReason.TOO_FEW_REQUESTS), PERSON, Reason.HELD, "False"),
     (at(Phase.PROMOTING, RolloutReason.ANALYSIS_PASSED), WORK, Reason.CANARY_PROGRESSING, "True"),
-    (at(Phase.PROMOTING, RolloutReason.PROMOTED_BROKE, rejecting=True), WORK, Reason.ROLLING_BACK, "False"),
+    (at(Phase.PROMOTING, RolloutReason.PROMOTED_REVISION_FAILED, rejecting=True), WORK, Reason.ROLLING_BACK, "False"),
     (at(Phase.ROLLING_BACK, RolloutReason.WORSE), WORK, Reason.ROLLING_BACK, "False"),
     (at(Phase.ROLLED_BACK, RolloutReason.WORSE), PERSON, Reason.ROLLED_BACK, "False"),
     (at(Phase.STABLE_LOST, RolloutReason.STABLE_LOST), PERSON, Reason.STABLE_LOST, "False"),
@@ -80,7 +80,7 @@ def test_an_override_is_reported_with_both_revisions():
 
     (ready, *_) = progress_conditions(state, POLICY, NOW)
 
-    assert ready.message == "a request put revision aaaaaaaaaa in the place of the spec's cccccccccc; numbers"
+    assert ready.message == "revision aaaaaaaaaa was requested in place of the spec's cccccccccc; numbers"
 
 
 def test_the_problem_of_unready_canary_pods_is_reported_while_waiting():
@@ -109,11 +109,16 @@ def test_the_health_of_a_canary_is_unknown_without_metrics():
     blind = rollout_healthy(at(Phase.ANALYZING, metrics_lost_since=NOW))
 
     assert (blind.status, blind.reason) == ("Unknown", Reason.METRICS_STALE)
-    assert blind.message == "metrics have stayed away since 2026-11-21 12:00:00 UTC; numbers"
+    assert blind.message == "no metrics since 2026-11-21 12:00:00 UTC; numbers"
 
 
 def test_a_failing_check_is_reported_with_its_message_before_the_rollback():
-    result = {"check": "errors", "outcome": "Fail", "reason": "Worse", "message": "5 % of 400 fail, stable 0.5 %"}
+    result = {
+        "check": "error-rate",
+        "outcome": "Fail",
+        "reason": "Worse",
+        "message": "canary 5.0% (20/400), stable 0.50% (6/1,200)",
+    }
     failing = at(Phase.ANALYZING, results=(result,))
 
     healthy = rollout_healthy(failing)
@@ -126,7 +131,7 @@ def test_a_failing_check_is_reported_with_its_message_before_the_rollback():
 
 
 def test_the_results_of_the_last_rollout_say_nothing_of_the_next():
-    result = {"check": "errors", "outcome": "Fail", "reason": "Worse", "message": "worse"}
+    result = {"check": "error-rate", "outcome": "Fail", "reason": "Worse", "message": "worse"}
 
     assert rollout_healthy(at(Phase.PROVISIONING, RolloutReason.CAPACITY_READY, results=(result,))).status == "True"
 

@@ -23,7 +23,13 @@ from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 DONE = running(Phase.PROMOTING, step=2, canary_replicas=4, weight=100, applied_weight=100)
 BACK = running(
-    Phase.ROLLING_BACK, canary_replicas=2, weight=0, applied_weight=50, rejecting=True, reason="Worse", message="5 %"
+    Phase.ROLLING_BACK,
+    canary_replicas=2,
+    weight=0,
+    applied_weight=50,
+    rejecting=True,
+    reason="Worse",
+    message="canary 5.0%",
 )
 BEFORE_PROMOTION = [phase for phase in Phase if TRAITS[phase].before_promotion]
 ZERO = ObservedSplit(0, settled=True)
@@ -35,7 +41,7 @@ def test_a_canary_with_all_traffic_and_all_pods_becomes_stable_and_the_old_one_i
 
     assert (state.phase, state.stable, state.attempt, state.reason) == (Phase.STABLE, NEW, None, "Promoted")
     assert state.standby == Standby(OLD, NOW + timedelta(seconds=601), 4)
-    assert "serves with 4 ready pods; 4 pods of revision 1" in state.message
+    assert "is serving with 4 ready pods; keeping 4 pods of revision 1" in state.message
     assert found.events[0].type == "Normal"
 
 
@@ -91,12 +97,12 @@ def test_going_back_to_the_retained_revision_counts_when_it_is_in_force():
 
 
 def test_a_promoted_revision_that_broke_is_rejected_when_the_old_one_serves_again():
-    broke = but(FLIPPING, rejecting=True, applied_weight=100, reason="PromotedBroke", message="it ended")
+    broke = but(FLIPPING, rejecting=True, applied_weight=100, reason="PromotedRevisionFailed", message="it ended")
     found = go(broke, seen(old=4, new=2))
     state = found.state
 
     assert (state.phase, state.stable, state.standby) == (Phase.ROLLED_BACK, OLD, None)
-    assert state.rejected == (Rejection(NEW, "PromotedBroke", "it ended", NOW),)
+    assert state.rejected == (Rejection(NEW, "PromotedRevisionFailed", "it ended", NOW),)
     assert found.events[0].type == "Warning"
 
 
@@ -115,8 +121,8 @@ def test_what_failed_is_remembered_with_its_reason_and_stable_serves():
     state = found.state
 
     assert (state.phase, state.stable, state.canary, state.reason) == (Phase.ROLLED_BACK, OLD, "", "Worse")
-    assert state.rejected == (Rejection(NEW, "Worse", "5 %", NOW),)
-    assert "revision 1 (aaaaaaaaaa) has all traffic with 4 ready pods" in state.message
+    assert state.rejected == (Rejection(NEW, "Worse", "canary 5.0%", NOW),)
+    assert "revision 1 has all traffic (4 ready pods); revision 2 was rolled back" in state.message
     assert found.events[0].type == "Warning"
 
 
@@ -147,7 +153,7 @@ def test_a_stable_that_was_shrunk_takes_the_traffic_back_pod_by_pod():
 def test_a_rollback_that_has_to_wait_for_pods_says_for_how_many_and_how_long():
     state = running(Phase.ANALYZING, mode="InPlace", surge=0, weight=50, applied_weight=50, canary_replicas=2)
     inputs = seen(old=track(2, OLD, ready_seconds=45.4), new=2, target=OLD)
-    says = "; 2 pods of revision 1 (aaaaaaaaaa) are to come back; a pod takes about 45 s to be ready, 2 one after the"
+    says = "; restarting 2 pods of revision 1; a pod takes about 45s to become ready, 91s for 2 in sequence"
 
     assert says in go(state, inputs).state.message
 

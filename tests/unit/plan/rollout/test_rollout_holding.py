@@ -50,7 +50,7 @@ def test_a_canary_that_has_traffic_and_no_ready_pod_goes_back_from_everywhere(ph
     state = go(with_traffic(phase), seen(new=track(0, asked=1, finding=CRASHING))).state
 
     assert (state.phase, state.reason) == (Phase.ROLLING_BACK, "CanaryLost")
-    assert "none of its 1 pods is ready: container 'triton' exited with code 1" in state.message
+    assert "0/1 pods ready: container 'triton' exited with code 1" in state.message
 
 
 @pytest.mark.parametrize("phase", SAFE)
@@ -131,7 +131,7 @@ def test_a_canary_is_not_blamed_for_the_pods_that_a_suspension_took(phase):
     assert go(held, seen(old=0, new=0), after=600).state.phase in (Phase.HELD, Phase.PROVISIONING)
 
 
-def test_a_rollout_that_was_suspended_before_it_had_a_mode_looks_for_room_again():
+def test_a_rollout_that_was_suspended_before_it_had_a_mode_needs_capacity_again():
     waiting = running(Phase.WAITING_FOR_CAPACITY, mode=None, surge=0, canary_replicas=0)
 
     assert go(waiting, seen(suspended=True)).state.attempt.resume is Phase.WAITING_FOR_CAPACITY
@@ -154,7 +154,7 @@ def test_a_rollout_is_held_if_the_weights_keep_being_changed():
     held = go(state, seen(), after=121).state
 
     assert (held.phase, held.reason, held.attempt.resume) == (Phase.HELD, "RouteConflict", Phase.ANALYZING)
-    assert "3 times in 5 minutes" in held.message
+    assert "3 times within 5m" in held.message
     assert go(held, seen(), after=10_000).state is held
 
 
@@ -172,7 +172,7 @@ GONE = track(0, OLD, asked=4)
 def test_nothing_moves_to_a_stable_that_cannot_take_it():
     lost = go(running(Phase.ANALYZING), seen(old=GONE)).state
     assert (lost.phase, lost.reason, lost.attempt.weight) == (Phase.STABLE_LOST, "StableLost", 25)
-    assert "0 ready pods and needs 3 for 75 % of the traffic" in lost.message
+    assert "0 ready pods and needs 3 for 75% of the traffic" in lost.message
 
     assert go(lost, seen(old=GONE), after=60).state is lost
 

@@ -103,7 +103,9 @@ def facts_about(draw, state):
         st.sampled_from([None, window(), window(errors=300), window(stable_errors=300), window(unreachable="away")])
     )
     said = draw(st.sampled_from([None, *Outcome]))
-    answer = Verification(said, (CheckResult("golden", said, Why.SUSPECT, "so"),), 1) if said is not None else None
+    answer = (
+        Verification(said, (CheckResult("golden-requests", said, Why.SUSPECT, "so"),), 1) if said is not None else None
+    )
     split = draw(
         st.sampled_from(
             [
@@ -171,7 +173,7 @@ def test_a_count_that_changes_is_no_reason_to_write_anything(data):
 
 
 def test_a_step_that_the_table_does_not_have_is_refused():
-    with pytest.raises(ValueError, match="no way from Stable to Verifying"):
+    with pytest.raises(ValueError, match="no transition from Stable to Verifying"):
         RolloutContext(State(phase=Phase.STABLE), seen(), NOW).go(Phase.VERIFYING, RolloutReason.VERIFIED, "so")
 
 

@@ -9,7 +9,7 @@ from tritonfleet.api.canary import Canary
 from tritonfleet.plan.rollout import Phase, Rejection, Standby, State
 
 SERVES = State(phase=Phase.STABLE, entered_at=NOW, stable=OLD, replicas=4, reason="Serves", message="it serves")
-REJECTED = (Rejection(NEW, "Worse", "errors 5 %", NOW),)
+REJECTED = (Rejection(NEW, "Worse", "error rate 5.0%", NOW),)
 RETAINED = State(
     phase=Phase.STABLE,
     entered_at=NOW,
@@ -28,7 +28,7 @@ def test_the_first_revision_serves_when_all_its_pods_are_ready_and_not_before():
     found = go(state, seen(old=None, new=4))
 
     assert (found.state.phase, found.state.stable, found.state.canary) == (Phase.STABLE, NEW, "")
-    assert "4 of 4 pods" in found.state.message
+    assert "4/4 pods ready" in found.state.message
 
 
 def test_a_serving_target_revision_causes_no_changes():
@@ -70,7 +70,7 @@ def test_after_a_rollback_another_revision_is_tried_and_stable_is_simply_stable(
 def test_a_rollout_that_may_not_begin_says_why(inputs, reason):
     state = go(SERVES, seen(**inputs)).state
     assert (state.phase, state.reason) == (Phase.STABLE, reason)
-    assert "waits" in state.message
+    assert "not started" in state.message
 
     assert go(state, seen(target=OLD)).state.reason == "Serves"
 

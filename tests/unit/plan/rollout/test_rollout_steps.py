@@ -94,8 +94,8 @@ def test_a_window_that_passes_leads_to_the_next_step_with_its_pods():
 
     assert (state.phase, state.attempt.step, state.attempt.canary_replicas) == (Phase.PROVISIONING, 1, 2)
     assert state.reason == "AnalysisPassed"
-    assert "errors" in state.message
-    assert {check["check"] for check in state.results} == {"errors", "slow", "arrival"}
+    assert "error rate" in state.message
+    assert {check["check"] for check in state.results} == {"error-rate", "latency", "traffic-share"}
     assert state.attempt.measured_share == 0.25
     assert state.attempt.analysis.windows == 0
 
@@ -121,7 +121,7 @@ def test_a_canary_that_is_worse_goes_back_with_the_numbers(errors, reason):
     slower = but(LOOKING, plan=plan(25, analysis={"windows": 10}))
     state = looked(slower, window(10, errors))
     if state.phase is Phase.ANALYZING:
-        assert state.reason == "Looking"
+        assert state.reason == "AnalysisRunning"
         state = looked(state, window(20, errors))
 
     assert (state.phase, state.reason, state.attempt.rejecting, state.attempt.weight) == (
@@ -130,7 +130,7 @@ def test_a_canary_that_is_worse_goes_back_with_the_numbers(errors, reason):
         True,
         0,
     )
-    assert f"({errors} of 500)" in state.message or f"({2 * errors} of 1,000)" in state.message
+    assert f"({errors}/500)" in state.message or f"({2 * errors}/1,000)" in state.message
 
 
 def test_the_same_window_is_looked_at_once():
@@ -211,8 +211,8 @@ def test_a_query_that_is_not_answered_is_no_pass():
 
 def test_the_bake_lasts_its_time_and_then_the_canary_is_promoted():
     state = looked(BAKING, window(10, share=1.0))
-    assert (state.phase, state.reason) == (Phase.ANALYZING, "Looking")
-    assert "10 s of the bake time left" in state.message
+    assert (state.phase, state.reason) == (Phase.ANALYZING, "AnalysisRunning")
+    assert "10s of the bake time left" in state.message
 
     assert looked(state, window(20, share=1.0)).phase is Phase.PROMOTING
 

@@ -86,13 +86,13 @@ def test_one_gateway_of_two_is_not_enough() -> None:
     found = by_route(route({A: 80, B: 20}, TWO, [report(REF[0])]))
     assert not found.settled
     assert found.problem == (
-        "no gateway has taken the HTTPRoute: is spec.traffic.gateway.parentRefs right? "
-        "It names Gateway 'public' in namespace 'edge'"
+        "no gateway has accepted the HTTPRoute: check spec.traffic.gateway.parentRefs, "
+        "which has Gateway 'public' in namespace 'edge'"
     )
 
 
 def test_a_slow_gateway_is_distinguished_from_a_missing_one() -> None:
-    assert "is spec.traffic.gateway.parentRefs right?" in by_route(route({A: 80, B: 20}, reports=[])).problem
+    assert "check spec.traffic.gateway.parentRefs" in by_route(route({A: 80, B: 20}, reports=[])).problem
     assert by_route(route({A: 80, B: 20}, reports=[report(REF[0], condition(observedGeneration=6))])).problem == ""
 
 
@@ -101,15 +101,15 @@ def test_a_slow_gateway_is_distinguished_from_a_missing_one() -> None:
     [
         (
             condition(status="False", reason="NotAllowedByListeners", message="no listener admits namespace shop"),
-            "Gateway 'own' says Accepted is False (NotAllowedByListeners): no listener admits namespace shop",
+            "Gateway 'own' reports Accepted=False (NotAllowedByListeners): no listener admits namespace shop",
         ),
         (
             condition("ResolvedRefs", "False", reason="BackendNotFound", message="Service shop/x not found"),
-            "Gateway 'own' says ResolvedRefs is False (BackendNotFound): Service shop/x not found",
+            "Gateway 'own' reports ResolvedRefs=False (BackendNotFound): Service shop/x not found",
         ),
         (
             condition("PartiallyInvalid", reason="UnsupportedValue", message="Dropped Rule(s) 0"),
-            "Gateway 'own' says PartiallyInvalid is True (UnsupportedValue): Dropped Rule(s) 0",
+            "Gateway 'own' reports PartiallyInvalid=True (UnsupportedValue): Dropped Rule(s) 0",
         ),
     ],
 )

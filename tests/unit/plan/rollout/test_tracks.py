@@ -48,7 +48,7 @@ def test_the_time_to_ready_is_that_of_the_pod_in_the_middle():
 
 def test_a_pod_that_was_ready_may_be_missing_for_a_minute():
     assert track(pod("a", ready=False, since=-59)).unsteady == ""
-    assert track(pod("a", ready=False, since=-60)).unsteady == "pod 'a' has not been ready for 60 s"
+    assert track(pod("a", ready=False, since=-60)).unsteady == "pod 'a' has not been ready for 60s"
 
 
 def ended(seconds, code=139, reason="Error"):
@@ -56,6 +56,6 @@ def ended(seconds, code=139, reason="Error"):
 
 
 def test_a_restart_since_the_canary_is_trusted_speaks_against_it_and_one_before_does_not():
-    assert "ended (OOMKilled)" in track(pod("a", container=ended(-100, 137, "OOMKilled"))).unsteady
+    assert "terminated (OOMKilled)" in track(pod("a", container=ended(-100, 137, "OOMKilled"))).unsteady
     assert track(pod("a", container=ended(-260))).unsteady == ""
     assert track(pod("a", container=ended(-100, 0, "Completed"))).unsteady == ""

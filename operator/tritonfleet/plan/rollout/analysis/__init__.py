@@ -1,15 +1,15 @@
-"""Whether the canary is worse than the revision beside it: counts in, a verdict with numbers out.
+"""Canary analysis: is the canary worse than stable? Counts in, a verdict with numbers out.
 
 `plan/rollout` calls `analyze()` once per window while both revisions get traffic, `bake()` once per window after the
 last step, and `record_stable()` before the canary gets any. Each takes an `AnalysisPolicy` (from the spec, through
-`analysis_policy()`), the `Progress` that the status keeps, and a `Window` of counters that `runtime/canary_monitor.py`
-measured; each returns the next `Progress`. Nothing here knows a clock, does I/O, or draws random numbers.
+`analysis_policy()`), the `Progress` stored in the status, and a `Window` of counters measured by
+`runtime/canary_monitor.py`; each returns the next `Progress`. There is no clock, no I/O and no randomness in it.
 
-What is tested, why, and with which measured error rates: docs/explanation/canary-analysis.md. Import from here and not
-from the modules inside.
+docs/explanation/canary-analysis.md describes the tests and their measured error rates. Import from here and not from
+the modules inside.
 """
 
-from tritonfleet.plan.rollout.analysis.checks import PROMQL_PREFIX
+from tritonfleet.plan.rollout.analysis.checks import GOLDEN_REQUESTS, PROMQL_PREFIX
 from tritonfleet.plan.rollout.analysis.evaluation import (
     AnalysisPolicy,
     AnalysisVerdict,
@@ -29,6 +29,7 @@ from tritonfleet.plan.rollout.analysis.results import (
     percent,
     probability,
     shorten,
+    title_of,
     value_of,
 )
 from tritonfleet.plan.rollout.analysis.samples import (
@@ -43,6 +44,7 @@ from tritonfleet.plan.rollout.analysis.samples import (
 )
 
 __all__ = [
+    "GOLDEN_REQUESTS",
     "PROMQL_PREFIX",
     "AnalysisPolicy",
     "AnalysisVerdict",
@@ -68,5 +70,6 @@ __all__ = [
     "probability",
     "record_stable",
     "shorten",
+    "title_of",
     "value_of",
 ]

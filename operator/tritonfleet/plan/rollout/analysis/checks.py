@@ -1,13 +1,12 @@
-"""The checks that need no test of significance: traffic share, golden requests, and the user's PromQL queries.
+"""The checks without a significance test: traffic share, golden requests, and custom PromQL queries.
 
 `evaluate_traffic_share` compares the traffic that reaches the canary with the desired weight. Triton counts no failure
-for a request that it refuses before running it (a wrong shape, a missing input), so a canary that refuses everything
-looks idle and healthy; only the missing traffic gives it away. Example: of 1,000 requests at a weight of 10%, about 100
-are due; fewer than 10, while golden requests fail, are `RejectsEverything`.
+for a request that it rejects before execution (a wrong shape, a missing input), so a canary that rejects everything
+looks idle and healthy; only the missing traffic shows it. Example: of 1,000 requests at a weight of 10%, about 100 are
+expected; fewer than 10, while golden requests fail, are `RejectsEverything`.
 
-`evaluate_probe` judges the answers to golden requests, which works without any traffic from users. `evaluate_query`
-compares the worst series of an answer with the limits of a custom query. All are called by `evaluation`, once per
-window.
+`evaluate_probe` checks the answers to golden requests, which needs no traffic from users. `evaluate_query` compares the
+worst series of an answer with the limits of a custom query. `evaluation` calls each once per window.
 """
 
 import math
@@ -16,42 +15,42 @@ from dataclasses import dataclass
 from typing import Final
 
 from tritonfleet.api.canary import Analysis, PromQuery
+from tritonfleet.api.quantities import counted
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
     Outcome,
     Why,
     percent,
-    share_of,
     shorten,
     value_of,
 )
 from tritonfleet.plan.rollout.analysis.samples import ProbeRun, QueryAnswer, Window
 from tritonfleet.plan.rollout.analysis.stats import most_with_none
 
-TRAFFIC_SHARE = "arrival"
+TRAFFIC_SHARE: Final = "traffic-share"
 MIN_EXPECTED = 20
-"""Requests that must be due to the canary before their absence means anything."""
+"""Minimum of expected canary requests for their absence to be meaningful."""
 NEXT_TO_NOTHING = 0.1
-"""Of what is due."""
+"""Share of the expected requests below which the canary counts as getting none."""
 SHARE_TOLERANCE: Final = 2.0
-"""Factor by which the measured share of traffic may differ from the desired one."""
+"""Factor by which the measured traffic share may differ from the desired one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficShare:
-    """What a step has seen arrive."""
+    """Requests of a step, by revision."""
 
     canary: int = 0
     stable: int = 0
     streak: int = 0
-    """Looks running in which next to nothing arrived and the golden requests failed."""
+    """Consecutive windows with almost no canary traffic and failing golden requests."""
 
 
 def evaluate_traffic_share(
     analysis: Analysis, before: TrafficShare, window: Window
 ) -> tuple[CheckResult, TrafficShare]:
-    """Return what the check says after one more window, and what it keeps."""
+    """Return the result after one more window, and the counts to keep."""
     came, others = window.canary.requests, window.stable.requests
     due = (came + others) * window.desired_share
     nothing = due >= MIN_EXPECTED and came < NEXT_TO_NOTHING * due
@@ -60,13 +59,15 @@ def evaluate_traffic_share(
     if window.canary.missing or window.stable.missing:
         kept = before
         gone = len(window.canary.missing) + len(window.stable.missing)
-        return _traffic_result(Outcome.INCONCLUSIVE, Why.PODS_MISSING, f"{gone} pods were not read", kept, window), kept
-    seen = f"{came:,} of {came + others:,} requests reached the canary, about {due:,.0f} were due"
+        return _traffic_result(
+            Outcome.INCONCLUSIVE, Why.PODS_MISSING, f"no metrics from {counted(gone, 'pod')}", kept, window
+        ), kept
+    seen = f"{came:,}/{came + others:,} requests reached the canary, about {due:,.0f} expected"
     if refused and kept.streak >= analysis.failure_threshold:
         text = f"{seen}, and golden requests fail"
         return _traffic_result(Outcome.FAILED, Why.REJECTS_EVERYTHING, text, kept, window), kept
     if nothing:
-        return _traffic_result(Outcome.INCONCLUSIVE, Why.NOTHING_ARRIVES, seen, kept, window), kept
+        return _traffic_result(Outcome.INCONCLUSIVE, Why.NO_CANARY_TRAFFIC, seen, kept, window), kept
     outcome, why, text = _compare_share(kept, window.desired_share)
     return _traffic_result(outcome, why, text, kept, window), kept
 
@@ -74,10 +75,13 @@ def evaluate_traffic_share(
 def _compare_share(kept: TrafficShare, desired: float) -> tuple[Outcome, Why, str]:
     total = kept.canary + kept.stable
     if total * desired < MIN_EXPECTED:
-        text = f"{total:,} requests from users so far, {total * desired:,.0f} due to the canary, {MIN_EXPECTED} needed"
+        text = (
+            f"{counted(total, 'request')} from users so far, {total * desired:,.0f} expected on the canary, "
+            f"{MIN_EXPECTED} needed"
+        )
         return Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text
     measured = kept.canary / total
-    text = f"share of traffic {percent(measured)}, desired {percent(desired)}"
+    text = f"canary {percent(measured)}, desired {percent(desired)}"
     if not desired / SHARE_TOLERANCE <= measured <= desired * SHARE_TOLERANCE:
         return Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH, text
     return Outcome.PASSED, Why.NOT_WORSE, text
@@ -91,7 +95,7 @@ def _traffic_result(outcome: Outcome, why: Why, text: str, kept: TrafficShare, w
     )
 
 
-PROBE = "probe"
+GOLDEN_REQUESTS: Final = "golden-requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +105,29 @@ class Probes:
     right: int = 0
     wrong: int = 0
     streak: int = 0
-    """Looks running with a wrong answer."""
+    """Consecutive windows with a wrong answer."""
 
 
 def evaluate_probe(analysis: Analysis, probes: Probes, run: ProbeRun | None) -> tuple[CheckResult, Probes]:
-    """Return what the check says after one more window, and what it keeps."""
+    """Return the result after one more window, and the counts to keep."""
     if run is None or run.right + run.wrong == 0:
-        return CheckResult(PROBE, Outcome.ERROR, Why.UNREACHABLE, "no golden request could be sent"), probes
+        return CheckResult(GOLDEN_REQUESTS, Outcome.ERROR, Why.UNREACHABLE, "no golden request could be sent"), probes
     kept = Probes(probes.right + run.right, probes.wrong + run.wrong, probes.streak + 1 if run.wrong else 0)
     numbers = Numbers(kept.wrong / (kept.right + kept.wrong), kept.right + kept.wrong, limit=0.0)
     if not run.wrong:
-        return CheckResult(PROBE, Outcome.PASSED, Why.NOT_WORSE, probe_proof(kept), numbers), kept
-    text = shorten(f"golden requests wrong: {share_of(run.wrong, run.right + run.wrong)}; {run.first_wrong}")
+        return CheckResult(GOLDEN_REQUESTS, Outcome.PASSED, Why.NOT_WORSE, probe_proof(kept), numbers), kept
+    text = shorten(f"{run.wrong:,}/{run.right + run.wrong:,} answered wrong; {run.first_wrong}")
     if kept.streak >= analysis.failure_threshold:
-        return CheckResult(PROBE, Outcome.FAILED, Why.PROBE_FAILED, text, numbers), kept
-    return CheckResult(PROBE, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), kept
+        return CheckResult(GOLDEN_REQUESTS, Outcome.FAILED, Why.PROBE_FAILED, text, numbers), kept
+    return CheckResult(GOLDEN_REQUESTS, Outcome.INCONCLUSIVE, Why.CONFIRMING, text, numbers), kept
 
 
 def probe_proof(probes: Probes) -> str:
-    """Return what golden requests without a wrong answer prove."""
+    """Return what the golden requests of a step prove."""
     if probes.wrong:
-        return f"golden requests wrong so far: {share_of(probes.wrong, probes.right + probes.wrong)}"
+        return f"{probes.wrong:,}/{probes.right + probes.wrong:,} answered wrong"
     bound = percent(most_with_none(probes.right))
-    return f"{probes.right:,} golden requests, none wrong: at most {bound} fail (95 % confidence)"
+    return f"{probes.right:,}/{probes.right:,} answered correctly, so at most {bound} fail (95% confidence)"
 
 
 PROMQL_PREFIX = "promql/"
@@ -131,23 +135,23 @@ PROMQL_PREFIX = "promql/"
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What the answer to a custom query must keep; at least one of `limit` and `max_ratio` is set."""
+    """A limit of a custom query's answer; at least one of `limit` and `max_ratio` is set."""
 
     name: str
     above_is_bad: bool = True
     """Whether a value above `limit` fails (else: below)."""
     limit: float | None = None
     max_ratio: float | None = None
-    """Of the canary's value to the baseline's; where low is bad, the smallest such ratio."""
+    """Maximum ratio of the canary's value to the baseline's; the minimum if low values are bad."""
 
     @property
     def key(self) -> str:
-        """Return what tells it from another threshold on the same answer."""
+        """Return its name, unique among the thresholds on the same answer."""
         return self.name if self.above_is_bad else f"{self.name}/min"
 
 
 def thresholds(queries: Iterable[PromQuery]) -> Iterator[Threshold]:
-    """Yield the limits of custom queries: what is above `max` or `maxRatio` is bad, and what is below `min`."""
+    """Yield the limits of custom queries: `max` and `maxRatio` are upper limits, `min` is a lower one."""
     for query in queries:
         if query.max is not None or query.max_ratio is not None:
             yield Threshold(query.name, above_is_bad=True, limit=query.max, max_ratio=query.max_ratio)
@@ -158,25 +162,26 @@ def thresholds(queries: Iterable[PromQuery]) -> Iterator[Threshold]:
 def evaluate_query(
     analysis: Analysis, threshold: Threshold, streak: int, answer: QueryAnswer | None
 ) -> tuple[CheckResult, int]:
-    """Return what the check says of one answer, and how many windows in a row were beyond the limit.
+    """Return the result for one answer, and the number of consecutive windows beyond the limit.
 
-    No answer, an empty one, NaN and infinity are never good and never bad: they do not touch the streak.
+    No answer, an empty one, NaN and infinity neither pass nor fail: they leave the streak unchanged.
     """
     name = f"{PROMQL_PREFIX}{threshold.key}"
     if answer is None or answer.error:
-        text = shorten(answer.error if answer else "the query was not asked")
+        text = shorten(answer.error if answer else "the query was not run")
         return CheckResult(name, Outcome.ERROR, Why.UNREACHABLE, text), streak
     needs_baseline = threshold.max_ratio is not None
     if not _usable(answer.values) or (needs_baseline and not _usable(answer.baseline)):
-        text = shorten(f"no usable number: canary {answer.values}, baseline {answer.baseline}")
+        text = shorten(f"no usable value: canary {answer.values}, baseline {answer.baseline}")
         return CheckResult(name, Outcome.INCONCLUSIVE, Why.BAD_ANSWER, text), streak
     worst = max if threshold.above_is_bad else min
     value, best = worst(answer.values), worst(answer.baseline, default=math.nan)
     limit = _limit(threshold, best)
     beyond = value > limit if threshold.above_is_bad else value < limit
     streak = streak + 1 if beyond else 0
-    text = shorten(f"canary {value_of(value)}, baseline {value_of(best)}, limit {value_of(limit)}")
     stable = best if answer.baseline and math.isfinite(best) else None
+    baseline = f", baseline {value_of(stable)}" if stable is not None else ""
+    text = shorten(f"canary {value_of(value)}{baseline}, limit {value_of(limit)}")
     numbers = Numbers(canary=value, stable=stable, limit=limit)
     if streak >= analysis.failure_threshold:
         return CheckResult(name, Outcome.FAILED, Why.BEYOND_LIMIT, text, numbers), streak

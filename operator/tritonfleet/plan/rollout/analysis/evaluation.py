@@ -1,12 +1,12 @@
 """The evaluation of one window: every check in order, and the verdict on the step.
 
 `plan/rollout` calls `analyze` for a window in which both revisions got traffic, and `bake` for a window after the last
-step, when the new revision has all the traffic and the old one still stands by. There is no stable in the same window
-then, and comparing with an earlier hour would blame the canary for the time of day; so `bake` checks only what needs no
-comparison: the hard limit, the objectives, golden requests, and custom queries. `record_stable` learns from a window
-before the canary gets traffic how much stable varies by itself.
+step, when the canary has all the traffic. The window has no stable traffic then, and comparing with an earlier hour
+would blame the canary for the time of day; so `bake` runs only the checks without a comparison: the hard limit, the
+objectives, golden requests, and custom queries. `record_stable` estimates stable's variance from a window before the
+canary gets traffic.
 
-Every result is a pure function of the kept `Progress` and of one window's counters: evaluating the same window again
+Every result is a pure function of the stored `Progress` and of one window's counters: evaluating the same window again
 gives the same verdict, so a crash before the status is written changes nothing. `evaluate_window` runs the checks in
 the order in which they are shown; the worst outcome decides.
 """
@@ -32,39 +32,39 @@ from tritonfleet.plan.rollout.analysis.checks import (
 )
 from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency, evaluate_mean_latency
 from tritonfleet.plan.rollout.analysis.proportions import (
-    ERRORS,
+    ERROR_RATE,
+    LATENCY,
     LATENCY_OBJECTIVE,
     LOAD_TOLERANCE,
-    SLOW,
     ShareRecord,
     bound_at_least,
     bound_nearest_p99,
     error_cells,
-    errors_rule,
+    error_rate_rule,
     evaluate_share,
     is_overloaded,
     latency_cells,
     latency_gap,
     latency_rule,
 )
-from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten
+from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten, title_of
 from tritonfleet.plan.rollout.analysis.samples import Cell, ScrapeInterval, Window
 
 MIN_PROBES: Final = 30
-"""Golden requests answered right without which `PassOnProbe` does not pass."""
+"""Minimum of correct golden requests for `PassOnProbe` to pass."""
 
 
 class AnalysisPolicy(Analysis):
-    """One rollout's analysis as its plan has it, and the objective that `spec.slo` gives."""
+    """The analysis settings of a rollout's plan, with the objective of `spec.slo`."""
 
     objective: LatencyObjective | None = None
-    """Latency that `spec.slo` promises; None for none."""
+    """Latency objective of `spec.slo`; None if it has none."""
     compare_latency: bool = True
-    """Whether `slow` is asked; it needs a latency histogram."""
+    """Whether latencies are compared with stable's."""
 
     @property
     def objective_share(self) -> float | None:
-        """Return the share of requests, 0..1, that may take longer than the objective; None without one."""
+        """Return the share of requests, 0..1, that may exceed the objective; None without one."""
         return round(1 - self.objective.percentile / 100, 6) if self.objective is not None else None
 
 
@@ -75,18 +75,18 @@ def analysis_policy(analysis: Analysis, slo: Slo | None) -> AnalysisPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one window of a step, or of the bake time, leaves for the next; `Progress()` begins a step.
+    """What is kept from one window of a step, or of the bake time, to the next; a step begins with `Progress()`.
 
-    Constant in size, and kept in `status.rollout.analysis`.
+    Constant in size, and stored in `status.rollout.analysis`.
     """
 
     windows: int = 0
-    """Windows whose counters were read."""
+    """Number of windows whose counters could be read."""
     last_end_seconds: Annotated[float | None, Field(alias="lastEndSeconds")] = None
     """End of the last window that was evaluated or recorded."""
-    errors: ShareRecord = field(default_factory=ShareRecord)
-    slow: ShareRecord = field(default_factory=ShareRecord)
-    slow_bound_seconds: Annotated[float | None, Field(alias="slowBoundSeconds")] = None
+    error_rate: Annotated[ShareRecord, Field(alias="errorRate")] = field(default_factory=ShareRecord)
+    latency: ShareRecord = field(default_factory=ShareRecord)
+    latency_bound_seconds: Annotated[float | None, Field(alias="latencyBoundSeconds")] = None
     objective: ShareRecord = field(default_factory=ShareRecord)
     objective_bound_seconds: Annotated[float | None, Field(alias="objectiveBoundSeconds")] = None
     traffic_share: Annotated[TrafficShare, Field(alias="trafficShare")] = field(default_factory=TrafficShare)
@@ -95,12 +95,12 @@ class Progress:
     mean_latency: Annotated[MeanLatency, Field(alias="meanLatency")] = field(default_factory=MeanLatency)
 
     def next_step(self) -> Self:
-        """Return where the next step begins: how stable varies is remembered, the comparison starts anew."""
+        """Return the progress at the start of the next step, which keeps only stable's variance."""
         return type(self)(
             last_end_seconds=self.last_end_seconds,
-            errors=self.errors.stable_only(),
-            slow=self.slow.stable_only(),
-            slow_bound_seconds=self.slow_bound_seconds,
+            error_rate=self.error_rate.stable_only(),
+            latency=self.latency.stable_only(),
+            latency_bound_seconds=self.latency_bound_seconds,
             objective=self.objective.stable_only(),
             objective_bound_seconds=self.objective_bound_seconds,
         )
@@ -112,14 +112,14 @@ class Progress:
 
     @classmethod
     def restore(cls, document: Mapping[str, Any]) -> "Progress":
-        """Return the progress that `document()` wrote.
+        """Return the progress serialized by `document()`.
 
         Raises:
-            ValueError: It is not such a document. To begin the step anew is safe: it only takes longer.
+            ValueError: The document is invalid. Starting the step over is safe, and only takes longer.
         """
         missing = _EMPTY.keys() - document.keys()
         if missing:
-            raise ValueError(f"not the progress of an analysis: it has no {', '.join(sorted(missing))}")
+            raise ValueError(f"not the progress of an analysis: {', '.join(sorted(missing))} missing")
         return _PROGRESS.validate_python(document)
 
 
@@ -129,30 +129,30 @@ _EMPTY: Final = Progress().document()
 
 @dataclass(frozen=True, slots=True)
 class AnalysisVerdict:
-    """The outcome of one window for the step."""
+    """The verdict on the step after one window."""
 
     outcome: Outcome
-    """`PASSED`: the step is over. `FAILED`: roll back. Else: stay at the step."""
+    """`PASSED`: the step is complete. `FAILED`: roll back. Else: take another window."""
     why: Why
     message: str
     """A sentence with numbers, at most 256 characters."""
     results: tuple[CheckResult, ...]
     progress: Progress
-    """Pass it to the evaluation of the next window."""
+    """The argument of the next evaluation."""
     needs_person: bool = False
-    """Whether more windows will not settle it."""
+    """Whether more windows would not decide it."""
     unproven: bool = False
-    """Whether it passed on golden requests alone, for want of traffic."""
+    """Whether it passed on golden requests alone, for lack of traffic."""
 
 
 def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> AnalysisVerdict:
     """Return the verdict after one more window in which both revisions got traffic.
 
     Fail: any check fails. Else Error: any check has no data. Else Inconclusive, until the planned windows are over and
-    every check passes. A window that does not come after the last one is not counted and changes nothing.
+    every check passes. A window that is not later than the last one is not counted and changes nothing.
 
     Raises:
-        ValueError: The desired share leaves one of the revisions without traffic.
+        ValueError: The desired share is 0 or 1, so one revision has no traffic.
     """
     if not 0 < window.desired_share < 1:
         raise ValueError(f"desired_share must be between 0 and 1, not {window.desired_share}: use bake() at 1")
@@ -166,37 +166,59 @@ def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> Analy
         return verdict
     if progress.windows < policy.windows and worst.why is not Why.CONFIRMING:
         ahead = shorten(f"window {progress.windows} of {policy.windows}; {_text_of(worst)}")
-        return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.LOOKING, message=ahead)
+        return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.ANALYSIS_RUNNING, message=ahead)
     if worst.outcome is Outcome.INCONCLUSIVE and progress.windows >= policy.max_windows:
         return _on_too_few_requests(policy, replace(verdict, needs_person=True))
     return verdict
 
 
 def _already_seen(progress: Progress, window: Window) -> AnalysisVerdict | None:
-    """Return the verdict on a window that is not after the last one; None when it is."""
+    """Return the verdict on a window that is not later than the last one; None if it is later."""
     last = progress.last_end_seconds
     if last is None or window.end_seconds > last:
         return None
-    text = "the window was looked at before"
+    text = "window already evaluated"
     return AnalysisVerdict(Outcome.INCONCLUSIVE, Why.ALREADY_SEEN, text, (), progress)
 
 
 def _deciding(results: tuple[CheckResult, ...]) -> CheckResult:
-    """Return the result that decides: the first of the worst outcome, one that is being confirmed before others."""
+    """Return the result that decides: the first with the worst outcome, one awaiting confirmation before others."""
     order = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED)
     return min(results, key=lambda result: (order.index(result.outcome), result.why is not Why.CONFIRMING))
 
 
+_PHRASES: Final = {
+    Why.BAD_ANSWER: "unknown",
+    Why.BEYOND_LIMIT: "beyond the limit",
+    Why.CONFIRMING: "failing, to be confirmed",
+    Why.HARD_LIMIT: "above the hard limit",
+    Why.NOT_WORSE: "OK",
+    Why.NO_CANARY_TRAFFIC: "too low",
+    Why.NO_SERIES: "unknown",
+    Why.PODS_MISSING: "unknown",
+    Why.PROBE_FAILED: "failed",
+    Why.REJECTS_EVERYTHING: "too low",
+    Why.SHARED_INCIDENT: "beyond the limit on both revisions",
+    Why.SHARE_MISMATCH: "off target",
+    Why.SUSPECT: "suspect",
+    Why.TOO_FEW_REQUESTS: "needs more requests",
+    Why.UNEQUAL_LOAD: "not comparable",
+    Why.UNREACHABLE: "unknown",
+    Why.WORSE: "worse than stable",
+}
+"""The reasons in the words of a message, after the name of a check."""
+
+
 def _text_of(result: CheckResult) -> str:
-    """Return a result as one sentence that names its check."""
-    return shorten(f"{result.check} {result.why}: {result.message}")
+    """Return a result as one sentence, such as `error rate OK: canary 0.40% (2/500), ...`."""
+    return shorten(f"{title_of(result.check)} {_PHRASES.get(result.why, result.why)}: {result.message}")
 
 
 def bake(policy: AnalysisPolicy, progress: Progress, window: Window, started_seconds: float) -> AnalysisVerdict:
-    """Return the verdict after one more window since the canary got everything, at `started_seconds`.
+    """Return the verdict after one more window of the bake time, which started at `started_seconds`.
 
-    Too few requests do not hold it: they are all there is. It passes when the bake time is over and nothing else is
-    open; no answer from the metrics is no pass.
+    Too few requests do not block it, as the canary has all traffic already. It passes when the bake time is over and
+    all other checks pass; missing metrics are not a pass.
     """
     seen = _already_seen(progress, window)
     if seen is not None:
@@ -209,13 +231,13 @@ def bake(policy: AnalysisPolicy, progress: Progress, window: Window, started_sec
         return verdict
     left = started_seconds + duration_seconds(policy.bake_time) - window.end_seconds
     if left > 0:
-        text = shorten(f"{left:.0f} s of the bake time left; {_text_of(worst)}")
+        text = shorten(f"{left:.0f}s of the bake time left; {_text_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.BAKING, message=text)
     return replace(verdict, outcome=Outcome.PASSED, why=Why.NOT_WORSE)
 
 
 def _on_too_few_requests(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> AnalysisVerdict:
-    """Return what the policy makes of an inconclusive verdict, if too few requests are all that is wrong."""
+    """Apply `onTooFewRequests` to an inconclusive verdict, if too few requests are its only cause."""
     open_whys = {result.why for result in verdict.results if result.outcome is not Outcome.PASSED}
     if open_whys != {Why.TOO_FEW_REQUESTS}:
         return verdict
@@ -229,34 +251,34 @@ def _on_too_few_requests(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> An
 def _on_probe(verdict: AnalysisVerdict) -> AnalysisVerdict:
     probes = verdict.progress.probes
     if probes.wrong or probes.right < MIN_PROBES:
-        text = shorten(f"{probe_proof(probes)}; {MIN_PROBES} right and none wrong are needed")
+        text = shorten(f"golden requests: {probe_proof(probes)}; at least {MIN_PROBES} and none wrong required")
         return replace(verdict, message=text)
-    text = shorten(f"passed without enough requests: {probe_proof(probes)}; nothing else is proven")
+    text = shorten(f"too few requests, passed on golden requests alone: {probe_proof(probes)}")
     return replace(verdict, outcome=Outcome.PASSED, why=Why.UNPROVEN, message=text, needs_person=False, unproven=True)
 
 
 def evaluate_window(
     policy: AnalysisPolicy, progress: Progress, window: Window, *, alone: bool
 ) -> tuple[tuple[CheckResult, ...], Progress]:
-    """Return what every check says of `window`, and the progress after it.
+    """Return the result of every check on `window`, and the progress after it.
 
-    A window without counters is not counted: the checks on counters return `Error` and keep what they had. `alone`
-    runs only the checks that need no stable beside the canary.
+    A window without counters is not counted: the checks on counters return `Error` and keep their records. `alone` runs
+    only the checks that need no stable traffic.
     """
     at = _WindowChecks(policy, progress, window, alone)
     results: list[CheckResult] = []
-    error, errors_record = at.errors()
+    error, error_record = at.error_rate()
     results.append(error)
-    slow_bound, objective_bound = _bounds(policy, progress, window)
-    slow_record, objective_record, traffic = progress.slow, progress.objective, progress.traffic_share
+    latency_bound, objective_bound = _bounds(policy, progress, window)
+    latency_record, objective_record, traffic = progress.latency, progress.objective, progress.traffic_share
     means = progress.mean_latency
     if policy.compare_latency and not alone:
-        if window.intervals is not None and slow_bound is None:
+        if window.intervals is not None and latency_bound is None:
             result, means = at.mean_latency(window.intervals)
         else:
-            result, slow_record = at.latency(SLOW, slow_record, slow_bound)
+            result, latency_record = at.latency(LATENCY, latency_record, latency_bound)
         results.append(result)
-    # An objective is about single requests: means say nothing of it.
+    # An objective is about single requests, which means do not show.
     if policy.objective is not None and (window.intervals is None or objective_bound is not None):
         result, objective_record = at.latency(LATENCY_OBJECTIVE, objective_record, objective_bound)
         results.append(result)
@@ -267,9 +289,9 @@ def evaluate_window(
     after = Progress(
         windows=at.number,
         last_end_seconds=window.end_seconds,
-        errors=errors_record,
-        slow=slow_record,
-        slow_bound_seconds=slow_bound,
+        error_rate=error_record,
+        latency=latency_record,
+        latency_bound_seconds=latency_bound,
         objective=objective_record,
         objective_bound_seconds=objective_bound,
         traffic_share=traffic,
@@ -283,7 +305,7 @@ def evaluate_window(
 def _asked(
     policy: AnalysisPolicy, progress: Progress, window: Window
 ) -> tuple[list[CheckResult], Probes, Mapping[str, int]]:
-    """Return what golden requests and custom queries say."""
+    """Return the results of golden requests and custom queries."""
     results, probes, streaks = [], progress.probes, dict(progress.query_streaks)
     if window.probe_expected:
         result, probes = evaluate_probe(policy, probes, window.probe)
@@ -297,20 +319,20 @@ def _asked(
 
 
 def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) -> Progress:
-    """Return the progress after a window before the canary gets traffic: how stable varies by itself.
+    """Return the progress with stable's variance from a window before the canary gets traffic.
 
-    A window that does not come after the last one changes nothing.
+    A window that is not later than the last one changes nothing.
     """
     is_old = progress.last_end_seconds is not None and window.end_seconds <= progress.last_end_seconds
     if is_old or window.unreachable or not window.stable.pods:
         return progress
-    slow_bound, objective_bound = _bounds(policy, progress, window)
+    latency_bound, objective_bound = _bounds(policy, progress, window)
     return replace(
         progress,
         last_end_seconds=window.end_seconds,
-        errors=_recorded(progress.errors, window.stable.error_cells()),
-        slow=_recorded(progress.slow, _stable_cells(window, slow_bound)),
-        slow_bound_seconds=slow_bound,
+        error_rate=_recorded(progress.error_rate, window.stable.error_cells()),
+        latency=_recorded(progress.latency, _stable_cells(window, latency_bound)),
+        latency_bound_seconds=latency_bound,
         objective=_recorded(progress.objective, _stable_cells(window, objective_bound)),
         objective_bound_seconds=objective_bound,
     )
@@ -321,7 +343,7 @@ _SLOWER = frozenset({Why.WORSE, Why.CONFIRMING, Why.SUSPECT, Why.BEYOND_LIMIT})
 
 @dataclass(frozen=True, slots=True)
 class _WindowChecks:
-    """The checks on counters, at one window."""
+    """The checks on the counters of one window."""
 
     policy: AnalysisPolicy
     progress: Progress
@@ -330,36 +352,36 @@ class _WindowChecks:
 
     @property
     def gap(self) -> tuple[Why, str] | None:
-        """Return why nothing was counted; None when it was."""
+        """Return why the window has no counts; None if it has."""
         window = self.window
         if window.unreachable:
             return Why.UNREACHABLE, shorten(window.unreachable)
         if not window.canary.pods:
-            return Why.NO_SERIES, f"no series of any canary pod, {len(window.canary.missing)} expected"
+            return Why.NO_SERIES, f"no metrics from canary pods, {len(window.canary.missing)} expected"
         if not window.stable.pods and not self.alone:
-            return Why.NO_SERIES, f"no series of any stable pod, {len(window.stable.missing)} expected"
+            return Why.NO_SERIES, f"no metrics from stable pods, {len(window.stable.missing)} expected"
         return None
 
     @property
     def number(self) -> int:
-        """Return the number of this window in the step, or that of the last one if it is not counted."""
+        """Return the number of this window in the step; that of the last one if this one is not counted."""
         return self.progress.windows + (self.gap is None)
 
-    def errors(self) -> tuple[CheckResult, ShareRecord]:
-        """Ask for the share of errors."""
-        rule = errors_rule(self.policy, alone=self.alone)
-        record = self.progress.errors
+    def error_rate(self) -> tuple[CheckResult, ShareRecord]:
+        """Check the error rate."""
+        rule = error_rate_rule(self.policy, alone=self.alone)
+        record = self.progress.error_rate
         if self.gap is not None:
-            return CheckResult(ERRORS, Outcome.ERROR, *self.gap), record
+            return CheckResult(ERROR_RATE, Outcome.ERROR, *self.gap), record
         return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
 
     def latency(self, check: str, record: ShareRecord, bound_seconds: float | None) -> tuple[CheckResult, ShareRecord]:
-        """Ask for the share of requests above a bound."""
+        """Check the share of requests above a bound."""
         if self.gap is not None:
             return CheckResult(check, Outcome.ERROR, *self.gap), record
         unmeasured = latency_gap(self.window, bound_seconds, alone=self.alone)
         if bound_seconds is None and not self.window.untimed and self._is_idle:
-            text = "no requests, so none was timed"
+            text = "no requests"
             return CheckResult(check, Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text), record
         if unmeasured or bound_seconds is None:
             why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
@@ -376,24 +398,22 @@ class _WindowChecks:
         return self.window.canary.requests + self.window.stable.requests == 0
 
     def mean_latency(self, intervals: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
-        """Ask for the mean time of a request, in the place of a share."""
+        """Check the mean latency, if there is no histogram."""
         kept = self.progress.mean_latency
         if self.gap is not None:
-            return CheckResult(SLOW, Outcome.ERROR, *self.gap), kept
-        result, kept = evaluate_mean_latency(SLOW, self.policy, kept, intervals, self.number)
+            return CheckResult(LATENCY, Outcome.ERROR, *self.gap), kept
+        result, kept = evaluate_mean_latency(LATENCY, self.policy, kept, intervals, self.number)
         return self._by_load(result), kept
 
     def _by_load(self, result: CheckResult) -> CheckResult:
-        """Return what a result is worth: to be slower under much more load proves nothing, to keep up does."""
+        """Return the result, or `Inconclusive` for a canary that is slower under much more load."""
         if self.alone or result.why not in _SLOWER or not is_overloaded(self.window):
             return result
-        text = shorten(
-            f"a canary pod has more than {LOAD_TOLERANCE:g} times the requests of one of stable; {result.message}"
-        )
+        text = shorten(f"a canary pod has more than {LOAD_TOLERANCE:g}x the requests of a stable pod; {result.message}")
         return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
 
     def traffic_share(self) -> tuple[CheckResult, TrafficShare]:
-        """Ask for the share of traffic."""
+        """Check the share of traffic."""
         if self.gap is not None:
             return CheckResult(TRAFFIC_SHARE, Outcome.ERROR, *self.gap), self.progress.traffic_share
         return evaluate_traffic_share(self.policy, self.progress.traffic_share, self.window)
@@ -404,15 +424,15 @@ def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
 
 
 def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:
-    return window.stable.slow_cells(bound_seconds) if bound_seconds is not None else ()
+    return window.stable.latency_cells(bound_seconds) if bound_seconds is not None else ()
 
 
 def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
-    """Return the histogram's bounds for `slow` and for the objective: the first that fit, for the whole step."""
-    compared, objective = progress.slow_bound_seconds, progress.objective_bound_seconds
+    """Return the histogram bounds for latency and objective: chosen once, and kept for the whole step."""
+    latency, objective = progress.latency_bound_seconds, progress.objective_bound_seconds
     pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
-    if compared is None and policy.compare_latency:
-        compared = bound_nearest_p99(pods)
+    if latency is None and policy.compare_latency:
+        latency = bound_nearest_p99(pods)
     if objective is None and policy.objective is not None:
         objective = bound_at_least(duration_seconds(policy.objective.target), pods)
-    return compared, objective
+    return latency, objective

@@ -3,7 +3,7 @@
 Triton always counts requests and the time they took, so there is a mean for every interval between two scrapes. The
 means of the same interval are compared, so that what slows both revisions down cancels out: Student's t-test on the
 logarithms of their ratios. Neighboring intervals are correlated, so they count as fewer: 60 intervals with a
-correlation of 0.2 are worth 60 * 0.8 / 1.2 = 40. A mean moves less than a tail, hence a narrower margin than the one
+correlation of 0.2 are worth 60 * 0.8 / 1.2 = 40. A mean varies less than a tail, hence a narrower margin than the one
 in `proportions`. `evaluation` calls `evaluate_mean_latency` in place of the share of slow requests.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tritonfleet.api.canary import Analysis
-from tritonfleet.plan.rollout.analysis.proportions import SLOW_REQUESTS_FACTOR
+from tritonfleet.plan.rollout.analysis.proportions import LATENCY_REQUESTS_FACTOR
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -26,23 +26,23 @@ from tritonfleet.plan.rollout.analysis.samples import ScrapeInterval
 from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, incomplete_beta
 
 RATIO = 1.2
-"""Of the canary's mean to stable's, above which it counts as slower."""
+"""Ratio of the canary's mean to stable's above which it counts as slower."""
 DIFFERENCE_SECONDS = 0.0001
-"""By which it must be slower as well: a tenth of a millisecond is noise."""
+"""Minimum difference of the means, which must be exceeded as well: a tenth of a millisecond is noise."""
 SHORTEST_SECONDS = 1e-9
-"""Less is no time that anything took."""
+"""Sums of latencies below this are ignored."""
 MIN_REQUESTS = 10
-"""Of either revision for one comparison: the logarithm of a mean of fewer is not the mean's logarithm."""
+"""Minimum requests of each revision in one interval: with fewer, the logarithm of the mean is biased."""
 MIN_INTERVALS = 10
-"""Intervals that a verdict needs."""
+"""Minimum number of intervals for a verdict."""
 PRIOR_CORRELATION = 0.2
-"""Prior correlation of neighboring intervals; it weighs as much as `PRIOR_INTERVALS` of them."""
+"""Prior correlation of neighboring intervals, with the weight of `PRIOR_INTERVALS` intervals."""
 PRIOR_INTERVALS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class MeanLatency:
-    """Sums over intervals: enough for both means, for the mean of the log ratios, and for how sure that is."""
+    """Sums over intervals: enough for both means, and for the mean of the log ratios with its standard error."""
 
     canary: int = 0
     canary_seconds: float = 0.0
@@ -52,10 +52,10 @@ class MeanLatency:
     logs: float = 0.0
     squares: float = 0.0
     neighbors: float = 0.0
-    """Sum of the products of log ratios that follow each other."""
+    """Sum of the products of consecutive log ratios."""
     last: float | None = None
     streak: int = 0
-    """Windows running, up to the last, in which the canary was slower by itself."""
+    """Consecutive windows, up to the last, in which the canary was slower by itself."""
 
     def add(self, intervals: Iterable[ScrapeInterval]) -> "MeanLatency":
         """Return the sums with more intervals."""
@@ -108,10 +108,10 @@ class MeanLatency:
         return tail if t > 0 else 1 - tail
 
     def _worth(self, mean: float, variance: float) -> float:
-        """Return how many independent intervals these are worth."""
+        """Return the effective number of independent intervals."""
         pairs = self.intervals - 1
         products = self.neighbors - 2 * mean * self.logs + (self.intervals + 1) * mean * mean
-        # A short series looks less correlated than it is, by about (1 + 3 r) / n.
+        # The correlation of a short series is underestimated by about (1 + 3 r) / n.
         seen = min(1.0, max(0.0, products / (pairs * variance)))
         seen = min(1.0, seen + (1 + 3 * seen) / self.intervals)
         likeness = (PRIOR_INTERVALS * PRIOR_CORRELATION + pairs * seen) / (PRIOR_INTERVALS + pairs)
@@ -119,20 +119,23 @@ class MeanLatency:
 
 
 def evaluate_mean_latency(
-    check: str, analysis: Analysis, sums: MeanLatency, intervals: tuple[ScrapeInterval, ...], look: int
+    check: str, analysis: Analysis, sums: MeanLatency, intervals: tuple[ScrapeInterval, ...], number: int
 ) -> tuple[CheckResult, MeanLatency]:
-    """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
+    """Return the result after one more window, the `number`-th of its step, and the sums to keep."""
     window = MeanLatency().add(intervals)
     kept = sums.add(intervals)
     if window.intervals:
         kept = replace(kept, streak=sums.streak + 1 if window.is_slower else 0)
-    late = look >= analysis.windows and kept.p_ratio(1.0) < LATE_ALPHA
+    late = number >= analysis.windows and kept.p_ratio(1.0) < LATE_ALPHA
     significant = kept.is_slower and (late or kept.p_ratio(RATIO) < ALPHA / analysis.windows)
     if significant and kept.streak >= analysis.failure_threshold:
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif kept.intervals < MIN_INTERVALS or min(kept.canary, kept.stable) < SLOW_REQUESTS_FACTOR * analysis.min_requests:
+    elif (
+        kept.intervals < MIN_INTERVALS
+        or min(kept.canary, kept.stable) < LATENCY_REQUESTS_FACTOR * analysis.min_requests
+    ):
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif kept.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT
@@ -142,7 +145,7 @@ def evaluate_mean_latency(
 
 
 def _filled(intervals: Iterable[ScrapeInterval]) -> Iterator[ScrapeInterval]:
-    """Join consecutive intervals until each has enough requests of both revisions; the rest is left out."""
+    """Merge consecutive intervals until each has enough requests of both revisions; drop the rest."""
     whole = ScrapeInterval()
     for interval in intervals:
         whole = ScrapeInterval(
@@ -161,7 +164,7 @@ def _result(check: str, kept: MeanLatency, outcome: Outcome, why: Why) -> CheckR
     p = kept.p_ratio(1.0)
     limit = max(RATIO * kept.stable_mean, kept.stable_mean + DIFFERENCE_SECONDS)
     text = (
-        f"mean time of a request: canary {seconds_of(kept.canary_mean)} ({kept.canary:,}), "
+        f"mean: canary {seconds_of(kept.canary_mean)} ({kept.canary:,}), "
         f"stable {seconds_of(kept.stable_mean)} ({kept.stable:,}), limit {seconds_of(limit)}, {probability(p)}"
     )
     numbers = Numbers(kept.canary_mean, kept.canary, kept.stable_mean, kept.stable, limit, p)

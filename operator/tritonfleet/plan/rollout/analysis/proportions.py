@@ -1,20 +1,20 @@
 """Whether the canary's share of bad requests, failed or slow, is too large.
 
-`evaluate_share` is the one test behind `errors`, `slow` and `slo`. There are three ways to fail:
+`evaluate_share` is the test behind the checks of error rate, latency and latency SLO. There are three ways to fail:
 
-1. the hard limit: at once, unless stable suffers alike;
-2. clearly worse: significant against the margin's ratio itself, or against a fixed limit that stable keeps;
-3. worse after all the planned windows: beyond the margin, and significant against "not worse at all".
+1. the hard limit: at once, unless stable exceeds it too;
+2. clearly worse: significant against the margin's ratio itself, or against a fixed limit that stable meets;
+3. worse after all the planned windows: beyond the margin, and significant against a ratio of 1.
 
-For the last two everything that the step has seen must be significant, and each of the last `failure_threshold` windows
-must show the same by itself: a sum remembers one burst forever, and would confirm it forever. What is beyond the margin
-but not significant is suspect: it does not pass, and more windows are evaluated.
+For the last two, the sums of the step must be significant, and each of the last `failure_threshold` windows must show
+the same by itself: a sum keeps one burst forever, which would then confirm itself. A canary beyond the margin without
+significance is suspect: it does not pass, and more windows are evaluated.
 
 `compare` tests two shares: given the bad requests of both revisions together, those of the canary are binomial
 (Przyborowski and Wilenski, Biometrika 31, 1940). With a true ratio `r` of the shares, each of them belongs to the
 canary with chance `r n_c / (r n_c + n_s)`. Example: 500 requests each and `r` = 1.5 give 0.6, so that 9 of 10 bad
 requests at the canary have p = 0.046. The tail is exact for small counts, needs no estimate of the share itself, and
-is blind to what hits both revisions alike.
+is insensitive to what affects both revisions.
 
 Latency is compared as the share of requests above a bound of the histogram, which is a count: a percentile read from
 buckets is interpolated between two bounds and has no exact test. The bound is chosen once, from stable's p99, and kept
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tritonfleet.api.canary import Analysis, ErrorMargin, LatencyMargin
+from tritonfleet.api.quantities import counted
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -41,13 +42,13 @@ from tritonfleet.plan.rollout.analysis.samples import Cell, PodCounts, Window
 from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, DispersionStats, upper_tail
 
 HARD_SHARE: Final = 0.2
-"""Share of errors at which a canary fails at once."""
+"""Error rate at which a canary fails at once."""
 HARD_REQUESTS: Final = 50
 """Requests that the hard limit needs."""
-SLOW_REQUESTS_FACTOR: Final = 2
-"""A share of 1 % needs more requests than one of failures, where most shares are 0."""
+LATENCY_REQUESTS_FACTOR: Final = 2
+"""A share of about 1% needs more requests than an error rate, which is mostly 0."""
 LOAD_TOLERANCE: Final = 2.0
-"""Factor by which a pod of the canary may have more requests than one of stable for latencies to be compared."""
+"""Maximum ratio of requests per canary pod to requests per stable pod for latencies to be comparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class ShareEvidence:
-    """Both revisions' counts over the windows in which both got traffic, and how stable varies by itself."""
+    """Both revisions' counts over the windows in which both got traffic, and stable's variance."""
 
     canary: RequestCounts = field(default_factory=RequestCounts)
     stable: RequestCounts = field(default_factory=RequestCounts)
@@ -81,7 +82,7 @@ class ShareEvidence:
     """Over stable's windows."""
 
     def add_stable(self, stable: Sequence[Cell]) -> "ShareEvidence":
-        """Return the evidence after a window before the canary got traffic: it shows how stable varies, no more."""
+        """Return the evidence after a window without canary traffic, which adds only to stable's variance."""
         return self._with(RequestCounts(), RequestCounts(), 0, stable)
 
     def add(self, canary: Sequence[Cell], stable: Sequence[Cell]) -> "ShareEvidence":
@@ -102,10 +103,10 @@ class ShareEvidence:
         )
 
     def design_effects(self) -> tuple[float, float]:
-        """Return by how much the canary's and stable's counts overstate what they prove; both at least 1.
+        """Return the design effects of the canary's and of stable's counts; both at least 1.
 
-        Stable's is the larger of what its pods and its windows show. The canary is judged as one more pod of stable:
-        the correlation within stable's cells, at the size of the canary's own cells.
+        Stable's is the larger of those by pod and by window. The canary is treated as one more pod of stable: the
+        correlation within stable's cells, at the size of the canary's own cells.
         """
         stable = max(self.by_pod.design_effect, self.by_window.design_effect)
         canary = 1.0
@@ -117,12 +118,12 @@ class ShareEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The canary against stable, or against a fixed limit, on everything a step has seen."""
+    """The canary against stable, or against a fixed limit, over all windows of the step."""
 
     evidence: ShareEvidence
     margin: ErrorMargin | LatencyMargin
     canary_effect: float
-    """By how much the canary's counts overstate what they prove; at least 1."""
+    """Design effect of the canary's counts; at least 1."""
     stable_effect: float
 
     @property
@@ -132,7 +133,7 @@ class Comparison:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the canary's observed share is worse than stable's by more than the margin."""
+        """Whether the canary's observed share exceeds stable's by more than the margin."""
         return is_beyond(self.evidence.canary, self.evidence.stable, self.margin)
 
     def p_ratio(self, ratio: float) -> float:
@@ -153,20 +154,20 @@ class Comparison:
 
 
 def compare(evidence: ShareEvidence, margin: ErrorMargin | LatencyMargin) -> Comparison:
-    """Return the comparison of everything a step has seen."""
+    """Return the comparison over all windows of the step."""
     return Comparison(evidence, margin, *evidence.design_effects())
 
 
 def largest_share(margin: ErrorMargin | LatencyMargin, stable: RequestCounts) -> float:
     """Return the canary's largest share of bad requests that is not worse than stable's: both limits must be exceeded.
 
-    Example: 0.4 % of stable's requests are slow. With a ratio of 1.5 and a difference of 0.5 points it is 0.9 %.
+    Example: 0.4% of stable's requests are slow. A ratio of 1.5 and a difference of 0.5 percentage points give 0.9%.
     """
     return max(margin.ratio * stable.share, stable.share + margin.difference / 100)
 
 
 def is_beyond(canary: RequestCounts, stable: RequestCounts, margin: ErrorMargin | LatencyMargin) -> bool:
-    """Tell whether the canary's observed share is worse than stable's by more than the margin."""
+    """Return whether the canary's observed share exceeds stable's by more than the margin."""
     return canary.requests > 0 and canary.share > largest_share(margin, stable)
 
 
@@ -176,10 +177,10 @@ class ShareRecord:
 
     evidence: ShareEvidence = field(default_factory=ShareEvidence)
     streak: int = 0
-    """Windows running, up to the last, in which the canary was too bad by itself."""
+    """Consecutive windows, up to the last, in which the canary failed by itself."""
 
     def stable_only(self) -> "ShareRecord":
-        """Return how stable varies, without what was compared."""
+        """Return stable's variance, without the comparison."""
         return ShareRecord(ShareEvidence(by_pod=self.evidence.by_pod, by_window=self.evidence.by_window))
 
 
@@ -189,14 +190,14 @@ class ShareRule:
 
     check: str
     bad: str
-    """What a bad request is called: `errors`, `above 250 ms`."""
+    """Prefix of the message, such as `requests above 250ms: `; empty for errors."""
     margin: ErrorMargin | LatencyMargin
     min_requests: int
     limit: float | None = None
-    """Share that the canary may not exceed, whatever stable does."""
+    """Share that the canary may not exceed, regardless of stable."""
     hard_share: float | None = None
     alone: bool = False
-    """Whether there is no stable to compare with: only the limits apply."""
+    """Whether the canary has all traffic: only the limits apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +209,9 @@ class WindowCells:
 
 
 def evaluate_share(
-    rule: ShareRule, analysis: Analysis, record: ShareRecord, window: WindowCells, look: int
+    rule: ShareRule, analysis: Analysis, record: ShareRecord, window: WindowCells, number: int
 ) -> tuple[CheckResult, ShareRecord]:
-    """Return what the check says after one more window, the `look`-th of its step, and what it keeps."""
+    """Return the result after one more window, the `number`-th of its step, and the record to keep."""
     evidence = record.evidence.add(window.canary, window.stable)
     now = compare(evidence, rule.margin)
     canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
@@ -219,7 +220,7 @@ def evaluate_share(
     streak = record.streak
     if canary.requests:
         streak = streak + 1 if _is_bad(rule, canary, stable) else 0
-    why = _significant(rule, analysis, now, look)
+    why = _significant(rule, analysis, now, number)
     if why is not None and canary.requests and streak >= analysis.failure_threshold:
         return _share_result(rule, now, Outcome.FAILED, why), ShareRecord(evidence, streak)
     outcome, reason = _short_of_failing(rule, now, why)
@@ -232,11 +233,11 @@ def _hits_hard_limit(rule: ShareRule, canary: RequestCounts, stable: RequestCoun
     return rule.alone or not stable.requests or canary.share > largest_share(rule.margin, stable)
 
 
-def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, look: int) -> Why | None:
+def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, number: int) -> Why | None:
     canary, stable = now.evidence.canary, now.evidence.stable
     alpha = ALPHA / analysis.windows
     if not rule.alone and stable.requests and now.is_beyond:
-        late = look >= analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
+        late = number >= analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
         if late or now.p_ratio(rule.margin.ratio) < alpha:
             return Why.WORSE
     stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
@@ -246,7 +247,7 @@ def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, look: int
 
 
 def _is_bad(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bool:
-    """Tell whether one window by itself shows a canary that is too bad."""
+    """Return whether the canary fails in one window by itself."""
     if not rule.alone and stable.requests and is_beyond(canary, stable, rule.margin):
         return True
     return rule.limit is not None and canary.share > rule.limit
@@ -275,7 +276,7 @@ def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) 
         p = now.p_ratio(1.0)
     elif limit is not None:
         p = now.p_limit(limit)
-    parts = [f"{rule.bad}: canary {share_of(canary.bad, canary.requests)}"]
+    parts = [f"{rule.bad}canary {share_of(canary.bad, canary.requests)}"]
     if not rule.alone:
         parts.append(f"stable {share_of(stable.bad, stable.requests)}")
     if limit is not None:
@@ -288,13 +289,13 @@ def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) 
     return CheckResult(rule.check, outcome, why, shorten(", ".join(parts)), numbers)
 
 
-ERRORS = "errors"
+ERROR_RATE: Final = "error-rate"
 
 
-def errors_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
-    """Return the limits for the share of errors."""
+def error_rate_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
+    """Return the limits of the error rate."""
     limit = analysis.max_error_rate / 100 if analysis.max_error_rate is not None else None
-    return ShareRule(ERRORS, ERRORS, analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
+    return ShareRule(ERROR_RATE, "", analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
 
 
 def error_cells(window: Window) -> WindowCells:
@@ -302,9 +303,9 @@ def error_cells(window: Window) -> WindowCells:
     return WindowCells(window.canary.error_cells(), window.stable.error_cells())
 
 
-SLOW = "slow"
-LATENCY_OBJECTIVE = "slo"
-NO_HISTOGRAM = "no latency histogram, or none with a bound that fits"
+LATENCY: Final = "latency"
+LATENCY_OBJECTIVE: Final = "latency-objective"
+NO_HISTOGRAM = "no latency histogram with a suitable bound"
 TAIL = 0.01
 """The share above a p99."""
 
@@ -328,27 +329,28 @@ def bound_nearest_p99(stable: Iterable[PodCounts]) -> float | None:
 
 
 def bound_at_least(seconds: float, stable: Iterable[PodCounts]) -> float | None:
-    """Return the smallest bound not below an objective: what is above it is surely too slow. None: there is none."""
+    """Return the smallest bound not below an objective, above which requests surely miss it; None if there is none."""
     return min({bound for pod in stable for bound in pod.within if bound >= seconds}, default=None)
 
 
 def latency_rule(
     analysis: Analysis, check: str, bound_seconds: float, allowed: float | None, *, alone: bool
 ) -> ShareRule:
-    """Return the limits for the share above the bound; `allowed` is the share that an objective leaves, if any."""
-    min_requests = SLOW_REQUESTS_FACTOR * analysis.min_requests
-    return ShareRule(check, f"above {seconds_of(bound_seconds)}", analysis.latency, min_requests, allowed, alone=alone)
+    """Return the limits of the share above the bound; `allowed` is the share that an objective allows, if any."""
+    min_requests = LATENCY_REQUESTS_FACTOR * analysis.min_requests
+    bad = f"requests above {seconds_of(bound_seconds)}: "
+    return ShareRule(check, bad, analysis.latency, min_requests, allowed, alone=alone)
 
 
 def latency_cells(window: Window, bound_seconds: float) -> WindowCells:
-    """Return slow and timed requests by each who timed them."""
-    return WindowCells(window.canary.slow_cells(bound_seconds), window.stable.slow_cells(bound_seconds))
+    """Return slow and timed requests, by pod or gateway instance."""
+    return WindowCells(window.canary.latency_cells(bound_seconds), window.stable.latency_cells(bound_seconds))
 
 
 def is_overloaded(window: Window) -> bool:
-    """Tell whether the canary's pods carried so much more than stable's that being slower proves nothing.
+    """Return whether the canary's pods had so many more requests than stable's that higher latency proves nothing.
 
-    Carrying less is no excuse: a pod with little to do is faster, so one that is slower all the same is worse.
+    Fewer requests make a pod faster, so a canary that is slower with less load is worse.
     """
     return window.canary.requests_per_pod > LOAD_TOLERANCE * window.stable.requests_per_pod
 
@@ -363,5 +365,5 @@ def latency_gap(window: Window, bound_seconds: float | None, *, alone: bool) -> 
     for name, revision in (("canary", window.canary), ("stable", window.stable)):
         served = revision.requests > revision.refused and not (alone and revision is window.stable)
         if served and not any(counts.timed for counts in revision.timings.values()):
-            return f"no latency of the {name} was measured, though it got {revision.requests:,} requests"
+            return f"no latency measured for the {name}, which had {counted(revision.requests, 'request')}"
     return ""

@@ -1,9 +1,9 @@
-"""What checks and evaluations return, how their numbers are formatted, and the evidence for a rollout.
+"""The results of checks, the formatting of their numbers, and the evidence passed to a rollout.
 
 Every check of `analysis` and `verification` returns a `CheckResult`: an `Outcome`, a reason (`Why`), a message and the
-numbers behind it. The formatting functions keep messages within `MOST_CHARACTERS`, the length a status may hold.
-`Evidence` is what `runtime/canary_monitor.py` hands to the planner: the newest window and the verification of one
-step of one attempt.
+numbers behind it. The formatting functions keep messages within `MOST_CHARACTERS`, the limit of the status.
+`Evidence` is what `runtime/canary_monitor.py` passes to the planner: the newest window and the verification of one step
+of one attempt.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,13 +16,13 @@ from tritonfleet.plan.rollout.analysis.samples import Window
 
 
 class Outcome(StrEnum):
-    """What follows from a check; only `PASSED` lets a rollout go on, only `FAILED` rolls it back."""
+    """The outcome of a check; only `PASSED` advances a rollout, only `FAILED` rolls it back."""
 
     PASSED = "Pass"
     FAILED = "Fail"
     INCONCLUSIVE = "Inconclusive"
     ERROR = "Error"
-    """The source of the data did not answer."""
+    """The data source is unavailable."""
 
 
 class Why(StrEnum):
@@ -39,9 +39,9 @@ class Why(StrEnum):
     GOLDEN_UNREADABLE = "GoldenUnreadable"
     GOLDEN_WRONG = "GoldenWrong"
     HARD_LIMIT = "HardLimit"
-    LOOKING = "Looking"
+    ANALYSIS_RUNNING = "AnalysisRunning"
     NOT_WORSE = "NotWorse"
-    NOTHING_ARRIVES = "NothingArrives"
+    NO_CANARY_TRAFFIC = "NoCanaryTraffic"
     NO_SERIES = "NoSeries"
     PODS_MISSING = "PodsMissing"
     PROBE_FAILED = "ProbeFailed"
@@ -58,7 +58,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What an outcome rests on; shares are 0..1, `None` where there is no such number."""
+    """The numbers behind an outcome; shares are 0..1, None where a number does not apply."""
 
     canary: float | None = None
     canary_samples: int | None = None
@@ -70,7 +70,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check says of one window."""
+    """The result of one check on one window."""
 
     check: str
     outcome: Outcome
@@ -80,7 +80,7 @@ class CheckResult:
     numbers: Numbers = Numbers()
 
     def document(self) -> dict[str, Any]:
-        """Return the entry for the status: outcome, reason, message, and the numbers that there are."""
+        """Return the entry for the status: outcome, reason, message, and the numbers that apply."""
         numbers = {to_camel(name): number for name, number in asdict(self.numbers).items() if number is not None}
         return {
             "check": self.check,
@@ -95,25 +95,25 @@ MOST_CHARACTERS = 256
 
 
 def shorten(text: str) -> str:
-    """Return `text`, cut to what a status may hold."""
+    """Return `text`, truncated to the limit of the status."""
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
 def percent(share: float) -> str:
-    """Return a share of 0..1 in percent, with two significant digits below 10 %."""
+    """Return a share of 0..1 in percent, with two decimals below 1%: `0.53%`, `5.0%`."""
     value = 100 * share
     if value and abs(value) < 0.01:
-        return "<0.01 %"
-    return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
+        return "<0.01%"
+    return f"{value:.2f}%" if abs(value) < 1 else f"{value:.1f}%"
 
 
 def share_of(bad: int, requests: int) -> str:
-    """Return a share with what it is made of: `5.0 % (20 of 400)`."""
-    return f"{percent(bad / requests)} ({bad:,} of {requests:,})" if requests else "no requests"
+    """Return a share with its counts: `5.0% (20/400)`."""
+    return f"{percent(bad / requests)} ({bad:,}/{requests:,})" if requests else "no requests"
 
 
 def probability(p: float) -> str:
-    """Return a p-value; below 1e-9 its exact size means nothing."""
+    """Return a p-value such as `p=0.031`; below 1e-9 its exact value is meaningless."""
     return "p<1e-9" if p < 1e-9 else f"p={p:.2g}"
 
 
@@ -123,8 +123,13 @@ def value_of(value: float) -> str:
 
 
 def seconds_of(seconds: float) -> str:
-    """Return a latency in milliseconds below ten seconds."""
-    return f"{1000 * seconds:.4g} ms" if seconds < 10 else f"{seconds:.4g} s"
+    """Return a latency, in milliseconds below ten seconds: `250ms`, `12s`."""
+    return f"{1000 * seconds:.4g}ms" if seconds < 10 else f"{seconds:.4g}s"
+
+
+def title_of(check: str) -> str:
+    """Return a check's name in messages: `error rate` for `error-rate`; that of a custom query as it is."""
+    return check if "/" in check else check.replace("-", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +140,16 @@ class Verification:
     """The worst of the checks; `ERROR` while a pod could not be reached."""
     checks: tuple[CheckResult, ...]
     pods: int
-    """Canary pods that answered."""
+    """Number of canary pods that answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What there is for one step of one attempt; the machine passes over that of another."""
+    """The evidence for one step of one attempt; the planner ignores that of another."""
 
     canary: str
     attempt: int
     step: int
     window: Window | None = None
-    """The newest that is over."""
+    """The newest complete window."""
     verification: Verification | None = None

@@ -1,9 +1,9 @@
-"""What one window of traffic is made of, and how its counts follow from raw counters.
+"""The data of one window of traffic, and how its counts are derived from raw counters.
 
 `runtime/windows.py` reads every pod's counters at both ends of a window; `count_window()` turns the two readings into
-exact counts. It never uses PromQL's `increase()`, which extrapolates, and which loses what a new pod counted before its
+exact counts. It does not use PromQL's `increase()`, which extrapolates, and misses what a new pod counted before its
 first scrape. Example: a pod that counted 100 successes at the start and 40 at the end has restarted; the window has 40.
-`Window` bundles the counts with probe runs and query answers; it is all that one evaluation sees.
+`Window` combines the counts with probe runs and query answers: the input of one evaluation.
 """
 
 from collections.abc import Mapping
@@ -12,64 +12,64 @@ from dataclasses import dataclass, field
 Cell = tuple[int, int]
 """Bad requests and requests of one pod in one window."""
 CLIENT_FAILURES = frozenset({"CANCELED"})
-"""Reasons of failure that say nothing about the server."""
+"""Failure reasons that are caused by the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class CounterReading:
-    """One pod's counters at one moment, all since its container started."""
+    """One pod's counters at one time, all since its container started."""
 
     started_seconds: float
-    """When the container started, since the epoch: another value means other counters."""
+    """Start of the container, in seconds since the epoch: another value means that the counters were reset."""
     success: float
     failures: Mapping[str, float] = field(default_factory=dict)
-    """By reason."""
+    """Failures by reason."""
     buckets: Mapping[float, float] = field(default_factory=dict)
-    """Requests that took at most so many seconds, by that bound; cumulative, `inf` included."""
+    """Cumulative requests by upper bound in seconds, `inf` included."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodCounts:
-    """What one pod did in one window."""
+    """One pod's counts in one window."""
 
     requests: int
-    """Successes and failures, but for those that the client caused."""
+    """Successes and failures, without those that the client caused."""
     errors: int
     timed: int = 0
     """Requests whose latency was measured."""
     within: Mapping[float, int] = field(default_factory=dict)
-    """How many of `timed` took at most so many seconds."""
+    """How many of `timed` were within each upper bound in seconds."""
 
     def slower_than(self, bound_seconds: float) -> int:
-        """Return how many of `timed` took longer; the bound must be one of the histogram's."""
+        """Return how many of `timed` took longer than a bound of the histogram."""
         return self.timed - self.within.get(bound_seconds, self.timed)
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionCounts:
-    """What one revision's pods did in one window."""
+    """One revision's counts in one window."""
 
     pods: Mapping[str, PodCounts] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    """Pods that exist but whose counts in this window are not known."""
+    """Pods that exist but whose counts in this window are unknown."""
     refused: int = 0
-    """Requests that failed without any pod having counted them: only a gateway saw it."""
+    """Failed requests that only a gateway saw, and no pod counted."""
     gateways: Mapping[str, PodCounts] = field(default_factory=dict)
-    """What each instance of a gateway timed; its pods' own latencies do not count then."""
+    """Requests timed by each instance of a gateway, in place of the pods' own latencies."""
 
     @property
     def requests(self) -> int:
-        """Return the requests of all pods, and those that reached none."""
+        """Return the requests of all pods, and those that reached no pod."""
         return sum(counts.requests for counts in self.pods.values()) + self.refused
 
     @property
     def timings(self) -> Mapping[str, PodCounts]:
-        """Return who timed requests: a gateway's instances where they did, else the pods."""
+        """Return the timed requests: by gateway instance if there are any, else by pod."""
         return self.gateways or self.pods
 
     @property
     def requests_per_pod(self) -> float:
-        """Return the requests of a pod, on average."""
+        """Return the mean number of requests per pod."""
         return self.requests / max(1, len(self.pods))
 
     def error_cells(self) -> tuple[Cell, ...]:
@@ -77,8 +77,8 @@ class RevisionCounts:
         refused = ((self.refused, self.refused),) if self.refused else ()
         return (*((counts.errors, counts.requests) for counts in self.pods.values()), *refused)
 
-    def slow_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
-        """Return requests above the bound, and timed ones, by each who timed them."""
+    def latency_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
+        """Return requests above the bound and timed requests, by pod or gateway instance."""
         return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in self.timings.values())
 
 
@@ -88,9 +88,9 @@ def count_window(
     window_start_seconds: float,
     expected: frozenset[str],
 ) -> RevisionCounts:
-    """Return what the `expected` pods did between two rounds of readings, each by the pod's uid.
+    """Return the counts of the `expected` pods between two readings, by pod UID.
 
-    A counter that started again (another start, or a smaller value) counts from zero, and so does a pod that started
+    A counter that was reset (another start time, or a smaller value) counts from zero, and so does a pod that started
     within the window. A pod that is older than the window but was not read at its start is missing, not idle.
     """
     pods: dict[str, PodCounts] = {}
@@ -128,58 +128,58 @@ def _restarted(first: CounterReading, last: CounterReading) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ScrapeInterval:
-    """What both revisions did between two scrapes."""
+    """Both revisions' requests between two scrapes."""
 
     canary: int = 0
-    """Requests that succeeded."""
+    """Successful requests."""
     canary_seconds: float = 0.0
-    """What they took, added up."""
+    """Sum of their latencies."""
     stable: int = 0
     stable_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRun:
-    """Golden requests sent to the canary within one window."""
+    """Golden requests sent to the canary in one window."""
 
     right: int = 0
     wrong: int = 0
-    """Answered wrong, or not at all."""
+    """Answered wrong or not at all."""
     first_wrong: str = ""
-    """What was wrong with the first of them."""
+    """The first mismatch."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswer:
-    """What the metrics source said to one custom query."""
+    """The result of one custom query."""
 
     name: str
     values: tuple[float, ...] = ()
-    """One for each series of the canary."""
+    """One value per series of the canary."""
     baseline: tuple[float, ...] = ()
-    """The same for stable, where a baseline query is given."""
+    """One value per series of the baseline query, if there is one."""
     error: str = ""
-    """Why there is no answer; empty when there is one."""
+    """Why the query failed; empty if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window of a step. Windows do not overlap, and each is known by its end."""
+    """One window of a step. Windows do not overlap, and are identified by their end."""
 
     end_seconds: float
     """Since the epoch."""
     canary: RevisionCounts = field(default_factory=RevisionCounts)
     stable: RevisionCounts = field(default_factory=RevisionCounts)
     desired_share: float = 0.0
-    """Of all requests, that the route sends to the canary; 0..1."""
+    """Share of all requests that the route sends to the canary, 0..1."""
     unreachable: str = ""
-    """Why no counters could be read; empty when they could."""
+    """Why no counters could be read; empty if they could."""
     untimed: str = ""
-    """Why latencies, which are measured elsewhere, could not be read; empty when they could."""
+    """Why latencies, which have a separate source, could not be read; empty if they could."""
     intervals: tuple[ScrapeInterval, ...] | None = None
-    """What was counted from one scrape to the next, where nothing keeps a histogram; None where something does."""
+    """Counts between consecutive scrapes, if there is no latency histogram; None if there is one."""
     probe: ProbeRun | None = None
-    """None when no golden requests are configured or none could be sent."""
+    """None if no golden requests are configured or none could be sent."""
     probe_expected: bool = False
     """Whether golden requests are configured."""
     answers: tuple[QueryAnswer, ...] = ()

@@ -6,10 +6,11 @@ Lentz's method; `P(X >= k) = I_q(k, n - k + 1)` is 26.5.24 there.
 
 `DispersionStats` measures how much stable's pods and windows vary among themselves. A binomial test assumes that every
 request fails independently, but real failures come in bursts. If nothing changed, the canary is one more pod of
-stable, so stable's own variation says by how much to temper the test: both counts are divided by a design effect (Rao
-and Scott, Biometrics 48, 1992). Example: with a design effect of 4, 40 errors in 1,000 requests count as 10 in 250.
+stable, so stable's own variation determines how conservative the test must be: both counts are divided by a design
+effect (Rao and Scott, Biometrics 48, 1992). Example: with a design effect of 4, 40 errors in 1,000 requests count as 10
+in 250.
 
-`proportions`, `mean_latency` and `checks` call this.
+Used by `proportions`, `mean_latency` and `checks`.
 """
 
 import math
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 ALPHA: Final = 0.02
-"""Chance of a wrong `clearly worse` in a whole step; divided by `windows`."""
+"""Significance level of "clearly worse" for a whole step; divided by `windows`."""
 LATE_ALPHA: Final = 0.0003
 """p-value under which a canary beyond the margins fails once the planned windows are over."""
 
@@ -51,7 +52,7 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
 
 
 def most_with_none(trials: int, confidence: float = 0.95) -> float:
-    """Return the largest share of failures that `trials` without a single one leave possible (about 3 / `trials`).
+    """Return the upper bound of the failure rate after `trials` without a failure (about 3 / `trials`).
 
     The exact bound behind the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983); 1 without trials.
     """
@@ -80,12 +81,12 @@ def _nonzero(value: float) -> float:
 
 
 PRIOR_CELLS = 8.0
-"""Weight, in cells, of the belief that there is no extra variation: it settles the estimate while data are few."""
+"""Weight, in cells, of the prior that there is no extra variation: it stabilizes the estimate with little data."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispersionStats:
-    """Sums over cells of events among trials, enough for Pearson's statistic about their common share."""
+    """Sums over cells of events among trials, enough for Pearson's chi-squared statistic."""
 
     cells: int = 0
     trials: float = 0.0
@@ -94,7 +95,7 @@ class DispersionStats:
     """Sum of events squared over trials."""
 
     def add(self, cells: Iterable[tuple[int, int]]) -> "DispersionStats":
-        """Return the sums with more cells of (events, trials); cells without trials say nothing."""
+        """Return the sums with more cells of (events, trials); cells without trials are ignored."""
         number, trials, events, squares = self.cells, self.trials, self.events, self.squares
         for happened, of in cells:
             if of:

@@ -1,12 +1,12 @@
-"""Whether the canary may take traffic: contracts and answers in, a verdict with numbers out.
+"""Verification: may the canary get traffic? Contracts and answers in, a verdict with numbers out.
 
-Before a canary pod gets its first request, `runtime/probes.py` asks it for its metadata (`Contract`) and sends
-it the golden requests of `read_golden()`. `mismatch()` compares each answer with the expected one, `evaluate_answers()`
-compares the contracts of the two revisions as well and returns a `Verification`, which `plan/rollout` acts on.
+Before a canary gets traffic, `runtime/probes.py` reads the model metadata of each pod (`Contract`) and sends it the
+golden requests of `read_golden()`. `mismatch()` compares each answer with the expected one; `evaluate_answers()` also
+compares the contracts of the two revisions, and returns a `Verification`, on which `plan/rollout` decides.
 `cli/golden.py` uses the same functions.
 
-Example: the golden file expects `scores` of [0.1, 0.9], each within 0.001, and a canary pod answers [0.1, 0.903]. It is
-off by 0.003: the canary fails before it has served anybody, and the verdict says which tensor of which request it was.
+Example: the golden file expects `scores` of [0.1, 0.9], each within 0.001, and a canary pod answers [0.1, 0.903]. That
+is off by 0.003: the canary fails before it gets traffic, and the verdict names the request and the tensor.
 
 Import from here and not from the modules inside.
 """

@@ -1,7 +1,7 @@
-"""Whether an answer is the expected one: five ways to compare an output, and a message with numbers for a mismatch.
+"""The comparison of an answer with the expected one: five ways to compare an output, and a message for a mismatch.
 
-`golden` reads a `GoldenRequest` with one `Expectation` per output; `runtime/probes.py` and `cli/golden.py` send it
-and pass the answer to `mismatch`, which returns an empty text or says what is wrong with the first wrong output.
+`golden` reads a `GoldenRequest` with one `Expectation` per output; `runtime/probes.py` and `cli/golden.py` send it and
+pass the answer to `mismatch`, which returns a message about the first wrong output, or an empty one.
 Example: under `Tolerance(absolute=1e-4, relative=1e-2)` an expected 2.0 may be off by 0.0201.
 
 `JsonPath` uses singular queries of JSONPath (RFC 9535, section 2.3.5.1), which find one value or none at a bounded
@@ -21,7 +21,7 @@ from tritonfleet.plan.rollout.verification.golden_json import Tensor, Value, pla
 
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-2
-"""What floating-point outputs may differ by where nothing is said: less than another GPU or a batch makes of them."""
+"""Default tolerances of floating-point outputs: another GPU or batch size changes them by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """In every row, the entries that are expected to be the k highest are; a row runs along the last dimension."""
+    """In every row, the k highest values are at the expected positions; a row runs along the last dimension."""
 
     expected: Tensor
     k: int
@@ -50,7 +50,7 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class Cosine:
-    """Every row points where it is expected to: the cosine of the angle between them is at least `least`."""
+    """In every row, the cosine similarity to the expected row is at least `least`."""
 
     expected: Tensor
     least: float
@@ -70,7 +70,7 @@ Expectation = Exact | Tolerance | TopK | Cosine | JsonPath
 
 @dataclass(frozen=True, slots=True)
 class GoldenRequest:
-    """A request and what is known of its answer."""
+    """A request with its expected answer."""
 
     name: str
     inputs: tuple[Tensor, ...]
@@ -91,11 +91,11 @@ Answer = Mapping[str, Tensor]
 """Outputs by name."""
 
 _SHOWN: Final = 48
-"""Characters of a text that a message shows."""
+"""Maximum length of a text in a message."""
 
 
 def mismatch(request: GoldenRequest, answer: Answer) -> str:
-    """Return what is wrong with the first wrong output; empty when the answer is right."""
+    """Return a message about the first wrong output; empty if the answer is correct."""
     for expectation in request.expected:
         name = output_of(expectation)
         output = answer.get(name)
@@ -106,7 +106,7 @@ def mismatch(request: GoldenRequest, answer: Answer) -> str:
 
 
 def highest(row: Sequence[float], k: int) -> frozenset[int]:
-    """Return the places of the k highest values, and of those that equal the last of them."""
+    """Return the positions of the k highest values, ties included."""
     least = heapq.nlargest(k, row)[-1]
     return frozenset(index for index, value in enumerate(row) if value >= least)
 
@@ -135,7 +135,7 @@ def _problem(expectation: Expectation, output: Tensor) -> str:
 
 def _misfit(expected: Tensor, output: Tensor, *, same_type: bool = False) -> str:
     if output.shape != expected.shape:
-        return f" has the shape {shape_text(output.shape)}, expected {shape_text(expected.shape)}"
+        return f" has shape {shape_text(output.shape)}, expected {shape_text(expected.shape)}"
     if output.datatype != expected.datatype and (same_type or not output.numeric):
         return f" is {output.datatype}, expected {expected.datatype}"
     return ""
@@ -149,7 +149,7 @@ def _exact(expected: Tensor, output: Tensor) -> str:
 
 
 def _tolerance(tolerance: Tolerance, output: Tensor) -> str:
-    """Report the value that is furthest beyond its limit; NaN is beyond any."""
+    """Report the value that exceeds its limit by most; NaN exceeds any."""
     wrong, worst, worst_beyond = 0, 0, -math.inf
     for index, (expected, got) in enumerate(zip(tolerance.expected.data, output.data, strict=True)):
         difference = abs(float(got) - float(expected))
@@ -168,13 +168,13 @@ def _tolerance(tolerance: Tolerance, output: Tensor) -> str:
 def _top_k(top: TopK, output: Tensor) -> str:
     for number, (expected, got) in enumerate(zip(rows(top.expected), rows(output), strict=True)):
         if any(math.isnan(value) for value in got):
-            return f"{_row(output, number)}: holds NaN"
+            return f"{_row(output, number)}: contains NaN"
         wanted = highest(expected, top.k)
         found = highest(got, max(top.k, len(wanted)))
         if len(found) == len(got):
-            return f"{_row(output, number)}: its {top.k} highest cannot be told from the rest"
+            return f"{_row(output, number)}: all values are equal, so it has no top {top.k}"
         if not wanted <= found:
-            return f"{_row(output, number)}: expected {_places(wanted)} among its {top.k} highest, got {_places(found)}"
+            return f"{_row(output, number)}: expected {_places(wanted)} in its top {top.k}, got {_places(found)}"
     return ""
 
 
@@ -195,7 +195,7 @@ def _similarity(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _scaled(row: Sequence[float]) -> Sequence[float]:
-    """Keep squares within the range of numbers."""
+    """Scale a row so that its squares do not overflow."""
     most = max(map(abs, row), default=0.0)
     if not all(map(math.isfinite, row)):
         return [math.nan] * len(row)
@@ -227,7 +227,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message may show it: short, and printable whatever it holds."""
+    """Return a value for a message: short and printable."""
     if isinstance(value, float):
         return f"{value:.6g}"
     text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
@@ -240,7 +240,7 @@ def _differs(expected: Tensor, output: Tensor, index: int, remark: str) -> str:
 
 
 def _of(wrong: int, values: int) -> str:
-    return f"{wrong:,} of {values:,} values differ"
+    return f"{wrong:,}/{values:,} values differ"
 
 
 def _row(output: Tensor, number: int) -> str:
@@ -264,7 +264,7 @@ PathStep = str | int
 
 
 class InvalidPath(TritonfleetError):
-    """Not a path that is understood here."""
+    """Not a supported JSONPath."""
 
 
 def path_steps(path: str) -> tuple[PathStep, ...]:
@@ -282,7 +282,7 @@ def _path_steps(path: str) -> Iterator[PathStep]:
         match = _SEGMENT.match(path, position)
         if match is None:
             raise InvalidPath(
-                f"{path[position:]!a} is not understood: names (.label or ['a name']) and indexes ([0], [-1]) are"
+                f"{path[position:]!a} is not supported: use names (.label, ['a name']) and indexes ([0], [-1])"
             )
         found = match.groupdict()
         if found["index"] is not None:

@@ -1,8 +1,8 @@
 """The golden file: a JSON list of requests with known answers, from a user's ConfigMap.
 
 `runtime/probes.py` reads it with `read_golden`, which turns any fault into `Golden.problem`; `cli/golden.py` uses
-`parse_golden`, which raises `InvalidGolden`. Nothing in the file is trusted: its size, its depth and every value are
-bounded, and it names no file and no address.
+`parse_golden`, which raises `InvalidGolden`. The file is not trusted: its size, its depth and every value are bounded,
+and it cannot refer to files or addresses.
 """
 
 import json
@@ -37,26 +37,26 @@ from tritonfleet.plan.rollout.verification.golden_json import (
 )
 
 LARGEST_BYTES: Final = 1 << 20
-"""As much as a ConfigMap holds."""
+"""The maximum size of a ConfigMap."""
 REQUESTS_MAX: Final = 100
 TENSORS_MAX: Final = 64
 _ROOT: Final = "golden"
 _JSON_PATH: Final = "jsonPath"
 _LARGEST: Final = 1e30
-"""Of a tolerance; beyond it everything would pass."""
+"""Maximum of a tolerance; beyond it everything would pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The requests of one golden file, or why there are none."""
+    """The requests of a golden file, or why it is invalid."""
 
     requests: tuple[GoldenRequest, ...] = ()
     problem: str = ""
-    """At most 256 characters; empty when the requests can be sent."""
+    """At most 256 characters; empty if the file is valid."""
 
 
 def read_golden(text: str) -> Golden:
-    """Return what a golden file holds; what is wrong with it becomes `problem`."""
+    """Return the content of a golden file; an error becomes `problem`."""
     try:
         return Golden(parse_golden(text))
     except InvalidGolden as error:
@@ -74,13 +74,13 @@ def parse_golden(text: str) -> tuple[GoldenRequest, ...]:
 
 
 def golden_entries(text: str, required: Sequence[str], optional: Sequence[str] = ()) -> list[Entry]:
-    """Return the requests of a golden file as they stand, each with a name of its own; raises InvalidGolden."""
+    """Return the unparsed requests of a golden file, with unique names; raises InvalidGolden."""
     if len(text.encode("utf-8", "replace")) > LARGEST_BYTES:
         raise InvalidGolden(f"{_ROOT}: must have at most {LARGEST_BYTES:,} bytes")
     try:
         document = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        problem = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidGolden(f"{_ROOT}: must be JSON: {problem}") from error
     if not isinstance(document, list) or not 1 <= len(document) <= REQUESTS_MAX:
         raise InvalidGolden(f"{_ROOT}: must be a list of 1 to {REQUESTS_MAX} requests, not {abridged(document)}")
@@ -89,21 +89,21 @@ def golden_entries(text: str, required: Sequence[str], optional: Sequence[str] =
         entry = Entry.of(each, f"{_ROOT}[{index}]", required, optional)
         name = entry.name()
         if name in found:
-            raise InvalidGolden(f"{entry.where}.name: '{name}' is that of an earlier request too")
+            raise InvalidGolden(f"{entry.where}.name: '{name}' is already the name of an earlier request")
         found[name] = Entry(f"{entry.where} ('{name[:40]}')", entry.fields)
     return list(found.values())
 
 
 def inputs_of(entry: Entry) -> tuple[Tensor, ...]:
-    """Return what a request sends; raises InvalidGolden."""
+    """Return the inputs of a request; raises InvalidGolden."""
     inputs = tuple(tensor_of(each) for each in entry.entries("inputs", TENSORS_MAX, TENSOR_FIELDS))
     if len({tensor.name for tensor in inputs}) < len(inputs):
-        entry.refuse("inputs", "must differ in their names")
+        entry.refuse("inputs", "must have unique names")
     return inputs
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number in JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _expectation(entry: Entry) -> Expectation:
@@ -131,7 +131,7 @@ def _tensor(entry: Entry) -> Tensor:
 
 
 def _tolerance(tensor: Tensor, terms: Entry) -> Tolerance:
-    """What is not named is zero, so that either limit can stand alone; neither of them means the defaults."""
+    """A missing limit is zero, so that either can be used alone; without both, the defaults apply."""
     given = terms.fields.keys()
     absolute, relative = (0.0, 0.0) if given else (ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
     return Tolerance(tensor, terms.number("abs", 0, _LARGEST, absolute), terms.number("rel", 0, 1, relative))
@@ -143,13 +143,13 @@ def _top_k(tensor: Tensor, terms: Entry) -> TopK:
         terms.refuse("k", f"needs rows of two or more values; this output's have {width}")
     top = TopK(tensor, terms.integer("k", 1, width - 1))
     if any(len(highest(row, top.k)) == width for row in rows(tensor)):
-        terms.refuse("k", "a row of the expected data has no highest values, they are all equal")
+        terms.refuse("k", "all values in a row of the expected data are equal")
     return top
 
 
 def _cosine(tensor: Tensor, terms: Entry) -> Cosine:
     if any(not any(row) for row in rows(tensor)):
-        terms.refuse("min", "a row of the expected data has only zeros and points nowhere")
+        terms.refuse("min", "a row of the expected data has only zeros")
     return Cosine(tensor, terms.number("min", -1, 1, 1.0))
 
 
@@ -158,13 +158,13 @@ _TERMS: Final[Mapping[str, tuple[Callable[[Tensor, Entry], Expectation], tuple[s
     "topK": (_top_k, ("k",), ()),
     "cosine": (_cosine, ("min",), ()),
 }
-"""By the word of a comparison of numbers: how it is read, the fields it must have and those it may have."""
+"""The numeric comparisons: parser, required fields and optional fields of each."""
 
 
 def _json_path(output: Entry, terms: Any, where: str) -> JsonPath:
     for field in ("datatype", "shape", "data"):
         if field in output.fields:
-            output.refuse(field, "has no meaning beside compare.jsonPath, which names the value itself")
+            output.refuse(field, "must not be set with compare.jsonPath")
     wanted = Entry.of(terms, where, ("path", "equals"))
     path, equals = wanted.fields["path"], wanted.fields["equals"]
     if not isinstance(path, str):

@@ -1,9 +1,9 @@
-"""The JSON of a golden file: objects whose fields are checked, and tensors in the KServe v2 form.
+"""The JSON of a golden file: objects with checked fields, and tensors in the KServe v2 format.
 
-`golden` and `cli/golden.py` read every object through `Entry`, which refuses what does not fit with `InvalidGolden` and
-names the place, such as `golden[0].inputs[1].shape`. `tensor_of` reads a tensor; its data may be nested by rows or
-flat. `adapters/triton.py` builds the same `Tensor` from an answer, so that expected and actual values compare alike:
-`nearest` rounds an expected FP16, BF16 or FP32 value to what the type can hold.
+`golden` and `cli/golden.py` read every object as an `Entry`, which raises `InvalidGolden` with the path of an invalid
+field, such as `golden[0].inputs[1].shape`. `tensor_of` reads a tensor; its data may be nested by rows or flat.
+`adapters/triton.py` builds the same `Tensor` from an answer: `nearest` rounds an expected FP16, BF16 or FP32 value to
+the precision of the type.
 """
 
 import math
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from tritonfleet.api.quantities import counted
 from tritonfleet.errors import TritonfleetError
 
 INTEGERS: Final = {
@@ -28,14 +29,14 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor with its content."""
+    """A tensor with its data."""
 
     name: str
     datatype: str
     """One of `DATATYPES`."""
     shape: tuple[int, ...]
     data: tuple[Value, ...]
-    """Row by row, as many as `shape` says. BYTES are text; what is no UTF-8 in them has become lone surrogates."""
+    """In row-major order. BYTES are text, with invalid UTF-8 as lone surrogates."""
 
     @property
     def numeric(self) -> bool:
@@ -44,7 +45,7 @@ class Tensor:
 
 
 def nearest(datatype: str, number: float) -> float:
-    """Return what becomes of a number in one of `FLOATS`; raises OverflowError for one that is too large."""
+    """Return a number rounded to one of `FLOATS`; raises OverflowError if it is too large."""
     number = float(number)
     if datatype == "FP64":
         return number
@@ -61,7 +62,7 @@ def nearest(datatype: str, number: float) -> float:
 
 
 def place(shape: tuple[int, ...], index: int) -> str:
-    """Return where the value with this number lies, such as `[0,3]`; empty for a scalar."""
+    """Return the position of the value with a flat index, such as `[0,3]`; empty for a scalar."""
     places = []
     for size in reversed(shape):
         index, remainder = divmod(index, size)
@@ -70,7 +71,7 @@ def place(shape: tuple[int, ...], index: int) -> str:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """Return a shape as people write it."""
+    """Return a shape such as `[1, 3, 224]`."""
     return f"[{', '.join(map(str, shape))}]"
 
 
@@ -79,19 +80,19 @@ LONGEST_NAME: Final = 256
 
 
 class InvalidGolden(TritonfleetError):
-    """The golden file cannot be used as it is; the message names the entry, the field and what would be right."""
+    """The golden file is invalid; the message names the entry, the field and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object, and the way to it from the root of the file."""
+    """A JSON object, and its path from the root of the file."""
 
     where: str
     fields: dict[str, Any]
 
     @classmethod
     def of(cls, value: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> "Entry":
-        """Return the object at `where`; raises InvalidGolden for anything else, and for fields it must not have."""
+        """Return the object at `where`; raises InvalidGolden if it is none, or for missing and unknown fields."""
         if not isinstance(value, dict):
             raise InvalidGolden(f"{where}: must be an object, not {abridged(value)}")
         for name in required:
@@ -100,7 +101,7 @@ class Entry:
         for name in value:
             if name not in (*required, *optional):
                 known = ", ".join((*required, *optional))
-                raise InvalidGolden(f"{where}: the field {abridged(name)} is not known here; there are {known}")
+                raise InvalidGolden(f"{where}: unknown field {abridged(name)}; known fields are {known}")
         return cls(where, value)
 
     def refuse(self, field: str, problem: str) -> NoReturn:
@@ -108,21 +109,21 @@ class Entry:
         raise InvalidGolden(f"{self.where}.{field}: {problem}")
 
     def name(self, field: str = "name") -> str:
-        """Return a name: text that is not empty and not long."""
+        """Return a name: a printable string of bounded length."""
         value = self.fields[field]
         if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or not value.isprintable():
             self.refuse(field, f"must be a name of 1 to {LONGEST_NAME} printable characters, not {abridged(value)}")
         return str(value)
 
     def integer(self, field: str, least: int, most: int) -> int:
-        """Return a whole number between two others."""
+        """Return an integer within bounds."""
         value = self.fields[field]
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             self.refuse(field, f"must be a whole number from {least} to {most}, not {abridged(value)}")
         return int(value)
 
     def number(self, field: str, least: float, most: float, default: float) -> float:
-        """Return a number between two others, or the default where there is none."""
+        """Return a number within bounds, or the default if the field is missing."""
         value = self.fields.get(field, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             self.refuse(field, f"must be a number from {least:g} to {most:g}, not {abridged(value)}")
@@ -131,7 +132,7 @@ class Entry:
     def entries(
         self, field: str, most: int, required: Sequence[str], optional: Sequence[str] = ()
     ) -> Iterator["Entry"]:
-        """Yield the objects of a list that is not empty."""
+        """Yield the objects of a list with at least one."""
         for index, value in enumerate(self.items(field, most)):
             yield Entry.of(value, f"{self.where}.{field}[{index}]", required, optional)
 
@@ -144,7 +145,7 @@ class Entry:
 
 
 def abridged(value: Any) -> str:
-    """Return a value as a message may show it."""
+    """Return a value for a message, abbreviated."""
     if isinstance(value, list):
         return f"a list of {len(value):,}"
     if isinstance(value, dict):
@@ -156,7 +157,7 @@ def abridged(value: Any) -> str:
 TENSOR_FIELDS: Final = ("name", "datatype", "shape", "data")
 RANK_MAX: Final = 8
 VALUES_MAX: Final = 1 << 19
-"""More than a golden file has room for."""
+"""More than fit into a golden file."""
 
 
 def tensor_of(entry: Entry) -> Tensor:
@@ -167,7 +168,7 @@ def tensor_of(entry: Entry) -> Tensor:
     shape = _shape(entry)
     values = tuple(_flat(entry, entry.fields["data"], 0))
     if len(values) != math.prod(shape):
-        entry.refuse("data", f"has {len(values):,} values; the shape {shape_text(shape)} has {math.prod(shape):,}")
+        entry.refuse("data", f"has {counted(len(values), 'value')}; shape {shape_text(shape)} has {math.prod(shape):,}")
     return Tensor(entry.name(), datatype, shape, tuple(_value(entry, datatype, value) for value in values))
 
 
@@ -180,13 +181,13 @@ def _shape(entry: Entry) -> tuple[int, ...]:
 
 
 def _flat(entry: Entry, data: Any, depth: int) -> Iterator[Any]:
-    """Yield the values row by row; the protocol lets rows be lists of their own or follow each other."""
+    """Yield the values in row-major order; the protocol allows nested and flat data."""
     if not isinstance(data, list):
         if depth == 0:
             entry.refuse("data", f"must be a list of values, not {abridged(data)}")
         yield data
     elif depth > RANK_MAX:
-        entry.refuse("data", f"is nested deeper than the {RANK_MAX} dimensions that a tensor may have")
+        entry.refuse("data", f"is nested deeper than {RANK_MAX} dimensions, the maximum of a tensor")
     else:
         for each in data:
             yield from _flat(entry, each, depth + 1)
@@ -229,5 +230,5 @@ def _text(entry: Entry, value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        entry.refuse("data", f"of BYTES must be whole characters, not {abridged(value)}")
+        entry.refuse("data", f"of BYTES must be valid Unicode, not {abridged(value)}")
     return str(value)

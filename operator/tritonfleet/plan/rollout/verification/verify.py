@@ -1,9 +1,9 @@
-"""Whether the canary may get traffic: its contract against stable's, and its answers to golden requests.
+"""The verification of a canary: its contract against stable's, and its answers to golden requests.
 
-`runtime/probes.py` asks every ready canary pod and passes the `PodAnswers` to `evaluate_answers`, which returns
-the `Verification` that the rollout's Verifying phase acts on. `contract_findings` lists the differences of two
-contracts that clients could notice. Example: an input of FP32 [-1, 4] that becomes FP32 [-1, 8] is breaking, one that
-becomes FP32 [-1, -1] is not, since it takes every request that it took before.
+`runtime/probes.py` queries every ready canary pod and passes the `PodAnswers` to `evaluate_answers`, which returns the
+`Verification` for the rollout's Verifying phase. `contract_findings` lists the differences of two contracts that
+clients could notice. Example: an input of FP32 [-1, 4] that becomes FP32 [-1, 8] is breaking; one that becomes FP32
+[-1, -1] is not, as it still accepts every request that it accepted before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tritonfleet.api.canary import ContractPolicy
-from tritonfleet.plan.rollout.analysis import CheckResult, Numbers, Outcome, Verification, Why, shorten
+from tritonfleet.api.quantities import counted
+from tritonfleet.plan.rollout.analysis import GOLDEN_REQUESTS, CheckResult, Numbers, Outcome, Verification, Why, shorten
 from tritonfleet.plan.rollout.verification.golden_json import shape_text
 
 ANY_SIZE = -1
@@ -25,7 +26,7 @@ class Port:
     datatype: str
     """As the KServe v2 protocol names it: FP32, INT64, BYTES."""
     shape: tuple[int, ...]
-    """-1 for any size; with batching the first entry is the batch."""
+    """-1 for any size; with batching the first dimension is the batch."""
     optional: bool = False
 
     def __str__(self) -> str:
@@ -72,14 +73,14 @@ def _inputs(stable: Mapping[str, Port], canary: Mapping[str, Port]) -> Iterator[
     for name, old in stable.items():
         new = canary.get(name)
         if new is None:
-            yield ContractFinding(f"input '{name}' ({old}) is not taken any more", breaking=True)
+            yield ContractFinding(f"input '{name}' ({old}) was removed", breaking=True)
             continue
         yield from _datatype(f"input '{name}'", old, new)
         yield from _taken_shape(f"input '{name}'", old, new)
         if old.optional and not new.optional:
-            yield ContractFinding(f"input '{name}' is required; stable has it optional", breaking=True)
+            yield ContractFinding(f"input '{name}' is required; optional on stable", breaking=True)
         if new.optional and not old.optional:
-            yield ContractFinding(f"input '{name}' is optional; stable requires it", breaking=False)
+            yield ContractFinding(f"input '{name}' is optional; required on stable", breaking=False)
     for name, new in canary.items():
         if name not in stable:
             kind = "optional" if new.optional else "required"
@@ -90,7 +91,7 @@ def _outputs(stable: Mapping[str, Port], canary: Mapping[str, Port]) -> Iterator
     for name, old in stable.items():
         new = canary.get(name)
         if new is None:
-            yield ContractFinding(f"output '{name}' ({old}) is not given any more", breaking=True)
+            yield ContractFinding(f"output '{name}' ({old}) was removed", breaking=True)
             continue
         yield from _datatype(f"output '{name}'", old, new)
         yield from _given_shape(f"output '{name}'", old, new)
@@ -101,11 +102,11 @@ def _outputs(stable: Mapping[str, Port], canary: Mapping[str, Port]) -> Iterator
 
 def _datatype(what: str, old: Port, new: Port) -> Iterator[ContractFinding]:
     if new.datatype != old.datatype:
-        yield ContractFinding(f"{what} is {new.datatype}; stable has {old.datatype}", breaking=True)
+        yield ContractFinding(f"{what} is {new.datatype}; {old.datatype} on stable", breaking=True)
 
 
 def _taken_shape(what: str, old: Port, new: Port) -> Iterator[ContractFinding]:
-    """An input may take more than before: a fixed size may become any size, never the other way round."""
+    """An input may accept more than before: a fixed size may become any size, but not the reverse."""
     if new.shape != old.shape:
         fits = len(new.shape) == len(old.shape) and all(
             now in (before, ANY_SIZE) for before, now in zip(old.shape, new.shape, strict=True)
@@ -114,7 +115,7 @@ def _taken_shape(what: str, old: Port, new: Port) -> Iterator[ContractFinding]:
 
 
 def _given_shape(what: str, old: Port, new: Port) -> Iterator[ContractFinding]:
-    """An output keeps its rank and its sizes; one that is declared as any size, before or now, is no promise broken."""
+    """An output must keep its rank and sizes; a size that is declared as any, before or now, is compatible."""
     if new.shape != old.shape:
         fits = len(new.shape) == len(old.shape) and all(
             before == now or ANY_SIZE in (before, now) for before, now in zip(old.shape, new.shape, strict=True)
@@ -124,19 +125,20 @@ def _given_shape(what: str, old: Port, new: Port) -> Iterator[ContractFinding]:
 
 def _shapes(what: str, old: Port, new: Port, *, breaking: bool) -> ContractFinding:
     return ContractFinding(
-        f"{what} has the shape {shape_text(new.shape)}; stable {shape_text(old.shape)}", breaking=breaking
+        f"{what} has shape {shape_text(new.shape)}; {shape_text(old.shape)} on stable", breaking=breaking
     )
 
 
 def _batch(stable: Contract, canary: Contract) -> Iterator[ContractFinding]:
-    """Without batching by Triton the shapes alone say how many rows a request may have."""
+    """Without batching by Triton, the shapes alone determine how many rows a request may have."""
     before, now = _most_rows(stable), _most_rows(canary)
     if canary.max_batch_size and (before is None or before > canary.max_batch_size):
         most = "any number" if before is None else str(before)
-        yield ContractFinding(f"a request may have {canary.max_batch_size} rows; with stable {most}", breaking=True)
+        text = f"a request may have {counted(canary.max_batch_size, 'row')}; {most} on stable"
+        yield ContractFinding(text, breaking=True)
     elif stable.max_batch_size and (now is None or now > stable.max_batch_size):
-        most = "any number of" if now is None else str(now)
-        yield ContractFinding(f"a request may have {most} rows; with stable {stable.max_batch_size}", breaking=False)
+        most = "any number of rows" if now is None else counted(now, "row")
+        yield ContractFinding(f"a request may have {most}; {stable.max_batch_size} on stable", breaking=False)
 
 
 def _most_rows(contract: Contract) -> int | None:
@@ -149,9 +151,11 @@ def _most_rows(contract: Contract) -> int | None:
 
 def _decoupling(stable: Contract, canary: Contract) -> Iterator[ContractFinding]:
     if canary.decoupled != stable.decoupled:
-        now, before = ("any number of answers" if contract.decoupled else "one answer" for contract in (canary, stable))
+        now, before = (
+            "any number of responses" if contract.decoupled else "one response" for contract in (canary, stable)
+        )
         yield ContractFinding(
-            f"a request gets {now} (decoupled: {_yes(canary.decoupled)}); with stable {before}", breaking=True
+            f"a request gets {now} (decoupled: {_yes(canary.decoupled)}); {before} on stable", breaking=True
         )
 
 
@@ -160,7 +164,6 @@ def _yes(flag: bool) -> str:
 
 
 CONTRACT: Final = "contract"
-GOLDEN: Final = "golden"
 _WORST_FIRST: Final = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE)
 
 
@@ -169,7 +172,7 @@ class PodAnswers:
     """The result of verifying one canary pod."""
 
     contract: Contract | None = None
-    """None when it was not requested, or could not be read."""
+    """None if it was not requested, or could not be read."""
     wrong: str = ""
     """The first wrong answer: request, output, expected and got; empty if there was none."""
     unreachable: str = ""
@@ -178,23 +181,23 @@ class PodAnswers:
 
 @dataclass(frozen=True, slots=True)
 class ContractBaseline:
-    """What the contract check is made with."""
+    """The contract to compare with, and the policy."""
 
     policy: ContractPolicy
     stable: Contract | None = None
     problem: str = ""
-    """Why stable's contract is not known; empty if it is."""
+    """Why stable's contract is unknown; empty if it is known."""
 
 
 def evaluate_answers(
-    pods: Sequence[PodAnswers], compared: ContractBaseline, *, golden_requests: int, golden_problem: str = ""
+    pods: Sequence[PodAnswers], baseline: ContractBaseline, *, golden_requests: int, golden_problem: str = ""
 ) -> Verification:
-    """Return the verdict on the canary; `golden_requests` were to be sent to every pod."""
+    """Return the verdict on the canary; `golden_requests` is the number of requests sent to every pod."""
     checks = []
-    if compared.policy is not ContractPolicy.OFF:
-        checks.append(_contract(pods, compared))
+    if baseline.policy is not ContractPolicy.OFF:
+        checks.append(_contract(pods, baseline))
     if golden_problem:
-        checks.append(CheckResult(GOLDEN, Outcome.ERROR, Why.GOLDEN_UNREADABLE, shorten(golden_problem)))
+        checks.append(CheckResult(GOLDEN_REQUESTS, Outcome.ERROR, Why.GOLDEN_UNREADABLE, shorten(golden_problem)))
     elif golden_requests:
         checks.append(_golden(pods, golden_requests))
     outcomes = {check.outcome for check in checks}
@@ -202,24 +205,24 @@ def evaluate_answers(
     return Verification(outcome, tuple(checks), sum(not pod.unreachable for pod in pods))
 
 
-def _contract(pods: Sequence[PodAnswers], compared: ContractBaseline) -> CheckResult:
-    if compared.stable is None:
-        return _unreachable(CONTRACT, f"stable's contract is not known: {compared.problem}")
+def _contract(pods: Sequence[PodAnswers], baseline: ContractBaseline) -> CheckResult:
+    if baseline.stable is None:
+        return _unreachable(CONTRACT, f"stable's contract is unknown: {baseline.problem}")
     contracts = {pod.contract for pod in pods if pod.contract is not None}
     found = tuple(
-        dict.fromkeys(each for contract in contracts for each in contract_findings(compared.stable, contract))
+        dict.fromkeys(each for contract in contracts for each in contract_findings(baseline.stable, contract))
     )
     broken = [finding for finding in found if finding.breaking]
-    if broken and compared.policy is ContractPolicy.ENFORCE:
-        text = f"clients of stable would break: {_listed(broken)}"
+    if broken and baseline.policy is ContractPolicy.ENFORCE:
+        text = f"incompatible with stable's clients: {_listed(broken)}"
         return CheckResult(CONTRACT, Outcome.FAILED, Why.CONTRACT_BROKEN, shorten(text))
     silent = _silent(pods)
     if silent or not contracts:
         return _unreachable(CONTRACT, silent)
     if broken:
-        text = f"clients of stable may break, which `contract: Warn` lets pass: {_listed(broken)}"
+        text = f"incompatible with stable's clients, allowed by `contract: Warn`: {_listed(broken)}"
         return CheckResult(CONTRACT, Outcome.PASSED, Why.CONTRACT_BROKEN, shorten(text))
-    text = f"{len(pods)} of {len(pods)} pods fit clients of stable" + (f"; {_listed(found)}" if found else "")
+    text = f"{len(pods)}/{len(pods)} pods compatible with stable's clients" + (f"; {_listed(found)}" if found else "")
     return CheckResult(CONTRACT, Outcome.PASSED, Why.CONTRACT_FITS, shorten(text))
 
 
@@ -227,23 +230,23 @@ def _golden(pods: Sequence[PodAnswers], requests: int) -> CheckResult:
     wrong = [pod.wrong for pod in pods if pod.wrong]
     numbers = Numbers(canary=len(wrong) / len(pods) if pods else None, canary_samples=len(pods), limit=0.0)
     if wrong:
-        text = f"{len(wrong)} of {len(pods)} pods answer golden requests wrong: {wrong[0]}"
-        return CheckResult(GOLDEN, Outcome.FAILED, Why.GOLDEN_WRONG, shorten(text), numbers)
+        text = f"{len(wrong)}/{len(pods)} pods answered golden requests wrong: {wrong[0]}"
+        return CheckResult(GOLDEN_REQUESTS, Outcome.FAILED, Why.GOLDEN_WRONG, shorten(text), numbers)
     silent = _silent(pods)
     if silent or not pods:
-        return _unreachable(GOLDEN, silent)
-    text = f"{requests} golden requests answered right by {len(pods)} of {len(pods)} pods"
-    return CheckResult(GOLDEN, Outcome.PASSED, Why.GOLDEN_RIGHT, shorten(text), numbers)
+        return _unreachable(GOLDEN_REQUESTS, silent)
+    text = f"{counted(requests, 'golden request')} answered correctly by {len(pods)}/{len(pods)} pods"
+    return CheckResult(GOLDEN_REQUESTS, Outcome.PASSED, Why.GOLDEN_RIGHT, shorten(text), numbers)
 
 
 def _silent(pods: Sequence[PodAnswers]) -> str:
-    """Return who could not be asked; empty if everybody could."""
+    """Return how many pods could not be reached, and why; empty if none."""
     reasons = [pod.unreachable for pod in pods if pod.unreachable]
-    return f"{len(reasons)} of {len(pods)} pods could not be asked: {reasons[0]}" if reasons else ""
+    return f"{len(reasons)}/{len(pods)} pods unreachable: {reasons[0]}" if reasons else ""
 
 
 def _unreachable(check: str, text: str) -> CheckResult:
-    return CheckResult(check, Outcome.ERROR, Why.UNREACHABLE, shorten(text or "no pod of the canary is ready"))
+    return CheckResult(check, Outcome.ERROR, Why.UNREACHABLE, shorten(text or "no canary pod is ready"))
 
 
 def _listed(found: Sequence[ContractFinding]) -> str:

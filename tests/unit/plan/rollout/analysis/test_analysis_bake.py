@@ -32,12 +32,12 @@ def test_a_quiet_bake_passes_when_its_time_is_over():
     early, last = baked(9), baked(10)
 
     assert (early.outcome, early.why) == (Outcome.INCONCLUSIVE, Why.BAKING)
-    assert early.message.startswith("60 s of the bake time left; errors NotWorse")
+    assert early.message.startswith("60s of the bake time left; error rate OK")
     assert last.outcome is Outcome.PASSED
 
 
 def test_without_an_objective_there_is_no_limit_and_no_probability_to_show():
-    assert baked().message == "errors NotWorse: errors: canary 0.00 % (0 of 6,000)"
+    assert baked().message == "error rate OK: canary 0.00% (0/6,000)"
 
 
 def test_errors_below_the_objective_do_not_hold_it():

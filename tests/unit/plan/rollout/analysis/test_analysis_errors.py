@@ -9,7 +9,7 @@ def test_a_canary_like_stable_passes_when_the_planned_windows_are_over(rollout):
     step = rollout(windows=5)
     before = [step.look(canary_errors=1, stable_errors=1) for _ in range(4)]
 
-    assert {(verdict.outcome, verdict.why) for verdict in before} == {(Outcome.INCONCLUSIVE, Why.LOOKING)}
+    assert {(verdict.outcome, verdict.why) for verdict in before} == {(Outcome.INCONCLUSIVE, Why.ANALYSIS_RUNNING)}
     last = step.look(canary_errors=1, stable_errors=1)
     assert (last.outcome, last.why) == (Outcome.PASSED, Why.NOT_WORSE)
 
@@ -20,7 +20,7 @@ def test_five_percent_errors_fail_at_the_second_look(rollout):
 
     assert (first.outcome, first.why) == (Outcome.INCONCLUSIVE, Why.CONFIRMING)
     assert (second.outcome, second.why) == (Outcome.FAILED, Why.WORSE)
-    assert second.message.startswith("errors Worse: errors: canary 5.0 % (20 of 400), stable 0.50 % (6 of 1,200)")
+    assert second.message.startswith("error rate worse than stable: canary 5.0% (20/400), stable 0.50% (6/1,200)")
 
 
 def test_one_burst_does_not_confirm_itself(rollout):
@@ -110,11 +110,11 @@ def test_a_rollout_without_users_says_so(rollout):
 def test_the_numbers_go_into_the_status(rollout):
     step = rollout()
     step.windows(2, canary_errors=10, stable_errors=1)
-    document = step.result("errors").document()
+    document = step.result("error-rate").document()
 
     assert document["pValue"] < 1e-6
     assert {name: document[name] for name in document if name not in {"pValue", "message"}} == {
-        "check": "errors",
+        "check": "error-rate",
         "outcome": "Fail",
         "reason": "Worse",
         "canary": 0.05,

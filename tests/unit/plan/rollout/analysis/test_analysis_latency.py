@@ -21,7 +21,9 @@ def test_a_canary_with_more_slow_requests_fails_at_the_second_look(rollout):
     first, second = (step.look(canary=pods("c", 1, 400, 20), stable=pods("s", 3, 400, 4)) for _ in range(2))
 
     assert (first.why, second.outcome, second.why) == (Why.CONFIRMING, Outcome.FAILED, Why.WORSE)
-    assert second.message.startswith("slow Worse: above 250 ms: canary 5.0 % (40 of 800), stable 1.0 %")
+    assert second.message.startswith(
+        "latency worse than stable: requests above 250ms: canary 5.0% (40/800), stable 1.0%"
+    )
 
 
 def test_an_equally_slow_canary_passes(rollout):
@@ -44,7 +46,7 @@ def test_a_canary_pod_with_more_to_do_may_pass_and_proves_nothing_by_being_slowe
     ):
         step = rollout(compare_latency=True)
         verdict = step.windows(10, canary=pods("c", 1, 700, bad), stable=pods("s", 3, 300, 3), desired_share=0.43)
-        assert (verdict.outcome, step.result("slow").why) == (outcome, why)
+        assert (verdict.outcome, step.result("latency").why) == (outcome, why)
 
 
 def test_without_a_histogram_the_check_says_so(rollout):
@@ -76,7 +78,7 @@ def test_an_objective_above_every_bound_cannot_be_asked(rollout):
     step = rollout(objective=LatencyObjective(target="5000ms"))
     step.look(canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
 
-    assert step.result("slo").outcome is Outcome.ERROR
+    assert step.result("latency-objective").outcome is Outcome.ERROR
 
 
 @pytest.mark.parametrize(
@@ -98,4 +100,4 @@ def test_the_bound_stays_for_the_step(rollout):
     step.look(canary=pods("c", 1, 400, 4), stable=pods("s", 3, 400, 4))
     step.look(canary=pods("c", 1, 400, 200, 100), stable=pods("s", 3, 400, 200, 100))
 
-    assert step.progress.slow_bound_seconds == 0.25
+    assert step.progress.latency_bound_seconds == 0.25

@@ -24,7 +24,7 @@ def test_a_canary_that_refuses_everything_fails_when_golden_requests_fail_too(ro
     step = rollout()
     first, second = (step.look(canary=0, probe_expected=True, probe=WRONG) for _ in range(2))
 
-    assert step.result("arrival").why is Why.REJECTS_EVERYTHING
+    assert step.result("traffic-share").why is Why.REJECTS_EVERYTHING
     assert (first.outcome, second.outcome) == (Outcome.INCONCLUSIVE, Outcome.FAILED)
 
 
@@ -33,22 +33,22 @@ def test_a_canary_that_nothing_reaches_but_that_answers_is_held(rollout):
     verdict = step.windows(10, canary=0, probe_expected=True, probe=RIGHT)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert step.result("arrival").why is Why.NOTHING_ARRIVES
-    assert step.result("arrival").message == "0 of 600 requests reached the canary, about 150 were due"
+    assert step.result("traffic-share").why is Why.NO_CANARY_TRAFFIC
+    assert step.result("traffic-share").message == "0/600 requests reached the canary, about 150 expected"
 
 
 def test_traffic_that_does_not_arrive_as_desired_is_no_proof(rollout):
     verdict = rollout().windows(10, canary=200, stable=200, desired_share=0.05)
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH)
-    assert verdict.message == "arrival ShareMismatch: share of traffic 25.0 %, desired 5.0 %"
+    assert verdict.message == "traffic share off target: canary 25.0%, desired 5.0%"
 
 
 def test_shares_are_not_judged_while_pods_are_missing(rollout):
     step = rollout()
     step.look(canary=RevisionCounts({"c": PodCounts(10, 0)}, missing=("d",)))
 
-    assert step.result("arrival").why is Why.PODS_MISSING
+    assert step.result("traffic-share").why is Why.PODS_MISSING
 
 
 def test_wrong_answers_fail_at_the_second_look(rollout):
@@ -57,7 +57,7 @@ def test_wrong_answers_fail_at_the_second_look(rollout):
 
     assert (first.outcome, first.why) == (Outcome.INCONCLUSIVE, Why.CONFIRMING)
     assert (second.outcome, second.why) == (Outcome.FAILED, Why.PROBE_FAILED)
-    assert "66.7 % (2 of 3); output `label`: 3 is not 7" in second.message
+    assert "2/3 answered wrong; output `label`: 3 is not 7" in second.message
 
 
 def test_wrong_answers_need_no_metrics_to_fail(rollout):
@@ -125,5 +125,10 @@ def test_a_query_must_be_beyond_its_limit_in_two_windows_running(rollout):
     bad, good = (QueryAnswer("queue", (11.0,)),), (QueryAnswer("queue", (9.0,)),)
     verdicts = [step.look(answers=answers) for answers in (bad, good, bad, bad)]
 
-    assert [verdict.why for verdict in verdicts] == [Why.CONFIRMING, Why.LOOKING, Why.CONFIRMING, Why.BEYOND_LIMIT]
-    assert verdicts[-1].message == "promql/queue BeyondLimit: canary 11, baseline nan, limit 10"
+    assert [verdict.why for verdict in verdicts] == [
+        Why.CONFIRMING,
+        Why.ANALYSIS_RUNNING,
+        Why.CONFIRMING,
+        Why.BEYOND_LIMIT,
+    ]
+    assert verdicts[-1].message == "promql/queue beyond the limit: canary 11, limit 10"

@@ -4,7 +4,7 @@ from tritonfleet.api.canary import Analysis, ErrorMargin
 from tritonfleet.api.slo import Slo
 from tritonfleet.plan.rollout.analysis import AnalysisPolicy, analysis_policy
 from tritonfleet.plan.rollout.analysis.checks import thresholds
-from tritonfleet.plan.rollout.analysis.proportions import RequestCounts, errors_rule, largest_share, latency_rule
+from tritonfleet.plan.rollout.analysis.proportions import RequestCounts, error_rate_rule, largest_share, latency_rule
 
 
 def test_what_the_spec_leaves_out_is_what_has_measured_error_rates():
@@ -30,7 +30,7 @@ def test_the_analysis_has_what_the_spec_says_and_the_objective():
 
 def test_percent_of_the_spec_are_shares_of_the_checks():
     analysis = Analysis(error_rate=ErrorMargin(ratio=2, difference=1), max_error_rate=3, min_requests=10)
-    errors, slow = errors_rule(analysis, alone=False), latency_rule(analysis, "slow", 0.25, None, alone=False)
+    errors, slow = error_rate_rule(analysis, alone=False), latency_rule(analysis, "latency", 0.25, None, alone=False)
 
     assert (errors.limit, errors.min_requests, slow.min_requests) == (0.03, 10, 20)
     assert largest_share(errors.margin, RequestCounts(0, 100)) == 0.01

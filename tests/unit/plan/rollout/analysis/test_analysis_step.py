@@ -158,7 +158,7 @@ def test_an_outage_of_the_metrics_is_no_look_and_forgets_nothing(rollout):
     gap = step.look(unreachable="Prometheus does not answer: timed out after 10 s")
 
     assert (gap.outcome, gap.why, gap.progress.windows) == (Outcome.ERROR, Why.UNREACHABLE, 1)
-    assert gap.message == "errors Unreachable: Prometheus does not answer: timed out after 10 s"
+    assert gap.message == "error rate unknown: Prometheus does not answer: timed out after 10 s"
     assert step.look(canary_errors=15, stable_errors=1).outcome is Outcome.FAILED
 
 
@@ -167,7 +167,7 @@ def test_a_revision_without_series_is_distinguished_from_an_outage(rollout):
 
     assert (verdict.why, verdict.message) == (
         Why.NO_SERIES,
-        "errors NoSeries: no series of any canary pod, 2 expected",
+        "error rate unknown: no metrics from canary pods, 2 expected",
     )
 
 
@@ -182,8 +182,8 @@ def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
     step.windows(5, canary_errors=3, stable_errors=1)
     anew = step.progress.next_step()
 
-    assert anew.errors.evidence.by_pod == step.progress.errors.evidence.by_pod
-    assert (anew.windows, anew.errors.evidence.canary.requests, anew.errors.streak) == (0, 0, 0)
+    assert anew.error_rate.evidence.by_pod == step.progress.error_rate.evidence.by_pod
+    assert (anew.windows, anew.error_rate.evidence.canary.requests, anew.error_rate.streak) == (0, 0, 0)
     assert anew.last_end_seconds == step.progress.last_end_seconds
 
 
@@ -192,13 +192,15 @@ def test_watching_stable_counts_no_look(rollout):
     stable = RevisionCounts({"s": PodCounts(100, 1, 100, {0.1: 50, 0.25: 99, 0.5: 100})})
     progress = record_stable(step.policy, Progress(), Window(60.0, stable=stable))
 
-    assert progress.errors.evidence.by_pod.cells == progress.slow.evidence.by_pod.cells == 1
-    assert (progress.windows, progress.slow_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
+    assert progress.error_rate.evidence.by_pod.cells == progress.latency.evidence.by_pod.cells == 1
+    assert (progress.windows, progress.latency_bound_seconds, progress.objective_bound_seconds) == (0, 0.25, 0.25)
     for ignored in (Window(60.0, stable=stable), Window(120.0, stable=stable, unreachable="down"), Window(120.0)):
         assert record_stable(step.policy, progress, ignored) == progress
 
 
-@pytest.mark.parametrize("document", [{}, {"windows": 1}, {"windows": None}, {**Progress().document(), "errors": []}])
+@pytest.mark.parametrize(
+    "document", [{}, {"windows": 1}, {"windows": None}, {**Progress().document(), "errorRate": []}]
+)
 def test_a_document_that_is_no_progress_is_refused(document):
     with pytest.raises(ValueError, match=r"[pP]rogress"):
         Progress.restore(document)
@@ -242,8 +244,8 @@ def test_the_message_says_what_golden_requests_prove(rollout):
     verdict = step.windows(10, probe=ProbeRun(right=30), **LOW)
 
     assert verdict.message == (
-        "passed without enough requests: 300 golden requests, none wrong: at most 0.99 % fail (95 % confidence); "
-        "nothing else is proven"
+        "too few requests, passed on golden requests alone: 300/300 answered correctly, so at most 0.99% fail "
+        "(95% confidence)"
     )
 
 

@@ -10,7 +10,7 @@ from tritonfleet.plan.rollout.analysis.stats import incomplete_beta, most_with_n
 
 
 def test_the_tail_gives_the_confidence_limits_published_for_mendels_peas():
-    # R's manual of binom.test, after Conover (1971), p. 97: 682 of 925, 95 % interval 0.7076683 to 0.7654066.
+    # R's manual of binom.test, after Conover (1971), p. 97: 682 of 925, 95% interval 0.7076683 to 0.7654066.
     assert upper_tail(682, 925, 0.7076683) == pytest.approx(0.025, abs=2e-6)
     assert upper_tail(683, 925, 0.7654066) == pytest.approx(0.975, abs=2e-6)
 
@@ -47,7 +47,7 @@ def test_what_is_certain_is_certain():
 
 
 def test_the_rule_of_three_holds():
-    # Hanley and Lippman-Hand (1983): none of n leaves about 3/n possible with 95 % confidence.
+    # Hanley and Lippman-Hand (1983): none of n leaves about 3/n possible with 95% confidence.
     assert most_with_none(100) == pytest.approx(0.0295, abs=5e-5)
     assert most_with_none(1000) == pytest.approx(3 / 1000, rel=0.01)
     assert most_with_none(0) == 1

@@ -21,7 +21,7 @@ def test_three_seeds_of_dodder_against_none_are_one_in_eight():
 
 
 def test_the_ratio_has_the_confidence_limits_published_for_two_poisson_rates():
-    # R's manual of poisson.test: 11 in 800 against 21 in 3011, 95 % interval of the ratio 0.8584264 to 4.2772659.
+    # R's manual of poisson.test: 11 in 800 against 21 in 3011, 95% interval of the ratio 0.8584264 to 4.2772659.
     assert p_value(RequestCounts(11, 800), RequestCounts(21, 3011), 0.8584264) == pytest.approx(0.025, abs=1e-7)
     assert p_value(RequestCounts(12, 800), RequestCounts(20, 3011), 4.2772659) == pytest.approx(0.975, abs=1e-7)
 

@@ -82,6 +82,6 @@ def test_variation_of_whole_windows_counts_too():
 
 @given(CELLS, CELLS)
 def test_evidence_survives_the_status(canary, stable):
-    progress = Progress(errors=ShareRecord(ShareEvidence().add(canary, stable).add_stable(stable), streak=1))
+    progress = Progress(error_rate=ShareRecord(ShareEvidence().add(canary, stable).add_stable(stable), streak=1))
 
     assert Progress.restore(progress.document()) == progress

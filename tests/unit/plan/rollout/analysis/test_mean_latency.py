@@ -43,7 +43,7 @@ def look(step, factor, seed, *, canary=480, stable=480, **kwargs):
 
 
 def slow(step):
-    return step.result("slow")
+    return step.result("latency")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -56,7 +56,7 @@ def test_a_canary_that_takes_half_as_long_again_fails_within_few_windows(rollout
 
     assert turn >= 1
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.WORSE)
-    assert "mean time of a request: canary" in verdict.message
+    assert "latency worse than stable: mean: canary" in verdict.message
 
 
 def test_one_that_is_as_fast_passes_and_hardly_ever_fails(rollout):
@@ -131,7 +131,7 @@ def test_an_objective_about_single_requests_is_not_asked_of_means(rollout):
         verdict = look(step, 1.0, turn)
 
     assert verdict.outcome is Outcome.PASSED
-    assert [result.check for result in verdict.results] == ["errors", "slow", "arrival"]
+    assert [result.check for result in verdict.results] == ["error-rate", "latency", "traffic-share"]
 
 
 def test_the_test_is_students_on_the_logarithms_where_moments_are_unlike():

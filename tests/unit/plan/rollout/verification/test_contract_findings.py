@@ -28,35 +28,35 @@ BREAKING = {
     "an output is gone": (
         DIGITS,
         with_outputs(LABEL),
-        ["output 'probabilities' (FP32 [-1, 10]) is not given any more"],
+        ["output 'probabilities' (FP32 [-1, 10]) was removed"],
     ),
     "an output has another name": (
         DIGITS,
         with_outputs(LABEL, replace(PROBABILITIES, name="scores")),
         [
-            "output 'probabilities' (FP32 [-1, 10]) is not given any more",
+            "output 'probabilities' (FP32 [-1, 10]) was removed",
             "output 'scores' (FP32 [-1, 10]) is new",
         ],
     ),
     "an output has another type": (
         DIGITS,
         with_outputs(LABEL, replace(PROBABILITIES, datatype="FP16")),
-        ["output 'probabilities' is FP16; stable has FP32"],
+        ["output 'probabilities' is FP16; FP32 on stable"],
     ),
     "an output has another size": (
         DIGITS,
         with_outputs(LABEL, replace(PROBABILITIES, shape=(-1, 12))),
-        ["output 'probabilities' has the shape [-1, 12]; stable [-1, 10]"],
+        ["output 'probabilities' has shape [-1, 12]; [-1, 10] on stable"],
     ),
     "an output has another rank": (
         DIGITS,
         with_outputs(replace(LABEL, shape=(-1, 1)), PROBABILITIES),
-        ["output 'label' has the shape [-1, 1]; stable [-1]"],
+        ["output 'label' has shape [-1, 1]; [-1] on stable"],
     ),
     "an input is gone": (
         with_inputs(X, Port("mask", "BOOL", (-1, 64))),
         DIGITS,
-        ["input 'mask' (BOOL [-1, 64]) is not taken any more"],
+        ["input 'mask' (BOOL [-1, 64]) was removed"],
     ),
     "a new input is required": (
         DIGITS,
@@ -66,52 +66,52 @@ BREAKING = {
     "an input has another type": (
         DIGITS,
         with_inputs(replace(X, datatype="UINT8")),
-        ["input 'X' is UINT8; stable has FP32"],
+        ["input 'X' is UINT8; FP32 on stable"],
     ),
     "an input takes one size only": (
         with_inputs(replace(X, shape=(-1, -1))),
         DIGITS,
-        ["input 'X' has the shape [-1, 64]; stable [-1, -1]"],
+        ["input 'X' has shape [-1, 64]; [-1, -1] on stable"],
     ),
     "an input has another rank": (
         DIGITS,
         with_inputs(replace(X, shape=(-1, 8, 8))),
-        ["input 'X' has the shape [-1, 8, 8]; stable [-1, 64]"],
+        ["input 'X' has shape [-1, 8, 8]; [-1, 64] on stable"],
     ),
     "an input is not optional any more": (
         with_inputs(replace(X, optional=True)),
         DIGITS,
-        ["input 'X' is required; stable has it optional"],
+        ["input 'X' is required; optional on stable"],
     ),
     "batches are smaller": (
         DIGITS,
         replace(DIGITS, max_batch_size=8),
-        ["a request may have 8 rows; with stable 16"],
+        ["a request may have 8 rows; 16 on stable"],
     ),
     "batches are bounded": (
         UNBATCHED,
         DIGITS,
-        ["a request may have 16 rows; with stable any number"],
+        ["a request may have 16 rows; any number on stable"],
     ),
     "batches are gone": (
         DIGITS,
         replace(DIGITS, max_batch_size=0, inputs=(replace(X, shape=(64,)),), outputs=(LABEL, PROBABILITIES)),
-        ["input 'X' has the shape [64]; stable [-1, 64]"],
+        ["input 'X' has shape [64]; [-1, 64] on stable"],
     ),
     "only one row is taken": (
         DIGITS,
         replace(DIGITS, max_batch_size=0, inputs=(replace(X, shape=(1, 64)),)),
-        ["input 'X' has the shape [1, 64]; stable [-1, 64]"],
+        ["input 'X' has shape [1, 64]; [-1, 64] on stable"],
     ),
     "answers may be many": (
         DIGITS,
         replace(DIGITS, decoupled=True),
-        ["a request gets any number of answers (decoupled: true); with stable one answer"],
+        ["a request gets any number of responses (decoupled: true); one response on stable"],
     ),
     "answers are one": (
         replace(DIGITS, decoupled=True),
         DIGITS,
-        ["a request gets one answer (decoupled: false); with stable any number of answers"],
+        ["a request gets one response (decoupled: false); any number of responses on stable"],
     ),
 }
 
@@ -124,12 +124,12 @@ COMPATIBLE = {
     "an input becomes optional": (
         DIGITS,
         with_inputs(replace(X, optional=True)),
-        ["input 'X' is optional; stable requires it"],
+        ["input 'X' is optional; required on stable"],
     ),
     "an input takes any size": (
         DIGITS,
         with_inputs(replace(X, shape=(-1, -1))),
-        ["input 'X' has the shape [-1, -1]; stable [-1, 64]"],
+        ["input 'X' has shape [-1, -1]; [-1, 64] on stable"],
     ),
     "an output is new": (
         with_outputs(LABEL),
@@ -139,22 +139,22 @@ COMPATIBLE = {
     "an output is declared with any size": (
         DIGITS,
         with_outputs(LABEL, replace(PROBABILITIES, shape=(-1, -1))),
-        ["output 'probabilities' has the shape [-1, -1]; stable [-1, 10]"],
+        ["output 'probabilities' has shape [-1, -1]; [-1, 10] on stable"],
     ),
     "batches are larger": (
         DIGITS,
         replace(DIGITS, max_batch_size=32),
-        ["a request may have 32 rows; with stable 16"],
+        ["a request may have 32 rows; 16 on stable"],
     ),
     "batches are unbounded": (
         DIGITS,
         UNBATCHED,
-        ["a request may have any number of rows; with stable 16"],
+        ["a request may have any number of rows; 16 on stable"],
     ),
     "a single row becomes a batch": (
         replace(UNBATCHED, inputs=(replace(X, shape=(1, 64)),)),
         DIGITS,
-        ["input 'X' has the shape [-1, 64]; stable [1, 64]"],
+        ["input 'X' has shape [-1, 64]; [1, 64] on stable"],
     ),
     "tensors change places": (DIGITS, with_outputs(PROBABILITIES, LABEL), []),
 }

@@ -51,7 +51,7 @@ WRONG = {
     "another shape": (
         Exact(SCORES),
         answered(SCORES, shape=(3, 2)),
-        "output 'y' has the shape [3, 2], expected [2, 3]",
+        "output 'y' has shape [3, 2], expected [2, 3]",
     ),
     "another type": (Exact(LABELS), answered(LABELS, datatype="INT32"), "output 'y' is INT32, expected INT64"),
     "words for numbers": (
@@ -62,32 +62,32 @@ WRONG = {
     "another label": (
         Exact(LABELS),
         answered(LABELS, 7, 4),
-        "output 'y'[1]: expected 3, got 4 (1 of 2 values differ)",
+        "output 'y'[1]: expected 3, got 4 (1/2 values differ)",
     ),
     "another word": (
         Exact(WORDS),
         answered(WORDS, "dog", "x" * 300),
-        'output \'y\'[0]: expected "cat", got "dog" (2 of 2 values differ)',
+        'output \'y\'[0]: expected "cat", got "dog" (2/2 values differ)',
     ),
     "a flag": (
         Exact(Tensor("y", "BOOL", (), (True,))),
         Tensor("y", "BOOL", (), (False,)),
-        "output 'y': expected true, got false (1 of 1 values differ)",
+        "output 'y': expected true, got false (1/1 values differ)",
     ),
     "bytes that are no text": (
         Exact(Tensor("y", "BYTES", (), ("a",))),
         Tensor("y", "BYTES", (), ("\udcff",)),
-        'output \'y\': expected "a", got "\\udcff" (1 of 1 values differ)',
+        'output \'y\': expected "a", got "\\udcff" (1/1 values differ)',
     ),
     "too far": (
         Tolerance(SCORES, 0.5, 0.0),
         answered(SCORES, 3.6, 2.0, 1.0, 1.0, 2.0, 9.0),
-        "output 'y'[1,2]: expected 3, got 9 (at most 0.5 apart; 2 of 6 values differ)",
+        "output 'y'[1,2]: expected 3, got 9 (at most 0.5 apart; 2/6 values differ)",
     ),
     "NaN within a tolerance": (
         Tolerance(SCORES, 1e30, 1.0),
         answered(SCORES, math.nan, 2.0, 1.0, 1.0, 2.0, 3.0),
-        "output 'y'[0,0]: expected 3, got nan (at most 1e+30 apart; 1 of 6 values differ)",
+        "output 'y'[0,0]: expected 3, got nan (at most 1e+30 apart; 1/6 values differ)",
     ),
     "infinity within a tolerance": (
         Tolerance(SCORES, 1e30, 1.0),
@@ -97,17 +97,17 @@ WRONG = {
     "another class": (
         TopK(SCORES, 1),
         answered(SCORES, 3.0, 2.0, 1.0, 9.0, 2.0, 3.0),
-        "output 'y'[1]: expected 2 among its 1 highest, got 0",
+        "output 'y'[1]: expected 2 in its top 1, got 0",
     ),
     "NaN among scores": (
         TopK(SCORES, 1),
         answered(SCORES, 3.0, 2.0, math.nan, 1.0, 2.0, 3.0),
-        "output 'y'[0]: holds NaN",
+        "output 'y'[0]: contains NaN",
     ),
     "all scores equal": (
         TopK(SCORES, 1),
         answered(SCORES, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
-        "output 'y'[0]: its 1 highest cannot be told from the rest",
+        "output 'y'[0]: all values are equal, so it has no top 1",
     ),
     "another direction": (
         Cosine(SCORES, 0.99),

@@ -117,22 +117,25 @@ REFUSED = {
     "an empty list": ("[]", "golden: must be a list of 1 to 100 requests, not a list of 0"),
     "too many": (json.dumps([REQUEST] * 101), "golden: must be a list of 1 to 100 requests, not a list of 101"),
     "too large": (" " * (1 << 20) + "[]", "golden: must have at most 1,048,576 bytes"),
-    "too deep": ("[" * 200_000, "golden: must be JSON: it is nested too deep"),
-    "NaN": ('[{"name": NaN}]', "golden: must be JSON: NaN is no number in JSON"),
+    "too deep": ("[" * 200_000, "golden: must be JSON: nested too deeply"),
+    "NaN": ('[{"name": NaN}]', "golden: must be JSON: NaN is not a JSON number"),
     "a request that is none": ("[7]", r"golden[0]: must be an object, not 7"),
     "no inputs": (file_of({"name": "a", "outputs": []}), "golden[0].inputs: is missing"),
     "an unknown field": (
         file_of(REQUEST | {"url": "http://169.254.169.254"}),
-        "golden[0]: the field 'url' is not known here; there are name, inputs, outputs",
+        "golden[0]: unknown field 'url'; known fields are name, inputs, outputs",
     ),
     "no name": (file_of(REQUEST | {"name": ""}), "golden[0].name: must be a name of 1 to 256 printable characters"),
     "a name that draws": (file_of(REQUEST | {"name": "\x1b[2J"}), r"not '\x1b[2J'"),
-    "two of one name": (file_of(REQUEST, REQUEST), "golden[1].name: 'a seven' is that of an earlier request too"),
+    "two of one name": (
+        file_of(REQUEST, REQUEST),
+        "golden[1].name: 'a seven' is already the name of an earlier request",
+    ),
     "no outputs": (
         file_of(REQUEST | {"outputs": []}),
         "golden[0] ('a seven').outputs: must be a list of 1 to 64 entries, not a list of 0",
     ),
-    "one input twice": (file_of(REQUEST | {"inputs": [X, X]}), "golden[0] ('a seven').inputs: must differ"),
+    "one input twice": (file_of(REQUEST | {"inputs": [X, X]}), "golden[0] ('a seven').inputs: must have unique names"),
     "an unknown type": (
         with_input(datatype="float32"),
         "golden[0] ('a seven').inputs[0].datatype: must be one of BOOL, INT8",
@@ -141,7 +144,7 @@ REFUSED = {
     "a shape that is none": (with_input(shape=[-1, 2]), "inputs[0].shape: must hold whole numbers from 1"),
     "a shape of flags": (with_input(shape=[True, 2]), "inputs[0].shape: must hold whole numbers from 1"),
     "a shape too long": (with_input(shape=[1] * 9), "inputs[0].shape: must be a list of 0 to 8 entries"),
-    "too few values": (with_input(data=[1]), "inputs[0].data: has 1 values; the shape [1, 2] has 2"),
+    "too few values": (with_input(data=[1]), "inputs[0].data: has 1 value; shape [1, 2] has 2"),
     "a value that is none": (with_input(data=7), "inputs[0].data: must be a list of values, not 7"),
     "text for a number": (with_input(data=["1", "2"]), "inputs[0].data: of FP32 must be numbers, not '1'"),
     "a flag for a number": (with_input(data=[True, 2]), "inputs[0].data: of FP32 must be numbers, not True"),
@@ -162,11 +165,11 @@ REFUSED = {
     "a number for text": (with_input(datatype="BYTES", data=[1, 0]), "of BYTES must be text, not 1"),
     "half a character": (
         with_input(datatype="BYTES", data=["\ud800", ""]),
-        "of BYTES must be whole characters",
+        "of BYTES must be valid Unicode",
     ),
     "data nested too deep": (
         with_input().replace("[0.5, 1]", "[" * 20 + "]" * 20),
-        "inputs[0].data: is nested deeper than the 8 dimensions",
+        "inputs[0].data: is nested deeper than 8 dimensions",
     ),
     "nothing expected": (with_output(name="label"), "outputs[0].datatype: is missing"),
     "an unknown comparison": (
@@ -196,7 +199,7 @@ REFUSED = {
     ),
     "none is the highest": (
         with_output(**LABEL | {"shape": [2], "data": [7, 7]}, compare={"topK": {"k": 1}}),
-        "outputs[0].compare.topK.k: a row of the expected data has no highest values, they are all equal",
+        "outputs[0].compare.topK.k: all values in a row of the expected data are equal",
     ),
     "one value to a row": (
         with_output(**LABEL, compare={"topK": {"k": 1}}),
@@ -208,15 +211,15 @@ REFUSED = {
     ),
     "a row without a direction": (
         with_output(**SCORES | {"data": [0, 0, 0, 1, 2, 3]}, compare={"cosine": {"min": 0.9}}),
-        "outputs[0].compare.cosine.min: a row of the expected data has only zeros and points nowhere",
+        "outputs[0].compare.cosine.min: a row of the expected data has only zeros",
     ),
     "a path with data": (
         with_output(**LABEL, compare={"jsonPath": {"path": "$.a", "equals": 1}}),
-        "outputs[0].datatype: has no meaning beside compare.jsonPath",
+        "outputs[0].datatype: must not be set with compare.jsonPath",
     ),
     "a path that is none": (
         with_output(name="text", compare={"jsonPath": {"path": "$..a", "equals": 1}}),
-        "outputs[0].compare.jsonPath.path: '..a' is not understood",
+        "outputs[0].compare.jsonPath.path: '..a' is not supported",
     ),
     "a path that is no text": (
         with_output(name="text", compare={"jsonPath": {"path": 1, "equals": 1}}),

@@ -12,7 +12,7 @@ DIGITS = Contract((Port("X", "FP32", (-1, 64)),), (Port("label", "INT64", (-1,))
 RENAMED = replace(DIGITS, inputs=(Port("image", "FP32", (-1, 64)),))
 RICHER = replace(DIGITS, outputs=(*DIGITS.outputs, Port("scores", "FP32", (-1, 10))))
 FITS, BREAKS = PodAnswers(DIGITS), PodAnswers(RENAMED)
-WRONG = PodAnswers(DIGITS, wrong="'a seven': output 'label'[0]: expected 7, got 3 (1 of 1 values differ)")
+WRONG = PodAnswers(DIGITS, wrong="'a seven': output 'label'[0]: expected 7, got 3 (1/1 values differ)")
 SILENT = PodAnswers(unreachable="UNAVAILABLE: connection refused")
 ENFORCE, WARN, OFF = (ContractBaseline(policy, DIGITS) for policy in ContractPolicy)
 
@@ -34,9 +34,9 @@ def test_a_canary_that_fits_and_answers_right_passes() -> None:
     assert found.pods == 2
     assert [(each.check, each.outcome, each.why) for each in found.checks] == [
         ("contract", Outcome.PASSED, Why.CONTRACT_FITS),
-        ("golden", Outcome.PASSED, Why.GOLDEN_RIGHT),
+        ("golden-requests", Outcome.PASSED, Why.GOLDEN_RIGHT),
     ]
-    assert check(found, "golden").message == "3 golden requests answered right by 2 of 2 pods"
+    assert check(found, "golden-requests").message == "3 golden requests answered correctly by 2/2 pods"
 
 
 def test_a_contract_that_breaks_clients_fails_and_names_what_breaks() -> None:
@@ -45,7 +45,7 @@ def test_a_contract_that_breaks_clients_fails_and_names_what_breaks() -> None:
     assert found.outcome is Outcome.FAILED
     assert check(found, "contract").why is Why.CONTRACT_BROKEN
     assert check(found, "contract").message == (
-        "clients of stable would break: input 'X' (FP32 [-1, 64]) is not taken any more; "
+        "incompatible with stable's clients: input 'X' (FP32 [-1, 64]) was removed; "
         "input 'image' (FP32 [-1, 64]) is new and required"
     )
 
@@ -59,11 +59,11 @@ def test_a_warning_lets_a_broken_contract_pass_and_says_so() -> None:
 
     assert found.outcome is Outcome.PASSED
     assert check(found, "contract").why is Why.CONTRACT_BROKEN
-    assert "clients of stable may break, which `contract: Warn` lets pass: input 'X'" in found.checks[0].message
+    assert "incompatible with stable's clients, allowed by `contract: Warn`: input 'X'" in found.checks[0].message
 
 
 def test_a_disabled_contract_check_is_not_reported() -> None:
-    assert [each.check for each in verdict(BREAKS, compared=OFF).checks] == ["golden"]
+    assert [each.check for each in verdict(BREAKS, compared=OFF).checks] == ["golden-requests"]
 
 
 def test_what_is_new_and_harmless_is_mentioned() -> None:
@@ -71,19 +71,18 @@ def test_what_is_new_and_harmless_is_mentioned() -> None:
 
     assert found.outcome is Outcome.PASSED
     assert check(found, "contract").message == (
-        "1 of 1 pods fit clients of stable; output 'scores' (FP32 [-1, 10]) is new"
+        "1/1 pods compatible with stable's clients; output 'scores' (FP32 [-1, 10]) is new"
     )
 
 
 def test_one_pod_that_answers_wrong_fails_the_canary_with_numbers() -> None:
     found = verdict(FITS, WRONG, FITS)
 
-    golden = check(found, "golden")
+    golden = check(found, "golden-requests")
     assert found.outcome is Outcome.FAILED
     assert golden.why is Why.GOLDEN_WRONG
     assert golden.message == (
-        "1 of 3 pods answer golden requests wrong: 'a seven': output 'label'[0]: expected 7, got 3 "
-        "(1 of 1 values differ)"
+        "1/3 pods answered golden requests wrong: 'a seven': output 'label'[0]: expected 7, got 3 (1/1 values differ)"
     )
     assert golden.numbers.canary == pytest.approx(1 / 3)
     assert golden.numbers.canary_samples == 3
@@ -94,9 +93,7 @@ def test_a_pod_that_cannot_be_asked_is_no_reason_to_roll_back_and_none_to_go_on(
 
     assert found.outcome is Outcome.ERROR
     assert found.pods == 1
-    assert {each.message for each in found.checks} == {
-        "1 of 2 pods could not be asked: UNAVAILABLE: connection refused"
-    }
+    assert {each.message for each in found.checks} == {"1/2 pods unreachable: UNAVAILABLE: connection refused"}
 
 
 def test_a_wrong_response_counts_even_if_other_pods_do_not_answer() -> None:
@@ -108,22 +105,22 @@ def test_without_a_stable_pod_the_contract_check_is_an_error() -> None:
     found = verdict(FITS, compared=ContractBaseline(ContractPolicy.ENFORCE, problem="none of its pods is ready"))
 
     assert found.outcome is Outcome.ERROR
-    assert check(found, "contract").message == "stable's contract is not known: none of its pods is ready"
+    assert check(found, "contract").message == "stable's contract is unknown: none of its pods is ready"
 
 
 def test_a_golden_file_that_cannot_be_read_holds_the_rollout_and_blames_the_file() -> None:
     found = verdict(FITS, golden=0, problem="golden[0].name: is missing")
 
     assert found.outcome is Outcome.ERROR
-    assert check(found, "golden").why is Why.GOLDEN_UNREADABLE
-    assert check(found, "golden").message == "golden[0].name: is missing"
+    assert check(found, "golden-requests").why is Why.GOLDEN_UNREADABLE
+    assert check(found, "golden-requests").message == "golden[0].name: is missing"
 
 
 def test_without_a_ready_pod_nothing_is_known() -> None:
     found = verdict()
 
     assert found.outcome is Outcome.ERROR
-    assert {each.message for each in found.checks} == {"no pod of the canary is ready"}
+    assert {each.message for each in found.checks} == {"no canary pod is ready"}
 
 
 def test_when_nothing_is_asked_there_is_nothing_against_it() -> None:
