@@ -361,7 +361,8 @@ def revision_entries(seen: Assessment) -> list[dict[str, Any]]:
 
 
 def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Mapping[str, Any]) -> dict[str, Any]:
-    report = fetch_report(revision.pods)
+    # Each fetch of the same content reports the same: the first is kept.
+    report = fetch_report(revision.pods) if "modelDigest" not in remembered else remembered
     entry: dict[str, Any] = {
         "name": name,
         "number": revision.number,
@@ -371,7 +372,7 @@ def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Map
         # The first one seen is kept, to reveal a model or image that was replaced behind its name.
         "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
         "modelDigest": remembered.get("modelDigest") or report.get("digest"),
-        "stateful": remembered.get("stateful") or report.get("stateful"),
+        "stateful": report.get("stateful"),
         "retiredAt": _retired_at(seen, revision),
     }
     return {key: value for key, value in entry.items() if value is not None}

@@ -43,6 +43,7 @@ def pod_template(
 ) -> Manifest:
     """Return the template; quantities are in the API server's canonical form."""
     owner, model, server = deployment.metadata, deployment.spec.model, deployment.spec.server
+    security = _pod_security(defaults.workloads.run_as_user)
     lifecycle = Lifecycle.of(server)
     args = server_args(
         repository=MODELS_PATH,
@@ -69,7 +70,7 @@ def pod_template(
         "terminationGracePeriodSeconds": lifecycle.grace,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _pod_security(defaults.workloads.run_as_user),
+        "securityContext": security,
         "initContainers": [fetch_container(model, model_name, defaults, server.fetch_resources, _CONTAINER_SECURITY)],
         "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
         "volumes": volumes(
