@@ -310,6 +310,9 @@ def _creation_finding(deployment: Manifest | None, now: datetime) -> Finding | N
     message = condition.get("message", "")
     if "exceeded quota" in message:
         return Finding(Reason.QUOTA_EXCEEDED, message)
+    if "must specify" in message:
+        # A quota on limits wants one of every container, the operator's included.
+        message += "; set them in `server.resources`, `server.fetchResources` and `server.proxyResources`"
     mends_itself = any(words in message for words in _PASSING_FAILURES)
     return Finding(Reason.PODS_FORBIDDEN, message, stalled=not mends_itself and now >= _forbidden_at(condition))
 

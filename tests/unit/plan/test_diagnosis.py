@@ -306,3 +306,16 @@ def test_the_proxy_of_a_mesh_in_the_pod_is_not_taken_for_a_part_of_the_model(kin
     meshed["status"][kind] = [sidecar, *meshed["status"][kind]]
 
     assert diagnose(revision(meshed), None, NOW) is None
+
+
+def test_a_quota_that_demands_limits_names_the_fields_that_set_them() -> None:
+    words = (
+        'pods "m" is forbidden: failed quota: team: must specify limits.cpu for: fetch,http'
+    )
+    failure = {"type": "ReplicaFailure", "status": "True", "message": words, "lastTransitionTime": LONG_AGO}
+
+    finding = diagnose(revision(deployment={"metadata": {}, "status": {"conditions": [failure]}}), None, NOW)
+
+    assert finding is not None
+    assert (finding.reason, finding.stalled) == ("PodsForbidden", True)
+    assert finding.message.endswith("`server.resources`, `server.fetchResources` and `server.proxyResources`")
