@@ -18,7 +18,7 @@ _OPEN_FIELDS: Final = (
     ("server", "affinity", "podAntiAffinity"),
 )
 _TOO_MUCH: Final = {"": "-" * (OPEN_TEXT_MAX + 1)}
-"""In the place of an open field that is larger than valid ones may be: it is invalid for the same reason."""
+"""Replaces an open field that is larger than a valid one: it is invalid for the same reason."""
 LEVELS_KEPT: Final = 64
 """Depth to which an object is kept: more than any valid one has, and little enough for every library that reads it."""
 OPEN_KINDS: Final = frozenset({names.KIND, "ControllerRevision"})

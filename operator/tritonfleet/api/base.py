@@ -4,7 +4,7 @@ A rule is a CEL expression with the message of the API server when it rejects an
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -110,16 +110,19 @@ OPEN_TEXT_MAX: Final = 65_536
 _OPEN: Final = {"x-kubernetes-preserve-unknown-fields": True}
 
 
-def open_object(max_entries: int, levels: int, *, of_lists: bool = False) -> tuple[Any, ...]:
-    """Return the constraints of an object whose fields others define, with at most `levels` objects and lists inside.
+def open_object(max_entries: int, shapes: Collection[str], *, of_lists: bool = False) -> tuple[Any, ...]:
+    """Return the constraints of an object whose fields others define.
 
-    `of_lists`: each field is a list of objects. The API server checks the levels: a schema cannot refer to itself, so
-    they are written out. The number of values and the length of the text are checked by `ModelDeployment.parse()`.
+    `shapes` are the ways in which objects (`o`) and lists (`l`) may be nested in a field, from outside to inside: `olo`
+    is an object with a list of objects; what begins as one of them is allowed as well. `of_lists`: each field is a list
+    of objects, and the shapes are those of the objects' fields. The API server checks this: a schema cannot refer to
+    itself, so the levels are written out. The number of values and the length of the text are checked by
+    `ModelDeployment.parse()`.
     """
-    fields = _open_value(levels)
+    fields, levels = _open_value(shapes), max(map(len, shapes))
     if of_lists:
-        item = {"type": "object", "additionalProperties": _open_value(levels - 2)}
-        fields = {"type": "array", "maxItems": 32, "items": item}
+        item = {"type": "object", "additionalProperties": fields}
+        fields, levels = {"type": "array", "maxItems": 32, "items": item}, levels + 2
 
     def bounded(value: dict[str, Any]) -> dict[str, Any]:
         check_open(value, levels)
@@ -129,12 +132,14 @@ def open_object(max_entries: int, levels: int, *, of_lists: bool = False) -> tup
     return Field(max_length=max_entries, json_schema_extra=schema), AfterValidator(bounded)
 
 
-def _open_value(levels: int, *, in_list: bool = False) -> dict[str, Any]:
-    """Return the schema of any value with at most `levels` objects and lists, itself included; no list in a list."""
-    if not levels:
-        return {**_OPEN, "maxProperties": 0, "maxItems": 0}
-    items = {"maxItems": 0} if in_list else {"items": _open_value(levels - 1, in_list=True)}
-    return {**_OPEN, "additionalProperties": _open_value(levels - 1), **items}
+def _open_value(shapes: Collection[str]) -> dict[str, Any]:
+    """Return the schema of any value of these shapes; scalars are always allowed."""
+    objects, lists = ({shape[1:] for shape in shapes if shape.startswith(kind)} for kind in "ol")
+    return {
+        **_OPEN,
+        **({"additionalProperties": _open_value(objects)} if objects else {"maxProperties": 0}),
+        **({"items": _open_value(lists)} if lists else {"maxItems": 0}),
+    }
 
 
 def check_open(given: dict[str, Any], levels: int) -> None:

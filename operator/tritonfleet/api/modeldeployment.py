@@ -1,7 +1,7 @@
 """The ModelDeployment itself: one model, served by a fleet of Triton servers."""
 
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, ValidationError
 
@@ -19,6 +19,10 @@ from tritonfleet.api.traffic import Traffic
 from tritonfleet.errors import InvalidSpec
 
 _OTHERS_DECIDE = "!has(self.autoscaling) || self.autoscaling.mode != 'SLO' || self.autoscaling.advisory"
+
+
+MODEL_CONFIG_SHAPES: Final = ("ooo", "lolo", "loolo", "loool", "olool", "ololol", "ooloool", "oolooool")
+"""How objects and lists are nested in Triton's ModelConfig (model_config.proto)."""
 
 
 class ModelDeploymentSpec(ApiModel):
@@ -96,7 +100,7 @@ class ModelDeploymentSpec(ApiModel):
     """How requests are grouped into batches."""
     instances: Annotated[tuple[InstanceGroup, ...], items(16)] = ()
     """Copies of the model within one server; Triton's default is one per GPU."""
-    raw_model_config: Annotated[dict[str, Any], *open_object(64, levels=8)] = Field(
+    raw_model_config: Annotated[dict[str, Any], *open_object(64, MODEL_CONFIG_SHAPES)] = Field(
         default_factory=dict, alias="modelConfig"
     )
     """Triton's ModelConfig in JSON form, merged over the typed fields, for settings that they lack.

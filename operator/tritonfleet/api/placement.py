@@ -1,7 +1,7 @@
 """`spec.server`: on which nodes the pods run, as in a pod spec."""
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -132,7 +132,10 @@ class NodeAffinity(ApiModel):
 
 # Open below: its schema would be a fifth of the whole. The API server checks it in the Deployment, and what it
 # refuses there is reported in the conditions.
-PodSpecPart = Annotated[dict[str, Any], *open_object(2, levels=7, of_lists=True)]
+_TERM_SHAPES: Final = ("l", "ol", "oo", "ooo", "olol", "oolol")
+"""Namespaces, labels and expressions, in a term or in the term of a preferred one."""
+
+PodSpecPart = Annotated[dict[str, Any], *open_object(2, _TERM_SHAPES, of_lists=True)]
 
 
 class Affinity(ApiModel):

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +17,9 @@ _CRD_PATHS: Final = (
     Path("charts/tritonfleet/crd") / CRD_FILE,
     Path("charts/tritonfleet-crds/crd") / CRD_FILE,
 )
-_WIDTH: Final = 140
+_WIDTH: Final = 110
 """Where PyYAML looks for the next space: a line ends up a word longer at most."""
-_OPEN_KEYS: Final = frozenset(
-    ("additionalProperties", "items", "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields")
-)
-_FOLDED_LENGTH: Final = 110
+_FOLDED_LENGTH: Final = 90
 _REFERENCE_PATH: Final = Path("docs/reference/modeldeployment.md")
 
 
@@ -72,8 +68,6 @@ def main() -> int:
 class _Dumper(yaml.SafeDumper):
     """Writes block style, so that a change of one field is a change of its lines, and folds long text (`>-`).
 
-    The levels of open objects, which name no field, are written in flow style: half of their lines would be blanks.
-
     Equal parts are written out again: anchors are hard to read, and CRD tools do not expect them.
     """
 
@@ -81,17 +75,11 @@ class _Dumper(yaml.SafeDumper):
         folded = " " in data and (len(data) > _FOLDED_LENGTH or {"'", '"'} <= set(data))
         return self.represent_scalar("tag:yaml.org,2002:str", data, ">" if folded else None)
 
-    def represent_object(self, data: Mapping[str, Any]) -> yaml.MappingNode:
-        node = self.represent_dict(data)
-        node.flow_style = data.get("x-kubernetes-preserve-unknown-fields") is True and data.keys() <= _OPEN_KEYS
-        return node
-
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)
-_Dumper.add_representer(dict, _Dumper.represent_object)
 
 if __name__ == "__main__":
     sys.exit(main())

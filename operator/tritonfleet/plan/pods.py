@@ -273,7 +273,7 @@ def _scheduling_finding(
     gates = {gate["name"]: None for pod in pods for gate in pod["spec"].get("schedulingGates") or ()}
     if gates:
         held = f"{counted(len(gates), 'scheduling gate')} ({', '.join(gates)})"
-        return Finding(Reason.UNSCHEDULABLE, f"pod is held by {held}: whoever set it has to remove it")
+        return Finding(Reason.UNSCHEDULABLE, f"pod is held by {held}, until their controller removes them")
     blocked = [condition for pod in pods if (condition := unschedulable(pod)) is not None]
     old = [one for one in blocked if now >= _since(one) + SCHEDULING_GRACE]
     if not old:

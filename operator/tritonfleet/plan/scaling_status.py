@@ -18,6 +18,7 @@ from typing import Any, Final
 from tritonfleet.api import names
 from tritonfleet.api.conditions import Condition, ConditionStatus, ConditionType, Reason, shortened
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, HISTORY_MAX
 from tritonfleet.plan.autoscale import ScaleReason, Verdict
 from tritonfleet.plan.scaling import Limits, has_slo, kept_replicas
@@ -291,7 +292,7 @@ def _scaled_by_others(deployment: ModelDeployment, observed: Observed, kept: int
         return Condition(kind, ConditionStatus.UNKNOWN, Reason.EXTERNAL_SCALER, message)
     message = f"`autoscaling` is not set: `replicas` is {count}"
     if kept is not None:
-        message = f"`autoscaling` was removed: its {kept} replicas stay until `replicas` is set"
+        message = f"`autoscaling` was removed: keeping {counted(kept, 'replica')} until `replicas` is set"
     return Condition(kind, ConditionStatus.FALSE, Reason.NOT_AUTOSCALED, message)
 
 

@@ -241,7 +241,7 @@ _CLOSED: Final[Manifest] = {
     "Deployment": {"spec": {"paused": None, "template": {"spec": _POD}}},
     "Service": {"spec": {"externalIPs": None, "ports": ("port", {}), "publishNotReadyAddresses": None}},
 }
-"""Where nobody else may add anything: it would decide what runs beside the model, or who gets its requests.
+"""Where other writers may not add anything: it would decide what runs beside the model, or who gets its requests.
 
 None is a field that is the operator's alone, a pair is the key of a list and what is closed in its items.
 """

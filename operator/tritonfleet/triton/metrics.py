@@ -39,7 +39,7 @@ MOST_REASONS: Final = 32
 SERIES_KEPT_BYTES: Final = 16 << 20
 """Fourteen series a model of 300 bytes each: enough for 4,000 models."""
 _KEPT_OF_PAGE: Final = 64
-"""Pages with more lines are parsed anew each time, so that none can displace all others' series."""
+"""Pages with more lines are not cached, so that one page cannot displace the series of all pods."""
 _OVERHEAD_BYTES: Final = 200
 
 

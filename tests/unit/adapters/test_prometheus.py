@@ -177,7 +177,7 @@ async def test_a_malformed_series_is_skipped_and_counted_and_hides_no_other(serv
         assert [series.modeldeployment for series in (await client.arrivals(NOW, 1, 900)).rates] == ["fine"]
     finally:
         client.close()
-    assert skipped == [("gateway", 1), ("edges", 1)] * len(MALFORMED) + [("history", 1)]
+    assert skipped == [("gateway", 1), ("canary", 1)] * len(MALFORMED) + [("history", 1)]
 
 
 @pytest.mark.parametrize("routes", [1, 300])
@@ -249,6 +249,7 @@ async def test_a_password_is_read_for_every_query_and_headers_name_the_tenant(se
     password = tmp_path / "password"
     access = Access(
         server[1],
+        gateway_labels=GATEWAY,
         username="füet",
         password_file=str(password),
         headers={"X-Scope-OrgID": "platform", "THANOS-TENANT": "a"},

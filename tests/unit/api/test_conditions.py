@@ -61,6 +61,7 @@ def test_the_reasons_are_frozen():
         "ImageUnsafe",
         "Loaded",
         "Met",
+        "MetricsRefused",
         "MetricsStale",
         "Missed",
         "ModelLoadFailed",

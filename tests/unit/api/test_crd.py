@@ -65,7 +65,7 @@ def test_the_definition_can_be_compared_line_by_line():
         if isinstance(event, starts) and event.flow_style and not isinstance(following, ends)
     ]
     assert flowing == []
-    assert max(map(len, written.splitlines())) <= 210
+    assert max(map(len, written.splitlines())) <= 180
 
 
 def test_every_node_is_described():

@@ -295,7 +295,7 @@ def test_a_pod_that_a_queue_holds_back_names_the_gate() -> None:
 
     assert finding is not None
     assert (finding.reason, finding.stalled) == ("Unschedulable", False)
-    assert "held by 1 scheduling gate (kueue.x-k8s.io/admission)" in finding.message
+    assert "held by 1 scheduling gate (kueue.x-k8s.io/admission), until" in finding.message
 
 
 @pytest.mark.parametrize("kind", ["containerStatuses", "initContainerStatuses"])
@@ -309,9 +309,7 @@ def test_the_proxy_of_a_mesh_in_the_pod_is_not_taken_for_a_part_of_the_model(kin
 
 
 def test_a_quota_that_demands_limits_names_the_fields_that_set_them() -> None:
-    words = (
-        'pods "m" is forbidden: failed quota: team: must specify limits.cpu for: fetch,http'
-    )
+    words = 'pods "m" is forbidden: failed quota: team: must specify limits.cpu for: fetch,http'
     failure = {"type": "ReplicaFailure", "status": "True", "message": words, "lastTransitionTime": LONG_AGO}
 
     finding = diagnose(revision(deployment={"metadata": {}, "status": {"conditions": [failure]}}), None, NOW)

@@ -79,7 +79,7 @@ def test_the_replicas_stay_when_autoscaling_is_removed_until_replicas_is_set(wor
     world.edit(suspend=False)
     world.settle()
     assert world.replicas() == [10]
-    assert "its 10 replicas stay until `replicas` is set" in world.condition("ScalingActive")[2]
+    assert "keeping 10 replicas until `replicas` is set" in world.condition("ScalingActive")[2]
     world.edit(replicas=3)
     world.settle()
     assert world.replicas() == [3]

@@ -183,7 +183,7 @@ def _initial_state(observed: Observed, known: Mapping[str, KnownRevision], targe
 def _interrupted_state(
     observed: Observed, known: Mapping[str, KnownRevision], target: str | None, replicas: int, now: datetime
 ) -> State | None:
-    """Return the state in which a canary is taken back whose rollout was forgotten; None if none shares the traffic."""
+    """Return the state that rolls back a canary whose rollout state was lost; None if no canary has traffic."""
     shares = _shares(observed, known)
     if len(shares) != 2:
         return None
@@ -194,7 +194,7 @@ def _interrupted_state(
     pods = int((known[canary].deployment or {}).get("spec", {}).get("replicas", 0))
     attempt = Attempt(canary, mode=CapacityMode.SURGE, surge=pods, canary_replicas=pods, step_entered_at=now)
     attempt = replace(attempt, weight=weight, applied_weight=weight, verified=True)
-    message = f"status.rollout was lost while revision {canary} had {weight} % of the traffic"
+    message = f"status.rollout was lost while revision {canary} had {weight}% of the traffic"
     lost = RolloutReason.STATE_LOST.value
     return State(Phase.ROLLING_BACK, now, lost, message, stable, replicas=replicas, attempt=attempt)
 

@@ -104,7 +104,7 @@ def test_a_rollout_without_users_says_so(rollout):
     verdict = rollout().windows(12, canary=0, stable=0)
 
     assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS)
-    assert verdict.message == "errors TooFewRequests: no requests from users so far, 500 needed"
+    assert verdict.message == "error rate needs more requests: no requests from users so far, 500 needed"
 
 
 def test_the_numbers_go_into_the_status(rollout):
