@@ -145,7 +145,7 @@ def test_a_gateway_keeps_each_sequence_in_one_pod_of_several(
     host = f"sums.{place.namespace}.example.com"
     gateway = {"parentRefs": [parent], "hostnames": [host], "consistentHash": GATEWAY_HASH}
     place.apply("sums", {**sums, "traffic": {"gateway": gateway}})
-    place.wait_ready("sums")
+    assert place.wait_ready("sums")["status"]["gatewayUrl"] == f"http://{host}"
 
     def ask(sequence: int, step: int, steps: int = STEPS) -> tuple[int, int]:
         """Send a number of a sequence; return its sum so far and the pod that answered."""
@@ -192,3 +192,13 @@ def routed(address: str, host: str) -> bool:
         return requests.get(ready, headers={"Host": host, "X-Sequence-Id": "0"}, timeout=5).status_code == 200
     except requests.RequestException:
         return False
+
+
+def test_a_model_whose_gateway_does_not_exist_or_has_no_room_for_it_is_not_ready(place: Any, digits: Any) -> None:
+    place.apply("digits", {**digits, "traffic": {"gateway": {"parentRefs": [{"name": "nowhere"}]}}})
+
+    place.wait_reason("digits", "GatewayNotFound")
+    place.wait("the Service has a ready pod", lambda: place.condition("digits", "Available")["status"] == "True")
+    closed = {"name": GATEWAY, "namespace": GATEWAY_NAMESPACE, "sectionName": "closed"}
+    place.patch("digits", {"traffic": {"gateway": {"parentRefs": [closed]}}})
+    place.wait_reason("digits", "GatewayRefused")
