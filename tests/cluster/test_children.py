@@ -6,6 +6,7 @@ import pytest
 
 from tests.cluster.world import SOON_SECONDS, eventually
 from tritonfleet.api import names
+from tritonfleet.api.workloads import Workloads
 
 OWN_KINDS = ["ConfigMap", "ControllerRevision", "Deployment", "PodDisruptionBudget", "Service", "Service"]
 
@@ -85,7 +86,7 @@ async def test_what_is_added_by_hand_beside_the_model_is_removed(world, operator
 
 
 async def test_a_network_policy_is_written_once_and_what_is_added_to_it_is_removed(world, start_operator, kubelet):
-    operator = start_operator(network_policy=True)
+    operator = start_operator(workloads=Workloads(network_policy=True))
     await world.create("demo")
     await eventually(lambda: world.is_ready("demo"), "Ready")
     before = (await world.cluster.get("NetworkPolicy", world.namespace, "demo"))["spec"]

@@ -202,7 +202,7 @@ _RANDOM = frozenset(
 _NOISE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"  # times
     r"|(?<=tritonfleet-operator=)[0-9a-f]{32}"  # the pods' key, made from the owner's uid
-    r"|(?<=a pod takes about )\d+ s"
+    r"|(?<=a pod takes about )\d+s"
     r"|(?<=ReplicaSet )\S+"  # named by Kubernetes after the hash of a template that holds the key
 )
 

@@ -236,15 +236,24 @@ class Cluster:
         return await self._call("GET", kind, BY_KIND[kind].path(namespace, name))
 
     async def list(
-        self, kind: str, namespace: str | None = None, *, labels: str = "", metadata_only: bool = False
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        metadata_only: bool = False,
+        keep: Callable[[Manifest], Manifest] = lambda item: item,
     ) -> Listing | None:
-        """Return all objects of a kind (in one namespace, or in all), or None if the cluster lacks the kind."""
+        """Return all objects of a kind (in one namespace, or in all), or None if the cluster lacks the kind.
+
+        `keep` returns what is kept of an object: it is called page by page, so that all are never in memory whole.
+        """
         items: list[Manifest] = []
         version = ""
         async for page in self._pages(kind, namespace, labels, metadata_only):
             if page is None:
                 return None
-            items.extend(page["items"] or ())
+            items.extend(map(keep, page["items"] or ()))
             version = page["metadata"]["resourceVersion"]
         return Listing(items, version)
 

@@ -279,10 +279,11 @@ class Operator:
 
     async def _list_all(self, kind: str) -> list[Manifest] | None:
         try:
-            return [countable(item) async for item in self._cluster.each(kind)]
+            listing = await self._cluster.list(kind, keep=countable)
         except Refused as refusal:
             log.warning("a kind cannot be listed", extra={"kind": kind, "error": str(refusal)})
             return None
+        return listing.items if listing is not None else None
 
     def _health_snapshot(self) -> HealthSnapshot:
         now = self.queue.now
