@@ -111,7 +111,7 @@ bench-autoscale: venv ## Our scaler against HPA, KEDA, KPA and a clairvoyant; TR
 	$(BIN)/python -m benchmarks.autoscale $(if $(TRACES),--traces $(TRACES))
 
 .PHONY: bench-tick
-bench-tick: venv ## One look at 1,000 ModelDeployments with 5,000 pods: CPU and queries
+bench-tick: venv ## One tick for 1,000 ModelDeployments with 5,000 pods: CPU and queries
 	$(BIN)/python -m benchmarks.tick
 
 .PHONY: bench-fidelity
