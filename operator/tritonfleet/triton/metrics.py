@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +23,7 @@ COUNTERS: Final = (SUCCESS, FAILURE, INFERENCES, EXECUTIONS, REQUEST_US, QUEUE_U
 """Metrics that every Triton reports of every model by default."""
 
 _TRITONS: Final = b"nv_"
-_LINE: Final = re.compile(rb"^nv_inference_[^\r\n]*", re.MULTILINE)
+_PREFIX: Final = b"nv_inference_"
 _LABEL: Final = rb'([A-Za-z_][A-Za-z0-9_]*)="([^"\\\n]*(?:\\.[^"\\\n]*)*)"'
 _UNNAMED: Final = _LABEL.replace(b"([A", b"(?:[A").replace(b'"([^', b'"(?:[^')
 _SERIES: Final = re.compile(rb"([A-Za-z_:][A-Za-z0-9_:]*)\{((?:%b(?:,%b)*,?)?)\}" % (_UNNAMED, _UNNAMED))
@@ -106,22 +106,17 @@ def _lines_of(page: bytes, model: str) -> list[bytes]:
     """Return the lines of the metrics that are read, with the model's name in them."""
     escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     label = f'model="{escaped}"'.encode()
-    lines = list(_candidates(page, label))
+    lines = [
+        line
+        for line in page.splitlines()
+        if line.startswith(_PREFIX) and label in line and line.partition(b"{")[0] in _READ
+    ]
     if len(lines) > MOST_LINES:
         raise Unreadable("TooLarge", f"more than {MOST_LINES:,} lines of one model would take too long to read")
+    longest = max(map(len, lines), default=0)
+    if longest > LONGEST_LINE_BYTES:
+        raise Unreadable("TooLarge", f"a line of {longest:,} bytes; at most {LONGEST_LINE_BYTES:,} are read")
     return lines
-
-
-def _candidates(page: bytes, label: bytes) -> Iterator[bytes]:
-    """Yield at most one line too many."""
-    left = MOST_LINES + 1
-    for found in _LINE.finditer(page):
-        line = found[0]
-        if label in line and line.partition(b"{")[0] in _READ and left:
-            if len(line) > LONGEST_LINE_BYTES:
-                raise Unreadable("TooLarge", f"a line of {len(line):,} bytes; at most {LONGEST_LINE_BYTES:,} are read")
-            left -= 1
-            yield line
 
 
 class _Series(NamedTuple):
