@@ -1,6 +1,7 @@
 """Durations (`50ms`, `1m30s`) and resource quantities (`500m`, `2Gi`), kept as text in the API; counts in messages."""
 
 import re
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Final
 
@@ -73,6 +74,11 @@ def canonical_quantity(text: str) -> str:
     if len(suffix) > 1 and suffix not in _BINARY:
         return f"{digits}e{exponent}" if exponent else f"{digits}"
     return f"{digits}{_SUFFIX_OF_EXPONENT[exponent]}"
+
+
+def canonical_quantities(amounts: Mapping[str, str]) -> dict[str, str]:
+    """Return amounts by resource as the API server writes them back."""
+    return {name: canonical_quantity(str(amount)) for name, amount in amounts.items()}
 
 
 def _parse(text: str) -> tuple[Decimal, str]:

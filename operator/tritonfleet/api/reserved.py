@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tritonfleet.api.base import rule
+from tritonfleet.api.base import LABEL_KEY_RULE, rule
 
 OWNED_FLAGS: Final = (
     "--allow-grpc",
@@ -54,11 +54,7 @@ RESERVED_ANNOTATION_PREFIXES: Final = ("tritonfleet.dev/", "argocd.argoproj.io/"
 """Annotations that tools use to track ownership; on a child they would make a tool adopt or prune it."""
 
 ANNOTATION_RULES: Final = (
-    rule(
-        r"self.all(key, key.matches('^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?"
-        r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$'))",
-        "must have keys such as example.com/name: letters, digits, '-', '_' and '.'",
-    ),
+    LABEL_KEY_RULE,
     rule(
         "!self.exists(key, "
         + " || ".join(f"key.startsWith('{prefix}')" for prefix in RESERVED_ANNOTATION_PREFIXES)

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from tritonfleet.api.base import ApiModel, Labels, ObjectName
 from tritonfleet.api.placement import Toleration
-from tritonfleet.api.quantities import canonical_quantity
+from tritonfleet.api.quantities import canonical_quantities
 from tritonfleet.api.server import Resources, Server
 from tritonfleet.errors import InvalidSpec
 
@@ -22,10 +22,7 @@ class PodMonitor(ApiModel):
 
 
 def _canonical(resources: Resources) -> Resources:
-    return Resources(
-        requests={name: canonical_quantity(amount) for name, amount in resources.requests.items()},
-        limits={name: canonical_quantity(amount) for name, amount in resources.limits.items()},
-    )
+    return Resources(requests=canonical_quantities(resources.requests), limits=canonical_quantities(resources.limits))
 
 
 _Canonical = Annotated[Resources, AfterValidator(_canonical)]

@@ -3,6 +3,7 @@
 import errno
 import socket
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -12,9 +13,9 @@ from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.tunnel import Guard, Proxy, Tunnel
 
 
-@pytest.fixture
-def echo():
-    """A server that answers each connection with what it got first."""
+@contextmanager
+def listening(answer):
+    """Listen on loopback and let `answer` serve each connection; yield the port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -24,12 +25,23 @@ def echo():
             except OSError:
                 return
             with connection:
-                connection.sendall(b"got " + connection.recv(65536))
+                answer(connection)
 
     threading.Thread(target=serve, daemon=True).start()
     yield listener.getsockname()[1]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
+
+
+def repeat(connection):
+    connection.sendall(b"got " + connection.recv(65536))
+
+
+@pytest.fixture
+def echo():
+    """A server that answers each connection with what it got first."""
+    with listening(repeat) as port:
+        yield port
 
 
 def ask(tunnel, request):
@@ -130,27 +142,16 @@ def test_proxy_settings_of_the_secret_lead_nowhere_else(https, fetch, monkeypatc
 @pytest.fixture
 def onward():
     """A proxy that answers with what `answers` holds next and sends on nothing; what it was asked is in `asked`."""
-
     found = SimpleNamespace(answers=[b"HTTP/1.1 200 OK\r\n\r\n"], asked=[], port=0)
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                found.asked.append(connection.recv(65536))
-                connection.sendall(found.answers[0])
-                if b" 200 " in found.answers[0]:
-                    connection.sendall(b"got " + connection.recv(65536))
+    def answer(connection):
+        found.asked.append(connection.recv(65536))
+        connection.sendall(found.answers[0])
+        if b" 200 " in found.answers[0]:
+            repeat(connection)
 
-    threading.Thread(target=serve, daemon=True).start()
-    found.port = listener.getsockname()[1]
-    yield found
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    with listening(answer) as found.port:
+        yield found
 
 
 def test_a_host_outside_is_reached_through_the_proxy_by_its_name(onward):

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from tritonfleet.api.base import ApiModel
 from tritonfleet.api.model import Model
-from tritonfleet.api.quantities import canonical_quantity, duration_seconds
+from tritonfleet.api.quantities import canonical_quantities, canonical_quantity, duration_seconds
 from tritonfleet.api.server import Resources, Server
 from tritonfleet.api.volumes import Volume
 from tritonfleet.plan.world import Defaults, Manifest
@@ -247,13 +247,9 @@ def _server_environment(server: Server) -> list[Manifest]:
 
 
 def _resources(given: Resources | None, gpus: Manifest | None = None) -> Manifest:
-    requests = {**_canonical(given.requests if given else {}), **(gpus or {})}
-    limits = {**_canonical(given.limits if given else {}), **(gpus or {})}
+    requests = {**canonical_quantities(given.requests if given else {}), **(gpus or {})}
+    limits = {**canonical_quantities(given.limits if given else {}), **(gpus or {})}
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
-
-
-def _canonical(amounts: dict[str, str]) -> dict[str, str]:
-    return {name: canonical_quantity(amount) for name, amount in amounts.items()}
 
 
 FETCH: Final = "fetch"

@@ -23,7 +23,13 @@ from typing import Any, Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
-from tritonfleet.api.quantities import canonical_quantity, duration_seconds, duration_text, duration_us
+from tritonfleet.api.quantities import (
+    canonical_quantities,
+    canonical_quantity,
+    duration_seconds,
+    duration_text,
+    duration_us,
+)
 from tritonfleet.api.server import Server
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, proxy_config
@@ -161,10 +167,6 @@ def hash_spec(normal: Manifest) -> str:
     return sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]
 
 
-def _quantities(amounts: Manifest) -> Manifest:
-    return {name: canonical_quantity(str(amount)) for name, amount in amounts.items()}
-
-
 _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("batching", "dynamic", "maxQueueDelay"): duration_us,
     ("batching", "dynamic", "queueTimeout"): duration_us,
@@ -173,12 +175,12 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("server", "drainTimeout"): duration_us,
     ("server", "grpcMaxConnectionAge"): duration_us,
     ("server", "sharedMemory"): canonical_quantity,
-    ("server", "resources", "requests"): _quantities,
-    ("server", "resources", "limits"): _quantities,
-    ("server", "fetchResources", "requests"): _quantities,
-    ("server", "fetchResources", "limits"): _quantities,
-    ("server", "proxyResources", "requests"): _quantities,
-    ("server", "proxyResources", "limits"): _quantities,
+    ("server", "resources", "requests"): canonical_quantities,
+    ("server", "resources", "limits"): canonical_quantities,
+    ("server", "fetchResources", "requests"): canonical_quantities,
+    ("server", "fetchResources", "limits"): canonical_quantities,
+    ("server", "proxyResources", "requests"): canonical_quantities,
+    ("server", "proxyResources", "limits"): canonical_quantities,
     ("server", "volumes", "*", "emptyDir", "sizeLimit"): canonical_quantity,
 }
 """The normal form of values that can be written in several ways; `*` is every list item."""
