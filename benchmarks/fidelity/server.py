@@ -20,6 +20,7 @@ from devcluster.progress import Progress
 PRIORITY = 5
 """Ahead of what else this machine does: milliseconds are compared."""
 START_SECONDS = 120.0
+START_ATTEMPTS = 3
 
 
 def take_priority() -> None:
@@ -38,11 +39,8 @@ def running(models: Mapping[str, Mapping[str, bytes]]) -> Iterator[str]:
                 file = root / "models" / name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-        address = f"127.0.0.1:{_free_port()}"
-        log = Path(folder) / "log"
-        process = _start(root, address, log)
+        process, address = _serve(root, Path(folder) / "log")
         try:
-            _wait(process, address, log)
             yield address
         finally:
             process.terminate()
@@ -58,10 +56,23 @@ def _unpack(archive: Path, root: Path) -> None:
                 files.extractall(root, filter="tar")
 
 
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def _serve(root: Path, log: Path) -> "tuple[subprocess.Popen[bytes], str]":
+    """Start Triton on a free port; on another one if somebody took it before Triton did."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        process = _start(root, address, log)
+        try:
+            _wait(process, address, log)
+        except RuntimeError:
+            process.kill()
+            process.wait(60)
+            if attempt == START_ATTEMPTS or "Address already in use" not in log.read_text():
+                raise
+        else:
+            return process, address
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _start(root: Path, address: str, log: Path) -> "subprocess.Popen[bytes]":

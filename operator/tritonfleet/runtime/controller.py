@@ -35,7 +35,7 @@ Decide = Callable[[Observed, datetime], Plan]
 MAX_ROUNDS = 5
 """A spec needs two or three decisions; more would be a decision that never settles."""
 RECONCILE_TIMEOUT_SECONDS = 120.0
-FAILURES_TOLD = 5
+FAILURES_BEFORE_REPORT = 5
 """Failures in a row that may be transient, in about 15 s, before the status says so."""
 REFUSED_RETRY_LIMIT_SECONDS = 60.0
 """Retry interval for foreign objects and quotas, whose changes are not watched."""
@@ -157,20 +157,20 @@ class Worker:
                 after = await self._reconcile(key)
         except (Transient, TimeoutError) as error:
             self._failed(key, "Transient", error, at_least=getattr(error, "retry_after_seconds", None) or 0.0)
-            await self._confess(key, f"a request to the API server fails: {_words(error)}", patience=FAILURES_TOLD)
+            await self._report_failure(key, f"a request to the API server fails: {_words(error)}", transient=True)
         except Conflict as error:
             self._failed(key, "Conflict", error)
-            await self._confess(key, f"others keep changing what the operator writes: {error}", patience=FAILURES_TOLD)
+            await self._report_failure(key, f"others keep changing what the operator writes: {error}", transient=True)
         except WriteRefused as error:
             # The status has it already: see `_report()`.
             self._failed(key, error.failure.reason, error, limit=REFUSED_RETRY_LIMIT_SECONDS)
         except Refused as error:
             self._failed(key, f"Http{error.status}", error, limit=REFUSED_RETRY_LIMIT_SECONDS)
-            await self._confess(key, f"the API server rejects a request of the operator: {error}", stalled=True)
+            await self._report_failure(key, f"the API server rejects a request of the operator: {error}", stalled=True)
         except Exception as error:
             log.exception("reconcile failed unexpectedly", extra=about(key))
             self._failed(key, type(error).__name__, error)
-            await self._confess(key, f"an unexpected error, please report it: {_words(error)}", stalled=True)
+            await self._report_failure(key, f"an unexpected error, please report it: {_words(error)}", stalled=True)
         else:
             self._queue.schedule.succeed(key)
             self._telemetry.reconciles.labels(CONTROLLER, "success").inc()
@@ -185,18 +185,18 @@ class Worker:
         fields = about(key, reason=reason, error=str(error), retry_seconds=round(delay, 1))
         log.warning("reconcile will be retried", extra=fields)
 
-    async def _confess(self, key: Key, message: str, *, stalled: bool = False, patience: int = 1) -> None:
-        """Write to the status that reconciles fail, from the `patience`-th one in a row on.
+    async def _report_failure(self, key: Key, message: str, *, stalled: bool = False, transient: bool = False) -> None:
+        """Write to the status that reconciles fail; what is transient only after FAILURES_BEFORE_REPORT in a row.
 
         The decision may be what fails, so nothing is decided for it. What fails here is only logged.
         """
         body = self._observer.body(key)
-        if body is None or self._queue.schedule.failures(key) < patience:
+        if body is None or (transient and self._queue.schedule.failures(key) < FAILURES_BEFORE_REPORT):
             return
         try:
             status, events = failed_status(body, message, stalled=stalled, now=self._now())
             async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
-                await self._tell(key, body, Plan(status=status, events=events))
+                await self._write_status(key, body, Plan(status=status, events=events))
         except Exception as error:  # noqa: BLE001
             log.warning("the failure could not be reported", extra=about(key, error=_words(error)))
 
@@ -215,7 +215,7 @@ class Worker:
             self._queue.schedule.defer(key)
             return None
         observed, plan = settled
-        await self._tell(key, observed.body, plan)
+        await self._write_status(key, observed.body, plan)
         if plan.requeue_after_seconds is not None and plan.requeue_after_seconds < self._resync_seconds:
             return plan.requeue_after_seconds
         # Jitter, so that objects that were created together are not reconciled together.
@@ -259,9 +259,9 @@ class Worker:
         """Report a rejected write in the status."""
         observed = await self._observer.observe(key, failure)
         if observed is not None:
-            await self._tell(key, observed.body, self._decide(observed, self._now()))
+            await self._write_status(key, observed.body, self._decide(observed, self._now()))
 
-    async def _tell(self, key: Key, body: Manifest, plan: Plan) -> None:
+    async def _write_status(self, key: Key, body: Manifest, plan: Plan) -> None:
         """Write the status if it changed, then its events, which are not retried."""
         generation = body["metadata"]["generation"]
         self._telemetry.readiness.saw(key, plan.status, plan.replicas)
@@ -287,10 +287,6 @@ def _only_creates(plan: Plan) -> bool:
     return not plan.deletes and not any(apply.exists for apply in plan.applies)
 
 
-def _actions(plan: Plan) -> list[Apply | Delete]:
-    return [*plan.applies, *plan.deletes]
-
-
 def _verb(action: Apply | Delete) -> str:
     if isinstance(action, Delete):
         return "deleting"
@@ -298,7 +294,8 @@ def _verb(action: Apply | Delete) -> str:
 
 
 def _summary(plan: Plan) -> str:
-    return ", ".join(f"{action.target.kind} {action.reason}" for action in _actions(plan))
+    actions: list[Apply | Delete] = [*plan.applies, *plan.deletes]
+    return ", ".join(f"{action.target.kind} {action.reason}" for action in actions)
 
 
 def _ready(status: Manifest) -> tuple[str, str]:

@@ -107,7 +107,7 @@ def test_status_writes_that_are_lost_cost_time_and_nothing_else(begin: Callable[
 @pytest.mark.parametrize("lost", [("rollout",), ("rollout", "revision"), ()], ids=["rollout", "roles", "everything"])
 @pytest.mark.parametrize("gateway", [True, False])
 @pytest.mark.parametrize("mode", ["Surge", "InPlace"])
-def test_a_rollout_that_is_forgotten_halfway_is_taken_back_without_loss_and_begins_again(
+def test_a_rollout_that_is_forgotten_halfway_is_rolled_back_without_loss_and_begins_again(
     mode: str, gateway: bool, lost: tuple[str, ...]
 ) -> None:
     scene = Scene(spec_of(mode=mode, gateway=gateway, steps=(50,))).serve().roll("2")

@@ -49,7 +49,7 @@ async def test_waiting_for_a_gpu_count_does_not_delay_others(monkeypatch):
         return await observe(observer, key)
 
     monkeypatch.setattr(Observer, "observe", hang)
-    monkeypatch.setattr(autoscaler, "REFRESH_LIMIT_SECONDS", 1.5)
+    monkeypatch.setattr(autoscaler, "REFRESH_LIMIT_SECONDS", 5.0)
     async with fleet(monkeypatch) as world:
         world.deploy(OTHER, pods=1)
         for number in (1, 2):
