@@ -136,7 +136,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 .PHONY: lock
 lock: venv ## Pin the newest dependencies that pyproject.toml allows
 	$(LOCK) --upgrade --output-file requirements.lock
-	$(LOCK) --upgrade --extra simulate --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --upgrade --extra simulate --extra validate --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 .PHONY: venv
 venv: $(VENV)/.ready ## Make .venv with everything the other targets use

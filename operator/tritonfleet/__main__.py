@@ -1,8 +1,8 @@
-"""`python -m tritonfleet`: the operator."""
+"""`python -m tritonfleet` is `tritonfleet`, and the operator if no subcommand is given."""
 
 import sys
 
 from tritonfleet.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["operator"]))
+    sys.exit(main(sys.argv[1:] or ["operator"]))

@@ -1,35 +1,19 @@
 """What the API server itself says to wrong manifests, and that it takes the right ones."""
 
 import copy
-import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
 from devcluster import gobuild
+from tests.refusals import COMPLETE, EXAMPLES, REFUSALS, VALID, put, wrong
 from tritonfleet.api import names
 from tritonfleet.api.crd import root_schema
 from tritonfleet.api.quantities import canonical_quantity
 from tritonfleet.api.renames import RENAMES
 from tritonfleet.errors import Refused
-
-HERE = Path(__file__).parent
-REFUSALS = yaml.safe_load((HERE / "refusals.yaml").read_text(encoding="utf-8"))
-EXAMPLES = sorted((HERE.parents[1] / "examples").rglob("*.yaml"))
-VALID = yaml.safe_load("""
-apiVersion: tritonfleet.dev/v1alpha1
-kind: ModelDeployment
-metadata: {name: recommender}
-spec:
-  model: {uri: "s3://models/recommender/7", backend: onnxruntime}
-  batching: {maxBatchSize: 32, dynamic: {maxQueueDelay: 2ms}}
-  instances: [{kind: GPU}]
-  server: {gpu: {count: 1}}
-""")
-COMPLETE = yaml.safe_load((HERE / "complete.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -53,7 +37,7 @@ def test_there_is_one_wrong_manifest_for_each_name():
 @pytest.mark.parametrize("entry", REFUSALS, ids=lambda entry: entry["name"])
 async def test_the_api_server_refuses(send, entry):
     with pytest.raises(Refused) as refusal:
-        await send(_wrong(entry))
+        await send(wrong(entry))
     message = str(refusal.value)
     assert [words for words in entry["says"] if str(words) not in message] == [], message
     assert [words for words in entry.get("hides", ()) if words in message] == [], message
@@ -64,7 +48,7 @@ async def test_every_rule_of_the_spec_is_broken_by_some_manifest(send):
     heard = []
     for entry in REFUSALS:
         with pytest.raises(Refused) as refusal:
-            await send(_wrong(entry))
+            await send(wrong(entry))
         heard.append(str(refusal.value))
     told = "\n".join(heard)
     silent = {message for message in _rules(root_schema()["properties"]["spec"]) if message not in told}
@@ -81,7 +65,7 @@ async def test_the_api_server_refuses_a_former_name_with_the_new_one(send, renam
     manifest["spec"]["autoscaling"] = {"maxReplicas": 4}
     for value in (FORMER_VALUES[rename.schema["type"]], rename.default):
         if value is not None:
-            _put(manifest, rename.path, value)
+            put(manifest, rename.path, value)
             with pytest.raises(Refused) as refusal:
                 await send(manifest)
             assert f"{rename.path}: Invalid value" in str(refusal.value)
@@ -165,35 +149,6 @@ def test_kubectl_explains_every_field(control_plane):
     assert "Rejects requests that would miss the target" in explain("mdep.spec.slo.loadShedding")
     assert "Limits at certain times" in explain("mdep.spec.autoscaling.schedules")
     assert "Learned requests per second" in explain("mdep.status.autoscaling.capacityPerReplica")
-
-
-def _wrong(entry):
-    manifest = copy.deepcopy(VALID)
-    for path, value in entry.get("set", {}).items():
-        _put(manifest, path, value)
-    if "fill" in entry:
-        fill = entry["fill"]
-        _put(manifest, fill["path"], _filled(fill))
-    return manifest
-
-
-def _filled(fill):
-    if "text" in fill:
-        return fill["text"].format(text="x" * fill["times"])
-    values = [json.loads(json.dumps(fill["value"]).replace("{n}", str(n))) for n in range(fill["times"])]
-    if "key" in fill:
-        return {fill["key"].format(n=n): value for n, value in enumerate(values)}
-    return values
-
-
-def _put(manifest, path, value):
-    *parents, last = path.split(".")
-    for parent in parents:
-        manifest = manifest.setdefault(parent, {})
-    if value is None:
-        del manifest[last]
-    else:
-        manifest[last] = value
 
 
 def _paths(schema, prefix=""):

@@ -1,5 +1,6 @@
 """The ModelDeployment itself: one model, served by a fleet of Triton servers."""
 
+import json
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -175,11 +176,19 @@ class ModelDeployment(ApiModel):
     spec: ModelDeploymentSpec
 
     @classmethod
-    def parse(cls, body: dict[str, Any]) -> Self:
-        """Parse an object from the API server; raises InvalidSpec naming field, value and remedy."""
+    def parse(cls, body: dict[str, Any], *, strict: bool = False) -> Self:
+        """Parse an object from the API server; raises InvalidSpec naming field, value and remedy.
+
+        `strict` is for one that no API server has checked: the text "3" does not count as a number.
+        """
         renamed = list(refusals(body))
         try:
-            found = cls.model_validate(body)
+            # As JSON, in which a list is a tuple also when types are strict.
+            found = (
+                cls.model_validate_json(json.dumps(body, default=str), strict=True)
+                if strict
+                else cls.model_validate(body)
+            )
         except ValidationError as error:
             problems = [*renamed, *described(error, _schema())]
             raise InvalidSpec("; ".join(problems[:5])) from error

@@ -46,8 +46,8 @@ _CONTAINERS: Final = {
     "tuple_type": "must be a list",
 }
 _RULED: Final = {
-    "greater_than_equal": None,
-    "less_than_equal": None,
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
     "string_type": "must be a string: write it in quotes",
 }
 _SCALARS: Final = {
@@ -58,6 +58,15 @@ _SCALARS: Final = {
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number, without a unit",
     "int_type": "must be a whole number, without a unit",
+    "missing": "must be set",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+    "greater_than": "must be above {gt}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
 }
 """What is said of each type of pydantic's errors; for those in `_RULED` the field's own rule comes first."""
 
@@ -93,9 +102,8 @@ def _remedy(problem: Any, node: Schema) -> str | None:
     kind = problem["type"]
     if kind in _CONTAINERS:
         return _CONTAINERS[kind] + _such_as(problem["loc"], node)
-    if kind in _RULED:
-        return _rule(node) or _RULED[kind]
-    return _SCALARS.get(kind)
+    said = (_rule(node) if kind in _RULED else None) or {**_RULED, **_SCALARS}.get(kind)
+    return said.format(**problem.get("ctx", {})) if said is not None and "{" in said else said
 
 
 def _such_as(location: tuple[int | str, ...], node: Schema) -> str:

@@ -1,26 +1,45 @@
 """Parse and format durations, rates and counts on the command line.
 
-The first four functions are argparse types: they return a number, or raise ArgumentTypeError with the expected form.
+The functions that parse raise ValueError with the expected form; `Parsed` makes one the type of a click option.
 `format_duration()` and `per_second()` format numbers. Every subcommand uses this.
 """
 
 import math
 import re
-from argparse import ArgumentTypeError
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
 
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d|w)", re.ASCII)
 _DURATION: Final = re.compile(f"(?:{_PART.pattern})+", re.ASCII)
 
 
+class Parsed(click.ParamType[Any]):
+    """The type of an option whose text `parse` converts; `name` is what help calls it."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; raises click.BadParameter with the expected form."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def seconds(text: str) -> float:
-    """Return a duration above 0 in seconds; raises ArgumentTypeError for anything but `90s`, `1h30m`, `0.5ms`."""
+    """Return a duration above 0 in seconds; raises ValueError for anything but `90s`, `1h30m`, `0.5ms`."""
     if not _DURATION.fullmatch(text):
-        raise ArgumentTypeError(f"must be a number and a unit, such as 0.5ms, 90s, 1h30m or 7d, not '{text}'")
+        raise ValueError(f"must be a number and a unit, such as 0.5ms, 90s, 1h30m or 7d, not '{text}'")
     total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     if total <= 0:
-        raise ArgumentTypeError(f"must be longer than 0, not '{text}'")
+        raise ValueError(f"must be longer than 0, not '{text}'")
     return total
 
 
@@ -31,22 +50,39 @@ def rate(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < 1e7:
-        raise ArgumentTypeError(f"must be requests per second, above 0 and below 10 million, not '{text}'")
+        raise ValueError(f"must be requests per second, above 0 and below 10 million, not '{text}'")
     return number
 
 
 def count(text: str) -> int:
     """Return a whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a positive integer, not '{text}'")
+        raise ValueError(f"must be a positive integer, not '{text}'")
     return int(text)
 
 
 def seed(text: str) -> int:
     """Return a non-negative integer for a random generator."""
     if not text.isdecimal() or int(text) >= 2**32:
-        raise ArgumentTypeError(f"must be an integer from 0 to {2**32 - 1}, not '{text}'")
+        raise ValueError(f"must be an integer from 0 to {2**32 - 1}, not '{text}'")
     return int(text)
+
+
+def service(text: str) -> tuple[float, float]:
+    """Return ALPHA,BETA in seconds: a batch of b requests takes ALPHA + BETA b."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2:
+        raise ValueError(f"must be two durations, such as 4ms,0.6ms, not '{text}'")
+    alpha, beta = (seconds(part) for part in parts)
+    return alpha, beta
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the words between commas, at least one."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise ValueError("must name at least one")
+    return found
 
 
 def format_duration(duration_seconds: float) -> str:

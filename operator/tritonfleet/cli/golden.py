@@ -4,15 +4,16 @@
 trusted model. Needs no Kubernetes client; `cli/main.py` calls `run()`.
 """
 
-import argparse
 import asyncio
 import json
 import socket
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, Final
 
 from tritonfleet.adapters import triton
-from tritonfleet.cli.terminal import UsageError, one_line, read_bytes, read_manifests, report_error, say
+from tritonfleet.cli.manifests import read_manifests
+from tritonfleet.cli.terminal import UsageError, one_line, read_bytes, report_error, say
 from tritonfleet.errors import Rejected, TritonfleetError
 from tritonfleet.plan.rollout.verification import (
     FLOATS,
@@ -86,7 +87,7 @@ def _json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """Run one action; return 1 if a response is wrong or missing, 2 for wrong input."""
     command = f"golden {options.action}"
     try:
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
 
 
-async def _check(options: argparse.Namespace, text: str) -> int:
+async def _check(options: SimpleNamespace, text: str) -> int:
     requests = parse_golden(text)
     wrong = 0
     address, port = await _address(options.server)
@@ -115,7 +116,7 @@ async def _check(options: argparse.Namespace, text: str) -> int:
     return 1 if wrong else 0
 
 
-async def _record(options: argparse.Namespace, text: str) -> int:
+async def _record(options: SimpleNamespace, text: str) -> int:
     questions = read_questions(text)
     address, port = await _address(options.server)
     async with triton.connect(address, options.model, port) as server:
@@ -133,7 +134,7 @@ async def _answer(server: triton.PodServer, request: GoldenRequest) -> Answer:
         raise Rejected(f"request '{request.name}' failed: {refusal}") from refusal
 
 
-def _text(options: argparse.Namespace) -> str:
+def _text(options: SimpleNamespace) -> str:
     """Return the golden file, extracted from its ConfigMap if it is in one."""
     try:
         text = read_bytes(options.filename).decode()

@@ -5,12 +5,12 @@ turns errors into one line and an exit status. `explain` and `rollout` use it; i
 client.
 """
 
-import argparse
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tritonfleet.adapters.cluster import Cluster, default_namespace, load_configuration
@@ -52,7 +52,7 @@ def _in_lines(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def place_of(options: argparse.Namespace) -> AsyncIterator[Place]:
+async def place_of(options: SimpleNamespace) -> AsyncIterator[Place]:
     """Connect to the cluster of the options; raises NoCluster if there is none."""
     kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
     cluster = Cluster(await load_configuration(kubeconfig, options.context))

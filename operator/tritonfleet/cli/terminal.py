@@ -1,19 +1,18 @@
 """Terminal input and output of the subcommands: text, one-line errors, files, tables, progress, a screen.
 
 All output goes through `say()`, which lets no control character pass: texts of a model, a pod or a status come from
-others. `UsageError` is wrong input; `report_error()` prints it and returns its exit status. `read_manifests()` reads
-untrusted YAML. `follow()` redraws a text until interrupted, `progress()` shows a progress bar, and `sparkline()` and
-`rows()` draw numbers and tables.
+others. `UsageError` is wrong input; `report_error()` prints it and returns its exit status. `follow()` redraws a text
+until interrupted, `progress()` shows a progress bar, and `sparkline()` and `rows()` draw numbers and tables.
 """
 
 import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from tritonfleet.errors import Transient, TritonfleetError, printable
 
@@ -63,62 +62,6 @@ def write_bytes(path: str, content: bytes) -> None:
         Path(path).write_bytes(content)
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-
-
-MAX_YAML_BYTES: Final = 4 * 1024 * 1024
-MAX_YAML_VALUES: Final = 100_000
-"""With what each alias stands for counted as often as it is named."""
-MAX_YAML_DEPTH: Final = 64
-
-
-def read_manifests(content: str | bytes, shown: str) -> list[Any]:
-    """Return the documents of a YAML or JSON text; raises UsageError saying where it is wrong, or too much.
-
-    A few lines of aliases can stand for more than any memory holds, so what they stand for is counted first.
-    """
-    # Each import delays the start, also of subcommands that read no YAML.
-    import yaml  # noqa: PLC0415
-
-    if len(content) > MAX_YAML_BYTES:
-        raise UsageError(f"{shown}: must be smaller than {MAX_YAML_BYTES >> 20} MiB")
-    try:
-        for line, values, depth in _counted(yaml.parse(content, Loader=yaml.SafeLoader), shown):
-            if depth > MAX_YAML_DEPTH:
-                raise UsageError(f"{shown}: line {line}: must not be nested deeper than {MAX_YAML_DEPTH} levels")
-            if values > MAX_YAML_VALUES:
-                raise UsageError(
-                    f"{shown}: line {line}: must not hold more than {MAX_YAML_VALUES:,} values, aliases included"
-                )
-        return list(yaml.safe_load_all(content))
-    except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UsageError(f"{shown}: {where}must be YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{shown}: must be YAML: {error}") from error
-
-
-def _counted(events: Iterable[Any], shown: str) -> Iterator[tuple[int, int, int]]:
-    """Yield the line of each event of a YAML parser, the values up to it and the depth at it."""
-    values = 0
-    sizes: dict[str, int] = {}
-    within: list[tuple[str | None, int]] = []
-    for event in events:
-        line, kind = event.start_mark.line + 1, type(event).__name__
-        anchor: str | None = getattr(event, "anchor", None)
-        if kind == "AliasEvent":
-            if anchor not in sizes:
-                raise UsageError(f"{shown}: line {line}: the alias '*{anchor}' leads into itself or nowhere")
-            values += sizes[anchor]
-        elif kind in {"MappingStartEvent", "SequenceStartEvent"}:
-            within.append((anchor, values))
-            values += 1
-        elif kind in {"MappingEndEvent", "SequenceEndEvent"}:
-            anchor, before = within.pop()
-            sizes |= {anchor: values - before} if anchor else {}
-        elif kind == "ScalarEvent":
-            values += 1
-            sizes |= {anchor: 1} if anchor else {}
-        yield line, values, len(within)
 
 
 def rows(table: Sequence[Sequence[str]]) -> Iterator[str]:

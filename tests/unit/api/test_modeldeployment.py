@@ -84,14 +84,14 @@ def test_fields_that_others_define_have_a_depth_and_a_size(field, value, message
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"model": {}}, "spec.model.uri: field required"),
+        ({"model": {}}, "spec.model.uri: must be set"),
         (
             {"model": {"uri": True}},
             "spec.model.uri: must be a string: write it in quotes, got True",
         ),
         (
             {"slo": {"latency": {"percentile": 98, "target": "50ms"}}},
-            "spec.slo.latency.percentile: value error, must be 50, 90, 95, 99 or 99.9, got 98",
+            "spec.slo.latency.percentile: must be 50, 90, 95, 99 or 99.9, got 98",
         ),
         (
             {"slo": {"latency": {"target": 50}}},
@@ -136,10 +136,10 @@ def test_fields_that_others_define_have_a_depth_and_a_size(field, value, message
             "spec.autoscaling.minReplicas: must be at least 1: to run no pods, set `suspend: true`, got 0",
         ),
         ({"suspend": "off the air"}, "spec.suspend: must be true or false, got 'off the air'"),
-        ({"replicas": -1}, "spec.replicas: input should be greater than or equal to 0, got -1"),
+        ({"replicas": -1}, "spec.replicas: must be at least 0, got -1"),
         (
             {"instances": [{"kind": "TPU"}]},
-            "spec.instances[0].kind: input should be 'Auto', 'GPU', 'CPU' or 'Model', got 'TPU'",
+            "spec.instances[0].kind: must be 'Auto', 'GPU', 'CPU' or 'Model', got 'TPU'",
         ),
         (
             {"server": {"resources": {"limits": {"cpu": True}}}},

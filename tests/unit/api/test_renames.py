@@ -83,7 +83,7 @@ def test_a_former_name_is_reported_beside_what_else_is_wrong():
     rename = RENAMES[0]
     wrong = manifest(rename, example(rename))
     wrong["spec"]["replicas"] = -1
-    with pytest.raises(InvalidSpec, match=rf"renamed to `{rename.new}`.*spec\.replicas: input should be greater"):
+    with pytest.raises(InvalidSpec, match=rf"renamed to `{rename.new}`.*spec\.replicas: must be at least 0"):
         ModelDeployment.parse(wrong)
 
 

@@ -147,7 +147,7 @@ def test_an_action_without_a_name_is_refused_in_one_line(tritonfleet: Callable, 
     said = tritonfleet("rollout", action)
 
     assert said.status == 2
-    assert said.err.startswith(f"tritonfleet rollout {action}: the following arguments are required: NAME")
+    assert said.err.startswith(f"tritonfleet rollout {action}: missing argument 'NAME'")
 
 
 def test_a_missing_cluster_configuration_is_reported_in_one_line(tritonfleet: Callable, tmp_path) -> None:

@@ -19,10 +19,11 @@ from tritonfleet.adapters.cluster import Cluster
 from tritonfleet.cli import terminal
 from tritonfleet.cli.explain import command as explain
 from tritonfleet.cli.explain.model import Account as ExplainAccount
+from tritonfleet.cli.manifests import read_manifests
 from tritonfleet.cli.place import Place
 from tritonfleet.cli.rollout import output as rollout
 from tritonfleet.cli.rollout.model import Account as RolloutAccount
-from tritonfleet.cli.terminal import UsageError, read_manifests, report_error, say
+from tritonfleet.cli.terminal import UsageError, report_error, say
 from tritonfleet.errors import printable
 
 CONTROLS = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs"}]

@@ -5,13 +5,13 @@ decisions. With `--watch` it is redrawn every few seconds, and `Graphs` adds the
 `cli/main.py` calls `run()`.
 """
 
-import argparse
 import json
 import shutil
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Final, NoReturn
 
 from tritonfleet.api.conditions import ConditionType
@@ -205,12 +205,12 @@ def _milliseconds(latency: str | None) -> float | None:
     return float(latency.removesuffix("ms")) if latency is not None else None
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """Print the account, or follow it; return 1 if it cannot be read, 2 if the cluster cannot be found."""
     return run_command("explain", _explain(options))
 
 
-async def _explain(options: argparse.Namespace) -> int:
+async def _explain(options: SimpleNamespace) -> int:
     async with place_of(options) as place:
         if options.watch:
             await _watch(place, options)
@@ -219,7 +219,7 @@ async def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _watch(place: Place, options: argparse.Namespace) -> NoReturn:
+async def _watch(place: Place, options: SimpleNamespace) -> NoReturn:
     graphs = Graphs(options.interval)
 
     async def text() -> str:

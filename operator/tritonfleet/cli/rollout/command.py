@@ -4,13 +4,13 @@
 target revision serves (0), was rolled back (3), or the timeout expires (4).
 """
 
-import argparse
 import asyncio
 import json
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Final
 
 import yaml
@@ -96,17 +96,17 @@ def _line(account: Account) -> str:
     return f"{rollout.phase}{step}, weight {account.weights.applied}%: {rollout.message}"
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """Run one action; return 1 if it is not possible now, 2 if the cluster cannot be found."""
     return run_command(f"rollout {options.action}", _act(options))
 
 
-async def _act(options: argparse.Namespace) -> int:
+async def _act(options: SimpleNamespace) -> int:
     async with place_of(options) as place:
         return await _ACTIONS.get(options.action, _ask)(place, options)
 
 
-async def _status(place: Place, options: argparse.Namespace) -> int:
+async def _status(place: Place, options: SimpleNamespace) -> int:
     async def read() -> Account:
         return await _read_account(place, options.name)
 
@@ -126,13 +126,13 @@ async def _status(place: Place, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _history(place: Place, options: argparse.Namespace) -> int:
+async def _history(place: Place, options: SimpleNamespace) -> int:
     account = await _read_account(place, options.name, with_pods=False)
     _write(options.output, output.history_text(account), output.history_document(account))
     return 0
 
 
-async def _diff(place: Place, options: argparse.Namespace) -> int:
+async def _diff(place: Place, options: SimpleNamespace) -> int:
     account = await _read_account(place, options.name, with_pods=False)
     try:
         listing = await place.cluster.list("ControllerRevision", place.namespace, labels=_of(options.name))
@@ -157,7 +157,7 @@ def _two(account: Account, before: str | None, after: str | None) -> tuple[str, 
     return found_before, found_after
 
 
-async def _ask(place: Place, options: argparse.Namespace) -> int:
+async def _ask(place: Place, options: SimpleNamespace) -> int:
     verb = next(verb for verb in Verb if command_of(verb) == options.action)
     user = await _whoami(place)
     for attempt in range(_ATTEMPTS):
@@ -208,7 +208,7 @@ def _write(output: str, text: str, data: Any) -> None:
     say(text)
 
 
-_ACTIONS: Final[Mapping[str, Callable[[Place, argparse.Namespace], Awaitable[int]]]] = {
+_ACTIONS: Final[Mapping[str, Callable[[Place, SimpleNamespace], Awaitable[int]]]] = {
     "status": _status,
     "history": _history,
     "diff": _diff,

@@ -4,8 +4,8 @@
 image lacks: without them it reports what to install.
 """
 
-import argparse
 import importlib.util
+from types import SimpleNamespace
 
 from tritonfleet.cli.terminal import UsageError, report_error
 from tritonfleet.errors import TritonfleetError
@@ -13,7 +13,7 @@ from tritonfleet.errors import TritonfleetError
 EXTRA = ("numpy", "numba", "matplotlib")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """Simulate and print; return 2 for wrong input, or if the extra is not installed."""
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:

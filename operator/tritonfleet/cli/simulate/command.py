@@ -4,20 +4,21 @@
 simulates every scaler, and prints the report.
 """
 
-import argparse
 import json
 import time
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 from tritonfleet.api.quantities import counted
 from tritonfleet.cli.arguments import format_duration, per_second
+from tritonfleet.cli.manifests import read_manifest
 from tritonfleet.cli.simulate import runner, scenario, traffic
 from tritonfleet.cli.simulate.report import OURS, Entry, Outcome, caveats, record, report
 from tritonfleet.cli.simulate.runner import Scenario, run_all
-from tritonfleet.cli.simulate.scenario import Fleet, assumptions, fleet, read_manifest
+from tritonfleet.cli.simulate.scenario import Fleet, assumptions, fleet
 from tritonfleet.cli.simulate.traffic import Traffic
 from tritonfleet.cli.terminal import UsageError, progress, say, write_bytes
 from tritonfleet.errors import InvalidSpec
@@ -28,7 +29,7 @@ START_SECONDS: Final = 300.0
 START_MARGIN: Final = 1.2
 
 
-def simulated(options: argparse.Namespace) -> int:
+def simulated(options: SimpleNamespace) -> int:
     """Simulate, print and plot; raises UsageError for wrong input."""
     if "list" in {options.trace, *options.faults, *options.scalers}:
         say(_lists().rstrip("\n"))
@@ -52,7 +53,7 @@ def simulated(options: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(outcome: Outcome, form: str, options: argparse.Namespace) -> None:
+def _draw(outcome: Outcome, form: str, options: SimpleNamespace) -> None:
     from tritonfleet.cli.simulate import plot  # noqa: PLC0415 - matplotlib takes longer to start than a short run
 
     if options.plot:
@@ -71,7 +72,7 @@ def _lists() -> str:
     return "\n\n".join(f"{head}:\n{lines}" for head, lines in parts.items()) + "\n"
 
 
-def _fleet(options: argparse.Namespace) -> Fleet:
+def _fleet(options: SimpleNamespace) -> Fleet:
     deployment = read_manifest(options.filename)
     try:
         return fleet(deployment, options.service, options.ready_time)
@@ -99,7 +100,7 @@ def _started(chosen: Fleet, road: Traffic) -> Fleet:
     return replace(chosen, plant=replace(plant, initial_replicas=initial))
 
 
-def _simulate(setup: Scenario, rivals: tuple[str, ...], road: Traffic, options: argparse.Namespace) -> Outcome:
+def _simulate(setup: Scenario, rivals: tuple[str, ...], road: Traffic, options: SimpleNamespace) -> Outcome:
     started = time.monotonic()
     # The clairvoyant takes by far the longest, so it starts first.
     names = (*([runner.CLAIRVOYANT] if setup.fleet.feasible else []), OURS, *rivals)

@@ -1,24 +1,21 @@
 """What is simulated around the traffic: the manifest, the servers, the cluster, and faults.
 
-`read_manifest()` checks the ModelDeployment of `-f` as the cluster would. `fleet()` derives the SLO, a model of the
-servers and the limits from it, with defaults for what it does not specify. `parse_fault()` reads `--faults`.
-`command.py` calls all three.
+`fleet()` derives the SLO, a model of the servers and the limits from a manifest, with defaults for what it does not
+specify. `parse_fault()` reads `--faults`. `command.py` calls both.
 """
 
 import re
-from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, Final
+from typing import Final
 
-from tritonfleet.api import names
 from tritonfleet.api.autoscaling import Autoscaling, ScalingMode
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli import arguments
 from tritonfleet.cli.arguments import format_duration, per_second
-from tritonfleet.cli.terminal import UsageError, read_bytes, read_manifests
+from tritonfleet.cli.terminal import UsageError
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import BatchServer, Policy
 from tritonfleet.plan.objects import Learned, shed_load
@@ -50,43 +47,6 @@ MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 """When traces begin, for schedules: on a Monday at midnight UTC."""
 
 _FORM: Final = re.compile(r"(?P<name>[a-z-]+)(:(?P<value>[^@]+))?@(?P<start>[^+]+)(\+(?P<length>.+))?")
-
-
-def read_manifest(path: str) -> ModelDeployment:
-    """Return the one ModelDeployment of a YAML or JSON file; raises UsageError naming file, line or field."""
-    shown = "standard input" if path == "-" else path
-    documents = read_manifests(read_bytes(path), shown)
-    found = [body for body in documents if isinstance(body, dict) and body.get("kind") == names.KIND]
-    if len(found) != 1:
-        raise UsageError(f"{shown}: must contain one {names.KIND}, has {len(found) or 'none'}")
-    body = found[0]
-    if body.get("apiVersion") != names.API_VERSION:
-        raise UsageError(f"{shown}: apiVersion must be {names.API_VERSION}, not '{body.get('apiVersion')}'")
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict):
-        body = {**body, "metadata": {"namespace": "default", **metadata}}
-    try:
-        deployment = ModelDeployment.parse(body)
-    except InvalidSpec as problem:
-        raise UsageError(f"{shown}: {problem}") from problem
-    known = deployment.spec.model_dump(by_alias=True, exclude_unset=True)
-    unknown = next(_unknown(body["spec"], known, "spec"), None)
-    if unknown is not None:
-        raise UsageError(f"{shown}: {unknown}: unknown field (see kubectl explain mdep.spec)")
-    return deployment
-
-
-def _unknown(given: Any, known: Any, path: str) -> Iterator[str]:
-    """Yield the path of every unknown field."""
-    if isinstance(given, dict) and isinstance(known, dict):
-        for name, value in given.items():
-            if name not in known:
-                yield f"{path}.{name}"
-            else:
-                yield from _unknown(value, known[name], f"{path}.{name}")
-    elif isinstance(given, list) and isinstance(known, list | tuple):
-        for index, (value, understood) in enumerate(zip(given, known, strict=True)):
-            yield from _unknown(value, understood, f"{path}[{index}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +252,7 @@ def parse_fault(text: str, duration_seconds: float) -> Fault:
         start = 0.0 if match["start"] == "0" else arguments.seconds(match["start"])
         end = start + arguments.seconds(match["length"]) if match["length"] else inf
         value = _number(match["value"]) if match["value"] else kind.value or 0.0
-    except ArgumentTypeError as error:
+    except ValueError as error:
         raise UsageError(f"--faults: '{text}': {error}") from error
     if start >= duration_seconds:
         raise UsageError(
@@ -307,5 +267,5 @@ def _number(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < inf:
-        raise ArgumentTypeError(f"the value must be a number above 0, not '{text}'")
+        raise ValueError(f"the value must be a number above 0, not '{text}'")
     return number

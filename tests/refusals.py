@@ -1,0 +1,51 @@
+"""Manifests that the API server refuses, each with what it says, and some that it takes."""
+
+import copy
+import json
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent / "cluster"
+REFUSALS = yaml.safe_load((HERE / "refusals.yaml").read_text(encoding="utf-8"))
+EXAMPLES = sorted((HERE.parents[1] / "examples").rglob("*.yaml"))
+VALID = yaml.safe_load("""
+apiVersion: tritonfleet.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: recommender}
+spec:
+  model: {uri: "s3://models/recommender/7", backend: onnxruntime}
+  batching: {maxBatchSize: 32, dynamic: {maxQueueDelay: 2ms}}
+  instances: [{kind: GPU}]
+  server: {gpu: {count: 1}}
+""")
+COMPLETE = yaml.safe_load((HERE / "complete.yaml").read_text(encoding="utf-8"))
+
+
+def wrong(entry):
+    manifest = copy.deepcopy(VALID)
+    for path, value in entry.get("set", {}).items():
+        put(manifest, path, value)
+    if "fill" in entry:
+        fill = entry["fill"]
+        put(manifest, fill["path"], _filled(fill))
+    return manifest
+
+
+def _filled(fill):
+    if "text" in fill:
+        return fill["text"].format(text="x" * fill["times"])
+    values = [json.loads(json.dumps(fill["value"]).replace("{n}", str(n))) for n in range(fill["times"])]
+    if "key" in fill:
+        return {fill["key"].format(n=n): value for n, value in enumerate(values)}
+    return values
+
+
+def put(manifest, path, value):
+    *parents, last = path.split(".")
+    for parent in parents:
+        manifest = manifest.setdefault(parent, {})
+    if value is None:
+        del manifest[last]
+    else:
+        manifest[last] = value

@@ -1,0 +1,117 @@
+"""`tritonfleet render` shows what the operator makes of a manifest, and `tritonfleet diff` what a change does."""
+
+import json
+
+import pytest
+import yaml
+
+from tritonfleet.plan.objects import CONFIG_KEY
+
+BASE = """
+apiVersion: tritonfleet.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: recommender, namespace: shop}
+spec:
+  model: {uri: "s3://models/recommender/7", backend: onnxruntime}
+  batching: {maxBatchSize: 16}
+  server: {startupTimeout: 30s}
+  slo: {latency: {percentile: 99, target: 750ms}}
+  autoscaling: {minReplicas: 2, maxReplicas: 4}
+  traffic: {gateway: {parentRefs: [{name: public}]}}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a manifest and returns its path."""
+
+    def write(name, text=BASE):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_objects_are_those_that_the_operator_would_write(tritonfleet, written):
+    said = tritonfleet("render", written("model"))
+
+    objects = {each["kind"]: each for each in yaml.safe_load_all(said.out)}
+    assert said.status == 0
+    assert set(objects) == {"ConfigMap", "Deployment", "HTTPRoute", "PodDisruptionBudget", "Service"}
+    assert objects["Deployment"]["spec"]["replicas"] == 2
+    assert "max_batch_size: 16" in objects["ConfigMap"]["data"][CONFIG_KEY]
+    assert all("ownerReferences" not in each["metadata"] for each in objects.values())
+
+
+def test_json_is_a_list_that_kubectl_reads(tritonfleet, written):
+    found = json.loads(tritonfleet("render", written("model"), "-o", "json").out)
+
+    assert (found["kind"], len(found["items"])) == ("List", 6)
+
+
+def test_the_configuration_of_the_model_is_shown_alone(tritonfleet, written):
+    said = tritonfleet("render", "--config", written("model"))
+
+    assert said.out.startswith("# recommender\n")
+    assert "max_batch_size: 16" in said.out
+    assert "kind:" not in said.out
+
+
+def test_the_settings_of_the_operator_come_from_the_environment(tritonfleet, written, monkeypatch):
+    monkeypatch.setenv("TRITONFLEET_TRITON_IMAGE", "registry.example.com/triton:26.11-py3")
+
+    assert "image: registry.example.com/triton:26.11-py3" in tritonfleet("render", written("model")).out
+
+
+def test_an_invalid_manifest_is_refused_with_its_line(tritonfleet, written):
+    said = tritonfleet("render", written("model", BASE.replace("maxBatchSize: 16", "maxBatchSize: no")))
+
+    assert said.status == 2
+    assert "model.yaml:7: spec.batching.maxBatchSize: must be a whole number" in said.err
+
+
+def test_no_change_is_no_output(tritonfleet, written):
+    said = tritonfleet("diff", written("old"), written("new"))
+
+    assert (said.status, said.out) == (0, "")
+
+
+def test_a_change_of_the_model_starts_new_pods(tritonfleet, written):
+    new = written("new", BASE.replace("maxBatchSize: 16", "maxBatchSize: 32"))
+
+    said = tritonfleet("diff", written("old"), new)
+
+    assert said.status == 1
+    assert "spec.batching.maxBatchSize  16   32   new pods" in said.out
+    assert "New pods, by a rolling update: revision recommender-" in said.out
+    assert "-max_batch_size: 16\n+max_batch_size: 32" in said.out
+
+
+def test_a_change_of_the_objective_replaces_no_pod(tritonfleet, written):
+    said = tritonfleet("diff", written("old"), written("new", BASE.replace("750ms", "500ms")))
+
+    assert "spec.slo.latency.target  750ms  500ms  at once" in said.out
+    assert "No pod is replaced: 1 field at once." in said.out
+
+
+def test_another_way_to_write_the_same_replaces_no_pod(tritonfleet, written):
+    said = tritonfleet("diff", written("old"), written("new", BASE.replace("30s", "30000ms")))
+
+    assert "none: it means the same" in said.out
+    assert "No pod is replaced" in said.out
+
+
+def test_a_change_beside_one_of_the_model_has_its_own_effect(tritonfleet, written):
+    text = BASE.replace("maxBatchSize: 16", "maxBatchSize: 32").replace("maxReplicas: 4", "maxReplicas: 9")
+
+    said = tritonfleet("diff", written("old"), written("new", text))
+
+    assert "spec.autoscaling.maxReplicas  4    9    at once" in said.out
+
+
+def test_two_models_are_not_compared(tritonfleet, written):
+    said = tritonfleet("diff", written("old"), written("new", BASE.replace("name: recommender", "name: detector")))
+
+    assert said.status == 2
+    assert "must be the same, since clients use these names" in said.err
