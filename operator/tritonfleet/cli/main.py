@@ -324,6 +324,21 @@ def _diff_files(**options: Any) -> int:
     return diff(SimpleNamespace(**options))
 
 
+@tritonfleet.command("import")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--uri", metavar="URI", help="Where the model folder, or the repository, has been uploaded.")
+@click.option("--model", multiple=True, metavar="NAME", help="Model in the repository of a server; may be repeated.")
+def _import(**options: Any) -> int:
+    """Print ModelDeployments for models that are served by other means.
+
+    SOURCE is a Triton model folder, a repository of them, a config.pbtxt, or a file with KServe's InferenceServices or
+    Deployments that run tritonserver; - reads such a file from standard input.
+    """
+    from tritonfleet.cli.importing import import_all  # noqa: PLC0415
+
+    return import_all(SimpleNamespace(**options))
+
+
 @tritonfleet.command("operator")
 def _operator() -> int:
     """Run the operator, configured by TRITONFLEET_* variables."""

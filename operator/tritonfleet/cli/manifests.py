@@ -124,12 +124,17 @@ def model_deployments(paths: Iterable[str]) -> Iterator[Document]:
         files = sorted(_files(Path(path))) if path != "-" and Path(path).is_dir() else [path]
         for file in files:
             shown = "standard input" if file == "-" else str(file)
-            for document in read_documents(read_bytes(str(file)), shown):
-                yield from (each for each in _objects(document) if each.body.get("kind") == names.KIND)
+            yield from (each for each in objects(read_bytes(str(file)), shown) if each.body.get("kind") == names.KIND)
 
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml", ".json"} and path.is_file())
+
+
+def objects(content: str | bytes, shown: str) -> Iterator[Document]:
+    """Yield the objects of a text, items of Lists among them; raises UsageError."""
+    for document in read_documents(content, shown):
+        yield from _objects(document)
 
 
 def _objects(document: Document) -> Iterator[Document]:
