@@ -134,7 +134,7 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
     """
     config = model_config(deployment.spec, deployment.model_name)
     gpus = deployment.spec.server.gpu.count
-    refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus))
+    refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus, partial=True))
     autoscaling = _autoscaling(deployment)
     policy = _policy(deployment, autoscaling)
     target = policy.latency_target_seconds

@@ -78,15 +78,14 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     model_name = deployment.model_name
     config = model_config(spec, model_name)
     shed_load(config, spec, learned)
-    refuse_problems(
-        problems(
-            config,
-            model_name=model_name,
-            gpus=spec.server.gpu.count,
-            server_has_cache=has_cache(spec.server.args),
-        )
-    )
     image = _image(deployment, defaults)
+    context = images.server_context(
+        image,
+        gpus=spec.server.gpu.count,
+        server_has_cache=has_cache(spec.server.args),
+        mounts=[mount.mount_path for mount in spec.server.volume_mounts],
+    )
+    refuse_problems(problems(config, model_name=model_name, partial=True, **images.read_server_context(context)))
     if spec.server.priority_class_name is not None or spec.server.runtime_class_name is not None:
         defaults.workloads.refuse_classes(spec.server)
     normal = normalized_spec(spec)
