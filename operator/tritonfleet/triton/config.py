@@ -100,24 +100,27 @@ def _set_dynamic_batching(target: ModelConfig, dynamic: DynamicBatching) -> None
     if dynamic.max_queue_delay is not None:
         target.max_queue_delay_microseconds = duration_us(dynamic.max_queue_delay)
     target.preferred_batch_size.extend(dynamic.preferred_batch_sizes)
-    target.preserve_ordering = dynamic.preserve_ordering
+    if dynamic.preserve_ordering is not None:
+        target.preserve_ordering = dynamic.preserve_ordering
     if dynamic.priority_levels is not None:
         target.priority_levels = dynamic.priority_levels
     if dynamic.default_priority is not None:
         target.default_priority_level = dynamic.default_priority
+    target.SetInParent()
     _set_queue_policy(target.default_queue_policy, dynamic)
     for policy in dynamic.priority_policies:
         _set_queue_policy(target.priority_queue_policy[policy.level], policy)
 
 
 def _set_queue_policy(target: ModelConfig, policy: QueuePolicy) -> None:
-    target.max_queue_size = policy.max_queue_size
-    target.timeout_action = target.TimeoutAction.Value(
-        "DELAY" if policy.timeout_action == TimeoutAction.DELAY else "REJECT"
-    )
+    if policy.max_queue_size is not None:
+        target.max_queue_size = policy.max_queue_size
+    if policy.timeout_action is not None:
+        target.timeout_action = target.DELAY if policy.timeout_action == TimeoutAction.DELAY else target.REJECT
     if policy.queue_timeout is not None:
         target.default_timeout_microseconds = duration_us(policy.queue_timeout)
-    target.allow_timeout_override = policy.allow_timeout_override
+    if policy.allow_timeout_override is not None:
+        target.allow_timeout_override = policy.allow_timeout_override
 
 
 def _add_instance(target: ModelConfig, instance: InstanceGroup) -> None:

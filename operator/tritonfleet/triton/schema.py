@@ -162,6 +162,29 @@ def merge(base: ModelConfig, overlay: ModelConfig) -> ModelConfig:
     return merged
 
 
+QUEUE_LIMIT: Final = 1024
+"""The length of a queue whose `max_queue_size` is not set: in Triton such a queue grows until memory runs out."""
+_SCHEDULERS: Final = "scheduling_choice"
+
+
+def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
+    """Return what Triton is to load: `overlay`, which the spec says, over `artifact`, and queues that have a limit.
+
+    Raises InvalidSpec if `overlay` would replace sequence batching or an ensemble by another scheduler.
+    """
+    kept, wanted = artifact.WhichOneof(_SCHEDULERS), overlay.WhichOneof(_SCHEDULERS)
+    if kept not in {None, "dynamic_batching", wanted} and wanted is not None:
+        field = "spec.batching.dynamic" if wanted == "dynamic_batching" else f"spec.modelConfig.{wanted}"
+        raise InvalidSpec(f"{field} would replace the `{kept}` of config.pbtxt: a model has one scheduler, remove one")
+    config = merge(artifact, overlay)
+    if config.HasField("dynamic_batching"):
+        dynamic = config.dynamic_batching
+        for policy in (dynamic.default_queue_policy, *dynamic.priority_queue_policy.values()):
+            if not policy.HasField("max_queue_size"):
+                policy.max_queue_size = QUEUE_LIMIT
+    return config
+
+
 def merge_text(base: str, overlay: str, *, base_source: str, overlay_source: str) -> str:
     """Merge two configurations in text form; raises InvalidSpec naming the source that cannot be read.
 

@@ -95,6 +95,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         revision_hash,
         model_name=model_name,
         image=str(image),
+        context=context,
         rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         defaults=defaults,
     )
