@@ -29,6 +29,7 @@ from tritonfleet.fetch.model_folder import (
     CONFIG,
     Content,
     Placement,
+    batches_of,
     check_config,
     digest_of,
     keeps_state,
@@ -198,15 +199,16 @@ def _placed(
     mount = settings.source.resolve()
     is_linked = source.scheme == "pvc" and all(content.file.is_relative_to(mount) for content in contents)
     folder = (mount / source.path).resolve() if is_linked else None
-    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest)
+    batches = batches_of(config, settings.server)
+    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest, batches=batches)
     return digest
 
 
 def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:
     """Fetch the configured model; return the exit code, 0 or 1.
 
-    The termination message is `{"digest": "sha256:..."}`, with `"stateful": true` for a model with sequence batching,
-    or one line `FetchFailed: ...`.
+    The termination message is `{"digest": "sha256:..."}`, with `"largestBatch"` and `"concurrentBatches"` by which the
+    autoscaler plans, with `"stateful": true` for a model with sequence batching, or one line `FetchFailed: ...`.
     """
     _stop_at_once_on_sigterm()
     environment = dict(os.environ if environment is None else environment)
@@ -218,7 +220,9 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
     try:
         settings = from_environment(environment)
         result: dict[str, object] = {"digest": fetched(settings, environment, report)}
-        if keeps_state(Placement(settings.target, settings.model).folder):
+        placement = Placement(settings.target, settings.model)
+        result |= placement.batches()
+        if keeps_state(placement.folder):
             result["stateful"] = True
     except TritonfleetError as error:
         message, code = one_line(str(error), secrets), 1

@@ -278,6 +278,16 @@ def check_config(config: Any, files: Mapping[str, int], server: str, *, model: s
     return schema.to_text(config)
 
 
+def batches_of(config: Any, server: str) -> dict[str, int]:
+    """Return how the server batches by a configuration, for the status; `server` is as in `check_config`."""
+    from tritonfleet.triton import images, schema  # noqa: PLC0415
+
+    if not server:
+        return {}
+    copies = schema.executions_side_by_side(config, images.read_server_context(server)["gpus"])
+    return {"largestBatch": schema.largest_batch(config), "concurrentBatches": copies}
+
+
 def keeps_state(folder: Path) -> bool:
     """Return whether the merged configuration in a published folder has sequence batching."""
     config = (folder / "configs" / OVERLAY).read_text("utf-8")
@@ -340,6 +350,13 @@ class Placement:
             return None
         return None
 
+    def batches(self) -> dict[str, int]:
+        """Return what `batches_of()` said when the model was put in place."""
+        try:
+            return dict(json.loads(self._receipt.read_text()).get("batches", {}))
+        except (OSError, ValueError, TypeError):
+            return {}
+
     def discard(self) -> None:
         """Remove the model and everything fetched for it."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -354,6 +371,7 @@ class Placement:
         linked_folder: Path | None,
         uri: str,
         digest: str,
+        batches: Mapping[str, int],
     ) -> None:
         """Build the model's folder from `contents` at their `places`, and rename it into place.
 
@@ -373,7 +391,15 @@ class Placement:
         files = [(places[content.path], content.size, content.sha256) for content in used]
         files.append((f"configs/{OVERLAY}", own.stat().st_size, sha256_of(own)))
         self._receipt.write_text(
-            json.dumps({"uri": uri, "digest": digest, "linked": linked_folder is not None, "files": files})
+            json.dumps(
+                {
+                    "uri": uri,
+                    "digest": digest,
+                    "linked": linked_folder is not None,
+                    "files": files,
+                    "batches": dict(batches),
+                }
+            )
         )
         tree.rename(self.folder)
         for rest in ("files", "unpacked"):

@@ -80,3 +80,11 @@ def test_a_configuration_need_not_be_utf_8(served):
 
 def test_the_pods_of_an_older_operator_are_not_checked(served):
     assert served('metric_tags { key: "a b" value: "c" }', server="").code == 0
+
+
+def test_how_the_model_is_batched_is_reported_also_when_it_is_in_place_already(served, fetch):
+    first = served("max_batch_size: 32 dynamic_batching { } instance_group { count: 3 }")
+    second = fetch("pvc://claim/m", TRITONFLEET_FETCH_SERVER=CPU)
+    for outcome in (first, second):
+        report = json.loads(outcome.message)
+        assert (report["largestBatch"], report["concurrentBatches"]) == (32, 3)

@@ -36,10 +36,10 @@ from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle
 from tritonfleet.plan.objects.pod import pod_template
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
-from tritonfleet.triton.config import largest_batch, model_config
+from tritonfleet.triton.config import model_config
 from tritonfleet.triton.flags import has_cache
 from tritonfleet.triton.images import Image
-from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.schema import ModelConfig, largest_batch
 from tritonfleet.triton.validation import problems, refuse_problems
 
 
