@@ -20,20 +20,21 @@ class QueuePolicy(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
-            "self.timeoutAction != 'Delay' || has(self.queueTimeout) || self.allowTimeoutOverride",
+            "!has(self.timeoutAction) || self.timeoutAction != 'Delay' || has(self.queueTimeout)"
+            " || has(self.allowTimeoutOverride) && self.allowTimeoutOverride",
             "must come with `queueTimeout` or `allowTimeoutOverride` when it is 'Delay':"
             " without a timeout it has no effect",
             at=".timeoutAction",
         ),
     )
 
-    max_queue_size: Annotated[int, at_least_one(1_000_000, "a queue is never unbounded")] = 1024
-    """Maximum length of the queue; further requests are rejected."""
+    max_queue_size: Annotated[int, at_least_one(1_000_000, "a queue is never unbounded")] | None = None
+    """Maximum length of the queue; further requests are rejected. Absent: the artifact's, else 1024."""
     queue_timeout: Annotated[str, duration("1us", "1h", in_list=True)] | None = None
     """How long a request may wait, such as 100ms; absent: no limit."""
-    timeout_action: TimeoutAction = TimeoutAction.REJECT
-    """Reject answers a timed-out request with an error; Delay serves it after all others."""
-    allow_timeout_override: bool = False
+    timeout_action: TimeoutAction | None = None
+    """Reject (Triton's default) answers a timed-out request with an error; Delay serves it after all others."""
+    allow_timeout_override: bool | None = None
     """Whether requests may set a shorter timeout."""
 
 
@@ -44,11 +45,12 @@ class PriorityPolicy(QueuePolicy):
     """The level; 1 is the most urgent."""
 
 
+_ORDERED = "(has(self.preserveOrdering) && self.preserveOrdering)"
 _LEVELS = "(has(self.priorityLevels) ? self.priorityLevels : 0)"
 
 
 class DynamicBatching(QueuePolicy):
-    """Groups requests that arrive close together into one batch."""
+    """Groups requests that arrive close together into one batch. What is absent is the artifact's."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *QueuePolicy.rules,
@@ -70,13 +72,14 @@ class DynamicBatching(QueuePolicy):
             at=".priorityPolicies",
         ),
         rule(
-            f"!self.preserveOrdering || {_LEVELS} <= 1",
+            f"!{_ORDERED} || {_LEVELS} <= 1",
             "must be false when `priorityLevels` is above 1: priorities change the order",
             at=".preserveOrdering",
         ),
         rule(
-            "!self.preserveOrdering || (self.timeoutAction != 'Delay' && (!has(self.priorityPolicies)"
-            " || self.priorityPolicies.all(p, p.timeoutAction != 'Delay')))",
+            f"!{_ORDERED} || (!(has(self.timeoutAction) && self.timeoutAction == 'Delay')"
+            " && !(has(self.priorityPolicies)"
+            " && self.priorityPolicies.exists(p, has(p.timeoutAction) && p.timeoutAction == 'Delay')))",
             "must be false when a `timeoutAction` is 'Delay': delayed requests change the order",
             at=".preserveOrdering",
         ),
@@ -89,7 +92,7 @@ class DynamicBatching(QueuePolicy):
         items(32, list_type="set"),
     ] = ()
     """Batch sizes worth waiting for; useful only with TensorRT profiles."""
-    preserve_ordering: bool = False
+    preserve_ordering: bool | None = None
     """Whether responses are sent in the order of the requests."""
     priority_levels: Annotated[int, Field(ge=1, le=64)] | None = None
     """Number of priority levels; absent: none."""
@@ -104,8 +107,8 @@ class Batching(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         rule(
-            "!has(self.dynamic) || (has(self.maxBatchSize) && self.maxBatchSize > 0)",
-            "must be at least 1 when `dynamic` is set: without it Triton never forms a batch",
+            "!has(self.dynamic) || !has(self.maxBatchSize) || self.maxBatchSize > 0",
+            "must be at least 1 when `dynamic` is set: with 0 Triton never forms a batch",
             at=".maxBatchSize",
         ),
         rule(

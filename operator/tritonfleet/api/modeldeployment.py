@@ -83,8 +83,9 @@ class ModelDeploymentSpec(ApiModel):
         ),
         rule(
             "!has(self.slo) || !self.slo.loadShedding || !has(self.batching) || !has(self.batching.dynamic)"
-            " || self.batching.dynamic.timeoutAction != 'Delay' && (!has(self.batching.dynamic.priorityPolicies)"
-            " || self.batching.dynamic.priorityPolicies.all(p, p.timeoutAction != 'Delay'))",
+            " || !(has(self.batching.dynamic.timeoutAction) && self.batching.dynamic.timeoutAction == 'Delay')"
+            " && (!has(self.batching.dynamic.priorityPolicies) || !self.batching.dynamic.priorityPolicies.exists(p,"
+            " has(p.timeoutAction) && p.timeoutAction == 'Delay'))",
             "must be 'Reject', for every priority, when `slo.loadShedding` is true: late requests are rejected",
             at=".batching.dynamic.timeoutAction",
         ),

@@ -62,6 +62,10 @@ class RevisionStatus(ApiModel):
     """Digest of the model's content when it was first fetched."""
     stateful: bool | None = None
     """Whether its model keeps state between requests (sequence batching), as the fetch step found."""
+    largest_batch: Count | None = None
+    """Requests that Triton puts into one batch at most, as the fetch step found."""
+    concurrent_batches: Count | None = None
+    """Batches that a server executes concurrently, as the fetch step found."""
     created: Time | None = None
     """Creation time."""
     outcome: Outcome | None = None

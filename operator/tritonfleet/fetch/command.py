@@ -29,6 +29,8 @@ from tritonfleet.fetch.model_folder import (
     CONFIG,
     Content,
     Placement,
+    batches_of,
+    check_config,
     digest_of,
     keeps_state,
     laid_out,
@@ -64,6 +66,8 @@ class Settings:
     source: Path = Path("/source")
     """Where the claim of a pvc:// URI is mounted."""
     backend: str | None = None
+    server: str = ""
+    """What the configuration is checked against: JSON of the server's context; empty for no check."""
     allowed_schemes: tuple[str, ...] = SCHEMES
     allowed_hosts: tuple[str, ...] = ()
     """Host names, or `*.example.com`; empty means any host with a public address."""
@@ -100,6 +104,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         target=Path(read("TARGET", "/models")),
         source=Path(read("SOURCE", "/source")),
         backend=read("BACKEND") or None,
+        server=read("SERVER"),
         allowed_schemes=_words(read("ALLOWED_SCHEMES")) or SCHEMES,
         allowed_hosts=_words(read("ALLOWED_HOSTS")),
         allow_private=private == "true",
@@ -180,7 +185,7 @@ def _placed(
     contents: Sequence[Content], source: Location, settings: Settings, placement: Placement, *, packed: bool
 ) -> str:
     base = next((content.file for content in contents if content.path == CONFIG), None)
-    text, hints = merge_config(base, settings.config, model=settings.model, uri=source.uri, backend=settings.backend)
+    config, hints = merge_config(base, settings.config, model=settings.model, uri=source.uri, backend=settings.backend)
     places = laid_out([content.path for content in contents], hints, uri=source.uri, packed=packed)
     digest = digest_of(replace(content, path=places[content.path]) for content in contents if content.path in places)
     if settings.digest not in {None, digest}:
@@ -189,18 +194,21 @@ def _placed(
             f"{source.uri} has the digest {digest}, the spec expects {settings.digest}; publish the expected "
             "files, or set model.digest to the new digest if the change is intended"
         )
+    files = {places[content.path]: content.size for content in contents if content.path in places}
+    text = check_config(config, files, settings.server, model=settings.model, uri=source.uri)
     mount = settings.source.resolve()
     is_linked = source.scheme == "pvc" and all(content.file.is_relative_to(mount) for content in contents)
     folder = (mount / source.path).resolve() if is_linked else None
-    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest)
+    batches = batches_of(config, settings.server)
+    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest, batches=batches)
     return digest
 
 
 def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:
     """Fetch the configured model; return the exit code, 0 or 1.
 
-    The termination message is `{"digest": "sha256:..."}`, with `"stateful": true` for a model with sequence batching,
-    or one line `FetchFailed: ...`.
+    The termination message is `{"digest": "sha256:..."}`, with `"largestBatch"` and `"concurrentBatches"` by which the
+    autoscaler plans, with `"stateful": true` for a model with sequence batching, or one line `FetchFailed: ...`.
     """
     _stop_at_once_on_sigterm()
     environment = dict(os.environ if environment is None else environment)
@@ -212,7 +220,9 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
     try:
         settings = from_environment(environment)
         result: dict[str, object] = {"digest": fetched(settings, environment, report)}
-        if keeps_state(Placement(settings.target, settings.model).folder):
+        placement = Placement(settings.target, settings.model)
+        result |= placement.batches()
+        if keeps_state(placement.folder):
             result["stateful"] = True
     except TritonfleetError as error:
         message, code = one_line(str(error), secrets), 1

@@ -2,9 +2,9 @@
 
 `laid_out()` maps the source's paths to the paths below the model's folder: `net.onnx` of the backend onnxruntime
 becomes `1/model.onnx`, and a source with version folders stays as it is. `merge_config()` lays the revision's
-configuration over the artifact's. `Placement` builds the folder beside its final place and renames it there in one
-step, so that Triton never sees half a model, and recognizes it by a receipt when the container starts again.
-`main()` calls them in this order.
+configuration over the artifact's, and `check_config()` refuses what Triton would not load. `Placement` builds the
+folder beside its final place and renames it there in one step, so that Triton never sees half a model, and recognizes
+it by a receipt when the container starts again. `main()` calls them in this order.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.fetch.failure import FetchFailed
@@ -232,17 +232,17 @@ OVERLAY = "tritonfleet.pbtxt"
 """The configuration that Triton loads, below `<model>/configs/`; chosen by `--model-config-name=tritonfleet`."""
 
 
-def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, backend: str | None) -> tuple[str, Hints]:
-    """Return the text of the merge_config configuration, and what it says about files.
+def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, backend: str | None) -> tuple[Any, Hints]:
+    """Return the configuration that Triton is to load, and what it says about files.
 
-    Raises FetchFailed when either text is no model configuration.
+    Raises FetchFailed when either text is no model configuration, or both choose a scheduler of their own.
     """
     # Takes half a second of CPU; the caller starts it beside the transfer (see `preload_schema`).
     from tritonfleet.triton import schema  # noqa: PLC0415
 
     try:
-        under = schema.parse_text(_text(base), f"config.pbtxt of {uri}") if base else schema.empty()
-        config = schema.merge(under, schema.parse_text(_text(overlay), str(overlay)))
+        under = schema.parse_text(schema.decoded(_data(base)), f"config.pbtxt of {uri}") if base else schema.empty()
+        config = schema.effective(under, schema.parse_text(schema.decoded(_data(overlay)), str(overlay)))
     except InvalidSpec as error:
         raise FetchFailed(f"{error}; correct the file and publish it again") from error
     config.name = model
@@ -253,7 +253,39 @@ def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, back
     )
     beside = environment.removeprefix(_MODEL_DIRECTORY).strip("/") if environment.startswith(_MODEL_DIRECTORY) else ""
     hints = Hints(backend, config.default_model_filename or None, labels, beside or None)
-    return schema.to_text(config), hints
+    return config, hints
+
+
+def check_config(config: Any, files: Mapping[str, int], server: str, *, model: str, uri: str) -> str:
+    """Return the text of a configuration; raises FetchFailed with the broken rules if Triton would not load it.
+
+    `files` are the sizes of the model's files by their path in its folder. `server` is the operator's word about the
+    server, as `server_context()` of `tritonfleet.triton.images` writes it; without it there is no check: the pods of
+    an older operator have none, and they keep what they were started with.
+    """
+    from tritonfleet.triton import context, images, schema, validation  # noqa: PLC0415
+
+    if server:
+        folder = context.Folder(files)
+        known = images.read_server_context(server)
+        found = validation.problems(config, model_name=model, folder=folder, **known)
+        try:
+            validation.refuse_problems(found)
+        except InvalidSpec as error:
+            raise FetchFailed(
+                f"Triton would not load {uri} as its config.pbtxt and the spec have it: {error}"
+            ) from error
+    return schema.to_text(config)
+
+
+def batches_of(config: Any, server: str) -> dict[str, int]:
+    """Return how the server batches by a configuration, for the status; `server` is as in `check_config`."""
+    from tritonfleet.triton import images, schema  # noqa: PLC0415
+
+    if not server:
+        return {}
+    copies = schema.executions_side_by_side(config, images.read_server_context(server)["gpus"])
+    return {"largestBatch": schema.largest_batch(config), "concurrentBatches": copies}
 
 
 def keeps_state(folder: Path) -> bool:
@@ -263,15 +295,15 @@ def keeps_state(folder: Path) -> bool:
 
 
 def preload_schema() -> None:
-    """Import what `merge_config` needs, so that the import overlaps with the transfer."""
-    import tritonfleet.triton.schema  # noqa: F401, PLC0415
+    """Import what `merge_config` and `check_config` need, so that the import overlaps with the transfer."""
+    import tritonfleet.triton.validation  # noqa: F401, PLC0415
 
 
-def _text(file: Path) -> str:
+def _data(file: Path) -> bytes:
     try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FetchFailed(f"the configuration {file.name} cannot be read ({error}); it must be UTF-8 text") from error
+        return file.read_bytes()
+    except OSError as error:
+        raise FetchFailed(f"the configuration {file.name} cannot be read ({error})") from error
 
 
 _STAGING: Final = ".tritonfleet"
@@ -318,6 +350,13 @@ class Placement:
             return None
         return None
 
+    def batches(self) -> dict[str, int]:
+        """Return what `batches_of()` said when the model was put in place."""
+        try:
+            return dict(json.loads(self._receipt.read_text()).get("batches", {}))
+        except (OSError, ValueError, TypeError):
+            return {}
+
     def discard(self) -> None:
         """Remove the model and everything fetched for it."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -332,6 +371,7 @@ class Placement:
         linked_folder: Path | None,
         uri: str,
         digest: str,
+        batches: Mapping[str, int],
     ) -> None:
         """Build the model's folder from `contents` at their `places`, and rename it into place.
 
@@ -351,7 +391,15 @@ class Placement:
         files = [(places[content.path], content.size, content.sha256) for content in used]
         files.append((f"configs/{OVERLAY}", own.stat().st_size, sha256_of(own)))
         self._receipt.write_text(
-            json.dumps({"uri": uri, "digest": digest, "linked": linked_folder is not None, "files": files})
+            json.dumps(
+                {
+                    "uri": uri,
+                    "digest": digest,
+                    "linked": linked_folder is not None,
+                    "files": files,
+                    "batches": dict(batches),
+                }
+            )
         )
         tree.rename(self.folder)
         for rest in ("files", "unpacked"):

@@ -155,7 +155,9 @@ def _report_in(message: str) -> Mapping[str, Any]:
     if not isinstance(report, dict):
         return {}
     kinds = {"digest": str, "stateful": bool}
-    return {name: report[name] for name, kind in kinds.items() if isinstance(report.get(name), kind)}
+    found = {name: report[name] for name, kind in kinds.items() if isinstance(report.get(name), kind)}
+    counts = {name: report[name] for name in ("largestBatch", "concurrentBatches") if type(report.get(name)) is int}
+    return found | {name: count for name, count in counts.items() if 1 <= count < 2**31}
 
 
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:

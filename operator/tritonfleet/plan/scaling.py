@@ -9,10 +9,10 @@ including daylight saving changes: with `start: "02:30"` in Europe/Berlin on the
 03:00, the schedule begins at 03:00; with `end: "02:30"` on the day when 02:30 occurs twice, it ends the second time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tritonfleet.api import names
@@ -27,7 +27,8 @@ from tritonfleet.plan.revisions import KnownRevision, known_revisions, serving_h
 from tritonfleet.plan.rollout import traits_of
 from tritonfleet.plan.sequences import is_stateful, splits_sequences
 from tritonfleet.plan.world import Manifest, Observed
-from tritonfleet.triton.config import executions_side_by_side, largest_batch, model_config
+from tritonfleet.triton.config import model_config
+from tritonfleet.triton.schema import executions_side_by_side, largest_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,21 @@ def has_slo(deployment: ModelDeployment) -> bool:
     return spec.slo is not None and not spec.suspend and (spec.scaled_by_us or spec.declared_replicas > 0)
 
 
-def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
+NOT_LOADED: Final[Mapping[str, Any]] = {}
+"""No pod has fetched the model yet, or an older operator's did."""
+
+
+def loaded_model(body: Manifest) -> Mapping[str, Any]:
+    """Return what the fetch step said of the stable revision's model, by the names in `status.revisions`."""
+    status = body.get("status") or {}
+    stable = (status.get("revision") or {}).get("stable")
+    return next((entry for entry in status.get("revisions") or () if entry["name"] == stable), {})
+
+
+def autoscaling_policy(deployment: ModelDeployment, now: datetime, loaded: Mapping[str, Any] = NOT_LOADED) -> Policy:
     """Return the autoscaler's policy at this moment, with schedules applied.
+
+    `loaded` is the `loaded_model()`: it says how the model is batched where the spec leaves that to the artifact.
 
     Without `autoscaling`, or with mode External, both limits are `replicas`: only attainment is then of interest.
     Raises InvalidSpec for a time zone that does not exist. Only for ModelDeployments with an SLO (`has_slo`).
@@ -64,7 +78,9 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
     spec, allowed = deployment.spec, limits_of(deployment, now)
     latency = spec.slo.latency if spec.slo is not None else None
     throughput = spec.slo.throughput if spec.slo is not None else None
-    config = model_config(spec, deployment.model_name)
+    config, gpus = model_config(spec, deployment.model_name), spec.server.gpu.count
+    batch, copies = loaded.get("largestBatch"), loaded.get("concurrentBatches")
+    says_batch = config.HasField("max_batch_size") and config.HasField("dynamic_batching")
     found: dict[str, Any] = {}
     if spec.scales_by_slo and spec.autoscaling is not None:
         found["capacity_hint"] = spec.autoscaling.capacity_hint
@@ -80,9 +96,9 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
         throughput=throughput or 0.0,
         min_replicas=allowed.lowest,
         max_replicas=allowed.highest,
-        max_batch_size=largest_batch(config),
+        max_batch_size=batch if batch and not says_batch else largest_batch(config),
         max_queue_delay_seconds=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
-        instances=executions_side_by_side(config, spec.server.gpu.count),
+        instances=copies if copies and not config.instance_group else executions_side_by_side(config, gpus),
         **found,
     )
 

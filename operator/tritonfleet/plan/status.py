@@ -373,6 +373,8 @@ def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Map
         "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
         "modelDigest": remembered.get("modelDigest") or report.get("digest"),
         "stateful": report.get("stateful"),
+        "largestBatch": report.get("largestBatch"),
+        "concurrentBatches": report.get("concurrentBatches"),
         "retiredAt": _retired_at(seen, revision),
     }
     return {key: value for key, value in entry.items() if value is not None}

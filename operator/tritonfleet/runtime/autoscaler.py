@@ -87,7 +87,7 @@ def scaling_target_of(observed: Observed, known: ScalingTarget | None, now: date
         deployment = ModelDeployment.parse(observed.body)
         if not scaling.has_slo(deployment):
             return None
-        policy = scaling.autoscaling_policy(deployment, now)
+        policy = scaling.autoscaling_policy(deployment, now, scaling.loaded_model(observed.body))
     except InvalidSpec:
         if same is None:
             raise

@@ -1,4 +1,4 @@
-"""From a ModelDeployment's spec to Triton's ModelConfig, and how many requests a server works on at a time by it."""
+"""From a ModelDeployment's spec to Triton's ModelConfig."""
 
 from typing import Final
 
@@ -13,8 +13,6 @@ from tritonfleet.triton.schema import ModelConfig, merge
 _RAW: Final = "spec.modelConfig"
 _ENSEMBLE: Final = "ensemble"
 _SCHEDULERS: Final = "scheduling_choice"
-_TWO_ON_THE_CPU: Final = frozenset({"onnxruntime", "tensorflow"})
-"""Backends of which Triton makes two copies where the configuration asks for none in particular."""
 
 
 def render(spec: ModelDeploymentSpec, model_name: str) -> str:
@@ -100,24 +98,27 @@ def _set_dynamic_batching(target: ModelConfig, dynamic: DynamicBatching) -> None
     if dynamic.max_queue_delay is not None:
         target.max_queue_delay_microseconds = duration_us(dynamic.max_queue_delay)
     target.preferred_batch_size.extend(dynamic.preferred_batch_sizes)
-    target.preserve_ordering = dynamic.preserve_ordering
+    if dynamic.preserve_ordering is not None:
+        target.preserve_ordering = dynamic.preserve_ordering
     if dynamic.priority_levels is not None:
         target.priority_levels = dynamic.priority_levels
     if dynamic.default_priority is not None:
         target.default_priority_level = dynamic.default_priority
+    target.SetInParent()
     _set_queue_policy(target.default_queue_policy, dynamic)
     for policy in dynamic.priority_policies:
         _set_queue_policy(target.priority_queue_policy[policy.level], policy)
 
 
 def _set_queue_policy(target: ModelConfig, policy: QueuePolicy) -> None:
-    target.max_queue_size = policy.max_queue_size
-    target.timeout_action = target.TimeoutAction.Value(
-        "DELAY" if policy.timeout_action == TimeoutAction.DELAY else "REJECT"
-    )
+    if policy.max_queue_size is not None:
+        target.max_queue_size = policy.max_queue_size
+    if policy.timeout_action is not None:
+        target.timeout_action = target.DELAY if policy.timeout_action == TimeoutAction.DELAY else target.REJECT
     if policy.queue_timeout is not None:
         target.default_timeout_microseconds = duration_us(policy.queue_timeout)
-    target.allow_timeout_override = policy.allow_timeout_override
+    if policy.allow_timeout_override is not None:
+        target.allow_timeout_override = policy.allow_timeout_override
 
 
 def _add_instance(target: ModelConfig, instance: InstanceGroup) -> None:
@@ -135,20 +136,3 @@ def _refuse_second_scheduler(config: ModelConfig, overlay: ModelConfig) -> None:
         raise InvalidSpec(
             f"spec.batching.dynamic and {_RAW}.{raw} are both set: a model has one scheduler, remove one of them"
         )
-
-
-def largest_batch(config: ModelConfig) -> int:
-    """Return how many requests Triton itself puts into one batch; 1 without a dynamic batcher."""
-    return max(1, int(config.max_batch_size)) if config.HasField("dynamic_batching") else 1
-
-
-def executions_side_by_side(config: ModelConfig, gpus: int) -> int:
-    """Return how many batches a server with this many GPUs can execute concurrently."""
-    if not config.instance_group:
-        return gpus or (2 if config.backend in _TWO_ON_THE_CPU else 1)
-    return max(1, sum(_copies(group, gpus) for group in config.instance_group if not group.passive))
-
-
-def _copies(group: ModelConfig, gpus: int) -> int:
-    on_gpus = group.kind in (group.KIND_GPU, group.KIND_AUTO) and gpus > 0
-    return max(1, int(group.count)) * ((len(group.gpus) or gpus) if on_gpus else 1)

@@ -7,9 +7,11 @@ names no release is trusted. To keep the table current, add a line for each of N
 (https://www.nvidia.com/en-us/security/), and raise `RECOMMENDED` with the default image of the chart.
 """
 
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tritonfleet.errors import InvalidSpec
 
@@ -125,3 +127,34 @@ def warning(image: Image, backend: str | None = None) -> str | None:
 def _or_later(backend: str | None) -> str:
     newest = _NEWEST_WITH.get(backend or "")
     return f"{newest}, the newest with {backend}" if newest else f"{RECOMMENDED} or later"
+
+
+IMAGE_FOLDERS: Final = ("/opt", "/usr")
+"""Where NVIDIA's image has files that a model configuration may name."""
+
+
+def server_context(image: Image, *, gpus: int, server_has_cache: bool, mounts: Iterable[str] = ()) -> str:
+    """Return what a model configuration is checked against as a JSON object, for the fetch step.
+
+    It names the release if the tag does, and where the server can have files besides the model's: in NVIDIA's image and
+    at `mounts`. In any other image they can be anywhere.
+    """
+    known: dict[str, Any] = {"gpus": gpus, "server_has_cache": server_has_cache}
+    found = release(image.tag)
+    if found is not None:
+        known["release"] = list(found)
+        if image.repository.rpartition("/")[2] == "tritonserver":
+            known["image_folders"] = [*IMAGE_FOLDERS, *mounts]
+    return json.dumps(known)
+
+
+def read_server_context(text: str) -> dict[str, Any]:
+    """Return the arguments of `problems()` that a JSON object of `server_context` stands for."""
+    known = json.loads(text)
+    release = known.get("release")
+    return {
+        "gpus": known["gpus"],
+        "server_has_cache": known["server_has_cache"],
+        "release": Release(*release) if release is not None else None,
+        "image_folders": known.get("image_folders"),
+    }

@@ -3,15 +3,20 @@
 Triton's own schema is proto3, where `max_batch_size: 0` and no `max_batch_size` are the same message, so a
 spec could never switch off what an artifact's configuration switches on. The twin built here from the same
 descriptor tracks presence; both have the same text, JSON and wire forms.
+
+Python's parser of the text form is more liberal than the one in Triton, and less so where a string is not UTF-8. Both
+are evened out here: what Triton cannot read is refused, and bytes that are not UTF-8 are kept as characters of
+Unicode's private use area until the text is written.
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import Any, Final
 
-from google.protobuf import json_format, text_format
+from google.protobuf import json_format, text_encoding, text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
@@ -21,6 +26,23 @@ from tritonfleet.errors import InvalidSpec
 
 ModelConfig = Any
 """A message of the class that `empty()` builds; protobuf's generated attributes have no static types."""
+
+_PRIVATE: Final = 0x10FF00
+"""The first of 256 characters that stand for bytes which are not UTF-8."""
+_PRIVATE_CHARACTERS: Final = re.compile("[\U0010ff80-\U0010ffff]")
+_ERRORS: Final = "tritonfleet-private-use"
+_UNLIKE_TRITON: Final = re.compile(r"\\|-\s|(?<![\w.])(?:\+|[0-9]+_|0[bBoO])")
+"""Where the two parsers may differ; all other texts are parsed as they are."""
+_LEXEME: Final = re.compile(
+    r"(?P<comment>#[^\n]*)"
+    r"|(?P<string>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
+    r"|(?P<minus>-\s+(?=[0-9.]))"
+    r"|(?P<number>(?<![\w.])(?:\+|[0-9]+_|0[bBoO])[\w.]*)"
+)
+_ESCAPED: Final = re.compile(
+    r"(?:[^\\]|\\(?:[abfnrtv\\?'\"]|[0-7]{1,3}|[xX][0-9a-fA-F]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*"
+)
+"""The inside of a string as Triton reads it."""
 
 _AVAILABLE_FIELDS: Final = re.compile(r"\s*Available Fields\(except extensions\):.*", re.DOTALL)
 
@@ -58,14 +80,49 @@ def empty() -> ModelConfig:
     return _CLASS()
 
 
+def _private(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(_PRIVATE + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_ERRORS, _private)
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of a config.pbtxt, which need not be UTF-8; `to_text` writes the same bytes again."""
+    return data.decode("utf-8", _ERRORS)
+
+
 def parse_text(text: str, source: str) -> ModelConfig:
     """Parse the text form (config.pbtxt); raises InvalidSpec with line and column, blaming `source`."""
     config = empty()
     try:
-        text_format.Parse(text, config)
+        text_format.Parse(_LEXEME.sub(_as_triton_reads, text) if _UNLIKE_TRITON.search(text) else text, config)
     except text_format.ParseError as error:
         raise InvalidSpec(f"{source} is not a Triton model configuration: {error}") from error
     return config
+
+
+def _as_triton_reads(lexeme: re.Match[str]) -> str:
+    """Return a part of the text in a form that Python reads as Triton does; raises ParseError if Triton cannot."""
+    kind, text = lexeme.lastgroup, lexeme[0]
+    line, column = (
+        lexeme.string.count("\n", 0, lexeme.start()) + 1,
+        lexeme.start() - lexeme.string.rfind("\n", 0, lexeme.start()),
+    )
+    if kind == "number":
+        raise text_format.ParseError(f"Triton reads no number from '{text}'.", line, column)
+    if kind == "minus":
+        return "-"
+    if kind == "comment" or "\\" not in text:
+        return text
+    inside = text[1:-1]
+    if not _ESCAPED.fullmatch(inside):
+        raise text_format.ParseError(f"Invalid escape sequence in string literal {text}.", line, column)
+    inside = re.sub(r"\\(.)", lambda escape: "?" if escape[1] == "?" else escape[0], inside)
+    value = text_encoding.CUnescape(inside).decode("utf-8", _ERRORS)
+    return f'"{text_encoding.CEscape(value.encode(), as_utf8=True)}"'
 
 
 def parse_json(data: Mapping[str, Any], source: str) -> ModelConfig:
@@ -84,7 +141,8 @@ def parse_json(data: Mapping[str, Any], source: str) -> ModelConfig:
 
 def to_text(config: ModelConfig) -> str:
     """Return the text form, maps in key order, so that equal configurations give equal bytes."""
-    return text_format.MessageToString(config, as_utf8=True)
+    text = text_format.MessageToString(config, as_utf8=True)
+    return _PRIVATE_CHARACTERS.sub(lambda character: f"\\{ord(character[0]) - _PRIVATE:03o}", text)
 
 
 def data_type(name: str) -> int:
@@ -102,6 +160,29 @@ def merge(base: ModelConfig, overlay: ModelConfig) -> ModelConfig:
     merged.CopyFrom(base)
     _lay_over(merged, overlay)
     return merged
+
+
+QUEUE_LIMIT: Final = 1024
+"""The length of a queue whose `max_queue_size` is not set: in Triton such a queue grows until memory runs out."""
+_SCHEDULERS: Final = "scheduling_choice"
+
+
+def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
+    """Return what Triton is to load: `overlay`, which the spec says, over `artifact`, and queues that have a limit.
+
+    Raises InvalidSpec if `overlay` would replace sequence batching or an ensemble by another scheduler.
+    """
+    kept, wanted = artifact.WhichOneof(_SCHEDULERS), overlay.WhichOneof(_SCHEDULERS)
+    if kept not in {None, "dynamic_batching", wanted} and wanted is not None:
+        field = "spec.batching.dynamic" if wanted == "dynamic_batching" else f"spec.modelConfig.{wanted}"
+        raise InvalidSpec(f"{field} would replace the `{kept}` of config.pbtxt: a model has one scheduler, remove one")
+    config = merge(artifact, overlay)
+    if config.HasField("dynamic_batching"):
+        dynamic = config.dynamic_batching
+        for policy in (dynamic.default_queue_policy, *dynamic.priority_queue_policy.values()):
+            if not policy.HasField("max_queue_size"):
+                policy.max_queue_size = QUEUE_LIMIT
+    return config
 
 
 def merge_text(base: str, overlay: str, *, base_source: str, overlay_source: str) -> str:
@@ -133,3 +214,24 @@ def _lay_over_map(current: ModelConfig, overlay: ModelConfig, *, of_messages: ob
             _lay_over(current[key], overlay[key])
         else:
             current[key] = overlay[key]
+
+
+_TWO_ON_THE_CPU: Final = frozenset({"onnxruntime", "tensorflow"})
+"""Backends of which Triton makes two copies where the configuration asks for none in particular."""
+
+
+def largest_batch(config: ModelConfig) -> int:
+    """Return how many requests Triton itself puts into one batch; 1 without a dynamic batcher."""
+    return max(1, int(config.max_batch_size)) if config.HasField("dynamic_batching") else 1
+
+
+def executions_side_by_side(config: ModelConfig, gpus: int) -> int:
+    """Return how many batches a server with this many GPUs can execute concurrently."""
+    if not config.instance_group:
+        return gpus or (2 if config.backend in _TWO_ON_THE_CPU else 1)
+    return max(1, sum(_copies(group, gpus) for group in config.instance_group if not group.passive))
+
+
+def _copies(group: ModelConfig, gpus: int) -> int:
+    on_gpus = group.kind in (group.KIND_GPU, group.KIND_AUTO) and gpus > 0
+    return max(1, int(group.count)) * ((len(group.gpus) or gpus) if on_gpus else 1)

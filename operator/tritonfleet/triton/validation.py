@@ -1,43 +1,73 @@
-"""Validate a model configuration before a GPU is allocated: whether Triton loads it and applies all of it.
+"""Validate a model configuration before a GPU is allocated: whether Triton loads it.
 
-`problems()` checks the rules that Triton enforces at load time, and settings that it silently ignores: first of the
-model as a whole, then of its tensors, batching and instances. Each `Problem` names a field of the ModelDeployment and
-the remedy. `plan/objects` and `cli/simulate` reject a spec that has any.
+`problems()` checks the rules that Triton enforces when it reads and loads a model, and a few settings with which it
+loads and then cannot serve (docs/reference/model-configuration.md lists them). Here are the rules for the model as a
+whole and for ensembles, `tensor_rules` and `scheduling_rules` hold the others. They are pure functions of the
+configuration and of `Context`. Each `Problem` names a field of the ModelDeployment and the remedy.
+
+`plan/objects` and `cli/simulate` reject a spec that has any, with what the spec says alone; `fetch` rejects the
+configuration that Triton would load, with the artifact's configuration and files.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import Final
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Final, NamedTuple
 
 from tritonfleet.errors import InvalidSpec
+from tritonfleet.triton.context import (
+    DROPPED_BACKENDS,
+    ENSEMBLE,
+    LATER_FIELDS,
+    Context,
+    Folder,
+    Member,
+    Problem,
+    backend_and_platform,
+    platforms,
+)
+from tritonfleet.triton.images import IMAGE_FOLDERS, Release
+from tritonfleet.triton.scheduling_rules import batching_problems, instance_problems
 from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.tensor_rules import fits, tensor_problems, type_name, warmup_problems
 
 _SHOWN = 5
 """Problems quoted in one message; conditions are short."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A field of the ModelDeployment, its value, and the remedy."""
-
-    field: str
-    value: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.field} is {self.value}: {self.remedy}"
-
-
-def problems(config: ModelConfig, *, model_name: str, gpus: int, server_has_cache: bool = False) -> tuple[Problem, ...]:
-    """Return every broken rule; `gpus` is the number of GPUs the container sees."""
-    return (
-        *model_problems(config, model_name, server_has_cache=server_has_cache),
-        *tensor_problems(config),
-        *batching_problems(config),
-        *instance_problems(config, gpus),
+def problems(
+    config: ModelConfig,
+    *,
+    model_name: str,
+    gpus: int,
+    server_has_cache: bool = False,
+    release: Release | None = None,
+    folder: Folder | None = None,
+    members: Mapping[str, Member] | None = None,
+    image_folders: Collection[str] | None = IMAGE_FOLDERS,
+    partial: bool = False,
+) -> tuple[Problem, ...]:
+    """Return every broken rule; `Context` says what the arguments mean."""
+    context = Context(model_name, gpus, server_has_cache, release, folder, members, image_folders, partial)
+    found = chain(
+        _name_problems(config, context),
+        _release_problems(config, context),
+        _backend_problems(config, context),
+        _version_problems(config, context),
+        _cache_problems(config, context),
+        _metric_problems(config),
+        _parameter_problems(config, context),
+        warmup_problems(config, context) if config.model_warmup else (),
+        _ensemble_problems(config, context) if _is_ensemble(config) else (),
+        tensor_problems(config, context) if _has_tensors(config) else (),
+        batching_problems(config, context) if config.max_batch_size or config.WhichOneof("scheduling_choice") else (),
+        instance_problems(config, context) if config.instance_group else (),
     )
+    return tuple(found)
+
+
+def _has_tensors(config: ModelConfig) -> bool:
+    return bool(config.input or config.output or config.batch_input or config.batch_output)
 
 
 def refuse_problems(found: tuple[Problem, ...]) -> None:
@@ -48,67 +78,143 @@ def refuse_problems(found: tuple[Problem, ...]) -> None:
     raise InvalidSpec("; ".join(str(problem) for problem in found[:_SHOWN]) + more)
 
 
-_BACKEND_OF_PLATFORM: Final = {
-    "tensorrt_plan": "tensorrt",
-    "onnxruntime_onnx": "onnxruntime",
-    "pytorch_libtorch": "pytorch",
-    "torch_aoti": "pytorch",
-    "tensorflow_graphdef": "tensorflow",
-    "tensorflow_savedmodel": "tensorflow",
-}
-"""Backends that are missing here have no platform name."""
-
-_ENSEMBLE: Final = "ensemble"
-
-
-def model_problems(config: ModelConfig, model_name: str, *, server_has_cache: bool) -> Iterator[Problem]:
-    """Check what concerns the model as a whole; `model_name` is the folder that Triton loads."""
-    if config.name != model_name:
+def _name_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    if config.name and config.name != context.model_name:
         yield Problem(
             "spec.modelConfig.name",
             f"'{config.name}'",
-            f"must be left out or equal spec.model.name '{model_name}'",
+            f"must be left out or equal spec.model.name '{context.model_name}'",
         )
-    yield from _backend_problems(config)
-    yield from _version_problems(config)
-    yield from _cache_problems(config, server_has_cache=server_has_cache)
-    yield from _warmup_problems(config)
-    if _ENSEMBLE in {config.platform, config.backend} or config.HasField("ensemble_scheduling"):
-        yield from _ensemble_problems(config)
+    if config.HasField("model_repository_agents") and config.model_repository_agents.agents:
+        agents = ", ".join(f"'{agent.name}'" for agent in config.model_repository_agents.agents)
+        yield Problem(
+            "spec.modelConfig.model_repository_agents",
+            agents,
+            "must be left out: an agent may replace what was checked; spec.model.digest verifies the model's files",
+        )
 
 
-def _backend_problems(config: ModelConfig) -> Iterator[Problem]:
-    platform, backend = config.platform, config.backend
-    if not platform or platform == _ENSEMBLE:
+def _release_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    if context.release is None:
         return
-    expected = _BACKEND_OF_PLATFORM.get(platform)
-    if expected is None:
+    for later in LATER_FIELDS:
+        if context.release < later.since and _is_set(config, later.path):
+            yield Problem(
+                f"spec.modelConfig.{'.'.join(later.path)}",
+                f"set for Triton {context.release}",
+                f"must be left out before {later.since}, the first release that can read it",
+            )
+    dropped = DROPPED_BACKENDS.get(config.backend or platforms(context.release).get(config.platform, ""))
+    if dropped is not None and context.release >= dropped[0]:
+        yield Problem(
+            "spec.model.backend",
+            f"'tensorflow' for Triton {context.release}",
+            f"needs a release before {dropped[0]}, the first without it, or the model in another format, such as ONNX",
+        )
+
+
+def _is_set(config: ModelConfig, path: tuple[str, ...]) -> bool:
+    for name in path:
+        if not config.HasField(name):
+            return False
+        config = getattr(config, name)
+    return True
+
+
+def _is_ensemble(config: ModelConfig) -> bool:
+    return ENSEMBLE in {config.platform, config.backend} or config.HasField("ensemble_scheduling")
+
+
+_WITHOUT_TABLE: Final = frozenset({"tensorflow", "tensorrt", "onnxruntime", "pytorch"})
+"""Backends whose platform Triton checks; with any other backend it ignores the platform."""
+
+
+def _backend_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    if _is_ensemble(config) or (context.partial and not (config.backend and config.platform)):
+        return
+    found = backend_and_platform(config, context)
+    if found is None:
+        return
+    backend, platform = found
+    known = platforms(context.release)
+    choices = f"{', '.join(sorted(known))}, {ENSEMBLE}"
+    if not backend and platform:
         yield Problem(
             "spec.modelConfig.platform",
             f"'{platform}'",
-            f"must be left out (use spec.model.backend) or one of {', '.join(sorted(_BACKEND_OF_PLATFORM))}, ensemble",
+            f"must be left out (use spec.model.backend) or one of {choices}",
         )
-    elif backend and backend != expected:
-        yield Problem("spec.model.backend", f"'{backend}'", f"must be '{expected}' for platform '{platform}'")
+    elif not backend and not config.default_model_filename and context.folder is not None and context.folder.versions:
+        yield Problem(
+            "spec.model.backend", "not set", "must be set: no file of the model tells which backend it is for"
+        )
+    elif backend in _WITHOUT_TABLE and known.get(platform) != backend:
+        fitting = " or ".join(f"'{name}'" for name in sorted(known) if known[name] == backend)
+        if config.platform in known:
+            yield Problem(
+                "spec.model.backend", f"'{backend}'", f"must be '{known[platform]}' for platform '{platform}'"
+            )
+        else:
+            value = f"'{platform}'" if platform else "not set"
+            yield Problem("spec.modelConfig.platform", value, f"must be {fitting} for backend '{backend}'")
 
 
-def _version_problems(config: ModelConfig) -> Iterator[Problem]:
+def _version_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
     policy, field = config.version_policy, "spec.model.versionPolicy"
-    if policy.HasField("latest") and policy.latest.HasField("num_versions") and policy.latest.num_versions < 1:
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "latest" and not policy.latest.num_versions:
         yield Problem(f"{field}.latest", "0", "must be 1 or more")
-    if policy.HasField("specific"):
-        if not policy.specific.versions:
-            yield Problem(f"{field}.specific", "empty", "must list at least one version")
-        for version in policy.specific.versions:
-            if version < 1:
-                yield Problem(f"{field}.specific", str(version), "must be 1 or more, the name of a version folder")
+    elif choice == "specific" and not policy.specific.versions:
+        yield Problem(f"{field}.specific", "empty", "must list at least one version")
+    elif context.folder is None:
+        if choice == "specific" and max(policy.specific.versions) < 0:
+            value = ", ".join(map(str, policy.specific.versions))
+            yield Problem(f"{field}.specific", value, "must be the name of a version folder, such as 1")
+    elif not context.folder.versions:
+        yield Problem("the model's folder", "without a version", "must have a folder such as 1/, without leading zeros")
+    elif not served_versions(config, context.folder.versions):
+        value = ", ".join(map(str, policy.specific.versions))
+        there = ", ".join(map(str, sorted(context.folder.versions)))
+        yield Problem(f"{field}.specific", value, f"must name a version that the model has: {there}")
+    else:
+        yield from _file_problems(config, context)
 
 
-def _cache_problems(config: ModelConfig, *, server_has_cache: bool) -> Iterator[Problem]:
+def served_versions(config: ModelConfig, there: frozenset[int]) -> frozenset[int]:
+    """Return the versions that Triton loads of those that are there."""
+    policy = config.version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "all":
+        return there
+    if choice == "specific":
+        return there & frozenset(policy.specific.versions)
+    return frozenset(sorted(there)[-(policy.latest.num_versions if choice == "latest" else 1) :])
+
+
+_WAITS_FOR: Final = {"python": "model.py"}
+"""Backends for whose file Triton waits for ever if it is not there, and the file they load by default."""
+
+
+def _file_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    """Check that each version has the file that `default_model_filename` names, or that the backend waits for."""
+    found = backend_and_platform(config, context)
+    file = config.default_model_filename or _WAITS_FOR.get(found[0] if found else "")
+    if not file or context.folder is None or config.cc_model_filenames or config.platform == ENSEMBLE:
+        return
+    for version in sorted(served_versions(config, context.folder.versions)):
+        if not context.folder.has(f"{version}/{file}"):
+            yield Problem(
+                "spec.modelConfig.default_model_filename",
+                f"'{file}'",
+                f"must be a file of every version: there is no {version}/{file}",
+            )
+
+
+def _cache_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
     if not config.response_cache.enable:
         return
     field = "spec.modelConfig.response_cache"
-    if not server_has_cache:
+    if not context.server_has_cache:
         yield Problem(
             field,
             "enabled",
@@ -120,256 +226,250 @@ def _cache_problems(config: ModelConfig, *, server_has_cache: bool) -> Iterator[
         yield Problem(field, "enabled", "must be off with sequence batching")
 
 
-def _warmup_problems(config: ModelConfig) -> Iterator[Problem]:
-    largest = max(config.max_batch_size, 1)
-    needed = {tensor.name for tensor in config.input if not tensor.optional}
-    for index, sample in enumerate(config.model_warmup):
-        field = f"spec.modelConfig.model_warmup[{index}]"
-        if not 1 <= sample.batch_size <= largest:
-            yield Problem(f"{field}.batch_size", str(sample.batch_size), f"must be from 1 to {largest}")
-        missing = sorted(needed - set(sample.inputs))
-        if missing:
-            yield Problem(f"{field}.inputs", f"without {', '.join(missing)}", "must give every input of the model")
+_TAG: Final = re.compile(r"[A-Za-z0-9_]*")
+"""What may follow the `_` with which Triton begins the label of a tag."""
 
 
-def _ensemble_problems(config: ModelConfig) -> Iterator[Problem]:
-    field = "spec.modelConfig.ensemble_scheduling"
-    if config.backend and config.backend != _ENSEMBLE:
-        yield Problem("spec.model.backend", f"'{config.backend}'", "must be 'ensemble' with ensemble_scheduling")
-    if not config.ensemble_scheduling.step:
-        yield Problem(f"{field}.step", "empty", "must list the models of the ensemble")
+def _metric_problems(config: ModelConfig) -> Iterator[Problem]:
+    for key in sorted(config.metric_tags):
+        if not _TAG.fullmatch(key) or key.startswith("_"):
+            yield Problem(
+                "spec.modelConfig.metric_tags",
+                f"for '{key}'",
+                "must have keys of letters, digits and '_', not beginning with '_': the server ends with any other",
+            )
+    for index, control in enumerate(config.model_metrics.metric_control):
+        field = f"spec.modelConfig.model_metrics.metric_control[{index}]"
+        if not control.metric_identifier.family:
+            yield Problem(f"{field}.metric_identifier.family", "empty", "must be the name of a histogram")
+        buckets = list(control.histogram_options.buckets)
+        if not buckets:
+            yield Problem(f"{field}.histogram_options.buckets", "empty", "must have at least one bound")
+        elif any(low >= high for low, high in pairwise(buckets)):
+            yield Problem(f"{field}.histogram_options.buckets", str(buckets), "must be in ascending order")
+
+
+_MODEL_FOLDER: Final = "$$TRITON_MODEL_DIRECTORY"
+_PATH_PARAMETERS: Final = {"EXECUTION_ENV_PATH": "python", "TRITON_BATCH_STRATEGY_PATH": None}
+"""Parameters that name a file, and the only backend that reads each; None for all."""
+
+
+def _parameter_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    if not config.parameters:
         return
-    for part, given in (
-        ("spec.instances", config.instance_group),
+    field = "spec.model.parameters"
+    cpu_only = "FORCE_CPU_ONLY_INPUT_TENSORS"
+    is_python = config.backend == "python"
+    if is_python and cpu_only in config.parameters:
+        value = config.parameters[cpu_only].string_value
+        if value not in {"yes", "no"}:
+            yield Problem(f"{field}.{cpu_only}", f"'{value}'", "must be 'yes' or 'no'")
+    for name, backend in _PATH_PARAMETERS.items():
+        if name in config.parameters and (backend is None or is_python):
+            path = config.parameters[name].string_value
+            if (path or backend is None) and not _can_be_there(path, context):
+                yield Problem(
+                    f"{field}.{name}",
+                    f"'{path}'",
+                    f"must be a path in the model's folder, such as {_MODEL_FOLDER}/file, or in the image",
+                )
+
+
+def _can_be_there(path: str, context: Context) -> bool:
+    for prefix in (_MODEL_FOLDER, f"/models/{context.model_name}"):
+        if path.startswith(f"{prefix}/"):
+            return context.folder is None or context.folder.has(path.removeprefix(prefix))
+    roots = context.image_folders
+    return roots is None or any(path.startswith(f"{root.rstrip('/')}/") for root in roots)
+
+
+_STEPS: Final = "spec.modelConfig.ensemble_scheduling"
+
+
+def _ensemble_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    """Check an ensemble by itself; source: `ValidateEnsembleSchedulingConfig` of Triton core."""
+    if config.backend:
+        yield Problem(
+            "spec.modelConfig.backend",
+            f"'{config.backend}'",
+            "must be left out of an ensemble, whose platform is 'ensemble'",
+        )
+    elif config.platform != ENSEMBLE and (config.platform or not context.partial):
+        value = f"'{config.platform}'" if config.platform else "not set"
+        yield Problem("spec.modelConfig.platform", value, "must be 'ensemble' with ensemble_scheduling")
+    if context.partial and not config.HasField("ensemble_scheduling"):
+        return
+    for part, is_set in (
+        ("spec.instances", len(config.instance_group)),
         ("spec.modelConfig.optimization", config.HasField("optimization")),
-        ("spec.modelConfig.model_warmup", config.model_warmup),
+        ("spec.modelConfig.model_warmup", len(config.model_warmup)),
     ):
-        if given:
+        if is_set:
             yield Problem(part, "set", "must be left out of an ensemble: it belongs to the member models")
-    used = {tensor for step in config.ensemble_scheduling.step for tensor in step.input_map.values()}
-    made = {tensor for step in config.ensemble_scheduling.step for tensor in step.output_map.values()}
-    inputs = {tensor.name for tensor in config.input}
-    outputs = {tensor.name for tensor in config.output}
-    for tensor in sorted(inputs - used):
-        yield Problem("spec.model.inputs", f"'{tensor}'", "must be used by a step of the ensemble")
-    for tensor in sorted(outputs - made):
-        yield Problem("spec.model.outputs", f"'{tensor}'", "must be made by a step of the ensemble")
-    for tensor in sorted(used - made - inputs):
-        yield Problem(f"{field}.step", f"reading '{tensor}'", "must be an input or made by another step")
+    found = tuple(_step_problems(config, context)) or tuple(_flow_problems(config, context))
+    yield from found
+    if not found and context.members is not None:
+        yield from _member_problems(config, context, context.members)
 
 
-_IMAGE_RANK: Final = 3
-_FORMAT_NONE: Final = 0
+def _step_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    steps = config.ensemble_scheduling.step
+    if not steps:
+        yield Problem(f"{_STEPS}.step", "empty", "must list the models of the ensemble")
+    makers: dict[str, int] = {}
+    for index, step in enumerate(steps):
+        field = f"{_STEPS}.step[{index}]"
+        for name in ("model_name", "input_map", "output_map"):
+            if not getattr(step, name):
+                yield Problem(f"{field}.{name}", "empty", "must be set in every step")
+        if not step.model_version and context.members is None:
+            yield Problem(f"{field}.model_version", "not set", "must be -1, which is the latest version")
+        for tensor in step.output_map.values():
+            if tensor in makers:
+                yield Problem(f"{field}.output_map", f"'{tensor}'", "must be written by one step, once")
+            makers[tensor] = index
 
 
-def tensor_problems(config: ModelConfig) -> Iterator[Problem]:
-    """Check names, data types and shapes of inputs and outputs."""
-    for field, tensors in (("spec.model.inputs", config.input), ("spec.model.outputs", config.output)):
-        counted = Counter(tensor.name for tensor in tensors)
-        for name in sorted(name for name, count in counted.items() if count > 1):
-            yield Problem(field, f"twice '{name}'", "names must differ; Triton would quietly use one of them")
-        for index, tensor in enumerate(tensors):
-            yield from _tensor_problems(f"{field}[{index}]", tensor)
+def _flow_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
+    """Check that every tensor is read, and can be computed from the inputs."""
+    if context.partial and not (config.input and config.output):
+        return
+    steps = config.ensemble_scheduling.step
+    outputs = [tensor.name for tensor in config.output]
+    used = {tensor for step in steps for tensor in (*step.input_map.values(), *step.output_map.values())}
+    read = {tensor for step in steps for tensor in step.input_map.values()}
     for index, tensor in enumerate(config.input):
-        if tensor.format != _FORMAT_NONE and len(tensor.dims) != _IMAGE_RANK:
-            yield Problem(
-                f"spec.model.inputs[{index}].dims",
-                _shape(tensor.dims),
-                "must have 3 entries when format is NHWC or NCHW",
-            )
-        if tensor.allow_ragged_batch and config.max_batch_size == 0:
-            yield Problem(
-                f"spec.model.inputs[{index}].raggedBatch",
-                "true",
-                "needs spec.batching.maxBatchSize of 1 or more",
-            )
+        if tensor.name not in used:
+            yield Problem(f"spec.model.inputs[{index}]", f"'{tensor.name}'", "must be used by a step of the ensemble")
+    ready, waiting = {tensor.name for tensor in config.input}, list(steps)
+    while fed := [step for step in waiting if ready.issuperset(step.input_map.values())]:
+        ready.update(tensor for step in fed for tensor in step.output_map.values())
+        waiting = [step for step in waiting if step not in fed]
+    for index, name in enumerate(outputs):
+        if name not in ready or name not in used:
+            remedy = "must be made by a step whose inputs come from the ensemble's inputs or from other steps"
+            yield Problem(f"spec.model.outputs[{index}]", f"'{name}'", remedy)
+    for name in sorted(used - set(outputs)):
+        if name not in ready:
+            yield Problem(_STEPS, f"with tensor '{name}'", "must get it from an input or from a step that can run")
+        elif name not in read:
+            yield Problem(_STEPS, f"with tensor '{name}'", "must use it in a step or as an output, or not make it")
 
 
-def _tensor_problems(field: str, tensor: ModelConfig) -> Iterator[Problem]:
-    if not tensor.name:
-        yield Problem(f"{field}.name", "empty", "must be the name the model knows the tensor by")
-    if tensor.data_type == 0:
-        yield Problem(f"{field}.dataType", "not set", "must be a type such as FP32, INT64 or STRING")
-    if not tensor.dims:
-        yield Problem(f"{field}.dims", "empty", "must have at least one entry")
-    for shape, part in ((tensor.dims, "dims"), (tensor.reshape.shape, "reshape")):
-        if any(size == 0 or size < -1 for size in shape):
-            yield Problem(f"{field}.{part}", _shape(shape), "must be 1 or more, or -1 for any size")
-    if tensor.HasField("reshape") and not _same_size(tensor.dims, tensor.reshape.shape):
-        yield Problem(
-            f"{field}.reshape",
-            _shape(tensor.reshape.shape),
-            f"must have as many elements as dims {_shape(tensor.dims)}, with as many -1",
-        )
-
-
-def _same_size(one: Sequence[int], other: Sequence[int]) -> bool:
-    fixed = [prod(size for size in shape if size != -1) for shape in (one, other)]
-    variable = [list(shape).count(-1) for shape in (one, other)]
-    return fixed[0] == fixed[1] and variable[0] == variable[1]
-
-
-def _shape(dims: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, dims))}]"
-
-
-LONGEST_DELAY_US: Final = 10_000_000
-"""Triton accepts any delay and then holds every request that long."""
-
-_MAX_BATCH_SIZE: Final = "spec.batching.maxBatchSize"
-_DYNAMIC: Final = "spec.batching.dynamic"
-_DELAY: Final = 1
-"""Value of `ModelQueuePolicy.TimeoutAction.DELAY`."""
-
-
-def batching_problems(config: ModelConfig) -> Iterator[Problem]:
-    """Check batch sizes and the scheduler of a configuration."""
-    if config.max_batch_size < 0:
-        yield Problem(_MAX_BATCH_SIZE, str(config.max_batch_size), "must be 0 (no batching) or more")
-    if config.HasField("dynamic_batching"):
-        yield from _dynamic_problems(config)
-    if config.HasField("sequence_batching"):
-        yield from _sequence_problems(config)
-
-
-def _dynamic_problems(config: ModelConfig) -> Iterator[Problem]:
-    dynamic = config.dynamic_batching
-    if config.max_batch_size == 0:
-        yield Problem(_DYNAMIC, "set", f"has no effect unless {_MAX_BATCH_SIZE} is 1 or more")
-    elif config.max_batch_size > 0:
-        yield from _preferred_size_problems(
-            dynamic.preferred_batch_size, config.max_batch_size, f"{_DYNAMIC}.preferredBatchSizes"
-        )
-    yield from _delay_problems(dynamic.max_queue_delay_microseconds, f"{_DYNAMIC}.maxQueueDelay")
-    yield from _priority_problems(dynamic)
-    policies = [(_DYNAMIC, dynamic.default_queue_policy)]
-    policies += [
-        (f"{_DYNAMIC}.priorityPolicies[{level}]", dynamic.priority_queue_policy[level])
-        for level in sorted(dynamic.priority_queue_policy)
-    ]
-    for field, policy in policies:
-        yield from _policy_problems(field, policy, preserves_order=dynamic.preserve_ordering)
-
-
-def _preferred_size_problems(sizes: list[int], largest: int, field: str) -> Iterator[Problem]:
-    for size in sizes:
-        if not 1 <= size <= largest:
-            yield Problem(field, str(size), f"must be from 1 to {_MAX_BATCH_SIZE} ({largest})")
-
-
-def _delay_problems(delay_us: int, field: str) -> Iterator[Problem]:
-    if delay_us > LONGEST_DELAY_US:
-        yield Problem(
-            field,
-            f"{delay_us / 1_000_000:g}s",
-            f"must be at most {LONGEST_DELAY_US // 1_000_000}s, usually a few ms",
-        )
-
-
-def _priority_problems(dynamic: ModelConfig) -> Iterator[Problem]:
-    levels, default = dynamic.priority_levels, dynamic.default_priority_level
-    if levels == 0:
-        if default:
-            yield Problem(f"{_DYNAMIC}.defaultPriority", str(default), "has no effect without priorityLevels")
-        if dynamic.priority_queue_policy:
-            yield Problem(f"{_DYNAMIC}.priorityPolicies", "set", "has no effect without priorityLevels")
+def _member_problems(config: ModelConfig, context: Context, members: Mapping[str, Member]) -> Iterator[Problem]:
+    """Check an ensemble against its members; source: `ValidateEnsembleConfig` of Triton core's ensemble_utils.cc."""
+    circle = _circle(context.model_name, config, members, ())
+    if circle:
+        yield Problem(_STEPS, f"a circle: {' -> '.join(circle)}", "must not lead back to a model that it came from")
         return
-    if not 1 <= default <= levels:
-        yield Problem(f"{_DYNAMIC}.defaultPriority", str(default), f"must be from 1 to priorityLevels ({levels})")
-    for level in sorted(dynamic.priority_queue_policy):
-        if not 1 <= level <= levels:
-            yield Problem(
-                f"{_DYNAMIC}.priorityPolicies",
-                f"for level {level}",
-                f"must be from 1 to priorityLevels ({levels})",
-            )
-    if dynamic.preserve_ordering and levels > 1:
-        yield Problem(f"{_DYNAMIC}.priorityLevels", str(levels), "must be 1 when preserveOrdering is true")
+    nodes: dict[str, _Node] = {}
+    for tensor in (*config.input, *config.output):
+        dims = tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims
+        nodes.setdefault(tensor.name, _Node(tensor, tuple(dims), config.max_batch_size > 0, context.model_name))
+    for index, step in enumerate(config.ensemble_scheduling.step):
+        field, name = f"{_STEPS}.step[{index}]", step.model_name
+        member = members.get(name)
+        if member is None:
+            yield Problem(f"{field}.model_name", f"'{name}'", "must be a model of the same server")
+            continue
+        yield from _choice_problems(field, config, step, member)
+        for kind, mapped, wanted in (
+            ("input_map", step.input_map, member.config.input),
+            ("output_map", step.output_map, member.config.output),
+        ):
+            yield from _map_problems(f"{field}.{kind}", mapped, wanted, name)
+            for tensor in wanted:
+                if tensor.name in mapped:
+                    node = _Node(tensor, tuple(tensor.dims), member.config.max_batch_size > 0, name)
+                    yield from _agreement_problems(
+                        mapped[tensor.name], nodes.setdefault(mapped[tensor.name], node), node
+                    )
+    yield from _stream_problems(config, members)
 
 
-def _policy_problems(field: str, policy: ModelConfig, *, preserves_order: bool) -> Iterator[Problem]:
-    timeout_us = policy.default_timeout_microseconds
-    if policy.max_queue_size == 0:
-        yield Problem(
-            f"{field}.maxQueueSize",
-            "0",
-            "means an unlimited queue, which grows until memory runs out under overload: set 1 or more",
-        )
-    if policy.timeout_action == _DELAY and timeout_us == 0:
-        yield Problem(f"{field}.timeoutAction", "Delay", "has no effect without queueTimeout")
-    if policy.timeout_action == _DELAY and timeout_us > 0 and preserves_order:
-        yield Problem(f"{field}.timeoutAction", "Delay", "must be Reject when preserveOrdering is true")
-    if policy.allow_timeout_override and timeout_us == 0:
-        yield Problem(
-            f"{field}.allowTimeoutOverride",
-            "true",
-            "has no effect without queueTimeout: a request can only shorten it",
-        )
+def _choice_problems(field: str, config: ModelConfig, step: ModelConfig, member: Member) -> Iterator[Problem]:
+    if step.model_version != -1 and member.folder is not None:
+        served = served_versions(member.config, member.folder.versions)
+        if step.model_version not in served:
+            listed = ", ".join(map(str, sorted(served)))
+            yield Problem(f"{field}.model_version", str(step.model_version), f"must be -1 or one of {listed}")
+    largest = member.config.max_batch_size
+    if largest and largest < config.max_batch_size:
+        remedy = f"must be at most that of '{step.model_name}', {largest}"
+        yield Problem("spec.batching.maxBatchSize", str(config.max_batch_size), remedy)
 
 
-def _sequence_problems(config: ModelConfig) -> Iterator[Problem]:
-    sequence, field = config.sequence_batching, "spec.modelConfig.sequence_batching"
-    if sequence.HasField("oldest"):
-        yield from _preferred_size_problems(
-            sequence.oldest.preferred_batch_size,
-            config.max_batch_size,
-            f"{field}.oldest.preferred_batch_size",
-        )
-        yield from _delay_problems(
-            sequence.oldest.max_queue_delay_microseconds, f"{field}.oldest.max_queue_delay_microseconds"
-        )
-    if sequence.HasField("direct"):
-        utilization = sequence.direct.minimum_slot_utilization
-        if not 0 <= utilization <= 1:
-            yield Problem(f"{field}.direct.minimum_slot_utilization", f"{utilization:g}", "must be from 0 to 1")
-        yield from _delay_problems(
-            sequence.direct.max_queue_delay_microseconds, f"{field}.direct.max_queue_delay_microseconds"
-        )
+def _stream_problems(config: ModelConfig, members: Mapping[str, Member]) -> Iterator[Problem]:
+    """Check that no step reads tensors that two decoupled members send, each as often as it likes."""
+    sender: dict[str, int] = dict.fromkeys((tensor.name for tensor in config.input), -1)
+    waiting = list(enumerate(config.ensemble_scheduling.step))
+    while fed := [(index, step) for index, step in waiting if sender.keys() >= set(step.input_map.values())]:
+        for index, step in fed:
+            senders = {sender[tensor] for tensor in step.input_map.values()}
+            if len(senders) > 1:
+                yield Problem(
+                    f"{_STEPS}.step[{index}].input_map",
+                    "of tensors that different decoupled models send",
+                    "must be of tensors that come from the same one",
+                )
+            member = members.get(step.model_name)
+            is_decoupled = member is not None and member.config.model_transaction_policy.decoupled
+            sender.update(dict.fromkeys(step.output_map.values(), index if is_decoupled else min(senders)))
+        waiting = [each for each in waiting if each not in fed]
 
 
-_KINDS: Final = {0: "Auto", 1: "GPU", 2: "CPU", 3: "Model"}
-_GPU: Final = 1
-_WITHOUT_GPUS: Final = frozenset({2, 3})
+def _circle(
+    name: str, config: ModelConfig, members: Mapping[str, Member], path: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    if name in path:
+        return (*path[path.index(name) :], name)
+    for step in config.ensemble_scheduling.step:
+        if step.model_name == name:
+            return (name, name)
+        member = members.get(step.model_name)
+        found = _circle(step.model_name, member.config, members, (*path, name)) if member is not None else None
+        if found:
+            return found
+    return None
 
 
-def instance_problems(config: ModelConfig, gpus: int) -> Iterator[Problem]:
-    """Check every instance group; `gpus` is how many GPUs the container will see, numbered from 0."""
-    for index, group in enumerate(config.instance_group):
-        yield from _group_problems(f"spec.instances[{index}]", group, gpus)
-        if group.profile and not _runs_tensorrt(config):
-            yield Problem(
-                f"spec.instances[{index}].profile",
-                ", ".join(group.profile),
-                "has an effect with backend tensorrt only: remove it",
-            )
-    if config.instance_group and all(group.passive for group in config.instance_group):
-        yield Problem("spec.instances", "passive throughout", "at least one must not be passive, or nothing executes")
-
-
-def _group_problems(field: str, group: ModelConfig, gpus: int) -> Iterator[Problem]:
-    kind = _KINDS[group.kind]
-    if group.HasField("count") and group.count < 1:
-        yield Problem(f"{field}.count", str(group.count), "must be 1 or more; Triton would quietly run 1")
-    if group.kind in _WITHOUT_GPUS and group.gpus:
-        yield Problem(f"{field}.gpus", _listed(group.gpus), f"must be empty when kind is {kind}")
+def _map_problems(
+    field: str, mapped: Mapping[str, str], tensors: Sequence[ModelConfig], model: str
+) -> Iterator[Problem]:
+    if not tensors:
         return
-    if group.kind == _GPU and gpus == 0:
-        yield Problem(f"{field}.kind", "GPU", "needs spec.server.gpu.count of 1 or more, or kind CPU")
-        return
-    for gpu in group.gpus:
-        if not 0 <= gpu < gpus:
-            yield Problem(
-                f"{field}.gpus",
-                str(gpu),
-                f"must be below spec.server.gpu.count ({gpus}): GPUs are numbered from 0 in the container",
-            )
+    names = {tensor.name for tensor in tensors}
+    for name in sorted(set(mapped) - names):
+        yield Problem(field, f"for '{name}'", f"must be for a tensor that '{model}' has: {', '.join(sorted(names))}")
+    if field.endswith("input_map"):
+        missing = sorted({tensor.name for tensor in tensors if not tensor.optional} - set(mapped))
+        if missing:
+            yield Problem(field, f"without {', '.join(missing)}", f"must give every input of '{model}'")
 
 
-def _runs_tensorrt(config: ModelConfig) -> bool:
-    return "tensorrt" in {config.backend, config.platform.removesuffix("_plan")} or not (
-        config.backend or config.platform
-    )
+class _Node(NamedTuple):
+    """A tensor of an ensemble, as the model that is named first knows it."""
+
+    tensor: ModelConfig
+    dims: tuple[int, ...]
+    batched: bool
+    model: str
+
+    @property
+    def full(self) -> tuple[int, ...]:
+        return (-1, *self.dims) if self.batched else self.dims
 
 
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _agreement_problems(name: str, one: _Node, other: _Node) -> Iterator[Problem]:
+    if one.tensor.data_type != other.tensor.data_type:
+        yield Problem(
+            _STEPS,
+            f"with tensor '{name}' of {type_name(one.tensor)} in '{one.model}'",
+            f"must be {type_name(other.tensor)}, as in '{other.model}'",
+        )
+    if not fits(one.dims, other.dims) and not fits(one.full, other.full):
+        yield Problem(
+            _STEPS,
+            f"with tensor '{name}' of dims {list(one.dims)} in '{one.model}'",
+            f"must fit {list(other.dims)}, as in '{other.model}'",
+        )

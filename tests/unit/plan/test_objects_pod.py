@@ -116,6 +116,7 @@ def test_the_fetch_step_gets_its_source_and_rules() -> None:
         "TRITONFLEET_FETCH_MODEL": "ranker",
         "TRITONFLEET_FETCH_DIGEST": "sha256:" + "0" * 64,
         "TRITONFLEET_FETCH_BACKEND": "python",
+        "TRITONFLEET_FETCH_SERVER": '{"gpus": 1, "server_has_cache": false, "release": [26, 11]}',
         "TRITONFLEET_FETCH_TARGET": "/models",
         "TRITONFLEET_FETCH_CONFIG": "/config/tritonfleet.pbtxt",
         "TRITONFLEET_FETCH_ALLOWED_SCHEMES": "https,s3",

@@ -10,7 +10,7 @@ from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.plan.autoscale import Counters, Fit, Memory, PodSample, PodState, Policy, decide
 from tritonfleet.plan.rollout import TRAITS, Phase
-from tritonfleet.plan.scaling import autoscaling_policy, has_slo, observation, remembered
+from tritonfleet.plan.scaling import autoscaling_policy, has_slo, loaded_model, observation, remembered
 from tritonfleet.plan.world import ChildId, GpuPool
 from tritonfleet.triton import schema
 
@@ -59,6 +59,31 @@ def test_the_policy_is_the_spec_in_si_units():
 def test_omitted_fields_have_the_autoscalers_defaults():
     policy = autoscaling_policy(deployment(slo={"throughput": 5}, autoscaling={"maxReplicas": 3}), NOW)
     assert policy == Policy(latency_target_seconds=None, throughput=5, min_replicas=1, max_replicas=3)
+
+
+LOADED = {"largestBatch": 32, "concurrentBatches": 3}
+"""What the fetch step reports of an artifact with a batch size and instances of its own."""
+
+
+@pytest.mark.parametrize(
+    ("spec", "batch", "instances"),
+    [
+        ({}, 32, 3),
+        ({"batching": {"dynamic": {"maxQueueDelay": "2ms"}}}, 32, 3),
+        ({"batching": {"maxBatchSize": 8, "dynamic": {}}}, 8, 3),
+        ({"instances": [{"kind": "CPU", "count": 5}]}, 32, 5),
+    ],
+)
+def test_what_the_spec_leaves_to_the_artifact_is_planned_with_as_the_fetch_step_found_it(spec, batch, instances):
+    policy = autoscaling_policy(deployment(**SCALED, **spec), NOW, LOADED)
+    assert (policy.max_batch_size, policy.instances) == (batch, instances)
+
+
+def test_the_stable_revision_is_the_one_that_is_planned_with():
+    revisions = [{"name": "m-2", "largestBatch": 4}, {"name": "m-1", "largestBatch": 32}]
+    assert loaded_model({"status": {"revision": {"stable": "m-1"}, "revisions": revisions}})["largestBatch"] == 32
+    assert loaded_model({"status": {"revisions": revisions}}) == {}
+    assert loaded_model({}) == {}
 
 
 @pytest.mark.parametrize("autoscaling", [None, {"mode": "External"}])

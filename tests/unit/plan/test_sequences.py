@@ -145,3 +145,15 @@ def test_other_reports_change_nothing(world: World, report: str) -> None:
     world.settle()
 
     assert (world.replicas(), world.condition("ConfigValid")[0]) == ([3], "True")
+
+
+def test_how_the_model_is_batched_is_in_the_status_within_bounds(world: World) -> None:
+    world.settle()
+    (revision,) = world.revisions()
+    world.make_ready(revision)
+    fetched(world, revision, '{"digest": "sha256:m", "largestBatch": 32, "concurrentBatches": 99999999999}')
+    world.settle()
+
+    (entry,) = world.status["revisions"]
+    assert entry["largestBatch"] == 32
+    assert "concurrentBatches" not in entry

@@ -28,9 +28,6 @@ def model(**fields: Any) -> dict[str, Any]:
     return {"uri": "s3://models/demo", **fields}
 
 
-BOUNDED = "timeout_action: REJECT allow_timeout_override: false max_queue_size: 1024"
-
-
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -77,7 +74,7 @@ BOUNDED = "timeout_action: REJECT allow_timeout_override: false max_queue_size: 
         ({"batching": {"maxBatchSize": 0}}, "max_batch_size: 0"),
         (
             {"batching": {"maxBatchSize": 8, "dynamic": {}}},
-            f"max_batch_size: 8 dynamic_batching {{ preserve_ordering: false default_queue_policy {{ {BOUNDED} }} }}",
+            "max_batch_size: 8 dynamic_batching { }",
         ),
         (
             {
@@ -114,10 +111,8 @@ BOUNDED = "timeout_action: REJECT allow_timeout_override: false max_queue_size: 
                 }
             },
             (
-                "max_batch_size: 8 dynamic_batching { preserve_ordering: false priority_levels: 2"
-                f" default_priority_level: 2 default_queue_policy {{ {BOUNDED} }}"
-                " priority_queue_policy { key: 1 value {"
-                " timeout_action: DELAY default_timeout_microseconds: 5000 allow_timeout_override: false"
+                "max_batch_size: 8 dynamic_batching { priority_levels: 2 default_priority_level: 2"
+                " priority_queue_policy { key: 1 value { timeout_action: DELAY default_timeout_microseconds: 5000"
                 " max_queue_size: 9 } } }"
             ),
         ),
@@ -140,11 +135,6 @@ BOUNDED = "timeout_action: REJECT allow_timeout_override: false max_queue_size: 
 )
 def test_each_field_becomes_triton_s_own(spec: dict[str, Any], expected: str) -> None:
     assert rendered(**spec) == schema.to_text(schema.parse_text(f"name: 'demo' {expected}", "a test"))
-
-
-def test_a_dynamic_batcher_always_has_a_bounded_queue() -> None:
-    config = schema.parse_text(rendered(batching={"maxBatchSize": 8, "dynamic": {}}), "a test")
-    assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import pytest
 
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.triton.config import executions_side_by_side, largest_batch, model_config
+from tritonfleet.triton.config import model_config
+from tritonfleet.triton.schema import executions_side_by_side, largest_batch
 
 
 def config(backend="tensorrt", **spec):

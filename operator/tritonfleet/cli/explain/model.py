@@ -45,7 +45,7 @@ def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: dat
     if scaling is None or scaling.desired_replicas is None:
         return None
     try:
-        policy = autoscaling_policy(deployment, now)
+        policy = autoscaling_policy(deployment, now, _loaded(status))
     except InvalidSpec:
         return None
     memory = Memory.restore(scaling.memory, now.timestamp())
@@ -53,6 +53,12 @@ def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: dat
     if capacity is None or capacity.rate <= 0:
         return None
     return _at(policy, memory, capacity, scaling, scaling.desired_replicas)
+
+
+def _loaded(status: ModelDeploymentStatus) -> dict[str, int | None]:
+    stable = status.revision.stable if status.revision is not None else None
+    found = next((each for each in status.revisions if each.name == stable), None)
+    return {"largestBatch": found.largest_batch, "concurrentBatches": found.concurrent_batches} if found else {}
 
 
 def _serving(deployment: ModelDeployment, status: ModelDeploymentStatus) -> str | None:

@@ -37,6 +37,7 @@ from tritonfleet.sim import (
     SlowStart,
     Unscraped,
 )
+from tritonfleet.triton import schema
 from tritonfleet.triton.config import model_config
 from tritonfleet.triton.schema import ModelConfig
 from tritonfleet.triton.validation import problems, refuse_problems
@@ -92,9 +93,9 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
 
     Raises InvalidSpec without a latency objective or autoscaling, or for a configuration that Triton would reject.
     """
-    config = model_config(deployment.spec, deployment.model_name)
+    config = schema.effective(schema.empty(), model_config(deployment.spec, deployment.model_name))
     gpus = deployment.spec.server.gpu.count
-    refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus))
+    refuse_problems(problems(config, model_name=deployment.model_name, gpus=gpus, partial=True))
     autoscaling = _autoscaling(deployment)
     policy = _policy(deployment, autoscaling)
     target = policy.latency_target_seconds

@@ -256,7 +256,7 @@ FETCH: Final = "fetch"
 
 
 def fetch_container(
-    model: Model, model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest
+    model: Model, model_name: str, context: str, defaults: Defaults, resources: Resources | None, security: Manifest
 ) -> Manifest:
     """Return the container; it holds the credentials, the server does not."""
     container: Manifest = {
@@ -265,7 +265,10 @@ def fetch_container(
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "args": ["fetch"],
         "env": [
-            *({"name": name, "value": value} for name, value in _fetch_environment(model, model_name, defaults)),
+            *(
+                {"name": name, "value": value}
+                for name, value in _fetch_environment(model, model_name, context, defaults)
+            ),
             *_fetch_route(defaults),
         ],
         "volumeMounts": mounts(
@@ -291,12 +294,13 @@ def claim_name(uri: str) -> str | None:
     return rest.partition("/")[0] if scheme == "pvc" else None
 
 
-def _fetch_environment(model: Model, model_name: str, defaults: Defaults) -> list[tuple[str, str]]:
+def _fetch_environment(model: Model, model_name: str, context: str, defaults: Defaults) -> list[tuple[str, str]]:
     variables: dict[str, Any] = {
         "URI": model.uri,
         "MODEL": model_name,
         "DIGEST": model.digest,
         "BACKEND": model.backend,
+        "SERVER": context,
         "TARGET": MODELS_PATH,
         "CONFIG": f"{CONFIG_PATH}/{CONFIG_KEY}",
         "SOURCE": SOURCE_PATH if claim_name(model.uri) else None,

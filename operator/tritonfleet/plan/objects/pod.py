@@ -38,10 +38,14 @@ def pod_template(
     *,
     model_name: str,
     image: str,
+    context: str,
     rate_limited: bool,
     defaults: Defaults,
 ) -> Manifest:
-    """Return the template; quantities are in the API server's canonical form."""
+    """Return the template; quantities are in the API server's canonical form.
+
+    `context` is what the fetch step checks the model's configuration against, as `server_context()` writes it.
+    """
     owner, model, server = deployment.metadata, deployment.spec.model, deployment.spec.server
     security = _pod_security(defaults.workloads.run_as_user)
     lifecycle = Lifecycle.of(server)
@@ -71,7 +75,9 @@ def pod_template(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": security,
-        "initContainers": [fetch_container(model, model_name, defaults, server.fetch_resources, _CONTAINER_SECURITY)],
+        "initContainers": [
+            fetch_container(model, model_name, context, defaults, server.fetch_resources, _CONTAINER_SECURITY)
+        ],
         "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
         "volumes": volumes(
             names.revision_name(owner.name, revision_hash),

@@ -36,10 +36,10 @@ from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle
 from tritonfleet.plan.objects.pod import pod_template
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
-from tritonfleet.triton.config import largest_batch, model_config
+from tritonfleet.triton.config import model_config
 from tritonfleet.triton.flags import has_cache
 from tritonfleet.triton.images import Image
-from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.schema import ModelConfig, largest_batch
 from tritonfleet.triton.validation import problems, refuse_problems
 
 
@@ -78,15 +78,14 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     model_name = deployment.model_name
     config = model_config(spec, model_name)
     shed_load(config, spec, learned)
-    refuse_problems(
-        problems(
-            config,
-            model_name=model_name,
-            gpus=spec.server.gpu.count,
-            server_has_cache=has_cache(spec.server.args),
-        )
-    )
     image = _image(deployment, defaults)
+    context = images.server_context(
+        image,
+        gpus=spec.server.gpu.count,
+        server_has_cache=has_cache(spec.server.args),
+        mounts=[mount.mount_path for mount in spec.server.volume_mounts],
+    )
+    refuse_problems(problems(config, model_name=model_name, partial=True, **images.read_server_context(context)))
     if spec.server.priority_class_name is not None or spec.server.runtime_class_name is not None:
         defaults.workloads.refuse_classes(spec.server)
     normal = normalized_spec(spec)
@@ -96,6 +95,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         revision_hash,
         model_name=model_name,
         image=str(image),
+        context=context,
         rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         defaults=defaults,
     )
