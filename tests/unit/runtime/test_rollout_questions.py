@@ -53,14 +53,15 @@ async def test_both_ends_of_every_window_of_the_fleet_are_one_query_each():
         assert asked == [("canary", 10), ("canary", 30), ("canary", 50)]
 
 
-async def test_a_proxy_that_restarts_counts_from_zero():
+async def test_a_proxy_that_restarts_counts_from_zero_and_one_that_was_not_scraped_is_left_out():
     async with canaries() as world:
         await split(world)
         world.prometheus.counters = dict.fromkeys(world.prometheus.counters, 0)
         world.prometheus.count(CANARY, 7, slow=1)
-        world.prometheus.count(CANARY, 2, proxy="envoy-2")
+        world.prometheus.count(CANARY, 9000, refused=900, proxy="envoy-2")
         await world.until(30)
-        assert sorted(each.timed for each in world.window.canary.gateways.values()) == [2, 8]
+        assert [each.timed for each in world.window.canary.gateways.values()] == [8]
+        assert world.window.canary.refused == 0
 
 
 async def test_what_the_gateway_saw_fail_and_no_pod_did_are_errors():
@@ -80,13 +81,17 @@ async def test_what_the_gateway_saw_fail_and_no_pod_did_are_errors():
 async def test_failures_that_a_pod_counted_too_are_not_counted_twice():
     async with canaries() as world:
         _, canary = await split(world)
-        world.prometheus.count(CANARY, 80, failed=15)
+        world.prometheus.count(CANARY, 80, failed=10)
         canary.serve(65, BACKEND=15)
         await world.until(30)
         world.prometheus.count(CANARY, 80, failed=5)
         canary.serve(80)
         await world.until(50)
         assert world.window.canary.refused == 0
+        world.prometheus.count(CANARY, 80, failed=5)
+        canary.serve(80)
+        await world.until(70)
+        assert world.window.canary.refused == 5
 
 
 async def test_a_canary_alone_is_not_blamed_for_what_clients_send():

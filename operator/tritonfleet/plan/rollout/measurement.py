@@ -126,7 +126,6 @@ GATEWAY_GRPC: Final = re.compile(r"envoy_cluster_grpc_.+_([0-9]+)")
 _SERVERS: Final = frozenset({2, 4, 8, 13, 14, 15})
 _CLIENTS: Final = frozenset({3, 5, 6, 7, 9, 10, 11, 12, 16})
 """gRPC status codes caused by the server, and by the request; 1 (CANCELLED) is caused by the client."""
-FEWEST_UNSEEN: Final = 10
 _COUNTED: Final = frozenset({"__name__", "le", GATEWAY_CLUSTER, GATEWAY_STATUS_CLASS})
 
 
@@ -140,6 +139,8 @@ class GatewayCounts:
     """Responses that blame the server: HTTP 5xx, and the corresponding gRPC codes."""
     refused: int = 0
     """Responses that blame the request: HTTP 4xx, and the corresponding gRPC codes."""
+    partial: bool = False
+    """Whether an instance was left out, so that the pods answered more requests than were counted here."""
 
     def bad(self, *, alone: bool) -> int:
         """Return the failures; without a stable revision to compare with, invalid requests do not count."""
@@ -151,44 +152,56 @@ def count_gateway(
 ) -> Mapping[str, GatewayCounts]:
     """Return the counts of each revision's clusters; a revision without latencies at both ends is left out.
 
-    A counter that fell counts from zero, and so does a new one if the route had others before.
+    An instance of the gateway that is missing at either end is left out: it may have counted for weeks. Of one that is
+    there, a new series counts from zero, and so do all of them if one fell, since the instance restarted then.
     """
+    firsts, lasts = _by_instance(before), _by_instance(after)
     timed: dict[str, dict[str, dict[float, int]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
     failed: dict[str, int] = defaultdict(int)
     refused: dict[str, int] = defaultdict(int)
-    for labels, value in after.items():
-        known = dict(labels)
-        revision = revisions.get(known.get(GATEWAY_CLUSTER, ""))
-        if revision is None or not before:
-            continue
-        first = before.get(labels, 0.0)
-        gained = round(value - first if value >= first else value)
-        if known.get("__name__") == GATEWAY_BUCKETS:
-            timed[revision][_instance(known)][_bound(known)] += gained
-        elif blame := _blame(known):
-            (failed if blame > 0 else refused)[revision] += gained
+    for instance in sorted(firsts.keys() & lasts.keys()):
+        first, last = firsts[instance], lasts[instance]
+        if any(last.get(series, value) < value for series, value in first.items()):
+            first = {}
+        for series, value in last.items():
+            known = dict(series)
+            revision = revisions.get(known.get(GATEWAY_CLUSTER, ""))
+            if revision is None:
+                continue
+            gained = round(value - first.get(series, 0.0))
+            if known.get("__name__") == GATEWAY_BUCKETS:
+                timed[revision][instance][_bound(known)] += gained
+            elif blame := _blame(known):
+                (failed if blame > 0 else refused)[revision] += gained
+    partial = firsts.keys() != lasts.keys()
     return {
         revision: GatewayCounts(
             {instance: _counts(buckets) for instance, buckets in instances.items()},
             failed[revision],
             refused[revision],
+            partial,
         )
         for revision, instances in timed.items()
     }
 
 
-def unseen(seen: int, errors: int) -> int:
-    """Return how many of the failures `seen` by a gateway are missing from the pods' `errors`.
+def _by_instance(counters: GatewayCounters) -> Mapping[str, Mapping[GatewayLabels, float]]:
+    """Return each instance's counters by the labels that tell its series apart; of duplicates the largest.
 
-    A gateway's counters are some seconds older than those of the pods, so a difference that a delay explains is
-    ignored: the gateway must have seen more than twice as many.
+    A pod that is scraped twice has two of each series, which differ in labels such as `job`.
     """
-    excess = seen - errors
-    return excess if excess >= FEWEST_UNSEEN and seen > 2 * errors else 0
+    found: dict[str, dict[GatewayLabels, float]] = defaultdict(dict)
+    for labels, value in counters.items():
+        series = frozenset(label for label in labels if label[0] in _COUNTED)
+        own = found[_instance(dict(labels))]
+        own[series] = max(value, own.get(series, 0.0))
+    return found
 
 
 def _instance(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={labels[name]}" for name in sorted(labels.keys() - _COUNTED))
+    if labels.get("pod"):
+        return f"{labels.get('namespace', '')}/{labels['pod']}"
+    return labels.get("instance") or ",".join(f"{name}={labels[name]}" for name in sorted(labels.keys() - _COUNTED))
 
 
 def _bound(labels: Mapping[str, str]) -> float:
@@ -213,7 +226,10 @@ def _counts(buckets: Mapping[float, int]) -> PodCounts:
 
 @dataclass(frozen=True, slots=True)
 class GatewayFailures:
-    """Failures of one revision in all windows with the same key so far."""
+    """Failures of one revision in all windows with the same key so far, apart from those that were counted partially.
+
+    A gateway's counters are some seconds older than those of the pods, so only sums are compared.
+    """
 
     seen: int = 0
     """Seen by the gateway."""
@@ -226,13 +242,17 @@ class GatewayFailures:
 def merge_gateway_counts(
     revision: RevisionCounts, gateway: GatewayCounts, before: GatewayFailures, *, alone: bool
 ) -> tuple[RevisionCounts, GatewayFailures]:
-    """Return a revision's counts in a window with those of the gateway added, and its failures so far."""
+    """Return a revision's counts in a window with those of the gateway added, and its failures so far.
+
+    Failures beyond those that the pods counted are added; a window that was counted partially adds none.
+    """
+    timed = replace(revision, gateways=gateway.timed)
+    if gateway.partial:
+        return timed, before
     seen = before.seen + gateway.bad(alone=alone)
     errors = before.errors + sum(counts.errors for counts in revision.pods.values())
-    refused = max(before.refused, unseen(seen, errors))
-    return replace(revision, gateways=gateway.timed, refused=refused - before.refused), GatewayFailures(
-        seen, errors, refused
-    )
+    refused = max(before.refused, seen - errors)
+    return replace(timed, refused=refused - before.refused), GatewayFailures(seen, errors, refused)
 
 
 def _envoy_gateway(namespace: str, route: str, rule: int, backend: int) -> str:

@@ -6,7 +6,7 @@ first scrape. Example: a pod that counted 100 successes at the start and 40 at t
 `Window` combines the counts with probe runs and query answers: the input of one evaluation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Cell = tuple[int, int]
@@ -73,13 +73,31 @@ class RevisionCounts:
         return self.requests / max(1, len(self.pods))
 
     def error_cells(self) -> tuple[Cell, ...]:
-        """Return errors and requests of each pod, and those that reached no pod."""
-        refused = ((self.refused, self.refused),) if self.refused else ()
-        return (*((counts.errors, counts.requests) for counts in self.pods.values()), *refused)
+        """Return errors and requests of each pod, with its share of the failures that only a gateway saw.
+
+        Those belong to no pod. In a cell of their own they would look like a pod that fails every request, and make
+        the variation by chance too large for any test.
+        """
+        pods = list(self.pods.values())
+        shares = spread(self.refused, [counts.requests for counts in pods])
+        return tuple(
+            (counts.errors + share, counts.requests + share) for counts, share in zip(pods, shares, strict=True)
+        )
 
     def latency_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
         """Return requests above the bound and timed requests, by pod or gateway instance."""
         return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in self.timings.values())
+
+
+def spread(total: int, weights: Sequence[int]) -> list[int]:
+    """Return `total` in whole parts in proportion to `weights`, or in equal ones if all of them are 0."""
+    scale = list(weights) if any(weights) else [1] * len(weights)
+    parts, given, passed = [], 0, 0
+    for weight in scale:
+        passed += weight
+        parts.append(total * passed // sum(scale) - given)
+        given += parts[-1]
+    return parts
 
 
 def count_window(

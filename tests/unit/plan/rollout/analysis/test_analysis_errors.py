@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritonfleet.plan.rollout.analysis import Outcome, Why
+from tritonfleet.plan.rollout.analysis import Outcome, PodCounts, RevisionCounts, Why
 
 
 def test_a_canary_like_stable_passes_when_the_planned_windows_are_over(rollout):
@@ -123,3 +123,17 @@ def test_the_numbers_go_into_the_status(rollout):
         "stableSamples": 1200,
         "limit": pytest.approx(0.0075),
     }
+
+
+def with_refused(name, pods, errors, refused):
+    return RevisionCounts({f"{name}{pod}": PodCounts(400, errors) for pod in range(pods)}, refused=refused)
+
+
+def test_requests_that_clients_got_wrong_on_both_neither_hide_failures_nor_look_like_some(rollout):
+    for errors, outcome in ((20, Outcome.FAILED), (4, Outcome.PASSED)):
+        step = rollout(windows=5)
+        for _ in range(5):
+            verdict = step.look(canary=with_refused("c", 1, errors, 4), stable=with_refused("s", 3, 4, 12))
+            if verdict.outcome is Outcome.FAILED:
+                break
+        assert verdict.outcome is outcome, verdict.message
