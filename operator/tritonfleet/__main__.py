@@ -1,8 +1,8 @@
-"""`python -m tritonfleet`: the operator."""
+"""`python -m tritonfleet`: any of the commands, and the operator if none is named."""
 
 import sys
 
 from tritonfleet.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["operator"]))
+    sys.exit(main(sys.argv[1:] or ["operator"]))
