@@ -83,8 +83,18 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime) -> Policy:
         max_batch_size=largest_batch(config),
         max_queue_delay_seconds=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
         instances=executions_side_by_side(config, spec.server.gpu.count),
+        pooled=_is_pooled(deployment),
         **found,
     )
+
+
+def _is_pooled(deployment: ModelDeployment) -> bool:
+    """Return whether requests go to the least busy pod: through a gateway, unless a header chooses the pod.
+
+    Envoy's default is the one of two with fewer requests; a Service chooses at random.
+    """
+    gateway = deployment.spec.traffic.gateway
+    return gateway is not None and gateway.consistent_hash is None
 
 
 def limits_of(deployment: ModelDeployment, now: datetime) -> Limits:
