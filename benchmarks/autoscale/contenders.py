@@ -1,10 +1,11 @@
-"""Who competes: ours as it comes, and each rival over a sweep of its target."""
+"""Who competes: ours as it comes and with parts left out, and each rival over a sweep of its target."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from benchmarks.autoscale.settings import Setting
+from tritonfleet.plan.autoscale import Parts
 from tritonfleet.sim import Scaler, Tritonfleet
 from tritonfleet.sim.baselines import (
     Behavior,
@@ -87,6 +88,13 @@ def _ours_killed(setting: Setting, seconds: float) -> Scaler:
     return Tritonfleet(setting.policy(), restart_every_seconds=seconds, killed=True)
 
 
+def _ours_without(part: str) -> Make:
+    def make(setting: Setting, _: float) -> Scaler:
+        return Tritonfleet(setting.policy(), parts=replace(Parts(), **{part: False}))
+
+    return make
+
+
 def _hpa(name: str, metric: PodsMetric | ExternalMetric, setting: Setting) -> Scaler:
     return HorizontalPodAutoscaler(name, [metric], min_replicas=1, max_replicas=setting.max_replicas)
 
@@ -134,11 +142,16 @@ def _keda_quick(setting: Setting, load: float) -> Scaler:
 
 
 def _kpa(setting: Setting, target: float) -> Scaler:
-    return PodAutoscaler("kpa", Decider(target, max_replicas=setting.max_replicas))
+    return PodAutoscaler("kpa", Decider(_held(setting, target), max_replicas=setting.max_replicas))
+
+
+def _held(setting: Setting, target: float) -> float:
+    """Return a target for batches of sixteen, for this model's batches."""
+    return target * setting.server.max_batch_size / FULL_BATCH
 
 
 def _kpa_delay(setting: Setting, target: float) -> Scaler:
-    decider = Decider(target, scale_down_delay_seconds=300.0, max_replicas=setting.max_replicas)
+    decider = Decider(_held(setting, target), scale_down_delay_seconds=300.0, max_replicas=setting.max_replicas)
     return PodAutoscaler("kpa-delay", decider)
 
 
@@ -154,11 +167,21 @@ def _dynamo(setting: Setting, load: float) -> Scaler:
 
 CONCURRENCIES: Final = (14.0, 11.0, 9.0, 7.5, 5.0, 3.0)
 """Requests in flight per pod; a replica at its capacity holds about fifteen."""
+FULL_BATCH: Final = 16
+PARTS: Final = tuple(field.name for field in fields(Parts))
+"""What can be left out of ours."""
+WITHOUT: Final = "ours-without-"
+INFORMED: Final = "ours-informed"
 
 FAMILIES: Final = (
     Family("ours", _ours, (0.0,), "the SLO and nothing else", 0.0),
     Family("ours-restarted", _ours_restarted, (300.0,), "ours, its operator restarted every 5 minutes", 300.0),
     Family("ours-killed", _ours_killed, (300.0,), "ours, its operator killed every 5 minutes", 300.0),
+    Family(INFORMED, _ours, (0.0,), "ours, told another day's traffic of the same kind", 0.0),
+    *(
+        Family(f"{WITHOUT}{part}", _ours_without(part), (0.0,), f"ours, without its part `{part}`", 0.0)
+        for part in PARTS
+    ),
     Family("hpa-arrivals", _hpa_arrivals, LOADS, "HPA, Pods metric, arrivals per second", 0.7),
     Family("keda", _keda, LOADS, "KEDA, Prometheus trigger, arrivals per second", 0.7),
     Family("keda-quick", _keda_quick, SOME_LOADS, "the same over 30 s, down after 60 s", 0.65),

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 
-from benchmarks.autoscale.contenders import FAMILIES, Contender
+from benchmarks.autoscale.contenders import FAMILIES, INFORMED, Contender
 from benchmarks.autoscale.scenes import Scene
-from tritonfleet.sim import Blackout, CounterReset, Fault, ForeignWrite, PodLoss, Run, Trace, clairvoyant, simulate
+from tritonfleet.sim import (
+    Blackout,
+    CounterReset,
+    Fault,
+    ForeignWrite,
+    PodLoss,
+    Run,
+    Trace,
+    Tritonfleet,
+    clairvoyant,
+    simulate,
+)
 
 PROCESSES = 2
 CLAIRVOYANT = "clairvoyant"
@@ -85,9 +96,10 @@ def score(job: Job) -> Score:
         family = next(each for each in FAMILIES if each.name == job.family)
         contender = Contender(family, job.knob)
         name = contender.name
-        run = simulate(
-            trace, contender.make(setting), setting.server, plant, faults=faults, seed=job.seed, slo=setting.slo
-        )
+        scaler = contender.make(setting)
+        if job.family == INFORMED:
+            scaler = Tritonfleet(setting.policy(), history=scene.history(job.seed))
+        run = simulate(trace, scaler, setting.server, plant, faults=faults, seed=job.seed, slo=setting.slo)
     return Score(
         scene.name,
         job.family,

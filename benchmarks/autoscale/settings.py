@@ -1,17 +1,19 @@
 """The fleets that the traces are replayed against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, sqrt
+from math import ceil
 
-from tritonfleet.plan.autoscale import Policy
-from tritonfleet.sim import Distribution, Plant, ServerModel, Slo, Trace
+from tritonfleet.plan.autoscale import BatchServer, Policy
+from tritonfleet.sim import Distribution, Plant, Routing, ServerModel, Slo, Trace
 
 START_SECONDS = 300.0
 """Replicas at the start are those that the first five minutes need."""
 SCRAPE_SECONDS = 5.0
 READY_SECONDS = 60.0
 """Median, from a pod's creation to ready."""
+TYPICAL_REPLICAS = 8
+"""Size of the fleet that a replica's capacity is that of."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,16 @@ class Setting:
     mean_rate: float
     """Requests per second."""
     max_replicas: int = 48
+    ready_seconds: float = READY_SECONDS
+    """Median, from a pod's creation to ready."""
+    routing: Routing = Routing.LEAST_OUTSTANDING
+    client_timeout_seconds: float = 15.0
 
     @cached_property
     def capacity(self) -> float:
         """Requests per second of one replica at the SLO: places the sweeps and the start, never shown to ours."""
-        low, high = 0.0, self.server.max_batch_size / self.server.execution_seconds(self.server.max_batch_size)
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._can_serve(middle) else (low, middle)
-        return low
+        server = BatchServer.of(self.policy(), self.server.alpha_seconds, self.server.beta_seconds, self.server.noise)
+        return server.rate_at(self.slo.latency_seconds, TYPICAL_REPLICAS) / TYPICAL_REPLICAS
 
     @property
     def busiest_rate(self) -> float:
@@ -45,14 +48,16 @@ class Setting:
         rate = len(trace.arrivals(0.0, first)) / first
         initial = min(self.max_replicas, max(1, ceil(1.2 * rate / self.capacity)))
         return Plant(
-            ready=Distribution.around(READY_SECONDS),
+            ready=Distribution.around(self.ready_seconds),
             max_replicas=self.max_replicas,
             initial_replicas=initial,
             scrape_seconds=SCRAPE_SECONDS,
+            routing=self.routing,
+            client_timeout_seconds=self.client_timeout_seconds,
         )
 
     def policy(self) -> Policy:
-        """Return what a user of ours writes: the SLO, the largest number of replicas and the model's batching."""
+        """Return what a user of ours writes: the SLO, the most replicas, the model's batching and the gateway."""
         return Policy(
             latency_target_seconds=self.slo.latency_seconds,
             percentile=self.slo.percentile,
@@ -60,17 +65,8 @@ class Setting:
             max_batch_size=self.server.max_batch_size,
             max_queue_delay_seconds=self.server.max_queue_delay_seconds,
             instances=self.server.instances,
+            pooled=self.routing is Routing.LEAST_OUTSTANDING,
         )
-
-    def _can_serve(self, rate: float) -> bool:
-        """Whether a batch server at this rate keeps the target: it takes what came while the last batch ran."""
-        alpha, beta = self.server.alpha_seconds, self.server.beta_seconds
-        if rate * beta >= 1:
-            return False
-        batch = max(1.0, rate * alpha / (1 - rate * beta))
-        high = batch + 2.33 * sqrt(batch)
-        late = 2 * (alpha + beta * high) + self.server.max_queue_delay_seconds + self.server.overhead_seconds
-        return high <= self.server.max_batch_size and late <= self.slo.latency_seconds
 
 
 SLOW = Setting(
@@ -91,4 +87,39 @@ FAST = Setting(
 )
 """T(b) = 4 + b ms, 99 % within 50 ms; late requests are refused after 30 ms in the queue, for every scaler."""
 
-SETTINGS = {setting.name: setting for setting in (SLOW, FAST)}
+HEAVY = Setting(
+    "heavy",
+    ServerModel(0.300, 0.100, max_batch_size=8, max_queue_delay_seconds=0.010, noise=0.1),
+    Slo(3.0),
+    mean_rate=45.0,
+    ready_seconds=180.0,
+    client_timeout_seconds=30.0,
+)
+"""T(b) = 300 + 100 b ms, 99 % within 3 s, and pods that take 3 minutes."""
+
+SECONDS = Setting(
+    "seconds",
+    ServerModel(8.0, 0.0, noise=0.4),
+    Slo(30.0),
+    mean_rate=0.7,
+    ready_seconds=180.0,
+    client_timeout_seconds=120.0,
+)
+"""Requests of 8 s one by one, times that vary by 40 %, 99 % within 30 s, few requests, and pods that take 3 minutes."""
+
+_NOISY = replace(SLOW.server, queue_timeout_seconds=0.0)
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        SLOW,
+        FAST,
+        HEAVY,
+        SECONDS,
+        replace(SLOW, name="slow, 30 s", ready_seconds=30.0),
+        replace(SLOW, name="slow, 5 min", ready_seconds=300.0),
+        replace(SLOW, name="slow, 12 min", ready_seconds=720.0),
+        replace(SLOW, name="slow, random", routing=Routing.RANDOM),
+        replace(SLOW, name="slow, sigma 0.5", server=replace(_NOISY, noise=0.5), slo=Slo(1.0)),
+        replace(SLOW, name="slow, sigma 1", server=replace(_NOISY, noise=1.0), slo=Slo(2.0)),
+    )
+}

@@ -165,7 +165,10 @@ class Reference:
         turn = self.turn % len(self.pods)
         self.turn += 1
         order = [*range(turn, len(self.pods)), *range(turn)]
-        number = min(order, key=lambda one: self.pods[one].held) if self.rules.least_outstanding else order[0]
+        if len(self.rules.draws):
+            number = int(self.rules.draws[(len(self.times) + 1) % len(self.rules.draws)] * len(self.pods))
+        else:
+            number = min(order, key=lambda one: self.pods[one].held) if self.rules.least_outstanding else order[0]
         pod = self.pods[number]
         self.times.append(now)
         self.answers.append(Answer(pod=number))

@@ -36,8 +36,8 @@ READ_SECONDS: Final = 10.0
 LIMIT_SECONDS: Final = 15.0
 """Total time limit of a query."""
 THREADS: Final = 2
-CHUNK: Final = timedelta(days=1)
-"""Days of history per query: for a thousand ModelDeployments more would be tens of megabytes of JSON."""
+CHUNK: Final = timedelta(hours=2)
+"""History per query: for a thousand ModelDeployments more would be tens of megabytes of JSON."""
 ROUTES_NAMED: Final = 50
 """For more routes the query selects all: its length is limited like a URL's."""
 QUERY_SECONDS: Final = 5.0
@@ -163,12 +163,12 @@ class Prometheus:
         limits = {"time": at.timestamp(), "timeout": f"{QUERY_SECONDS:.0f}s", "limit": SERIES_MAX}
         return await self._ask("custom", lambda client: _values(client.custom_query(query, params=limits)))
 
-    async def arrivals(self, end: datetime, days: int, step_seconds: float) -> Past:
-        """Return the requests that ended in the `days` before `end`; one query per day for the whole fleet."""
+    async def arrivals(self, end: datetime, days: int, step_seconds: float, window_seconds: float) -> Past:
+        """Return the requests that ended in the `days` before `end`; one query per two hours for the whole fleet."""
         start = end - timedelta(days=days)
         steps = math.ceil((end - start).total_seconds() / step_seconds)
         rates: dict[Series, MutableSequence[float]] = defaultdict(lambda: array("d", [math.nan]) * steps)
-        window = f"[{step_seconds:.0f}s]"
+        window = f"[{window_seconds:.0f}s]"
         query = (
             f"sum by (namespace, modeldeployment, model) (rate(nv_inference_request_success{window})"
             f" or rate(nv_inference_request_failure{window}))"

@@ -148,7 +148,7 @@ class Autoscaling(ApiModel):
     capacity_hint: RequestRate | None = None
     """Requests per second that one pod can serve within the target, used until it is learned."""
     forecast: bool = True
-    """Whether to use a seasonal forecast from past days, once it has proven skill."""
+    """Whether to start replicas ahead of minutes in which bursts came before."""
     behavior: ScalingBehavior | None = None
     """Speed of scaling; the defaults suit most models."""
     schedules: Annotated[tuple[Schedule, ...], items(16, key="name")] = ()

@@ -151,7 +151,7 @@ class AutoscalingStatus(ApiModel):
     slo_attainment: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of requests within the target over the last minutes."""
     forecast: Rate | None = None
-    """Forecast of requests per second when a pod started now would be ready; only while forecasts have proven skill."""
+    """Requests per second of the burst that replicas are kept ready for; absent without one."""
     pod_startup_seconds: Rate | None = None
     """Measured time from a pod's creation to ready."""
     metrics_age: Latency | None = None

@@ -99,8 +99,18 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime, loaded: Mappi
         max_batch_size=batch if batch and not says_batch else largest_batch(config),
         max_queue_delay_seconds=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
         instances=copies if copies and not config.instance_group else executions_side_by_side(config, gpus),
+        pooled=_is_pooled(deployment),
         **found,
     )
+
+
+def _is_pooled(deployment: ModelDeployment) -> bool:
+    """Return whether requests go to the least busy pod: through a gateway, unless a header chooses the pod.
+
+    Envoy's default is the one of two with fewer requests; a Service chooses at random.
+    """
+    gateway = deployment.spec.traffic.gateway
+    return gateway is not None and gateway.consistent_hash is None
 
 
 def limits_of(deployment: ModelDeployment, now: datetime) -> Limits:

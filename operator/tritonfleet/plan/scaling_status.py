@@ -241,10 +241,12 @@ def _slo_met(deployment: ModelDeployment, observed: Observed, report: ScaleRepor
     if verdict is None or not report.fresh:
         return None
     reason = slo_state(verdict)
-    if verdict.attainment.met is None and reason is not ScaleReason.SLO_INFEASIBLE:
+    known = {ScaleReason.SLO_INFEASIBLE, ScaleReason.SLO_UNCERTAIN}
+    if verdict.attainment.met is None and reason not in known:
         return Condition(ConditionType.SLO_MET, ConditionStatus.UNKNOWN, reason, verdict.explain())
-    met = bool(verdict.attainment.met)
-    return Condition(ConditionType.SLO_MET, ConditionStatus.of(met), reason, _against_target(deployment, verdict))
+    met = ConditionStatus.of(bool(verdict.attainment.met))
+    status = ConditionStatus.UNKNOWN if reason is ScaleReason.SLO_UNCERTAIN else met
+    return Condition(ConditionType.SLO_MET, status, reason, _against_target(deployment, verdict))
 
 
 def _against_target(deployment: ModelDeployment, verdict: Verdict) -> str:
@@ -260,6 +262,8 @@ def _against_target(deployment: ModelDeployment, verdict: Verdict) -> str:
         parts.append(f"ready replicas can serve {significant(attainment.throughput):g} of {slo.throughput:g} req/s")
     if attainment.reason is ScaleReason.SLO_INFEASIBLE:
         parts.append("even an idle replica misses it: speed up the model or raise the target")
+    if attainment.reason is ScaleReason.SLO_UNCERTAIN:
+        parts.append("too near the objective for an estimate: a histogram of a gateway or of Triton would tell")
     return "; ".join(parts) or verdict.explain()
 
 

@@ -45,8 +45,8 @@ REFRESH_SECONDS = 60.0
 """How often verdicts with new numbers alone are published to the status."""
 DECISIONS_AT_ONCE = 20
 """Decisions in a row before yielding to the event loop: a few milliseconds."""
-PASTS_AT_ONCE = 5
-"""Histories of two weeks learned per tick: each takes about 40 ms, and a new process may have a thousand."""
+PASTS_AT_ONCE = 2
+"""Histories of a day learned per tick: each takes about 0.1 s, and a new process may have a thousand."""
 UNREAD = -1
 """A version that the store never uses."""
 

@@ -1,7 +1,7 @@
 """Latency readings: from the gateway through Prometheus, or from Triton's own histograms.
 
 `Gateway` queries Prometheus every 15 s in its own task, with backoff, so that no decision waits for it; after a
-start it also reads the arrival rates of the last 14 days once. `Responses` keeps the histograms of Triton's pods
+start it also reads the arrival rates of the last day once. `Responses` keeps the histograms of Triton's pods
 for 60 s and returns their increase over that time. The autoscaler uses the gateway's reading
 if it is at most 60 s old, and Triton's otherwise.
 """
@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 
 QUERY_INTERVAL_SECONDS = 15.0
 LONGEST_BACKOFF_SECONDS = 120.0
-HISTORY_DAYS = 14
-HISTORY_STEP_SECONDS = 900.0
+HISTORY_DAYS = 1
+HISTORY_STEP_SECONDS = 30.0
+HISTORY_WINDOW_SECONDS = 60.0
+"""Rates are taken over two scrapes of 30 s."""
 PAST_KEPT_SECONDS = 3600.0
 """By then every ModelDeployment with an SLO has received its history."""
 
@@ -56,7 +58,9 @@ class Gateway:
                 try:
                     await self.ask()
                     if not asked_at:
-                        self._past = await self._prometheus.arrivals(self._now(), HISTORY_DAYS, HISTORY_STEP_SECONDS)
+                        self._past = await self._prometheus.arrivals(
+                            self._now(), HISTORY_DAYS, HISTORY_STEP_SECONDS, HISTORY_WINDOW_SECONDS
+                        )
                         asked_at = self._clock()
                     failures = 0
                 except Transient as error:

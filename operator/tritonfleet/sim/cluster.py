@@ -63,7 +63,7 @@ class Gauge:
 
 
 NOISE_DRAWS = 1 << 16
-"""Factors drawn once and used in turn: enough that no pattern shows."""
+"""Factors and choices drawn once and used in turn: enough that no pattern shows."""
 
 
 def engine_rules(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> EngineRules:
@@ -71,6 +71,7 @@ def engine_rules(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> Engi
     preferred = server.preferred_batch_sizes or (server.max_batch_size,)
     sizes = range(server.max_batch_size + 1)
     normal = np.random.default_rng((seed, 1)).standard_normal(NOISE_DRAWS)
+    drawn = NOISE_DRAWS if plant.routing is Routing.RANDOM else 0
     return EngineRules(
         alpha=server.alpha_seconds,
         beta=server.beta_seconds,
@@ -82,6 +83,7 @@ def engine_rules(server: ServerModel, plant: Plant, slo: Slo, seed: int) -> Engi
         overhead=server.overhead_seconds,
         target=slo.latency_seconds,
         least_outstanding=plant.routing is Routing.LEAST_OUTSTANDING,
+        draws=np.random.default_rng((seed, 4)).random(drawn),
         prefetch=not (server.queue_timeout_seconds or server.max_queue_size),
         preferred=np.array([size in preferred for size in sizes]),
         next_preferred=np.array(

@@ -148,8 +148,10 @@ def _arrive(rules: EngineRules, state: State, now: float) -> int:
 
 @inner
 def _route(rules: EngineRules, state: State) -> int:
-    """Choose a ready slot: the next one in turn, or from there on the one that holds least."""
+    """Choose a ready slot: one at random, the next one in turn, or from there on the one that holds least."""
     count = state.totals[0].ready
+    if len(rules.draws) > 0:
+        return int(state.ready[int(rules.draws[state.totals[0].seen % len(rules.draws)] * count)])
     turn = state.totals[0].turn % count
     state.totals[0].turn = turn + 1
     best = state.ready[turn]

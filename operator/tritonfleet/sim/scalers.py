@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from tritonfleet.plan.autoscale import Memory, Observation, PodSample, PodState, Policy, Verdict, decide
+from tritonfleet.plan.autoscale import (
+    History,
+    Memory,
+    Observation,
+    Parts,
+    PodSample,
+    PodState,
+    Policy,
+    Verdict,
+    decide,
+)
 
 PerPod = Literal["arrivals", "utilization", "concurrency"]
 
@@ -90,9 +100,22 @@ class Tritonfleet:
     name = "tritonfleet"
     interval_seconds = 5.0
 
-    def __init__(self, policy: Policy, restart_every_seconds: float | None = None, *, killed: bool = False) -> None:
-        """Restart it at intervals: gracefully, or, if `killed`, without saving its memory."""
+    def __init__(
+        self,
+        policy: Policy,
+        restart_every_seconds: float | None = None,
+        *,
+        killed: bool = False,
+        parts: Parts | None = None,
+        history: History | None = None,
+    ) -> None:
+        """Restart it at intervals: gracefully, or, if `killed`, without saving its memory.
+
+        `parts` leaves ideas out; `history` is told once, at the first decision.
+        """
         self.policy = policy
+        self._parts = parts or Parts()
+        self._history = history
         self.verdict: Verdict | None = None
         """The last decision."""
         self._memory = Memory()
@@ -110,8 +133,9 @@ class Tritonfleet:
             self._memory = Memory.restore(json.loads(json.dumps(kept)), now)
             self._started_seconds = now
         serving = pods[0].revision if pods else None
-        observation = Observation(replicas, pods, metrics.samples(), serving)
-        self.verdict = decide(self.policy, self._memory, observation, now)
+        observation = Observation(replicas, pods, metrics.samples(), serving, history=self._history)
+        self._history = None
+        self.verdict = decide(self.policy, self._memory, observation, now, self._parts)
         self._memory = self.verdict.memory
         if self.verdict.replicas != replicas or now - self._written_seconds >= CHECKPOINT_SECONDS or not self._written:
             self._written, self._written_seconds = self._memory.document(), now

@@ -69,7 +69,10 @@ class Routing(StrEnum):
     """How requests are distributed over ready pods."""
 
     LEAST_OUTSTANDING = "LeastOutstanding"
+    """A gateway that knows how many requests each pod holds."""
     ROUND_ROBIN = "RoundRobin"
+    RANDOM = "Random"
+    """A Service: kube-proxy draws a pod for each connection."""
 
 
 @dataclass(frozen=True, slots=True)

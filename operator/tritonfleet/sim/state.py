@@ -99,6 +99,8 @@ class EngineRules(NamedTuple):
     target: float
     """Seconds within which an answer is good."""
     least_outstanding: bool
+    draws: Floats
+    """Numbers in [0, 1) that choose pods at random, used in turn; empty for another routing."""
     prefetch: bool
     """Whether batches are formed while every instance is busy: without any queue policy."""
     preferred: NDArray[np.bool_]

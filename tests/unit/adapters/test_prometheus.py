@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -174,10 +175,10 @@ async def test_a_malformed_series_is_skipped_and_counted_and_hides_no_other(serv
             {"metric": {"namespace": "shop", "modeldeployment": "evil"}, "values": [[NOW.timestamp(), "many"]]},
             {"metric": {"namespace": "shop", "modeldeployment": "fine"}, "values": [[NOW.timestamp(), "1"]]},
         ]
-        assert [series.modeldeployment for series in (await client.arrivals(NOW, 1, 900)).rates] == ["fine"]
+        assert [series.modeldeployment for series in (await client.arrivals(NOW, 1, 900, 900)).rates] == ["fine"]
     finally:
         client.close()
-    assert skipped == [("gateway", 1), ("canary", 1)] * len(MALFORMED) + [("history", 1)]
+    assert skipped == [("gateway", 1), ("canary", 1)] * len(MALFORMED) + [("history", 1)] * 12
 
 
 @pytest.mark.parametrize("routes", [1, 300])
@@ -191,22 +192,24 @@ async def test_the_number_of_queries_does_not_grow_with_the_fleet(server, client
         }
         for n in range(routes)
     ]
-    assert len((await client.arrivals(NOW, 3, 900)).rates) == routes
-    assert [path for path, _, _ in server[0].asked] == ["/api/v1/query"] + ["/api/v1/query_range"] * 3
+    assert len((await client.arrivals(NOW, 3, 900, 900)).rates) == routes
+    assert [path for path, _, _ in server[0].asked] == ["/api/v1/query"] + ["/api/v1/query_range"] * 36
 
 
 async def test_the_past_lies_on_a_grid_with_gaps(server, client):
     start = NOW.timestamp() - 86400
     labels = {"namespace": "shop", "modeldeployment": "demo", "model": "m"}
     server[0].rows = [{"metric": labels, "values": [[start + 900, "1.5"], [start + 2700, "NaN"], [start + 3600, "4"]]}]
-    past = await client.arrivals(NOW, 1, 900)
+    past = await client.arrivals(NOW, 1, 900, 900)
     rates = past.rates[Series("shop", "demo", "m")]
     assert (past.start_seconds, past.step_seconds, len(rates)) == (start, 900, 96)
     assert (rates[0], rates[3]) == (1.5, 4)
     assert math.isnan(rates[1])
     assert math.isnan(rates[2])
-    _, asked, _ = server[0].asked[0]
-    assert (float(asked["start"]), float(asked["end"])) == (start + 900, NOW.timestamp())
+    queries = [asked for _, asked, _ in server[0].asked]
+    assert (float(queries[0]["start"]), float(queries[-1]["end"])) == (start + 900, NOW.timestamp())
+    for one, following in pairwise(queries):
+        assert float(following["start"]) == float(one["end"]) + 900
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.autoscale.ledger import Ledger
@@ -77,7 +79,22 @@ def test_a_bench_that_keeps_every_promise_says_so():
 def test_what_is_too_dear_fails_by_name():
     names = failed(*whole_bench(110.0))
     assert len(names) == 5
-    assert any("best-swept HPA" in name and "0 of them" in name for name in names)
+    assert any("best-swept HPA or KEDA" in name and "worst trace" in name for name in names)
+
+
+def test_what_a_part_is_worth_is_shown_beside_ours():
+    scenes, scores = whole_bench(74.0)
+    scores.append(score("ours-without-pooling", 111.0, 0.002, scene="daily"))
+    found = {table.title: table.rows for table in tables(scenes, scores)}
+    parts = next(rows for title, rows in found.items() if title.startswith("What each part"))
+    assert parts[0] == {"trace": "daily", "no pooling": "1.50, +0.20"}
+
+
+def test_replicas_that_follow_noise_fail():
+    scenes, scores = whole_bench(74.0)
+    scenes.append(Scene("flat", "slow", "flat", hours=2.0))
+    flat = [replace(each, scene="flat", flips=9) for each in scores if each.scene == "bursty"]
+    assert failed(scenes, scores + flat) == ["flat: changes of direction an hour"]
 
 
 def test_one_blind_scale_down_fails():

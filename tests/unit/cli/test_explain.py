@@ -4,6 +4,7 @@ The autoscaling status is what the autoscaler wrote in a simulated quarter of an
 """
 
 import copy
+import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -145,6 +146,18 @@ def test_its_thresholds_are_those_of_the_autoscaler(body: Manifest) -> None:
     assert found.fewer_below < found.more_above <= scaling["desiredReplicas"] * scaling["capacityPerReplica"] * 1.01
     assert f"scales out above {per_second(found.more_above)} requests/s" in line(body, "thresholds")
     assert f"scales in below {per_second(found.fewer_below)} requests/s for " in line(body, "thresholds")
+
+
+def test_it_says_what_headroom_costs_a_day_and_what_it_is_for(body: Manifest) -> None:
+    found = Account.of(body, NOW).outlook
+
+    assert found is not None
+    body["status"]["autoscaling"]["desiredReplicas"] += 2 - found.headroom
+    expected = r"2 replicas beyond the present rate, 48 GPU-hours a day, for a rise of \d+% within \d+s"
+    assert re.match(expected, line(body, "headroom"))
+
+    body["status"]["autoscaling"]["desiredReplicas"] = 2
+    assert line(body, "headroom") == "no replica beyond what the present rate needs"
 
 
 def test_what_was_learned_of_the_model_is_near_the_truth(body: Manifest) -> None:

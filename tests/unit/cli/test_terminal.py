@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -157,3 +158,10 @@ def test_simulate_and_golden_refuse_a_bomb_at_once(tritonfleet: Callable[..., Sa
         said = tritonfleet(*arguments)
         assert said.status == 2
         assert "aliases included" in said.err
+
+
+def test_python_m_tritonfleet_runs_the_command_that_is_named():
+    command = [sys.executable, "-m", "tritonfleet", "simulate", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: tritonfleet simulate")

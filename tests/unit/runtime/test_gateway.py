@@ -36,7 +36,7 @@ class Prometheus:
             raise outcome
         return outcome
 
-    async def arrivals(self, end, days, step_seconds):
+    async def arrivals(self, end, days, step_seconds, window_seconds):  # noqa: ARG002
         self.past_asked += 1
         start = (end - timedelta(days=days)).timestamp()
         return Past(start, step_seconds, {Series(*KEY, "m"): array("d", [1.0, math.nan])})
@@ -90,7 +90,7 @@ async def test_the_past_is_asked_for_until_it_came_and_handed_over_once(monkeypa
     asker = asker_of(prometheus)
     await run_until(lambda: asker._past is not None, asker)
     history = asker.history(KEY, "m")
-    assert (history.step_seconds, history.rates[0]) == (900, 1.0)
+    assert (history.step_seconds, history.rates[0]) == (30, 1.0)
     assert asker.history(KEY, "m") is None
     assert asker.history(Key("shop", "other"), "m") is None
     await run_until(lambda: prometheus.asked > 4, asker)

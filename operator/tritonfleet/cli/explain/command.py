@@ -18,7 +18,7 @@ from tritonfleet.api.conditions import ConditionType
 from tritonfleet.api.quantities import counted
 from tritonfleet.api.status import ScaleEntry
 from tritonfleet.cli.arguments import format_duration, per_second
-from tritonfleet.cli.explain.model import Account, document
+from tritonfleet.cli.explain.model import Account, Outlook, document
 from tritonfleet.cli.place import Place, place_of, run_command
 from tritonfleet.cli.terminal import follow, say, sparkline
 
@@ -89,6 +89,8 @@ def overview(account: Account) -> Iterator[str]:
         yield _labeled("needs", f"{scaling.uncapped_replicas} ({scaling.reason}): {scaling.message}")
         yield _labeled("limited by", _bound(account))
         yield _labeled("thresholds", "; ".join(_changes(account)))
+        if account.outlook is not None:
+            yield _labeled("headroom", _headroom(account, account.outlook))
     if account.outlook is not None and account.outlook.alpha_seconds is not None:
         yield _labeled("learned", ", ".join(_learned(account)))
 
@@ -138,6 +140,18 @@ def _changes(account: Account) -> Iterator[str]:
         yield f"scales in below {per_second(found.fewer_below)} requests/s for {window}"
     else:
         yield "at minReplicas"
+
+
+def _headroom(account: Account, found: Outlook) -> str:
+    """Return what the replicas beyond the present rate cost per day, and what they protect from."""
+    gpus = account.deployment.spec.server.gpu.count
+    hours = 24 * found.headroom * max(1, gpus)
+    cost = f"{counted(hours, 'GPU-hour' if gpus else 'pod-hour')} a day"
+    if not found.headroom:
+        return "no replica beyond what the present rate needs"
+    within = format_duration(found.horizon_seconds)
+    protects = f"a rise of {found.growth - 1:.0%} within {within}, and for falls that may not last"
+    return f"{counted(found.headroom, 'replica')} beyond the present rate, {cost}, for {protects}"
 
 
 def _learned(account: Account) -> Iterator[str]:

@@ -4,7 +4,6 @@
 rates at which it would add or remove a replica. `document()` is `-o json`; `command.py` prints the rest.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ from tritonfleet.api.conditions import ConditionType
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, AutoscalingStatus, ConditionEntry, ModelDeploymentStatus
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.autoscale import RIPPLE_WINDOWS, Capacity, Memory, Policy, Reading, capacity_of, demand_of
+from tritonfleet.plan.autoscale import Capacity, Memory, Policy, Reading, capacity_of, demand_of, startup_of
 from tritonfleet.plan.scaling import autoscaling_policy
 from tritonfleet.plan.world import Manifest
 
@@ -34,6 +33,12 @@ class Outlook:
     """A replica is removed below it; None at the minimum."""
     stabilization_seconds: float
     """For how long it must stay below."""
+    headroom: int
+    """Replicas beyond what the present rate needs."""
+    growth: float
+    """The rise of the rate, as a factor, that they are for."""
+    horizon_seconds: float
+    """Within which it may come: until a pod that is started now is ready."""
     alpha_seconds: float | None
     """A batch of b takes alpha + beta b; None before it is learned."""
     beta_seconds: float | None
@@ -50,7 +55,7 @@ def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: dat
         return None
     memory = Memory.restore(scaling.memory, now.timestamp())
     capacity = capacity_of(policy, memory.fits, _serving(deployment, status))
-    if capacity is None or capacity.rate <= 0:
+    if capacity is None or capacity.rate(1) <= 0:
         return None
     return _at(policy, memory, capacity, scaling, scaling.desired_replicas)
 
@@ -67,26 +72,25 @@ def _serving(deployment: ModelDeployment, status: ModelDeploymentStatus) -> str 
 
 
 def _at(policy: Policy, memory: Memory, capacity: Capacity, scaling: AutoscalingStatus, replicas: int) -> Outlook:
+    horizon = startup_of(memory.readiness, (), 0.0).horizon_seconds
+
     def enough(count: int, rate: float) -> bool:
-        demand = demand_of(
-            policy,
-            memory.growth,
-            memory.headroom.quantile,
-            scaling.forecast,
-            _steady(rate, scaling),
-            memory.noise.dispersion,
-        )
-        return math.ceil(demand.total / capacity.rate - 1e-9) <= count
+        reading, usual = _steady(rate, scaling), memory.bursts.usual
+        demand = demand_of(policy, memory.growth, usual, reading, memory.noise.dispersion, horizon)
+        return capacity.replicas_for(demand.total) <= count
 
-    def spared(rate: float) -> bool:
-        return enough(replicas - 1, rate) and math.ceil(rate / capacity.spare_rate - 1e-9) <= replicas - 1
-
-    ceiling = 2 * capacity.rate * (replicas + 1)
+    ceiling = 2 * capacity.rate(replicas + 1)
     server = capacity.server
+    rate, usual = scaling.observed_rate or 0.0, memory.bursts.usual
     return Outlook(
         more_above=_largest(ceiling, lambda rate: enough(replicas, rate)) if replicas < policy.max_replicas else None,
-        fewer_below=_largest(ceiling, spared) if replicas > policy.min_replicas else None,
-        stabilization_seconds=RIPPLE_WINDOWS * policy.stabilization_seconds,
+        fewer_below=_largest(ceiling, lambda rate: enough(replicas - 1, rate))
+        if replicas > policy.min_replicas
+        else None,
+        stabilization_seconds=memory.stabilization.ripple_seconds(policy.stabilization_seconds, memory.clock),
+        headroom=max(0, replicas - max(policy.min_replicas, capacity.replicas_for(rate))),
+        growth=memory.growth.ahead(rate, usual) / rate if rate > 0 else 1.0,
+        horizon_seconds=horizon,
         alpha_seconds=server.alpha if server is not None else None,
         beta_seconds=server.beta if server is not None else None,
     )
@@ -196,6 +200,7 @@ def document(account: Account) -> dict[str, Any]:
             "moreAbove": found.more_above,
             "fewerBelow": found.fewer_below,
             "stabilizationSeconds": found.stabilization_seconds,
+            "headroomReplicas": found.headroom,
             "alphaSeconds": found.alpha_seconds,
             "betaSeconds": found.beta_seconds,
         },

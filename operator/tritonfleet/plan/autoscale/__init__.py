@@ -13,8 +13,19 @@ modules inside, which may be cut differently one day.
 
 from tritonfleet.plan.autoscale.arrivals import Noise, Reading, Work, forget_pods, update_noise
 from tritonfleet.plan.autoscale.autoscaler import Verdict, decide
+from tritonfleet.plan.autoscale.bursts import Burst, Bursts, update_bursts
 from tritonfleet.plan.autoscale.capacity import BatchServer, Capacity, Fit, capacity_of, update_fit
-from tritonfleet.plan.autoscale.demand import Growth, burst_demand, demand_of, update_growth
+from tritonfleet.plan.autoscale.demand import (
+    Growth,
+    Startup,
+    burst_demand,
+    demand_of,
+    learn_history,
+    pods_to_start,
+    solved_quantile,
+    startup_of,
+    update_growth,
+)
 from tritonfleet.plan.autoscale.interface import (
     LATENCY_FRESH_SECONDS,
     Attainment,
@@ -22,27 +33,26 @@ from tritonfleet.plan.autoscale.interface import (
     History,
     LatencyReading,
     Observation,
+    Parts,
     PodSample,
     PodState,
     Policy,
     ScaleReason,
 )
 from tritonfleet.plan.autoscale.memory import Memory
-from tritonfleet.plan.autoscale.seasonality import Season, learn_season, update_season
 from tritonfleet.plan.autoscale.stabilization import (
-    BURSTS,
-    RIPPLE_WINDOWS,
     Stabilization,
+    record_change,
     record_peak,
     stabilization_window,
 )
 
 __all__ = [
-    "BURSTS",
     "LATENCY_FRESH_SECONDS",
-    "RIPPLE_WINDOWS",
     "Attainment",
     "BatchServer",
+    "Burst",
+    "Bursts",
     "Capacity",
     "Counters",
     "Fit",
@@ -52,13 +62,14 @@ __all__ = [
     "Memory",
     "Noise",
     "Observation",
+    "Parts",
     "PodSample",
     "PodState",
     "Policy",
     "Reading",
     "ScaleReason",
-    "Season",
     "Stabilization",
+    "Startup",
     "Verdict",
     "Work",
     "burst_demand",
@@ -66,11 +77,15 @@ __all__ = [
     "decide",
     "demand_of",
     "forget_pods",
-    "learn_season",
+    "learn_history",
+    "pods_to_start",
+    "record_change",
     "record_peak",
+    "solved_quantile",
     "stabilization_window",
+    "startup_of",
+    "update_bursts",
     "update_fit",
     "update_growth",
     "update_noise",
-    "update_season",
 ]

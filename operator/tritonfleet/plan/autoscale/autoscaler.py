@@ -5,20 +5,21 @@
 (`runtime/autoscaler.py`), the simulator does the same (`sim/scalers.py`), and what it returns becomes the status and
 the size of the Deployment.
 
-    N*   = ceil(demand / c), where c is what one replica carries within the SLO
+    need : the smallest fleet that carries the demand within the SLO
+    N*   : the largest of the need, of what is started so that what the present rate needs is ready soon, and of what
+           is kept ready for a minute in which bursts came before
     up   : at once, at most to `scale_up_factor` times the replicas, within minReplicas, maxReplicas and the nodes
-    down : to the highest N* of the stabilization window, at most by `scale_down_percent` at once
+    down : to the highest need of the stabilization window, at most by `scale_down_percent` at once
 
-N* depends on the demand and the capacity alone, never on how many replicas there are: pods that are starting count as
-supply, and a rollout's extra pods cannot make it run away. A replica is removed only on fresh data, and only if the
-rest keeps 0.85 of the latency target.
+N* depends on the demand, the capacity and the ready pods alone, never on how many replicas there are: neither pods that
+are starting nor a rollout's extra ones can make it run away. A replica is removed only on fresh data, and none while
+the present rate needs more than are ready.
 
-Example: a demand of 120 requests/s and c = 46 make N* = ceil(2.6) = 3, so that one replica becomes three at once.
-When the demand falls to 80, N* is 2; the third replica stays until the window of the peak is over. It is a fall of
-one replica, a ripple, so that with a window of 90 s this takes 360 s.
+Example: a demand of 120 requests/s, of which one replica carries 46 and two pooled ones 97, needs 3, so that one
+replica becomes three at once. When the demand falls to 80, the need is 2; the third replica stays until the window of
+the peak is over. It is a fall of one replica, a ripple, so that with a window of 90 s this takes 360 s.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,31 +35,36 @@ from tritonfleet.plan.autoscale.arrivals import (
 )
 from tritonfleet.plan.autoscale.capacity import Capacity, capacity_of, update_fits
 from tritonfleet.plan.autoscale.demand import (
+    EXCESS,
     Demand,
     Startup,
     demand_of,
+    learn_history,
+    pods_to_start,
     record_ready_times,
     startup_of,
     update_growth,
 )
-from tritonfleet.plan.autoscale.interface import Attainment, Observation, Policy, ScaleReason
+from tritonfleet.plan.autoscale.interface import Attainment, Observation, Parts, Policy, ScaleReason
 from tritonfleet.plan.autoscale.memory import UP_ONLY_SECONDS, Memory
-from tritonfleet.plan.autoscale.seasonality import learn_season, update_season
 from tritonfleet.plan.autoscale.slo import adjust, attainment_of, evaluate_slo, record, trim
 from tritonfleet.plan.autoscale.stabilization import (
     HOUR_SECONDS,
     Limited,
     clamp,
     highest_wanted,
+    is_ripple,
     limit_step,
+    record_change,
     record_peak,
     stabilization_window,
 )
 
+ALL_PARTS = Parts()
 GAP_SECONDS = 30.0
 """A tick is 5 s; if the wall clock went back, or ahead by more than this, it stepped or the operator slept."""
 BLIND_SECONDS = 300.0
-"""After this long without any metrics, scale to the highest N* of the last hour."""
+"""After this long without any metrics, scale to the highest need of the last hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Verdict:
     replicas: int
     """What the Deployment should ask for."""
     wanted: int
-    """N*: the replicas that the demand needs, before any limit."""
+    """N*, before any limit."""
     reason: ScaleReason
     explain: Callable[[], str] = field(compare=False)
     """Returns a sentence with numbers for the status; rendered only where it is shown."""
@@ -77,9 +83,9 @@ class Verdict:
     rate: float | None
     """Arrivals per second over the slow window; None if unknown."""
     capacity_per_replica: float | None
-    """c(L) after the trim, requests per second; None before there is a fit or a hint."""
+    """Requests per second that each replica of a fleet of N* carries; None before there is a fit or a hint."""
     forecast: float | None
-    """Requests per second expected by the season at the horizon; None while no season has proven skill."""
+    """Requests per second of the burst that replicas are kept ready for; None if there is none."""
     ready_seconds: float | None
     """The 75th percentile of the pods' times to ready; None before one was seen."""
     metrics_age_seconds: float | None
@@ -90,17 +96,38 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """Replicas, by what asks for them."""
+
+    demand: int = 0
+    present: int = 0
+    """For the rate of now, without any growth."""
+    starts: int = 0
+    """In a burst: the ready ones, and those to start so that the present need is met soon; 0 while it is met."""
+    slot: int = 0
+    """For a burst that comes back at this minute."""
+
+    @property
+    def wanted(self) -> int:
+        """N*."""
+        return max(self.demand, self.starts, self.slot)
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingInputs:
     """Everything that the choice of a number of replicas rests on."""
 
     policy: Policy
     observation: Observation
     memory: Memory
-    """Already of this tick; `_choose()` alone records the new peak."""
+    """Already of this tick; `_choose()` alone records the new need."""
     reading: Reading
     startup: Startup
     capacity: Capacity | None
     demand: Demand
+    forecast: float | None
+    parts: Parts
+    needs: "Needs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,33 +141,34 @@ class Choice:
     """For how long the highest N* counts, where it is the reason."""
 
 
-def decide(policy: Policy, memory: Memory, observation: Observation, now: float) -> Verdict:
+def decide(policy: Policy, memory: Memory, observation: Observation, now: float, parts: Parts = ALL_PARTS) -> Verdict:
     """Return how many replicas to ask for at `now`, seconds since the epoch, and what to remember."""
     memory, seconds = _advance(memory, now)
     # Observe arrivals and pods.
     signals, reading = ingest(memory.signals, observation, now, memory.clock, seconds)
     readiness = record_ready_times(memory.readiness, observation.pods)
     startup = startup_of(readiness, observation.pods, now)
-    # Learn T(b) from this tick's batches, and trim c by the measured latency.
-    fits = update_fits(memory.fits, reading.work, policy)
-    capacity = capacity_of(policy, fits, observation.serving)
+    # Learn T(b) from this tick's batches, and trim the capacity by the measured latency.
+    fits = update_fits(memory.fits, reading.work, policy, parts)
+    capacity = capacity_of(policy, fits, observation.serving, parts)
     evaluation = evaluate_slo(policy, observation.latency, reading, capacity, now, seconds)
     fits = trim(fits, policy, observation, reading, capacity, evaluation)
-    # Update growth, season, noise, headroom and error budget.
-    noise, growth, season = memory.noise, memory.growth, memory.season
+    # Update growth, bursts, noise, headroom and error budget.
+    noise, growth, bursts = memory.noise, memory.growth, memory.bursts
     if observation.history is not None:
-        season = learn_season(season, observation.history)
-    if reading.now is not None and reading.middle is not None and seconds > 0:
-        planned, usual = growth.planned(memory.headroom.quantile), growth.usual
-        growth = update_growth(growth, reading.now, seconds, startup.horizon_seconds)
-        if planned is not None and usual is not None:
-            season = update_season(season, reading.middle, planned, usual, now)
+        growth, bursts = learn_history(growth, bursts, observation.history, startup, noise.dispersion)
+    if reading.now is not None and seconds > 0:
+        growth, bursts = update_growth(growth, bursts, reading.now, seconds, startup, noise.dispersion, now)
         noise = update_noise(noise, reading.now, seconds)
-    forecast = season.forecast(now, startup.horizon_seconds, growth.usual) if policy.forecast else None
-    headroom = adjust(memory.headroom, evaluation, policy, growth.usual, reading.fast or 0.0)
+    headroom = adjust(memory.headroom, evaluation, policy, seconds, calm=bursts.calm(now))
+    if parts.headroom:
+        growth = growth.solve(headroom.excess(EXCESS, policy.percentile), bursts.usual)
     error_budget = record(memory.error_budget, evaluation, memory.clock)
     # Compute the demand and choose the replicas.
-    demand = demand_of(policy, growth, headroom.quantile, forecast, reading, noise.dispersion)
+    demand = demand_of(policy, growth, bursts.usual, reading, noise.dispersion, startup.horizon_seconds)
+    forecast = None
+    if policy.forecast and parts.recurrence:
+        forecast = bursts.expected_rate(now, startup.slow_seconds, growth.highest)
     memory = replace(
         memory,
         signals=signals,
@@ -148,26 +176,27 @@ def decide(policy: Policy, memory: Memory, observation: Observation, now: float)
         readiness=readiness,
         fits=fits,
         growth=growth,
-        season=season,
+        bursts=bursts,
         headroom=headroom,
         error_budget=error_budget,
     )
-    inputs = ScalingInputs(policy, observation, memory, reading, startup, capacity, demand)
-    choice, memory = _choose(inputs)
+    inputs = ScalingInputs(policy, observation, memory, reading, startup, capacity, demand, forecast, parts, Needs())
+    choice, inputs = _choose(inputs)
     blind = choice.reason if reading.fast is None else None
+    per_replica = None if capacity is None else capacity.per_replica(choice.wanted)
     return Verdict(
         replicas=choice.replicas,
         wanted=choice.wanted,
         reason=choice.reason,
-        explain=partial(_explain, choice, inputs),
+        explain=partial(_explain, choice, inputs, per_replica),
         fresh=reading.enough,
         rate=reading.slow,
-        capacity_per_replica=None if capacity is None else capacity.rate,
+        capacity_per_replica=per_replica,
         forecast=forecast,
         ready_seconds=startup.typical_seconds,
         metrics_age_seconds=reading.age_seconds,
         attainment=attainment_of(policy, error_budget, evaluation, capacity, reading.ready, memory.clock, blind),
-        memory=memory,
+        memory=inputs.memory,
     )
 
 
@@ -182,31 +211,51 @@ def _advance(memory: Memory, now: float) -> tuple[Memory, float]:
     return replace(memory, at_seconds=now, up_only_until=up_only, signals=forget_pods(memory.signals)), 0.0
 
 
-def _choose(inputs: ScalingInputs) -> tuple[Choice, Memory]:
-    """Choose the replicas by the first rule that applies, and record N* if it is known."""
+def _choose(inputs: ScalingInputs) -> tuple[Choice, ScalingInputs]:
+    """Choose the replicas by the first rule that applies; record the need if it is known, and the change."""
+    choice, inputs = _choice(inputs)
+    memory, before = inputs.memory, inputs.observation.replicas
+    if inputs.forecast is not None:
+        # Going up for a known minute says nothing about noise.
+        return choice, inputs
+    changed = record_change(memory.stabilization, before, choice.replicas, memory.clock)
+    return choice, replace(inputs, memory=replace(memory, stabilization=changed))
+
+
+def _choice(inputs: ScalingInputs) -> tuple[Choice, ScalingInputs]:
     policy, observation, demand, memory = inputs.policy, inputs.observation, inputs.demand, inputs.memory
     # No metrics at all: never down.
     if inputs.reading.fast is None:
-        return _without_metrics(inputs), memory
-    rate = 0.0 if inputs.capacity is None else inputs.capacity.rate
+        return _without_metrics(inputs), inputs
     # Requests, but no idea of what a replica can carry.
-    if rate <= 0 and max(demand.total, demand.seen) > 0:
-        return _without_capacity(inputs), memory
-    wanted = _replicas_for(demand.total, rate)
-    peaks = record_peak(
-        memory.stabilization, policy.stabilization_seconds, wanted, memory.clock, burst=demand.burst > 0
-    )
-    memory = replace(memory, stabilization=peaks)
-    inputs = replace(inputs, memory=memory)
-    limited = clamp(policy, wanted, observation.replicas, observation.schedulable)
+    if inputs.capacity is None and max(demand.total, inputs.reading.fast, inputs.reading.slow or 0.0) > 0:
+        return _without_capacity(inputs), inputs
+    needs = _needs(inputs)
+    peaks = record_peak(memory.stabilization, policy.stabilization_seconds, needs.demand, memory.clock)
+    inputs = replace(inputs, needs=needs, memory=replace(memory, stabilization=peaks))
+    limited = clamp(policy, needs.wanted, observation.replicas, observation.schedulable)
     if limited.replicas >= observation.replicas:
-        return _scale_out(inputs, wanted, limited), memory
-    return _scale_in(inputs, wanted), memory
+        return _scale_out(inputs, limited), inputs
+    return _scale_in(inputs), inputs
 
 
-def _replicas_for(demand: float, rate: float) -> int:
-    """Return how many replicas carry a demand; none for no demand, whatever one carries."""
-    return math.ceil(demand / rate - 1e-9) if demand > 0 else 0
+def _needs(inputs: ScalingInputs) -> Needs:
+    """Return the replicas that the demand, the present rate and a recurring burst need."""
+    capacity, reading = inputs.capacity, inputs.reading
+    if capacity is None:
+        return Needs()
+    present = capacity.replicas_for(reading.middle or 0.0)
+    missing, starts = present - reading.ready, 0
+    # Outside of bursts, or for a single one, it may be noise that the present rate needs more.
+    in_burst = inputs.parts.surplus and inputs.memory.bursts.began_seconds is not None
+    if in_burst and missing > 0 and not is_ripple(present, reading.ready):
+        starts = reading.ready + pods_to_start(missing, inputs.startup.times)
+    return Needs(
+        demand=capacity.replicas_for(inputs.demand.total),
+        present=present,
+        starts=starts,
+        slot=capacity.replicas_for(inputs.forecast or 0.0),
+    )
 
 
 def _keep(inputs: ScalingInputs, at_least: int = 0) -> int:
@@ -217,7 +266,7 @@ def _keep(inputs: ScalingInputs, at_least: int = 0) -> int:
 
 
 def _without_metrics(inputs: ScalingInputs) -> Choice:
-    """Keep the replicas; after five minutes without metrics, scale out to the highest N* of the last hour."""
+    """Keep the replicas; after five minutes without metrics, scale out to the highest need of the last hour."""
     memory, reading, pods = inputs.memory, inputs.reading, inputs.observation.pods
     lately = memory.signals.seen_clock - HOUR_SECONDS
     high = 0
@@ -242,9 +291,9 @@ def _without_capacity(inputs: ScalingInputs) -> Choice:
     return Choice(_keep(inputs, wanted), wanted, ScaleReason.LEARNING)
 
 
-def _scale_out(inputs: ScalingInputs, wanted: int, limited: Limited) -> Choice:
+def _scale_out(inputs: ScalingInputs, limited: Limited) -> Choice:
     """Scale out at once, unless pods are late: then more of them would not help. Steady is a scale-out by none."""
-    replicas = inputs.observation.replicas
+    replicas, needs, wanted = inputs.observation.replicas, inputs.needs, inputs.needs.wanted
     if limited.replicas > replicas and inputs.startup.late:
         return Choice(_keep(inputs), wanted, ScaleReason.PODS_NOT_READY)
     target = limit_step(inputs.policy, replicas, limited.replicas)
@@ -254,19 +303,30 @@ def _scale_out(inputs: ScalingInputs, wanted: int, limited: Limited) -> Choice:
         return Choice(target, wanted, limited.reason)
     if target == replicas:
         return Choice(target, wanted, ScaleReason.STEADY)
-    return Choice(target, wanted, inputs.demand.reason)
+    by_slot = needs.slot > max(needs.demand, needs.starts)
+    return Choice(target, wanted, ScaleReason.SEASONAL_FORECAST if by_slot else inputs.demand.reason)
 
 
-def _scale_in(inputs: ScalingInputs, wanted: int) -> Choice:
-    """Scale in to the peak of the stabilization window, if the data is good and the rest keeps 0.85 of the target."""
-    memory, policy, observation = inputs.memory, inputs.policy, inputs.observation
-    replicas = observation.replicas
+def _scale_in(inputs: ScalingInputs) -> Choice:
+    """Scale in to the highest need of the stabilization window, if the data is good."""
+    memory, policy, observation, needs = inputs.memory, inputs.policy, inputs.observation, inputs.needs
+    replicas, wanted = observation.replicas, needs.wanted
     if (reason := _scale_in_disabled(inputs)) is not None:
         return Choice(_keep(inputs), wanted, reason)
-    needed = _replicas_for(inputs.demand.seen, 0.0 if inputs.capacity is None else inputs.capacity.spare_rate)
-    window = stabilization_window(memory.stabilization, policy.stabilization_seconds, memory.clock, replicas)
-    peak = highest_wanted(memory.stabilization, memory.clock - window)
-    limited = clamp(policy, max(peak, min(needed, replicas)), replicas, observation.schedulable)
+    window = stabilization_window(
+        memory.stabilization,
+        policy.stabilization_seconds,
+        memory.clock,
+        replicas,
+        doubled=inputs.parts.ripples,
+    )
+    # What was asked for stays until it has been seen at work.
+    if inputs.startup.starting and needs.present > inputs.reading.ready:
+        return Choice(_keep(inputs), wanted, ScaleReason.SCALE_DOWN_STABILIZED, window)
+    target = max(highest_wanted(memory.stabilization, memory.clock - window), wanted)
+    if inputs.forecast is not None and is_ripple(replicas, target):
+        target = replicas
+    limited = clamp(policy, target, replicas, observation.schedulable)
     if limited.replicas >= replicas:
         return Choice(_keep(inputs), wanted, ScaleReason.SCALE_DOWN_STABILIZED, window)
     reason = ScaleReason.NO_TRAFFIC if inputs.demand.total <= 0 else ScaleReason.DEMAND_FELL
@@ -288,14 +348,14 @@ def _scale_in_disabled(inputs: ScalingInputs) -> ScaleReason | None:
     return ScaleReason.RESTARTED if memory.clock < memory.up_only_until else None
 
 
-def _explain(choice: Choice, inputs: ScalingInputs) -> str:
+def _explain(choice: Choice, inputs: ScalingInputs, per_replica: float | None) -> str:
     """Explain the decision in one sentence, with the numbers that it came from."""
     memory, reading, startup, before = inputs.memory, inputs.reading, inputs.startup, inputs.observation.replicas
     if choice.replicas == before:
         action = f"keeping {counted(before, 'replica')}"
     else:
         action = f"scaling {'out' if choice.replicas > before else 'in'} from {before} to {choice.replicas}"
-    needs = f"{_explain_demand(inputs)} needs {counted(choice.wanted, 'replica')}"
+    needs = f"{_explain_demand(inputs, per_replica)} needs {counted(choice.wanted, 'replica')}"
     flat = f", {reading.flat} of them idle while others serve" if reading.flat else ""
     slow = f", {startup.late} for more than {startup.patience_seconds:.0f}s, so none are added"
     late = slow if startup.late else ""
@@ -324,16 +384,16 @@ def _explain(choice: Choice, inputs: ScalingInputs) -> str:
     return by_reason.get(choice.reason, f"{needs}; {action}")
 
 
-def _explain_demand(inputs: ScalingInputs) -> str:
+def _explain_demand(inputs: ScalingInputs, per_replica: float | None) -> str:
     """Return the demand and what it is made of: `120 req/s (90 req/s now, 46 req/s per replica)`."""
     demand = inputs.demand
     parts = {
         "now": inputs.reading.slow,
         "burst": demand.burst or None,
-        "seasonal forecast": demand.season,
+        "expected at this minute": inputs.forecast,
         f"to drain {counted(round(inputs.reading.pending), 'queued request')}": demand.backlog or None,
         "SLO throughput": demand.throughput or None,
-        "per replica": None if inputs.capacity is None else inputs.capacity.rate,
+        "per replica": per_replica,
     }
     named = ", ".join(f"{_per_second(rate)} {what}" for what, rate in parts.items() if rate is not None)
     return f"{_per_second(demand.total)} ({named})"

@@ -28,6 +28,8 @@ class Policy:
     max_queue_delay_seconds: float = 0.0
     instances: int = 1
     """Executions that one pod runs side by side."""
+    pooled: bool = False
+    """Whether each request goes to the least busy pod, as gateways do, and not to a random one, as a Service does."""
     capacity_hint: float | None = None
     """Requests per second of one replica, used until the capacity is learned."""
     scale_up_factor: float = 4.0
@@ -37,7 +39,27 @@ class Policy:
     stabilization_seconds: float = 90.0
     """W0: the shortest scale-in stabilization window."""
     forecast: bool = True
-    """Whether a seasonal forecast may be used once it has proven skill."""
+    """Whether replicas are started ahead of the minutes in which bursts came before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which ideas take part in a decision. All do in the operator; the simulator leaves some out, to price them."""
+
+    pooling: bool = True
+    """A fleet carries more than its replicas would alone."""
+    variance: bool = True
+    """The variance of execution times lowers the capacity."""
+    significance: bool = True
+    """A changed model is told from noise by the number of executions."""
+    headroom: bool = True
+    """The quantile of growth is solved from what was seen; otherwise it is fixed."""
+    recurrence: bool = True
+    """Replicas are started ahead of minutes in which bursts came before."""
+    surplus: bool = True
+    """More pods are started than are needed, so that enough of them are ready soon."""
+    ripples: bool = True
+    """Small falls wait the longer, the more often the replicas went up and down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +131,7 @@ class LatencyReading:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Past arrival rates for the seasonal forecast, oldest first: a mean per step, NaN where unknown."""
+    """Past arrival rates to learn growth and bursts from, oldest first: a mean per step, NaN where unknown."""
 
     start_seconds: float
     step_seconds: float
@@ -156,6 +178,7 @@ class ScaleReason(StrEnum):
     SEASONAL_FORECAST = "SeasonalForecast"
     SERIES_MISSING = "SeriesMissing"
     SLO_INFEASIBLE = "SLOInfeasible"
+    SLO_UNCERTAIN = "SLOUncertain"
     STEADY = "Steady"
     THROUGHPUT = "Throughput"
 
@@ -167,7 +190,7 @@ class Attainment:
     met: bool | None
     """None if it cannot be measured."""
     reason: ScaleReason | None
-    """Why it cannot be measured, or SLO_INFEASIBLE."""
+    """Why it cannot be measured, SLO_UNCERTAIN where an estimate cannot tell, or SLO_INFEASIBLE."""
     percentile_seconds: float | None
     """The policy's percentile of latency, as `source` has it."""
     source: str

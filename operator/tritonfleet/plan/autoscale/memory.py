@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tritonfleet.plan.autoscale.arrivals import FAST_SECONDS, SLOW_SECONDS, Noise, PodCounters, Signals, Tick
+from tritonfleet.plan.autoscale.bursts import Bursts
 from tritonfleet.plan.autoscale.capacity import Fit
 from tritonfleet.plan.autoscale.demand import Growth, Readiness
-from tritonfleet.plan.autoscale.seasonality import Season
 from tritonfleet.plan.autoscale.slo import ErrorBudget, Headroom
 from tritonfleet.plan.autoscale.stabilization import Stabilization
 
-VERSION = 1
+VERSION = 2
+LEGIBLE = (1, VERSION)
+"""Version 1 had growth of another kind, seasons and a margin: these start empty, all else is read."""
 UP_ONLY_SECONDS = 120.0
 """After a start without a recent memory no replica is removed for this long."""
 RECENT_SECONDS = 30.0
@@ -51,8 +53,8 @@ class Memory:
     """By revision, oldest first."""
     readiness: Readiness = field(default_factory=Readiness)
     growth: Growth = field(default_factory=Growth)
+    bursts: Bursts = field(default_factory=Bursts)
     headroom: Headroom = field(default_factory=Headroom)
-    season: Season = field(default_factory=Season)
     noise: Noise = field(default_factory=Noise)
     stabilization: Stabilization = field(default_factory=Stabilization)
     error_budget: ErrorBudget = field(default_factory=ErrorBudget)
@@ -60,7 +62,7 @@ class Memory:
     def document(self) -> dict[str, Any]:
         """Return the part that must survive a restart, small enough for a status.
 
-        The keys `margin`, `hold` and `ledger` are those of version 1; to rename one is to discard what was learned.
+        The keys `hold` and `ledger` are those of version 1; to rename one is to discard what was learned.
         """
         return {
             "version": VERSION,
@@ -74,8 +76,8 @@ class Memory:
             "fits": {revision: fit.document() for revision, fit in self.fits.items()},
             "ready": self.readiness.document(),
             "growth": self.growth.document(),
-            "margin": round(self.headroom.logit, 3),
-            "season": self.season.document(),
+            "bursts": self.bursts.document(),
+            "headroom": self.headroom.document(),
             "noise": round(self.noise.dispersion, 3),
             "hold": self.stabilization.document(self.clock),
             "ledger": self.error_budget.document(self.clock),
@@ -100,8 +102,9 @@ class Memory:
             raise ValueError("not numbers that a decision can be made from")
         # The last leader's clock may have been ahead of ours; what it learned is still valid.
         age = abs(now - float(document["at"]))
-        if document["version"] != VERSION or not age <= OLDEST_SECONDS:
+        if document["version"] not in LEGIBLE or not age <= OLDEST_SECONDS:
             raise ValueError("written by another version, or not lately")
+        current = document["version"] == VERSION
         recent, young = age <= RECENT_SECONDS, age <= YOUNG_SECONDS
         windows = FAST_SECONDS if recent else SLOW_SECONDS if young else UP_ONLY_SECONDS
         up_only = max(windows, min(UP_ONLY_SECONDS, float(document["upOnly"])))
@@ -119,9 +122,9 @@ class Memory:
             signals=Signals(pod_counters, ticks, clock) if recent else Signals(seen_clock=clock),
             fits={str(revision): Fit.restore(fit) for revision, fit in document["fits"].items()},
             readiness=Readiness.restore(document["ready"]),
-            growth=Growth.restore(document["growth"], recent=young),
-            headroom=Headroom.restore(document["margin"]),
-            season=Season.restore(document["season"]),
+            growth=Growth.restore(document["growth"], recent=young) if current else Growth(),
+            bursts=Bursts.restore(document["bursts"]) if current else Bursts(),
+            headroom=Headroom.restore(document["headroom"]) if current else Headroom(),
             noise=Noise.restore(document["noise"]),
             stabilization=Stabilization.restore(document["hold"], written),
             error_budget=ErrorBudget.restore(document["ledger"], written),

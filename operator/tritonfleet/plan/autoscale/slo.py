@@ -6,14 +6,12 @@ Four steps of `autoscaler.decide()`, once per tick:
   Triton's own, or an estimate from the counters and the latency model of `capacity.py`;
 - `record()` enters them into the `ErrorBudget` of the last six hours, and `attainment_of()` reports it for the
   status;
-- `adjust()` moves the `Headroom`: the quantile q of growth to provision for. Each missed request raises it and each
-  second without one lowers it, so that in the long run misses settle at their share of the budget (adaptive conformal
-  inference, Gibbs and Candes 2021, with the logit of q as its variable);
+- `adjust()` moves the `Headroom`: more is kept while counted misses exceed their share of the budget, less while they
+  do not. Misses of bursts, which no headroom prevents, and estimated ones do not count;
 - `trim()` corrects a replica's modelled capacity slowly by the latency that was measured.
 
-Examples: a p99 SLO has a budget of 1%. If 720 of 36,000 requests missed within an hour, the burn rate is (720 /
-36,000) / 0.01 = 2. A minute in which every request is missed moves the logit of q by 0.02 * 60 * 0.994 = 1.19, which
-takes q from 0.75 to 0.91.
+Example: a p99 SLO has a budget of 1%. If 720 of 36,000 requests missed within an hour, the burn rate is (720 /
+36,000) / 0.01 = 2.
 """
 
 import math
@@ -22,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tritonfleet.plan.autoscale.arrivals import Reading, Work
-from tritonfleet.plan.autoscale.capacity import Capacity, Fit
+from tritonfleet.plan.autoscale.capacity import NODES, WEIGHTS, Capacity, Fit, Z, share_waiting
 from tritonfleet.plan.autoscale.interface import (
     LATENCY_FRESH_SECONDS,
     Attainment,
@@ -32,6 +30,9 @@ from tritonfleet.plan.autoscale.interface import (
     ScaleReason,
 )
 
+ESTIMATED = "Estimated"
+"""The source without a histogram: means, from the counters."""
+
 
 class SloEvaluation(NamedTuple):
     """Requests and misses of one tick."""
@@ -40,6 +41,8 @@ class SloEvaluation(NamedTuple):
     percentile_seconds: float | None
     requests: float
     misses: float
+    doubt: float = 0.0
+    """By how much there may be fewer misses, or more: 0 where they were counted."""
 
 
 BUCKET_SECONDS = 300.0
@@ -53,6 +56,7 @@ class Bucket(NamedTuple):
     number: int
     requests: float
     misses: float
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +65,37 @@ class ErrorBudget:
 
     buckets: tuple[Bucket, ...] = ()
 
-    def misses(self, clock: float, buckets: int) -> tuple[float, float]:
-        """Return requests and misses of the last `buckets` buckets."""
+    def lately(self, clock: float, buckets: int) -> Bucket:
+        """Return the sum of the last `buckets` buckets."""
         since = int(clock // BUCKET_SECONDS) - buckets
-        lately = [bucket for bucket in self.buckets if bucket.number > since]
-        return sum(bucket.requests for bucket in lately), sum(bucket.misses for bucket in lately)
+        requests = misses = doubt = 0.0
+        for bucket in self.buckets:
+            if bucket.number > since:
+                requests, misses, doubt = (
+                    requests + bucket.requests,
+                    misses + bucket.misses,
+                    doubt + bucket.doubt,
+                )
+        return Bucket(since, requests, misses, doubt)
 
     def burn(self, clock: float, buckets: int, budget: float) -> float | None:
         """Return the share of requests that missed, over the share that may; None without requests."""
-        requests, misses = self.misses(clock, buckets)
-        return misses / requests / budget if requests > 0 else None
+        lately = self.lately(clock, buckets)
+        return lately.misses / lately.requests / budget if lately.requests > 0 else None
 
     def document(self, clock: float) -> list[list[float]]:
-        """Serialize for the status: age in buckets, requests, misses."""
+        """Serialize for the status: age in buckets, requests, misses, and their doubt if there is any."""
         now = int(clock // BUCKET_SECONDS)
-        return [[now - bucket.number, round(bucket.requests), round(bucket.misses, 1)] for bucket in self.buckets]
+        return [
+            [now - bucket.number, round(bucket.requests), round(bucket.misses, 1), round(bucket.doubt, 1)]
+            for bucket in self.buckets
+        ]
 
     @classmethod
     def restore(cls, document: Any, clock: float) -> "ErrorBudget":
         """Deserialize; ValueError or TypeError if it is malformed."""
         now = int(clock // BUCKET_SECONDS)
-        return cls(tuple(Bucket(now - int(age), float(requests), float(misses)) for age, requests, misses in document))
+        return cls(tuple(Bucket(now - int(age), *map(float, counts)) for age, *counts in document))
 
 
 def record(error_budget: ErrorBudget, evaluation: SloEvaluation, clock: float) -> ErrorBudget:
@@ -90,53 +104,69 @@ def record(error_budget: ErrorBudget, evaluation: SloEvaluation, clock: float) -
     buckets = error_budget.buckets
     if buckets and buckets[-1].number == index:
         last = buckets[-1]
-        newest = Bucket(index, last.requests + evaluation.requests, last.misses + evaluation.misses)
+        newest = Bucket(
+            index,
+            last.requests + evaluation.requests,
+            last.misses + evaluation.misses,
+            last.doubt + evaluation.doubt,
+        )
         return ErrorBudget((*buckets[:-1], newest))
     kept = tuple(bucket for bucket in buckets if bucket.number > index - BUCKETS)
-    return ErrorBudget((*kept, Bucket(index, evaluation.requests, evaluation.misses)))
+    return ErrorBudget((*kept, Bucket(index, evaluation.requests, evaluation.misses, evaluation.doubt)))
 
 
 BUDGET_AIM = 0.6
 """Share of the error budget that is spent on purpose: the rest is for the unforeseen."""
-HEADROOM_GAIN = 0.02
-"""Logits per second's worth of missed requests."""
-HEADROOM_START = math.log(0.9 / 0.1)
-HEADROOM_LEAST, HEADROOM_MOST = math.log(0.5 / 0.5), math.log(0.998 / 0.002)
-"""From the median to one step in five hundred."""
+HEADROOM_GAIN = 0.03
+"""Largest change of the logarithm of the factor that few misses bring, per minute."""
+LEAST_FACTOR, MOST_FACTOR = 0.3, 3.0
+HEADROOM_MEMORY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """How much of the possible growth to provision for: the logit of q."""
+    """How far counted misses move the share of requests that growth may exceed the headroom with."""
 
-    logit: float = HEADROOM_START
+    factor: float = 1.0
+    """Of that share: below 1 there is more headroom."""
+    requests: float = 0.0
+    misses: float = 0.0
+    """Counted outside of bursts, over about an hour."""
 
-    @property
-    def quantile(self) -> float:
-        """q, the share of horizons whose growth is covered."""
-        return 1 / (1 + math.exp(-self.logit))
+    def excess(self, share: float, percentile: float) -> float:
+        """Return the share of requests that may exceed the headroom, given that share of the budget without misses."""
+        return share * self.factor * (1 - percentile / 100)
+
+    def document(self) -> list[float]:
+        """Serialize for the status."""
+        return [round(self.factor, 4), round(self.requests, 1), round(self.misses, 2)]
 
     @classmethod
     def restore(cls, document: Any) -> "Headroom":
         """Deserialize; ValueError or TypeError if it is malformed."""
-        logit = float(document)
-        if not HEADROOM_LEAST <= logit <= HEADROOM_MOST:
+        factor, requests, misses = map(float, document)
+        if not LEAST_FACTOR <= factor <= MOST_FACTOR or not 0 <= misses <= requests < math.inf:
             raise ValueError("not a headroom")
-        return cls(logit)
+        return cls(factor, requests, misses)
 
 
-def adjust(headroom: Headroom, evaluation: SloEvaluation, policy: Policy, usual: float | None, rate: float) -> Headroom:
-    """Return the headroom after one tick's requests and misses; a second's worth is the larger of both rates."""
-    if not usual or evaluation.requests <= 0:
+def adjust(headroom: Headroom, evaluation: SloEvaluation, policy: Policy, seconds: float, *, calm: bool) -> Headroom:
+    """Return the headroom after one tick; only counted misses outside of bursts teach, estimated ones do not.
+
+    No headroom could have prevented the misses of a burst: they fall within a pod's start.
+    """
+    if evaluation.source == ESTIMATED or not calm or evaluation.requests <= 0:
         return headroom
-    budget = 1 - policy.percentile / 100
-    excess = (evaluation.misses - BUDGET_AIM * budget * evaluation.requests) / max(usual, rate)
-    return Headroom(min(HEADROOM_MOST, max(HEADROOM_LEAST, headroom.logit + HEADROOM_GAIN * excess)))
+    kept = math.exp(-seconds / HEADROOM_MEMORY_SECONDS)
+    requests = headroom.requests * kept + evaluation.requests
+    misses = headroom.misses * kept + min(evaluation.misses, evaluation.requests)
+    spent = misses / requests / (BUDGET_AIM * (1 - policy.percentile / 100))
+    change = math.exp(HEADROOM_GAIN * seconds / 60 * (1 - min(3.0, spent)))
+    return Headroom(min(MOST_FACTOR, max(LEAST_FACTOR, headroom.factor * change)), requests, misses)
 
 
 ATTAINMENT_WINDOW_SECONDS = 300.0
 """Attainment is reported for the last five minutes."""
-ESTIMATED = "Estimated"
 
 
 def evaluate_slo(
@@ -152,16 +182,16 @@ def evaluate_slo(
     if latency is not None and 0 <= now - latency.at_seconds <= LATENCY_FRESH_SECONDS and _sane(latency):
         requests = latency.requests_per_second * seconds
         return SloEvaluation(latency.source, latency.percentile_seconds, requests, requests * (1 - latency.within))
-    requests = misses = 0.0
+    requests = fewest = most = 0.0
     slowest: float | None = None
     for work in reading.work.values():
         requests += work.success + work.failure
-        misses += work.failure
+        fewest, most = fewest + work.failure, most + work.failure
         if work.success > 0 and target is not None:
-            share, percentile = _estimate(policy, work, capacity, target)
-            misses += work.success * (1 - share)
+            few, many, percentile = _estimate(policy, work, capacity, reading.ready, target)
+            fewest, most = fewest + work.success * few, most + work.success * many
             slowest = percentile if slowest is None else max(slowest, percentile)
-    return SloEvaluation(ESTIMATED, slowest, requests, misses)
+    return SloEvaluation(ESTIMATED, slowest, requests, (fewest + most) / 2, (most - fewest) / 2)
 
 
 def _sane(latency: LatencyReading) -> bool:
@@ -172,17 +202,73 @@ def _sane(latency: LatencyReading) -> bool:
     )
 
 
-def _estimate(policy: Policy, work: Work, capacity: Capacity | None, target: float) -> tuple[float, float]:
-    """Return the share of requests within the target and the percentile, from means.
+UNKNOWN_SIGMA = 0.2
+"""Standard deviation of the logarithm of a time, before it is learned."""
+SIGMA_DOUBT = 0.1
+"""A learned one may be too large by this: batches of different sizes count as noise."""
+LONG_WAITS = 12.0
+"""Waits of so many times their mean do not matter, whatever their distribution."""
+BATCH_WAIT = 1.6
+"""A mean wait of up to so many executions is one for the rest of a running batch and for the one that is formed."""
+FEWEST_WAIT = 0.02
+"""Share of requests that have to wait, at least: fewer long waits would make the same mean of them."""
 
-    Waits are assumed to be uniform up to twice their mean, as they are for the rest of a running batch; a batch at
-    the percentile is larger than the mean one.
+
+def _estimate(
+    policy: Policy, work: Work, capacity: Capacity | None, ready: int, target: float
+) -> tuple[float, float, float]:
+    """Return the least and the largest share of requests that may have missed, and the percentile, from means.
+
+    A mean says little of a tail: waits may all be alike, uniform as for the rest of a running batch, or exponential
+    for those who wait at all, as in a queue that is often empty.
     """
     wait, service = work.queue_seconds / work.success, work.compute_seconds / work.success
-    share = min(1.0, max(0.0, (target - service) / (2 * wait))) if wait > 0 else float(service <= target)
-    measured = service + 2 * wait * policy.percentile / 100
-    modelled = capacity.latency_at(work.success / work.seconds) if capacity is not None and work.seconds > 0 else None
-    return share, measured if modelled is None or modelled == math.inf else max(measured, modelled)
+    sigma = UNKNOWN_SIGMA if capacity is None or capacity.own is None else capacity.own.sigma
+    rank = Z.get(policy.percentile, 2.0)
+    own, queued = service * (math.exp(rank * sigma - sigma * sigma / 2) - 1), wait * (policy.percentile / 50 - 1)
+    percentile = service + wait + math.hypot(max(0.0, own), queued)
+    batched = policy.max_batch_size > 1 and wait <= BATCH_WAIT * service
+    longest = 2 * max(wait, service) if batched else LONG_WAITS * wait
+    if target - service * math.exp(4 * sigma) > longest:
+        return 0.0, 0.0, percentile
+    low = max(0.0, sigma - SIGMA_DOUBT)
+    alike, even = late_share(target - wait, service, low, 0.0), late_share(target, service, low, wait)
+    if batched:
+        # No request waits for more than the batch that is running and the one that is formed.
+        most = max(late_share(target, service, sigma, wait), late_share(target, service, sigma, service))
+    else:
+        waiting = _waiting_share(policy, work, capacity, ready)
+        most = max(
+            late_share(target, service, sigma, wait),
+            late_share(target, service, sigma, wait, waiting=1.0),
+            late_share(target, service, sigma, wait, waiting=waiting),
+        )
+    return min(alike, even, most), most, percentile
+
+
+def _waiting_share(policy: Policy, work: Work, capacity: Capacity | None, ready: int) -> float:
+    """Return the least share of requests that had to wait; where batches queue, all of them did."""
+    if policy.max_batch_size > 1 or capacity is None or capacity.server is None or work.seconds <= 0:
+        return 1.0
+    busy = min(0.99, work.compute_seconds / work.seconds / max(1, policy.instances))
+    return max(FEWEST_WAIT, share_waiting(capacity.server, ready, busy))
+
+
+def late_share(target: float, service: float, sigma: float, wait: float, *, waiting: float | None = None) -> float:
+    """Return the share of requests later than the target, all in seconds; times are lognormal, `wait` is a mean.
+
+    Waits are uniform up to twice their mean, or, given the share that is `waiting`, exponential for that share.
+    """
+    late = 0.0
+    for z, weight in zip(NODES, WEIGHTS, strict=True):
+        left = target - service * math.exp(sigma * z - sigma * sigma / 2)
+        if left <= 0:
+            late += weight
+        elif wait > 0 and waiting is None:
+            late += weight * max(0.0, 1 - left / (2 * wait))
+        elif wait > 0 and waiting is not None:
+            late += weight * waiting * math.exp(-left * waiting / wait)
+    return late
 
 
 def attainment_of(
@@ -196,15 +282,16 @@ def attainment_of(
 ) -> Attainment:
     """Report whether the SLO is met; `blind` is why nothing was measured, if so."""
     budget = 1 - policy.percentile / 100
-    requests, misses = error_budget.misses(clock, max(1, round(ATTAINMENT_WINDOW_SECONDS / BUCKET_SECONDS)) + 1)
-    within = 1 - misses / requests if requests > 0 else None
-    throughput = capacity.rate * ready if capacity is not None else None
+    lately = error_budget.lately(clock, max(1, round(ATTAINMENT_WINDOW_SECONDS / BUCKET_SECONDS)) + 1)
+    within = 1 - lately.misses / lately.requests if lately.requests > 0 else None
+    throughput = capacity.rate(ready) if capacity is not None else None
     met: bool | None = None
     reason = blind
     if blind is None and (within is not None or policy.latency_target_seconds is None):
-        met = (within is None or policy.latency_target_seconds is None or 1 - within <= budget) and (
-            policy.throughput <= 0 or throughput is None or throughput >= policy.throughput
-        )
+        kept = True if policy.latency_target_seconds is None else _kept(lately, budget)
+        enough = policy.throughput <= 0 or throughput is None or throughput >= policy.throughput
+        met = kept and enough if kept is not None or enough else False
+        reason = ScaleReason.SLO_UNCERTAIN if met is None else None
     if blind is None and capacity is not None and capacity.infeasible:
         reason = ScaleReason.SLO_INFEASIBLE
     return Attainment(
@@ -218,6 +305,14 @@ def attainment_of(
         burn_1h=error_budget.burn(clock, HOUR_BUCKETS, budget),
         burn_6h=error_budget.burn(clock, BUCKETS, budget),
     )
+
+
+def _kept(lately: Bucket, budget: float) -> bool | None:
+    """Return whether the latency's part of the SLO was kept; None if an estimate cannot tell."""
+    allowed = budget * lately.requests
+    if lately.misses + lately.doubt <= allowed:
+        return True
+    return False if lately.misses - lately.doubt > allowed else None
 
 
 TRIM_MIN, TRIM_MAX = 0.6, 1.1
@@ -247,9 +342,10 @@ def trim(
         return fits
     target, latency, rate = policy.latency_target_seconds, evaluation.percentile_seconds, reading.middle
     settled = reading.ready == len(observation.pods) == observation.replicas and not observation.rolling
-    if target is None or latency is None or rate is None or not settled or not reading.enough or capacity.infeasible:
+    counted = evaluation.source != ESTIMATED and not capacity.infeasible
+    if target is None or latency is None or rate is None or not settled or not reading.enough or not counted:
         return fits
-    load = rate / reading.ready / capacity.rate
+    load = rate / capacity.rate(reading.ready)
     if not TRIM_NEAR <= load <= 1 or reading.pending > 0.5 * policy.max_batch_size * reading.ready:
         return fits
     kappa = capacity.own.kappa

@@ -1,80 +1,101 @@
 """When replicas may be removed, and how far one decision may go.
 
-`autoscaler.decide()` records every N* with `record_peak()` and, before it scales in, asks `stabilization_window()`
-for how long the highest of them counts. A large fall is believed soon, a small one may be noise, and traffic that
-burst lately may burst again. `clamp()` keeps to the limits that always hold, `limit_step()` to those of one decision.
+`autoscaler.decide()` records the need of every tick with `record_peak()`, every change of the replicas with
+`record_change()`, and, before it scales in, asks `stabilization_window()` for how long the highest need counts. A large
+fall is believed soon, a small one may be noise. Only the need of the demand is held: what was started beyond it goes
+as soon as it has done its work. `clamp()` keeps to the limits that always hold, `limit_step()` to those of one
+decision.
 
-Example, with a window of 90 s: after two bursts within the hour the window is 90 * (1 + 0.2 * 2) = 126 s. A fall of
-one replica, or of less than a tenth, is a ripple and waits 4 * 90 = 360 s. With `scale_down_percent` 34, ten replicas
-lose at most three at once; with `scale_up_factor` 4, two replicas become at most eight.
+Example, with a window of 90 s: a fall of one replica, or of less than a tenth, is a ripple and waits 4 * 90 = 360 s.
+After two changes of direction within the hour it waits 720 s, after three 1,440 s, and never more than an hour, or four
+windows if these are longer. With `scale_down_percent` 34, ten replicas lose at most three at once; with
+`scale_up_factor` 4, two replicas become at most eight.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tritonfleet.plan.autoscale.interface import Policy, ScaleReason
 
 HOUR_SECONDS = 3600.0
-"""Peaks are kept for this long, or for a ripple's window if that is longer, for when no metrics are seen."""
+"""Peaks and changes are kept for this long, or for a ripple's window if that is longer."""
 RIPPLE = 0.1
 """A fall of one replica, or of this share, is a ripple."""
 RIPPLE_WINDOWS = 4.0
 """Ripples wait this many windows: six minutes by default, the pace of a day's slope rather than of noise."""
-RECURRENCE, BURSTS = 0.2, 5
-"""g, by which each burst lengthens the window, and the most bursts that count: five double it."""
-ONE_BURST_SECONDS = 60.0
+TURNS_KEPT = 8
+"""Changes of direction that are kept: by then ripples wait as long as they can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stabilization:
-    """Peaks of N* and recent bursts, by the autoscaler's clock."""
+    """Peaks of the need and recent changes of direction, by the autoscaler's clock."""
 
     peaks: tuple[tuple[float, int], ...] = ()
-    """(clock, N*), each lower than the ones before: the newest may yet become the highest."""
-    bursts: tuple[float, ...] = ()
-    """When the bursts of the last hour were last seen, one entry each, the newest few."""
+    """(clock, need), each lower than the ones before: the newest may yet become the highest."""
+    turns: tuple[float, ...] = ()
+    """When the replicas last began to rise after a fall, or to fall after a rise, oldest first."""
+    rising: bool | None = None
+    """Whether the last change was a rise; None before any."""
 
-    def seconds(self, shortest: float, clock: float) -> float:
-        """Return the window W = W0 (1 + g bursts): traffic that burst lately may burst again."""
-        return shortest * (1 + RECURRENCE * sum(clock - at <= HOUR_SECONDS for at in self.bursts))
+    def ripple_seconds(self, shortest: float, clock: float) -> float:
+        """Return for how long a small fall waits: several windows, doubled for each change of direction but one."""
+        turns = sum(clock - at <= HOUR_SECONDS for at in self.turns)
+        windows = RIPPLE_WINDOWS * shortest
+        return max(windows, min(HOUR_SECONDS, windows * 2.0 ** max(0, turns - 1)))
 
     def document(self, clock: float) -> dict[str, Any]:
         """Serialize for the status, as ages in seconds."""
         return {
             "peaks": [[round(clock - at), wanted] for at, wanted in self.peaks[:30]],
-            "bursts": [round(clock - at) for at in self.bursts],
+            "turns": [round(clock - at) for at in self.turns],
+            "rising": self.rising,
         }
 
     @classmethod
     def restore(cls, document: Any, clock: float) -> "Stabilization":
         """Deserialize; ValueError, TypeError or LookupError if it is malformed."""
         peaks = tuple((clock - float(age), int(wanted)) for age, wanted in document["peaks"])
-        return cls(peaks, tuple(clock - float(age) for age in document["bursts"][-BURSTS:]))
+        turns = tuple(clock - float(age) for age in document.get("turns", ()))
+        rising = document.get("rising")
+        return cls(peaks, turns[-TURNS_KEPT:], None if rising is None else bool(rising))
 
 
-def record_peak(state: Stabilization, shortest: float, wanted: int, clock: float, *, burst: bool) -> Stabilization:
-    """Return the state after one more N*; `shortest` is W0, the policy's stabilization window in seconds."""
+def record_peak(state: Stabilization, shortest: float, wanted: int, clock: float) -> Stabilization:
+    """Return the state after one more need; `shortest` is W0, the policy's stabilization window in seconds."""
     since = clock - max(HOUR_SECONDS, RIPPLE_WINDOWS * shortest)
-    bursts = state.bursts
-    if burst:
-        # Ticks with a burst that are close together belong to one burst.
-        lasting = bool(bursts) and clock - bursts[-1] < ONE_BURST_SECONDS
-        bursts = (*(bursts[:-1] if lasting else bursts), clock)[-BURSTS:]
     peaks = tuple(peak for peak in state.peaks if peak[1] > wanted and peak[0] > since)
-    return Stabilization((*peaks, (clock, wanted)), bursts)
+    return replace(state, peaks=(*peaks, (clock, wanted)))
+
+
+def record_change(state: Stabilization, before: int, after: int, clock: float) -> Stabilization:
+    """Return the state after a decision."""
+    if before == after:
+        return state
+    rising = after > before
+    if state.rising is None or rising == state.rising:
+        return replace(state, rising=rising)
+    return replace(state, rising=rising, turns=(*state.turns, clock)[-TURNS_KEPT:])
 
 
 def highest_wanted(state: Stabilization, since: float) -> int:
-    """Return the highest N* since a moment of the autoscaler's clock."""
+    """Return the highest need since a moment of the autoscaler's clock."""
     return next((wanted for at, wanted in state.peaks if at >= since), 0)
 
 
-def stabilization_window(state: Stabilization, shortest: float, clock: float, replicas: int) -> float:
-    """Return for how long a peak keeps these replicas: W, or several times W0 if the fall is only a ripple."""
-    long = state.seconds(shortest, clock)
-    ripple = replicas - highest_wanted(state, clock - long) <= max(1, int(RIPPLE * replicas))
-    return max(long, RIPPLE_WINDOWS * shortest) if ripple else long
+def is_ripple(replicas: int, target: int) -> bool:
+    """Return whether a fall is so small that it may be noise."""
+    return replicas - target <= max(1, int(RIPPLE * replicas))
+
+
+def stabilization_window(
+    state: Stabilization, shortest: float, clock: float, replicas: int, *, doubled: bool = True
+) -> float:
+    """Return for how long a peak keeps these replicas: W0, or several times W0 if the fall is only a ripple."""
+    if not is_ripple(replicas, highest_wanted(state, clock - shortest)):
+        return shortest
+    return state.ripple_seconds(shortest, clock) if doubled else RIPPLE_WINDOWS * shortest
 
 
 @dataclass(frozen=True, slots=True)

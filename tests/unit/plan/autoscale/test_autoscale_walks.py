@@ -11,7 +11,7 @@ import pytest
 from tests.walks import walk
 from tritonfleet.plan.autoscale import History, ScaleReason, decide
 
-FILES, MOVES = 7, 24
+FILES, MOVES = 7, 35
 LIFE = ((120.0, 600), (30.0, 900), (400.0, 60), (1500.0, 60), (0.0, 600), (100.0, 100))
 """Requests per second, and for how many seconds: learning, a slow fall, a burst, too much, nothing, and again some."""
 

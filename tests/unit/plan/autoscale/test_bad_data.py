@@ -3,8 +3,18 @@ from dataclasses import replace
 
 import pytest
 
-from tritonfleet.plan.autoscale import Counters, Growth, Memory, ScaleReason, forget_pods, update_growth
-from tritonfleet.plan.autoscale.demand import STEP_SECONDS
+from tritonfleet.plan.autoscale import (
+    Bursts,
+    Counters,
+    Growth,
+    Memory,
+    ScaleReason,
+    forget_pods,
+    startup_of,
+    update_growth,
+)
+from tritonfleet.plan.autoscale.bursts import STEP_SECONDS
+from tritonfleet.plan.autoscale.demand import Readiness
 
 MINUTES = 60.0
 
@@ -186,7 +196,20 @@ def test_an_edited_memory_is_discarded_and_fails_no_decision(fleet, part, value)
 
 
 def test_a_rate_after_next_to_none_counts_as_the_largest_growth() -> None:
-    growth = Growth()
-    for rate in (0.0, 2.2e-313, 0.0, 1.0, 1.0, 1.0):
-        growth = update_growth(growth, rate, STEP_SECONDS, horizon=20.0)
+    growth, bursts, startup = Growth(), Bursts(usual=1.0), startup_of(Readiness((10.0,)), (), 0.0)
+    for step, rate in enumerate((0.0, 2.2e-313, 0.0, 1.0, 1.0, 1.0)):
+        growth, bursts = update_growth(growth, bursts, rate, STEP_SECONDS, startup, 1.0, step * STEP_SECONDS)
     assert any(bins[-1] > 0 for bins in growth.seen)
+
+
+def test_a_memory_of_the_first_version_keeps_what_can_be_read_and_begins_the_rest_anew(fleet):
+    document = fleet.memory.document()
+    fits = {revision: fit[:7] for revision, fit in document["fits"].items()}
+    old = {key: value for key, value in document.items() if key not in ("bursts", "headroom")}
+    old |= {"version": 1, "margin": 2.197, "season": {}, "fits": fits, "growth": {"usual": 120.0, "seen": []}}
+    old["hold"] = {"peaks": document["hold"]["peaks"], "bursts": [30]}
+    fleet.memory = Memory.restore(old, fleet.now)
+    assert set(fleet.memory.fits) == {"one"}
+    assert fleet.memory.readiness.seconds
+    before = fleet.replicas
+    assert {verdict.replicas for verdict in fleet.play(120.0, 5 * MINUTES)} == {before}
