@@ -1,13 +1,11 @@
 """s3:// sources against a real S3 server, through the environment that the operator gives the container."""
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ import pytest
 from devcluster.gobuild import VERSITYGW, build
 from devcluster.progress import Progress
 from tests.ports import free_port
-from tritonfleet.fetch import main
+from tests.stores.servers import serving
 
 ACCESS_KEY = "AKIATESTTESTTEST"
 SECRET_KEY = "sEcReT/key+of=tests0123456789"
@@ -57,24 +55,9 @@ def s3_server(tmp_path_factory):
     root = tmp_path_factory.mktemp("s3")
     port = free_port()
     program = build(VERSITYGW, Progress()) / "versitygw"
-    command = [program, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"127.0.0.1:{port}",
-               "--quiet", "posix", "--nometa", root]  # fmt: skip
-    with (root.parent / "s3.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        while not listens(port):
-            assert server.poll() is None, (root.parent / "s3.log").read_text()
-            time.sleep(0.05)
+    keys = ("--access", ACCESS_KEY, "--secret", SECRET_KEY)
+    with serving(program, *keys, "--port", f"127.0.0.1:{port}", "--quiet", "posix", "--nometa", root, port=port):
         yield f"http://127.0.0.1:{port}", root
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
-        return True
-    return False
 
 
 @pytest.fixture
@@ -88,42 +71,13 @@ def bucket(s3_server, request):
 
 
 @pytest.fixture
-def fetch(bucket, tmp_path, capfd):
-    """Run the fetch step; return its exit code, its termination message and the model's folder."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "overlay.pbtxt").write_text('backend: "onnxruntime"\n')
-    log = tmp_path / "termination-log"
+def fetch(bucket, run_fetch):
+    """Run the fetch step on a path of the bucket."""
 
     def run(path, environment=None, **changes):
-        log.write_text("")
-        settings = {
-            "TRITONFLEET_FETCH_URI": f"s3://{bucket.name}/{path}",
-            "TRITONFLEET_FETCH_MODEL": "resnet",
-            "TRITONFLEET_FETCH_TARGET": str(tmp_path / "models"),
-            "TRITONFLEET_FETCH_CONFIG": str(tmp_path / "overlay.pbtxt"),
-            "TRITONFLEET_FETCH_ALLOW_PRIVATE": "true",
-        }
-        code = main(settings | (environment or bucket.environment()) | changes, log)
-        return Outcome(code, log.read_text(), capfd.readouterr().out, tmp_path / "models" / "resnet")
+        return run_fetch(f"s3://{bucket.name}/{path}", (environment or bucket.environment()) | changes)
 
     return run
-
-
-@dataclass
-class Outcome:
-    """How one run of the container ended."""
-
-    code: int
-    message: str
-    log: str
-    model: Path
-
-    def files(self):
-        return {
-            str(file.relative_to(self.model)): file.read_bytes()
-            for file in self.model.rglob("*")
-            if file.is_file() and file.parent.name != "configs"
-        }
 
 
 def test_a_model_folder_arrives_with_its_versions_and_labels(bucket, fetch):

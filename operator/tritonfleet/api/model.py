@@ -18,8 +18,8 @@ def _uri_rule(expression: str, must: str) -> Rule:
 
 _URI_RULES = (
     _uri_rule(
-        "self.uri.matches('^(s3|https|pvc)://')",
-        "must start with one of the supported schemes s3://, https:// or pvc://",
+        "self.uri.matches('^(s3|gs|https|pvc)://')",
+        "must start with one of the supported schemes s3://, gs://, https:// or pvc://",
     ),
     _uri_rule(
         "!self.uri.matches('(^|/)[.][.]?(/|$)')",
@@ -54,6 +54,10 @@ _URI_RULES = (
     _uri_rule(
         "!self.uri.startsWith('s3://') || self.uri.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$)')",
         "must name a bucket after s3://, 3 to 63 lowercase letters, digits, '-' and '.'",
+    ),
+    _uri_rule(
+        "!self.uri.startsWith('gs://') || self.uri.matches('^gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/|$)')",
+        "must name a bucket after gs://, 3 to 222 lowercase letters, digits, '-', '_' and '.'",
     ),
     _uri_rule(
         "!self.uri.startsWith('https://') || self.uri.matches('^https://[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[^/](.*[^/])?$')",
@@ -202,7 +206,7 @@ class Model(ApiModel):
     ) = None
     """Name of the model in Triton, used by clients; absent: the object's name. Immutable."""
     uri: Annotated[str, text(1024)]
-    """URI of the files: `s3://bucket/path`, `https://host/path` or `pvc://claim/path`.
+    """URI of the files: `s3://bucket/path`, `gs://bucket/path`, `https://host/path` or `pvc://claim/path`.
 
     A Triton model folder (with version folders), or bare model files, which become version 1."""
     digest: (
@@ -218,7 +222,9 @@ class Model(ApiModel):
     ) = None
     """Expected digest; files of a claim are copied to hold to it. Absent: the digest is recorded per revision."""
     credentials_secret_name: ObjectName | None = None
-    """Secret whose keys become environment variables of the fetch step only."""
+    """Secret whose keys become environment variables of the fetch step only.
+
+    Absent: `gs://` is read with the workload identity of `server.serviceAccountName`, or anonymously."""
     backend: (
         Annotated[
             str,

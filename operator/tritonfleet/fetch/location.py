@@ -11,7 +11,14 @@ from urllib.parse import urlsplit
 from tritonfleet.fetch.failure import FetchFailed
 
 HTTPS_PORT: Final = 443
-_FORMS: Final = "s3://bucket/folder, https://host/file or pvc://claim/folder"
+FORMS: Final = {
+    "s3": "s3://bucket/folder",
+    "gs": "gs://bucket/folder",
+    "https": "https://host/file",
+    "pvc": "pvc://claim/folder",
+}
+"""How a URI of each scheme is written."""
+_FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,7 @@ class Location:
     scheme: str
     authority: str
     path: str
-    """Without leading or trailing slash; may be empty for s3 and pvc."""
+    """Without leading or trailing slash; never empty for https."""
     port: int = HTTPS_PORT
 
     @property
@@ -37,8 +44,8 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
     scheme = scheme.lower()
     if "@" in rest.partition("/")[0]:
         raise _refused(uri, "carries a user name or password; put it into credentialsSecretName")
-    if not separator or scheme not in {"s3", "https", "pvc"}:
-        raise _refused(uri, f"is not a source this release can read; write {_FORMS}")
+    if not separator or scheme not in FORMS:
+        raise _refused(uri, f"is not a source this release can read; write {_FORM_LIST}")
     if scheme not in allowed_schemes:
         allowed = ", ".join(allowed_schemes)
         raise _refused(uri, f"uses {scheme}://, and the administrator allows only: {allowed}")
@@ -59,7 +66,7 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
 
 def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:
     if not authority or not authority.isascii() or not authority.isprintable() or set(authority) & set(" \\%"):
-        raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORMS}")
+        raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORM_LIST}")
     if scheme != "https":
         if ":" in authority or authority in {".", ".."}:
             raise _refused(uri, "has a bucket or claim name with ':' or dots only")

@@ -22,6 +22,7 @@ NEEDED = {
         ("s3://bucket", "s3", "bucket", ""),
         ("https://Host.example.com:8443/x/model.onnx", "https", "host.example.com", "x/model.onnx"),
         ("https://[2001:db8::1]/model.onnx", "https", "2001:db8::1", "model.onnx"),
+        ("gs://my_bucket.example/models/m", "gs", "my_bucket.example", "models/m"),
         ("pvc://claim/models/m", "pvc", "claim", "models/m"),
         ("S3://bucket/m", "s3", "bucket", "m"),
     ],
@@ -63,7 +64,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri, words):
     assert words in str(refusal.value)
 
 
-@pytest.mark.parametrize("scheme", ["https", "s3", "pvc", "http", "ftp", ""])
+@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "pvc", "http", "ftp", ""])
 @pytest.mark.parametrize("rest", ["user:hunter2@host/x", "hunter2@host/x", "host/x?sig=hunter2", "host/x#hunter2",
                                   "user:hunter2@host/../x", "user:a/hunter2@host/x", "user:a\\hunter2@host/x",
                                   "user:a%hunter2@host/x", "user:hunter2@", "user:hunter2@host:99999/x"])  # fmt: skip

@@ -124,6 +124,20 @@ def test_the_fetch_step_gets_its_source_and_rules() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("model", "server", "said"),
+    [
+        ({"uri": "gs://models/demo"}, {"serviceAccountName": "reader"}, "true"),
+        ({"uri": "gs://models/demo"}, {}, ""),
+        ({"uri": "gs://models/demo", "credentialsSecretName": "s"}, {"serviceAccountName": "reader"}, ""),
+        ({"uri": "s3://models/demo"}, {"serviceAccountName": "reader"}, None),
+    ],
+)
+def test_the_pods_identity_is_asked_for_where_a_service_account_is_given_and_no_secret(model, server, said) -> None:
+    found = environment(pod(server, model=model)["initContainers"][0])
+    assert found.get("TRITONFLEET_FETCH_IDENTITY") == said
+
+
 def test_unset_fields_are_not_passed_to_the_fetch_step() -> None:
     found = environment(fetch())
     assert found["TRITONFLEET_FETCH_ALLOW_PRIVATE"] == "false"

@@ -71,7 +71,16 @@ def pod_template(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": security,
-        "initContainers": [fetch_container(model, model_name, defaults, server.fetch_resources, _CONTAINER_SECURITY)],
+        "initContainers": [
+            fetch_container(
+                model,
+                model_name,
+                defaults,
+                server.fetch_resources,
+                _CONTAINER_SECURITY,
+                has_service_account=server.service_account_name is not None,
+            )
+        ],
         "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
         "volumes": volumes(
             names.revision_name(owner.name, revision_hash),

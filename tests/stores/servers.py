@@ -1,0 +1,116 @@
+"""Servers on loopback for tests of sources: real ones as processes, and doors in front of them that ask for a key.
+
+Emulators let everyone in. A `Door` stands before one, notes each request and passes on what its `admits` lets through.
+"""
+
+import contextlib
+import http.client
+import http.server
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@contextlib.contextmanager
+def serving(*command: Any, port: int) -> Iterator[None]:
+    """Run a server until the block ends; yields once it listens, and fails with its log if it ends before."""
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            while not _listens(port):
+                if server.poll() is not None:
+                    log.seek(0)
+                    raise AssertionError(log.read().decode())
+                time.sleep(0.05)
+            yield
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
+        return True
+    return False
+
+
+@dataclass
+class Request:
+    """What a client sent."""
+
+    method: str
+    path: str
+    headers: Any
+    body: bytes
+
+
+@dataclass
+class Answer:
+    """What is sent back."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[Request], Answer], host: str = "127.0.0.1") -> Iterator[int]:
+    """Serve plain http until the block ends; yields the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            found = answer(Request(self.command, self.path, self.headers, body))
+            self.send_response(found.status)
+            for name, value in ({"Content-Length": str(len(found.body))} | found.headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(found.body)
+
+        do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
+
+    server = http.server.ThreadingHTTPServer((host, 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass
+class Door:
+    """Passes requests on to a server once `admits` lets them; everyone else gets `refusal`."""
+
+    port: int
+    """Where the server behind it listens."""
+    refusal: Answer
+    admits: Callable[[Request], bool] = lambda _: True
+    seen: list[Request] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Answer:
+        self.seen.append(request)
+        if not self.admits(request):
+            return self.refusal
+        upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(upstream):
+            headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN}
+            upstream.request(request.method, request.path, request.body, headers | {"Host": f"127.0.0.1:{self.port}"})
+            answer = upstream.getresponse()
+            kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
+            return Answer(answer.status, answer.read(), kept)
+
+
+_OWN = {"authorization", "host"}
+_HOP = {"connection", "transfer-encoding", "date", "server"}
