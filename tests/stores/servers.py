@@ -7,19 +7,21 @@ import contextlib
 import http.client
 import http.server
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
 @contextlib.contextmanager
-def serving(*command: Any, port: int) -> Iterator[None]:
+def serving(*command: Any, port: int, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Run a server until the block ends; yields once it listens, and fails with its log if it ends before."""
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server:
         try:
             while not _listens(port):
                 if server.poll() is not None:
@@ -57,9 +59,30 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class Certificate:
+    """One for 127.0.0.1, which signs itself."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+        kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        made = ("openssl", "req", "-x509", *kind, *names, "-addext", "basicConstraints=critical,CA:FALSE")
+        subprocess.run([*made, "-keyout", self.key, "-out", self.file], check=True, capture_output=True)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "server.pem"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "server.key"
+
+
 @contextlib.contextmanager
-def answering(answer: Callable[[Request], Answer], host: str = "127.0.0.1") -> Iterator[int]:
-    """Serve plain http until the block ends; yields the port."""
+def answering(answer: Callable[[Request], Answer], certificate: Certificate | None = None) -> Iterator[int]:
+    """Serve https until the block ends, or plain http without a certificate; yields the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -79,8 +102,12 @@ def answering(answer: Callable[[Request], Answer], host: str = "127.0.0.1") -> I
 
         do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
 
-    server = http.server.ThreadingHTTPServer((host, 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.file, certificate.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield server.server_address[1]

@@ -7,9 +7,10 @@ path, and only when the pod was given a ServiceAccount and no Secret; the answer
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from tritonfleet.errors import Transient
@@ -17,6 +18,8 @@ from tritonfleet.fetch.failure import FetchFailed
 
 WANTED: Final = "TRITONFLEET_FETCH_IDENTITY"
 """Variable that the operator sets for a pod with a ServiceAccount of the user's and without a Secret."""
+TOKENS: Final = Path("/var/run/secrets")
+"""Where clouds mount a ServiceAccount's tokens; no other file is ever sent as one."""
 GOOGLE: Final = ("169.254.169.254", 80)
 """Google's metadata server. By address: the name metadata.google.internal is whatever DNS says."""
 METADATA_ATTEMPTS: Final = 5
@@ -24,6 +27,17 @@ METADATA_PAUSE_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 3.0
 _ANSWER_BYTES: Final = 64 * 1024
 _ACCOUNT: Final = "/computeMetadata/v1/instance/service-accounts/default"
+
+
+def token_file(variable: str, environment: Mapping[str, str]) -> str:
+    """Return the file of the pod's token that a variable names; empty if the pod has none.
+
+    Raises FetchFailed for a file that no cloud has mounted: a Secret may have set the variable.
+    """
+    named = environment.get(variable, "")
+    if named and not Path(named).resolve().is_relative_to(TOKENS.resolve()):
+        raise FetchFailed(f"{variable} does not name a file below {TOKENS}, where the tokens of a ServiceAccount are")
+    return named
 
 
 @dataclass(frozen=True, slots=True)

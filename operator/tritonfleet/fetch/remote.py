@@ -164,6 +164,7 @@ def _placed(problem: TritonfleetError, where: str) -> TritonfleetError:
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
+_SIGN_IN_CODE: Final = re.compile(r"(AADSTS\d+)")
 _CERTIFICATE: Final = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 
@@ -176,6 +177,9 @@ def explained(error: Exception, where: str, remedy: str) -> FetchFailed | Transi
     """
     text = str(error)
     status = _STATUS.search(text)
+    if status and "Error performing POST" in text:
+        # All else is read by GET and HEAD.
+        return _without_token(int(status[1]), _CODE.search(text) or _SIGN_IN_CODE.search(text), where)
     if status:
         return _by_status(int(status[1]), _CODE.search(text), where, remedy)
     for sign, message in _SIGNS:
@@ -208,14 +212,30 @@ _SIGNS: Final = (
 )
 
 
+def _without_token(status: int, code: re.Match[str] | None, where: str) -> FetchFailed | Transient:
+    name = f"{status} {code[1]}" if code else str(status)
+    if status in _TRY_AGAIN or status >= 500:
+        return Transient(f"{where}: the cloud gave no token for the pod's identity ({name})")
+    return FetchFailed(
+        f"{where}: the cloud gave no token for the pod's identity ({name}); check that it exists and trusts the pod's "
+        "ServiceAccount"
+    )
+
+
+_MISSING: Final = {"NoSuchBucket": "bucket", "ContainerNotFound": "container"}
+
+
 def _by_status(status: int, code: re.Match[str] | None, where: str, remedy: str) -> FetchFailed | Transient:
     name = f"{status} {code[1]}" if code else str(status)
     if status in _TRY_AGAIN or status >= 500:
         return Transient(f"{where}: the server answered {name}")
-    if code and code[1] == "NoSuchBucket":
-        return FetchFailed(f"{where}: no such bucket ({name}); check its name and the endpoint in the Secret")
+    if code and (kind := _MISSING.get(code[1])):
+        return FetchFailed(f"{where}: no such {kind} ({name}); check its name and the endpoint in the Secret")
+    if code and code[1] == "ResourceNotFound":
+        # Azure's answer to a stranger about a private container.
+        return FetchFailed(f"{where}: not there, or access denied ({name}); check the path; {remedy}")
     # versitygw answers an unknown access key with 404 XAdminUserNotFound.
-    if status in {401, 403} or (code and code[1].endswith("UserNotFound")):
+    if status in {401, 403} or (code and code[1].endswith(("UserNotFound", "PublicAccessNotPermitted"))):
         return FetchFailed(f"{where}: access denied ({name}); {remedy}")
     if status == 404:
         return FetchFailed(f"{where}: not found ({name}); check the path")

@@ -214,6 +214,42 @@ def _service_account(key: str) -> dict[str, str]:
     return account
 
 
+_AZURE_KEY: Final = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCESS_KEY")
+_AZURE_SIGN_IN: Final = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_AUTHORITY_HOST")
+
+
+def _az(opening: _Opening) -> tuple[Any, str]:
+    from obstore.store import AzureStore  # noqa: PLC0415
+
+    account, _, container = opening.location.authority.partition("/")
+    config: Any = {"account_name": account, "container_name": container}
+    if opening.endpoint:
+        config["endpoint"] = opening.endpoint
+    token = identity.token_file("AZURE_FEDERATED_TOKEN_FILE", opening.environment)
+    remedy = _KEYS
+    if key := opening.read(*_AZURE_KEY):
+        config |= {"account_key": key, "credential_type": "access_key"}
+    elif signature := opening.read("AZURE_STORAGE_SAS_TOKEN").removeprefix("?"):
+        config |= {"sas_key": signature, "credential_type": "sas_token"}
+        remedy = "check that AZURE_STORAGE_SAS_TOKEN in the Secret has not expired and may read and list the container"
+    elif token:
+        client, tenant, host = (opening.read(name) for name in _AZURE_SIGN_IN)
+        if not client or not tenant:
+            raise FetchFailed(
+                f"{opening.location.uri}: the pod's ServiceAccount names no identity of Azure; annotate it with "
+                "azure.workload.identity/client-id"
+            )
+        config |= {"federated_token_file": token, "client_id": client, "tenant_id": tenant}
+        config |= {"credential_type": "workload_identity"} | ({"authority_host": host} if host else {})
+        remedy = f"give the identity {client} of the pod's ServiceAccount the role Storage Blob Data Reader"
+    else:
+        config["skip_signature"] = True
+        remedy = ""
+    if token and "federated_token_file" not in config:
+        opening.report("the identity of the pod's ServiceAccount is not used: the Secret has a key")
+    return AzureStore(config=config, client_options=opening.client, retry_config=_NO_RETRIES), remedy
+
+
 _STORES: Final = {
     "s3": _Store(
         ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
@@ -225,6 +261,12 @@ _STORES: Final = {
         f"name a Secret with {_SERVICE_ACCOUNT[0]} in credentialsSecretName, or a ServiceAccount with workload "
         "identity in server.serviceAccountName",
         _gs,
+    ),
+    "az": _Store(
+        ("AZURE_STORAGE_ENDPOINT",),
+        f"name a Secret with {_AZURE_KEY[0]} or AZURE_STORAGE_SAS_TOKEN in credentialsSecretName, or a ServiceAccount "
+        "with workload identity in server.serviceAccountName",
+        _az,
     ),
     "https": _Store((), "name a Secret with HTTPS_AUTHORIZATION in credentialsSecretName", _https),
 }
