@@ -4,6 +4,7 @@ Emulators let everyone in. A `Door` stands before one, notes each request and pa
 """
 
 import contextlib
+import hashlib
 import http.client
 import http.server
 import socket
@@ -16,6 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+ACCESS_KEY = "AKIATESTTESTTEST"
+SECRET_KEY = "sEcReT/key+of=tests0123456789"
+MODEL = hashlib.shake_256(b"model").digest(1024 * 1024 + 3)
+HUGE = hashlib.shake_256(b"huge").digest(70 * 1024 * 1024)
 
 
 @contextlib.contextmanager

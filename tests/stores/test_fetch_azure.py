@@ -23,11 +23,9 @@ from obstore.store import AzureStore
 from devcluster.host import pinned_npm_package
 from devcluster.progress import Progress
 from tests.ports import free_port
-from tests.stores.servers import Answer, Certificate, Door, answering, serving
+from tests.stores.servers import HUGE, MODEL, Answer, Certificate, Door, answering, serving
 from tritonfleet.fetch import identity
 
-MODEL = hashlib.shake_256(b"model").digest(1024 * 1024 + 3)
-HUGE = hashlib.shake_256(b"huge").digest(70 * 1024 * 1024)
 ACCOUNT = "modelstore"
 KEY = base64.b64encode(hashlib.shake_256(b"key").digest(64)).decode()
 CLIENT, TENANT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"

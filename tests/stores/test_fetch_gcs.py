@@ -21,11 +21,9 @@ import pytest
 from devcluster.gobuild import FAKE_GCS, build
 from devcluster.progress import Progress
 from tests.ports import free_port
-from tests.stores.servers import Answer, Door, answering, serving
+from tests.stores.servers import HUGE, MODEL, Answer, Door, answering, serving
 from tritonfleet.fetch import identity
 
-MODEL = hashlib.shake_256(b"model").digest(1024 * 1024 + 3)
-HUGE = hashlib.shake_256(b"huge").digest(70 * 1024 * 1024)
 ACCOUNT = "models@project.iam.gserviceaccount.com"
 DENIED = Answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"

@@ -1,83 +1,17 @@
 """s3:// sources against a real S3 server, through the environment that the operator gives the container."""
 
-import hashlib
 import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 import zipfile
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from devcluster.gobuild import VERSITYGW, build
-from devcluster.progress import Progress
-from tests.ports import free_port
-from tests.stores.servers import serving
-
-ACCESS_KEY = "AKIATESTTESTTEST"
-SECRET_KEY = "sEcReT/key+of=tests0123456789"
-MODEL = hashlib.shake_256(b"model").digest(1024 * 1024 + 3)
-HUGE = hashlib.shake_256(b"huge").digest(70 * 1024 * 1024)
-
-
-@dataclass
-class Bucket:
-    """A bucket of a real S3 server: its objects are the files below `folder`."""
-
-    name: str
-    endpoint: str
-    folder: Path
-
-    def put(self, files):
-        for path, body in files.items():
-            file = self.folder / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(body)
-
-    def environment(self, **changes):
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": "us-east-1",
-            **changes,
-        }
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory):
-    root = tmp_path_factory.mktemp("s3")
-    port = free_port()
-    program = build(VERSITYGW, Progress()) / "versitygw"
-    keys = ("--access", ACCESS_KEY, "--secret", SECRET_KEY)
-    with serving(program, *keys, "--port", f"127.0.0.1:{port}", "--quiet", "posix", "--nometa", root, port=port):
-        yield f"http://127.0.0.1:{port}", root
-
-
-@pytest.fixture
-def bucket(s3_server, request):
-    endpoint, root = s3_server
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    folder = root / name
-    folder.mkdir()
-    yield Bucket(name, endpoint, folder)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def fetch(bucket, run_fetch):
-    """Run the fetch step on a path of the bucket."""
-
-    def run(path, environment=None, **changes):
-        return run_fetch(f"s3://{bucket.name}/{path}", (environment or bucket.environment()) | changes)
-
-    return run
+from tests.stores.servers import ACCESS_KEY, HUGE, MODEL, SECRET_KEY
 
 
 def test_a_model_folder_arrives_with_its_versions_and_labels(bucket, fetch):

@@ -20,6 +20,11 @@ WANTED: Final = "TRITONFLEET_FETCH_IDENTITY"
 """Variable that the operator sets for a pod with a ServiceAccount of the user's and without a Secret."""
 TOKENS: Final = Path("/var/run/secrets")
 """Where clouds mount a ServiceAccount's tokens; no other file is ever sent as one."""
+EKS: Final = {
+    "http://169.254.170.23/v1/credentials": ("169.254.170.23", 80),
+    "http://[fd00:ec2::23]/v1/credentials": ("fd00:ec2::23", 80),
+}
+"""The agent of EKS Pod Identity on each node: the addresses that it puts into pods, and nothing else is asked."""
 GOOGLE: Final = ("169.254.169.254", 80)
 """Google's metadata server. By address: the name metadata.google.internal is whatever DNS says."""
 METADATA_ATTEMPTS: Final = 5
@@ -64,6 +69,47 @@ class GoogleIdentity:
                 "ServiceAccount is bound to an IAM principal (roles/iam.workloadIdentityUser)"
             ) from None
         return {"token": token, "expires_at": datetime.now(UTC) + timedelta(seconds=seconds)}
+
+
+@dataclass(frozen=True, slots=True)
+class EksIdentity:
+    """The role that EKS Pod Identity gives the pod, as obstore's credential provider."""
+
+    address: tuple[str, int]
+    token_file: str
+
+    def __call__(self) -> Any:
+        """Return keys that expire; raises FetchFailed when the pod has none, Transient when it has none for now."""
+        import json  # noqa: PLC0415
+
+        try:
+            token = Path(self.token_file).read_text().strip()
+            status, body = _get(self.address, "/v1/credentials", {"Authorization": token})
+        except OSError as error:
+            raise Transient("the agent of EKS Pod Identity does not answer") from error
+        try:
+            found = json.loads(body)
+            return {
+                "access_key_id": str(found["AccessKeyId"]),
+                "secret_access_key": str(found["SecretAccessKey"]),
+                "token": str(found["Token"]),
+                "expires_at": datetime.fromisoformat(str(found["Expiration"])),
+            }
+        except (ValueError, KeyError, TypeError):
+            raise FetchFailed(
+                f"EKS Pod Identity gave no keys for the pod's ServiceAccount ({status}); check its pod identity "
+                "association, and that the role trusts pods.eks.amazonaws.com"
+            ) from None
+
+
+def of_eks(environment: Mapping[str, str]) -> EksIdentity | None:
+    """Return the pod's identity; None if it has none. Raises FetchFailed for an address that is not the agent's."""
+    uri = environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
+    if not uri:
+        return None
+    if uri not in EKS:
+        raise FetchFailed("AWS_CONTAINER_CREDENTIALS_FULL_URI is not the address of EKS Pod Identity; remove it")
+    return EksIdentity(EKS[uri], token_file("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", environment))
 
 
 def of_google(report: Callable[[str], None]) -> GoogleIdentity | None:

@@ -7,6 +7,7 @@ environment holds never reaches obstore, which would read proxies, endpoints and
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -163,20 +164,38 @@ def _https(opening: _Opening) -> tuple[Any, str]:
 def _s3(opening: _Opening) -> tuple[Any, str]:
     from obstore.store import S3Store  # noqa: PLC0415
 
-    config: Any = {"region": opening.read("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"}
+    region = opening.read("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
+    if not re.fullmatch("[a-z0-9-]+", region):
+        raise FetchFailed("AWS_REGION is not the name of a region, such as eu-central-1")
+    config: Any = {"region": region}
     if opening.endpoint:
         config["endpoint"] = opening.endpoint
     if opening.read("AWS_VIRTUAL_HOSTED_STYLE_REQUEST").lower() == "true":
         config["virtual_hosted_style_request"] = True
-    remedy = ""
+    credentials, remedy = None, ""
+    role, token = opening.read("AWS_ROLE_ARN"), identity.token_file("AWS_WEB_IDENTITY_TOKEN_FILE", opening.environment)
+    of_pod = identity.of_eks(opening.environment)
     if opening.pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         names = ("access_key_id", "secret_access_key", "session_token")
         config |= {name: value for name in names if (value := opening.read(f"AWS_{name.upper()}"))}
         remedy = _KEYS
+        if role or of_pod:
+            opening.report("the role of the pod's ServiceAccount is not used: the Secret has keys")
+    elif role and token:
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        sts = _endpoint(("AWS_ENDPOINT_URL_STS",), opening.environment, allow_private=False)
+        config |= {"web_identity_token_file": token, "role_arn": role, "role_session_name": "tritonfleet-fetch"}
+        config["endpoint_url_sts"] = sts or f"https://sts.{region}.{domain}"
+        remedy = f"let {role}, the role of the pod's ServiceAccount, read and list it (s3:GetObject, s3:ListBucket)"
+    elif of_pod:
+        credentials = opening.remembering(of_pod)
+        remedy = "let the role that EKS Pod Identity gives the pod's ServiceAccount read and list it"
     else:
         config["skip_signature"] = True
+        if role:
+            opening.report("AWS_ROLE_ARN is not used: the pod has no token for it in AWS_WEB_IDENTITY_TOKEN_FILE")
     options: Any = {"config": config, "client_options": opening.client, "retry_config": _NO_RETRIES}
-    return S3Store(opening.location.authority, **options), remedy
+    return S3Store(opening.location.authority, credential_provider=credentials, **options), remedy
 
 
 _SERVICE_ACCOUNT: Final = ("GOOGLE_SERVICE_ACCOUNT_KEY", "gcloud-application-credentials.json")
@@ -253,7 +272,8 @@ def _az(opening: _Opening) -> tuple[Any, str]:
 _STORES: Final = {
     "s3": _Store(
         ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-        "name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in credentialsSecretName",
+        "name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in credentialsSecretName, or a ServiceAccount "
+        "with a role in server.serviceAccountName",
         _s3,
     ),
     "gs": _Store(
