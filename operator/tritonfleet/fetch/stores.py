@@ -148,7 +148,7 @@ def _built(build: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
         return build()
     except (BaseError, ValueError) as error:
         # The text may quote a setting that came from the Secret.
-        raise FetchFailed("the endpoint, region or CA_CERTIFICATE in the Secret cannot be used; check each") from error
+        raise FetchFailed("the endpoint, key or CA_CERTIFICATE in the Secret cannot be used; check each") from error
 
 
 def _https(opening: _Opening) -> tuple[Any, str]:
@@ -245,27 +245,22 @@ def _az(opening: _Opening) -> tuple[Any, str]:
     if opening.endpoint:
         config["endpoint"] = opening.endpoint
     token = identity.token_file("AZURE_FEDERATED_TOKEN_FILE", opening.environment)
-    remedy = _KEYS
+    client, tenant, host = (opening.read(name) for name in _AZURE_SIGN_IN)
+    remedy, unused = _KEYS, "the Secret has a key"
     if key := opening.read(*_AZURE_KEY):
         config |= {"account_key": key, "credential_type": "access_key"}
     elif signature := opening.read("AZURE_STORAGE_SAS_TOKEN").removeprefix("?"):
         config |= {"sas_key": signature, "credential_type": "sas_token"}
         remedy = "check that AZURE_STORAGE_SAS_TOKEN in the Secret has not expired and may read and list the container"
-    elif token:
-        client, tenant, host = (opening.read(name) for name in _AZURE_SIGN_IN)
-        if not client or not tenant:
-            raise FetchFailed(
-                f"{opening.location.uri}: the pod's ServiceAccount names no identity of Azure; annotate it with "
-                "azure.workload.identity/client-id"
-            )
+    elif token and client and tenant:
         config |= {"federated_token_file": token, "client_id": client, "tenant_id": tenant}
         config |= {"credential_type": "workload_identity"} | ({"authority_host": host} if host else {})
         remedy = f"give the identity {client} of the pod's ServiceAccount the role Storage Blob Data Reader"
     else:
         config["skip_signature"] = True
-        remedy = ""
+        remedy, unused = "", "it has no annotation azure.workload.identity/client-id"
     if token and "federated_token_file" not in config:
-        opening.report("the identity of the pod's ServiceAccount is not used: the Secret has a key")
+        opening.report(f"the identity of the pod's ServiceAccount is not used: {unused}")
     return AzureStore(config=config, client_options=opening.client, retry_config=_NO_RETRIES), remedy
 
 
