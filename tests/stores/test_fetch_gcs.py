@@ -22,7 +22,7 @@ from devcluster.gobuild import FAKE_GCS, build
 from devcluster.progress import Progress
 from tests.ports import free_port
 from tests.stores.servers import HUGE, MODEL, Answer, Door, answering, serving
-from tritonfleet.fetch import identity
+from tritonfleet.fetch import identity, transfer
 
 ACCOUNT = "models@project.iam.gserviceaccount.com"
 DENIED = Answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
@@ -188,6 +188,7 @@ class MetadataServer:
     is_gke: bool = True
     token: str = "ya29.workload-identity-token"
     bound: bool = True
+    lifetime: int = 3599
     asked: list = field(default_factory=list)
 
     def __call__(self, request):
@@ -199,7 +200,7 @@ class MetadataServer:
         if path == "email":
             return Answer(200, ACCOUNT.encode())
         if path == "token" and self.bound:
-            found = {"access_token": self.token, "expires_in": 3599, "token_type": "Bearer"}
+            found = {"access_token": self.token, "expires_in": self.lifetime, "token_type": "Bearer"}
             return Answer(200, json.dumps(found).encode())
         return Answer(404 if path != "token" else 403, b"not bound: hunter2hunter2")
 
@@ -264,3 +265,40 @@ def test_a_service_account_that_is_bound_to_nothing_is_named(bucket, run_fetch, 
         outcome = run_fetch(f"gs://{bucket.name}/m", bucket.environment() | {identity.WANTED: "true"})
     assert f"GKE's metadata server gave no token for {ACCOUNT} (403)" in outcome.message
     assert "hunter2" not in outcome.message + outcome.log
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/computeMetadata/v1/", "https://metadata.google.internal/x",
+                                    "http://[fd00:ec2::23]/v1/credentials"])  # fmt: skip
+def test_no_redirect_of_a_store_leads_to_a_metadata_server(run_fetch, monkeypatch, target):
+    monkeypatch.setattr(transfer, "LONGEST_PAUSE_SECONDS", 0)
+    with (
+        metadata(MetadataServer(), monkeypatch) as server,
+        answering(lambda _: Answer(302, headers={"Location": target})) as port,
+    ):
+        environment = {"GOOGLE_BASE_URL": f"http://127.0.0.1:{port}", identity.WANTED: "true"}
+        outcome = run_fetch("gs://bucket/m", environment)
+    assert outcome.code == 1
+    assert server.asked == [("token", None), ("email", "Google"), ("token", "Google")]
+    assert server.token not in outcome.message + outcome.log
+
+
+def test_a_busy_store_is_asked_again(bucket, run_fetch, monkeypatch):
+    monkeypatch.setattr(transfer, "LONGEST_PAUSE_SECONDS", 0)
+    bucket.put({"m/1/model.onnx": MODEL})
+    busy = [Answer(503), Answer(429), Answer(500)]
+    passes = Door(bucket.port, DENIED)
+    with answering(lambda request: busy.pop() if busy else passes(request)) as port:
+        outcome = run_fetch(f"gs://{bucket.name}/m", bucket.environment(port))
+    assert outcome.files() == {"1/model.onnx": MODEL}
+    assert [status for status in (500, 429, 503) if f"the server answered {status}" in outcome.log] == [500, 429, 503]
+
+
+def test_a_token_that_expires_is_renewed(bucket, run_fetch, monkeypatch):
+    bucket.put({f"m/1/part-{i}.bin": MODEL for i in range(20)} | {"m/1/model.onnx": MODEL})
+    with (
+        metadata(MetadataServer(lifetime=1), monkeypatch) as server,
+        door(bucket, lambda request: request.headers["Authorization"] == f"Bearer {server.token}") as (_, environment),
+    ):
+        outcome = run_fetch(f"gs://{bucket.name}/m", environment | {identity.WANTED: "true"})
+    assert outcome.code == 0
+    assert server.asked.count(("token", "Google")) > 1
