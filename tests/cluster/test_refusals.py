@@ -44,6 +44,20 @@ async def test_the_api_server_refuses(send, entry):
     assert "evaluating rule" not in message, "a rule failed on what another rule refuses"
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://models/recommender/7", "gs://my_models.example/recommender", "az://account/models/recommender/7",
+        "az://account/models", "https://account.blob.core.windows.net/models/recommender/",
+        "https://account.blob.core.windows.net/models/model.onnx", "https://example.com:8443/m.tar.gz", "pvc://claim",
+    ],
+)  # fmt: skip
+async def test_the_api_server_accepts_every_kind_of_source(send, uri):
+    manifest = copy.deepcopy(VALID)
+    manifest["spec"]["model"]["uri"] = uri
+    await send(manifest)
+
+
 async def test_every_rule_of_the_spec_is_broken_by_some_manifest(send):
     heard = []
     for entry in REFUSALS:

@@ -1,129 +1,17 @@
 """s3:// sources against a real S3 server, through the environment that the operator gives the container."""
 
-import contextlib
-import hashlib
 import io
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import time
 import zipfile
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from devcluster.gobuild import VERSITYGW, build
-from devcluster.progress import Progress
-from tests.ports import free_port
-from tritonfleet.fetch import main
-
-ACCESS_KEY = "AKIATESTTESTTEST"
-SECRET_KEY = "sEcReT/key+of=tests0123456789"
-MODEL = hashlib.shake_256(b"model").digest(1024 * 1024 + 3)
-HUGE = hashlib.shake_256(b"huge").digest(70 * 1024 * 1024)
-
-
-@dataclass
-class Bucket:
-    """A bucket of a real S3 server: its objects are the files below `folder`."""
-
-    name: str
-    endpoint: str
-    folder: Path
-
-    def put(self, files):
-        for path, body in files.items():
-            file = self.folder / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(body)
-
-    def environment(self, **changes):
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": "us-east-1",
-            **changes,
-        }
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory):
-    root = tmp_path_factory.mktemp("s3")
-    port = free_port()
-    program = build(VERSITYGW, Progress()) / "versitygw"
-    command = [program, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"127.0.0.1:{port}",
-               "--quiet", "posix", "--nometa", root]  # fmt: skip
-    with (root.parent / "s3.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        while not listens(port):
-            assert server.poll() is None, (root.parent / "s3.log").read_text()
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}", root
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
-        return True
-    return False
-
-
-@pytest.fixture
-def bucket(s3_server, request):
-    endpoint, root = s3_server
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
-    folder = root / name
-    folder.mkdir()
-    yield Bucket(name, endpoint, folder)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def fetch(bucket, tmp_path, capfd):
-    """Run the fetch step; return its exit code, its termination message and the model's folder."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "overlay.pbtxt").write_text('backend: "onnxruntime"\n')
-    log = tmp_path / "termination-log"
-
-    def run(path, environment=None, **changes):
-        log.write_text("")
-        settings = {
-            "TRITONFLEET_FETCH_URI": f"s3://{bucket.name}/{path}",
-            "TRITONFLEET_FETCH_MODEL": "resnet",
-            "TRITONFLEET_FETCH_TARGET": str(tmp_path / "models"),
-            "TRITONFLEET_FETCH_CONFIG": str(tmp_path / "overlay.pbtxt"),
-            "TRITONFLEET_FETCH_ALLOW_PRIVATE": "true",
-        }
-        code = main(settings | (environment or bucket.environment()) | changes, log)
-        return Outcome(code, log.read_text(), capfd.readouterr().out, tmp_path / "models" / "resnet")
-
-    return run
-
-
-@dataclass
-class Outcome:
-    """How one run of the container ended."""
-
-    code: int
-    message: str
-    log: str
-    model: Path
-
-    def files(self):
-        return {
-            str(file.relative_to(self.model)): file.read_bytes()
-            for file in self.model.rglob("*")
-            if file.is_file() and file.parent.name != "configs"
-        }
+from tests.stores.servers import ACCESS_KEY, HUGE, MODEL, SECRET_KEY
 
 
 def test_a_model_folder_arrives_with_its_versions_and_labels(bucket, fetch):

@@ -248,7 +248,7 @@ class Server(ApiModel):
     scheduler_name: ObjectName | None = None
     """Scheduler of the pods."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of the pods; its token is not mounted."""
+    """ServiceAccount of the pods; its token is not mounted, but the model is fetched with its identity in a cloud."""
     image_pull_secrets: Annotated[tuple[ObjectName, ...], items(8, list_type="set")] = ()
     """Image pull Secrets."""
     pod_labels: PodLabels = Field(default_factory=dict)

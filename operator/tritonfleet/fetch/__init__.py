@@ -1,8 +1,8 @@
 """The init container that downloads model files into the pod.
 
-`tritonfleet fetch` runs `main()`. It reads `TRITONFLEET_FETCH_*` from the environment, takes the files of an s3://,
-https:// or pvc:// URI, checks their digest and places them as Triton's model folder. Its termination message is the
-digest, or one line `FetchFailed: ...` that names what, where, why and the remedy.
+`tritonfleet fetch` runs `main()`. It reads `TRITONFLEET_FETCH_*` from the environment, takes the files of a URI,
+checks their digest and places them as Triton's model folder. Its termination message is the digest, or one line
+`FetchFailed: ...` that names what, where, why and the remedy.
 
 Nothing here imports the Kubernetes client, and obstore only once there is something to download: the container starts
 in every pod, before the server does.

@@ -24,7 +24,7 @@ from tritonfleet.errors import TritonfleetError, printable
 from tritonfleet.fetch.archive import is_archive, unpacked
 from tritonfleet.fetch.claim import contents_of
 from tritonfleet.fetch.failure import FetchFailed, disk_failure, masked, one_line, secrets_of
-from tritonfleet.fetch.location import Location, parse
+from tritonfleet.fetch.location import FORMS, Location, parse
 from tritonfleet.fetch.model_folder import (
     CONFIG,
     Content,
@@ -38,11 +38,11 @@ from tritonfleet.fetch.model_folder import (
     preload_schema,
     without_wrapper,
 )
-from tritonfleet.fetch.remote import open_remote
+from tritonfleet.fetch.stores import open_remote
 from tritonfleet.fetch.transfer import Backoff, Journal, Transfer, retry
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
-SCHEMES: Final = ("s3", "https", "pvc")
+SCHEMES: Final = tuple(FORMS)
 _PREFIX: Final = "TRITONFLEET_FETCH_"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _MODEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
@@ -168,7 +168,9 @@ def _downloaded(
         # The kubelet brings no file where the namespace has no such ConfigMap; public hosts need none.
         authorities = settings.authorities.read_text()
     with Tunnel(Guard(settings.allowed_hosts, settings.allow_private), onward) as tunnel:
-        remote = open_remote(source, environment, tunnel, allow_private=settings.allow_private, authorities=authorities)
+        remote = open_remote(
+            source, environment, tunnel, allow_private=settings.allow_private, authorities=authorities, report=report
+        )
         files = retry(remote.files, Backoff(threading.Event(), report))
         return Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
 

@@ -4,6 +4,7 @@
 bucket listings, archives, claims) before it becomes a file: `a/../b` and `%2e%2e/b` never reach the disk.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,18 +12,28 @@ from urllib.parse import urlsplit
 from tritonfleet.fetch.failure import FetchFailed
 
 HTTPS_PORT: Final = 443
-_FORMS: Final = "s3://bucket/folder, https://host/file or pvc://claim/folder"
+FORMS: Final = {
+    "s3": "s3://bucket/folder",
+    "gs": "gs://bucket/folder",
+    "az": "az://account/container/folder",
+    "https": "https://host/file",
+    "pvc": "pvc://claim/folder",
+}
+"""How a URI of each scheme is written."""
+_AZURE_NAMES: Final = 2
+_AZURE_FOLDER: Final = re.compile(r"([a-z0-9]{3,24})\.blob\.core\.windows\.net/([^/?#@]+/(?:[^?#]*/)?)")
+_FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A checked URI. `authority` is the bucket, the host or the claim."""
+    """A checked URI. `authority` is the bucket, the account with its container, the host or the claim."""
 
     uri: str
     scheme: str
     authority: str
     path: str
-    """Without leading or trailing slash; may be empty for s3 and pvc."""
+    """Without leading or trailing slash; never empty for https."""
     port: int = HTTPS_PORT
 
     @property
@@ -32,13 +43,18 @@ class Location:
 
 
 def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
-    """Return the location of `uri`, or raise FetchFailed saying what it must look like."""
+    """Return the location of `uri`, or raise FetchFailed saying what it must look like.
+
+    A folder of Azure's https address is the same as the az:// URI of its account and container.
+    """
     scheme, separator, rest = uri.partition("://")
     scheme = scheme.lower()
+    if scheme == "https" and (folder := _AZURE_FOLDER.fullmatch(rest)):
+        scheme, rest = "az", f"{folder[1]}/{folder[2]}"
     if "@" in rest.partition("/")[0]:
         raise _refused(uri, "carries a user name or password; put it into credentialsSecretName")
-    if not separator or scheme not in {"s3", "https", "pvc"}:
-        raise _refused(uri, f"is not a source this release can read; write {_FORMS}")
+    if not separator or scheme not in FORMS:
+        raise _refused(uri, f"is not a source this release can read; write {_FORM_LIST}")
     if scheme not in allowed_schemes:
         allowed = ", ".join(allowed_schemes)
         raise _refused(uri, f"uses {scheme}://, and the administrator allows only: {allowed}")
@@ -47,7 +63,8 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
             uri.replace("#", "?").partition("?")[0],
             "was given with '?' or '#': signed links expire and leak; use credentialsSecretName",
         )
-    authority, _, path = rest.partition("/")
+    names = _AZURE_NAMES if scheme == "az" else 1
+    authority, path = "/".join(rest.split("/")[:names]), "/".join(rest.split("/")[names:])
     if scheme == "https" and (path.endswith("/") or not path):
         raise _refused(uri, "is a folder, and https servers cannot list one; name a file or a .tar.gz or .zip archive")
     path = path.removesuffix("/")
@@ -59,10 +76,12 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
 
 def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:
     if not authority or not authority.isascii() or not authority.isprintable() or set(authority) & set(" \\%"):
-        raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORMS}")
+        raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORM_LIST}")
     if scheme != "https":
-        if ":" in authority or authority in {".", ".."}:
+        if ":" in authority or {".", ".."} & set(authority.split("/")):
             raise _refused(uri, "has a bucket or claim name with ':' or dots only")
+        if scheme == "az" and not all(authority.partition("/")):
+            raise _refused(uri, f"does not name a container; write {FORMS[scheme]}")
         return authority, path, HTTPS_PORT
     try:
         split = urlsplit(f"https://{authority}/")

@@ -1,20 +1,18 @@
-"""S3 buckets and HTTPS servers, read through obstore and only through the tunnel.
+"""Object stores and HTTPS servers, read through obstore and only through the tunnel.
 
-`open_remote()` builds the store from the environment: it takes the Secret's keys, region, endpoint and certificate, and
-keeps every other setting away from obstore. `Remote` lists the source and reads ranges of its files. `explained()`
-turns obstore's exceptions into a `FetchFailed` in the user's words, or a `Transient` where another try may succeed.
+`Remote` lists the source and reads ranges of its files; `stores.open_remote()` makes one. `explained()` turns obstore's
+exceptions into a `FetchFailed` in the user's words, or a `Transient` where another try may succeed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from tritonfleet.errors import Transient, TritonfleetError
 from tritonfleet.fetch.failure import FetchFailed
@@ -22,7 +20,6 @@ from tritonfleet.fetch.location import MAX_FILES, is_clutter, safe_relative
 
 if TYPE_CHECKING:
     from tritonfleet.fetch.location import Location
-    from tritonfleet.fetch.tunnel import Tunnel
 
 
 PART_BYTES: Final = 32 * 1024 * 1024
@@ -51,7 +48,10 @@ class Remote:
 
     location: Location
     store: Any
-    tunnel: Tunnel
+    problem: Callable[[], TritonfleetError | None]
+    """Returns why the last connection, or the credentials for it, could not be had: FetchFailed or Transient."""
+    remedy: str
+    """What to do when the store denies access."""
 
     def files(self) -> list[RemoteFile]:
         """List the source; raise FetchFailed if it is empty or unsafe, Transient if it may work later."""
@@ -65,7 +65,7 @@ class Remote:
         if not files and self.location.path:
             files = [self._single_object()]
         if not files:
-            raise FetchFailed(f"{self.location.uri}: the bucket is empty; upload the model first")
+            raise FetchFailed(f"{self.location.uri}: nothing is stored there; upload the model first")
         for file in files:
             safe_relative(file.path, of=self.location.uri)
         return files
@@ -139,8 +139,8 @@ class Remote:
         try:
             return action()
         except (BaseError, FileNotFoundError, ValueError) as error:
-            result = explained(error, where)
-            problem = self.tunnel.problem if isinstance(result, Transient) else None
+            result = explained(error, where, self.remedy)
+            problem = self.problem() if isinstance(result, Transient) else None
             raise (_placed(problem, where) if problem else result) from error
 
 
@@ -153,138 +153,35 @@ def without_folder_markers(files: Sequence[RemoteFile]) -> list[RemoteFile]:
 def _remote_file(meta: Any, path: str, *, ranges: bool = True) -> RemoteFile:
     modified = meta["last_modified"]
     dated = modified.isoformat() if modified != datetime.fromtimestamp(0, UTC) else None
-    return RemoteFile(path, meta["path"], meta["size"], meta["e_tag"] or dated, ranges)
+    # Servers differ in whether a listing has the quotes of the header.
+    tag = (meta["e_tag"] or "").strip('"')
+    return RemoteFile(path, meta["path"], meta["size"], tag or dated, ranges)
 
 
 def _placed(problem: TritonfleetError, where: str) -> TritonfleetError:
     return type(problem)(f"{where}: {problem}")
 
 
-SILENCE: Final = timedelta(seconds=30)
-"""A read that brings no byte for this long is broken off and resumed."""
-_WHOLE_REQUEST: Final = timedelta(hours=24)
-_CONNECT: Final = timedelta(seconds=15)
-# One policy of retries for everything, `transfer.Backoff`, which says in the log what it does.
-_NO_RETRIES: Final[Any] = {"max_retries": 0, "retry_timeout": timedelta(0)}
-DEFAULT_REGION: Final = "us-east-1"
-
-
-def open_remote(
-    location: Location,
-    environment: Mapping[str, str],
-    tunnel: Tunnel,
-    *,
-    allow_private: bool,
-    authorities: str = "",
-) -> Remote:
-    """Return the store of an s3:// or https:// location; nothing is contacted yet.
-
-    `authorities` are the administrator's, in PEM; the Secret may have more.
-
-    Raises FetchFailed when the credentials or the endpoint in the environment cannot be used.
-    """
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
-    plain_http = location.scheme == "s3" and _is_plain_http(endpoint, allow_private)
-    client: Any = {
-        "proxy_url": tunnel.url,
-        "allow_http": plain_http,
-        "connect_timeout": _CONNECT,
-        "read_timeout": SILENCE,
-        "timeout": _WHOLE_REQUEST,
-        "user_agent": "tritonfleet-fetch",
-    }
-    trusted = [text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text]
-    if trusted:
-        client["root_certificate"] = "\n".join(trusted)
-    if location.scheme == "https":
-        return Remote(location, _https(location, environment, client), tunnel)
-    return Remote(location, _s3(location, environment, endpoint, client), tunnel)
-
-
-def _https(location: Location, environment: Mapping[str, str], client: Any) -> Any:
-    from obstore.store import HTTPStore  # noqa: PLC0415
-
-    if authorization := environment.get("HTTPS_AUTHORIZATION"):
-        client["default_headers"] = {"Authorization": authorization}
-    return _built(lambda: HTTPStore(location.uri, client_options=client, retry_config=_NO_RETRIES))
-
-
-def _s3(location: Location, environment: Mapping[str, str], endpoint: str, client: Any) -> Any:
-    from obstore.store import S3Store  # noqa: PLC0415
-
-    # obstore reads every AWS_* variable by itself. Those of the Secret that were not asked for (a proxy, a
-    # metadata endpoint, plain http) must not reach it.
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    config: Any = {"region": _region(environment)}
-    if endpoint:
-        config["endpoint"] = endpoint.rstrip("/")
-    if environment.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() == "true":
-        config["virtual_hosted_style_request"] = True
-    keys = {name: environment.get(f"AWS_{name.upper()}", "") for name in ("access_key_id", "secret_access_key")}
-    missing = [f"AWS_{name.upper()}" for name, value in keys.items() if not value]
-    if len(missing) == 1:
-        raise FetchFailed(
-            f"{location.uri}: the Secret has no {missing[0]}; add it, or drop both keys for a public bucket"
-        )
-    config |= {"skip_signature": True} if missing else keys
-    if not missing and (token := environment.get("AWS_SESSION_TOKEN")):
-        config["session_token"] = token
-    return _built(lambda: S3Store(location.authority, config=config, client_options=client, retry_config=_NO_RETRIES))
-
-
-def _region(environment: Mapping[str, str]) -> str:
-    return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
-
-
-def _is_plain_http(endpoint: str, allow_private: bool) -> bool:
-    """Check AWS_ENDPOINT_URL; plain http is for stores inside the cluster, where those are allowed."""
-    if not endpoint:
-        return False
-    try:
-        split = urlsplit(endpoint)
-        usable = split.scheme in {"http", "https"} and split.hostname and split.port != 0 and not split.query
-    except ValueError:
-        usable = False
-    if not usable:
-        raise FetchFailed("AWS_ENDPOINT_URL in the Secret is not an address such as https://minio.example.com:9000")
-    if split.username or split.password:
-        raise FetchFailed("AWS_ENDPOINT_URL in the Secret carries a user name or password; use AWS_ACCESS_KEY_ID")
-    if split.scheme == "http" and not allow_private:
-        raise FetchFailed(
-            f"AWS_ENDPOINT_URL names {split.hostname} over plain http, which is only for private addresses that "
-            "the administrator has allowed; use https"
-        )
-    return split.scheme == "http"
-
-
-def _built(build: Callable[[], Any]) -> Any:
-    from obstore.exceptions import BaseError  # noqa: PLC0415
-
-    try:
-        return build()
-    except (BaseError, ValueError) as error:
-        # The text may quote a setting that came from the Secret.
-        raise FetchFailed("the endpoint, region or CA_CERTIFICATE in the Secret cannot be used; check each") from error
-
-
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
+_SIGN_IN_CODE: Final = re.compile(r"(AADSTS\d+)")
 _CERTIFICATE: Final = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
-_CREDENTIALS: Final = "check the keys in the Secret named by credentialsSecretName, and that they may read and list it"
 
 
-def explained(error: Exception, where: str) -> FetchFailed | Transient:
-    """Return the exception to raise for a failed read of `where`.
+def explained(error: Exception, where: str, remedy: str) -> FetchFailed | Transient:
+    """Return the exception to raise for a failed read of `where`; `remedy` is for one that the store denies.
 
-    obstore tells most failures apart only in its text, which holds the status, the S3 error code and, after
+    obstore tells most failures apart only in its text, which holds the status, the store's error code and, after
     "Debug source", the Rust error; nothing of that text but these words is passed on.
     """
     text = str(error)
     status = _STATUS.search(text)
+    if status and "Error performing POST" in text:
+        # All else is read by GET and HEAD.
+        return _without_token(int(status[1]), _CODE.search(text) or _SIGN_IN_CODE.search(text), where)
     if status:
-        return _by_status(int(status[1]), _CODE.search(text), where)
+        return _by_status(int(status[1]), _CODE.search(text), where, remedy)
     for sign, message in _SIGNS:
         if sign in text:
             return FetchFailed(f"{where}: {message}")
@@ -315,15 +212,31 @@ _SIGNS: Final = (
 )
 
 
-def _by_status(status: int, code: re.Match[str] | None, where: str) -> FetchFailed | Transient:
+def _without_token(status: int, code: re.Match[str] | None, where: str) -> FetchFailed | Transient:
+    name = f"{status} {code[1]}" if code else str(status)
+    if status in _TRY_AGAIN or status >= 500:
+        return Transient(f"{where}: the cloud gave no token for the pod's identity ({name})")
+    return FetchFailed(
+        f"{where}: the cloud gave no token for the pod's identity ({name}); check that it exists and trusts the pod's "
+        "ServiceAccount"
+    )
+
+
+_MISSING: Final = {"NoSuchBucket": "bucket", "ContainerNotFound": "container"}
+
+
+def _by_status(status: int, code: re.Match[str] | None, where: str, remedy: str) -> FetchFailed | Transient:
     name = f"{status} {code[1]}" if code else str(status)
     if status in _TRY_AGAIN or status >= 500:
         return Transient(f"{where}: the server answered {name}")
-    if code and code[1] == "NoSuchBucket":
-        return FetchFailed(f"{where}: no such bucket ({name}); check the bucket's name and AWS_ENDPOINT_URL")
+    if code and (kind := _MISSING.get(code[1])):
+        return FetchFailed(f"{where}: no such {kind} ({name}); check its name and the endpoint in the Secret")
+    if code and code[1] == "ResourceNotFound":
+        # Azure's answer to a stranger about a private container.
+        return FetchFailed(f"{where}: not there, or access denied ({name}); check the path; {remedy}")
     # versitygw answers an unknown access key with 404 XAdminUserNotFound.
-    if status in {401, 403} or (code and code[1].endswith("UserNotFound")):
-        return FetchFailed(f"{where}: access denied ({name}); {_CREDENTIALS}")
+    if status in {401, 403} or (code and code[1].endswith(("UserNotFound", "PublicAccessNotPermitted"))):
+        return FetchFailed(f"{where}: access denied ({name}); {remedy}")
     if status == 404:
         return FetchFailed(f"{where}: not found ({name}); check the path")
     return FetchFailed(f"{where}: the server refused the request ({name}); check the URI and the endpoint")

@@ -22,6 +22,17 @@ NEEDED = {
         ("s3://bucket", "s3", "bucket", ""),
         ("https://Host.example.com:8443/x/model.onnx", "https", "host.example.com", "x/model.onnx"),
         ("https://[2001:db8::1]/model.onnx", "https", "2001:db8::1", "model.onnx"),
+        ("gs://my_bucket.example/models/m", "gs", "my_bucket.example", "models/m"),
+        ("az://account/container/models/m/", "az", "account/container", "models/m"),
+        ("az://account/container", "az", "account/container", ""),
+        ("https://account.blob.core.windows.net/container/models/m/", "az", "account/container", "models/m"),
+        ("https://account.blob.core.windows.net/container/", "az", "account/container", ""),
+        (
+            "https://account.blob.core.windows.net/container/m.onnx",
+            "https",
+            "account.blob.core.windows.net",
+            "container/m.onnx",
+        ),
         ("pvc://claim/models/m", "pvc", "claim", "models/m"),
         ("S3://bucket/m", "s3", "bucket", "m"),
     ],
@@ -54,6 +65,13 @@ def test_a_uri_is_taken_apart(uri, scheme, authority, path):
         ("s3://b//x", "absolute"),
         ("s3://b:80/x", "':'"),
         ("pvc://../x", "dots only"),
+        ("az://account", "does not name a container; write az://account/container/folder"),
+        ("az://account/", "does not name a container"),
+        ("az:///container/m", "does not name a container"),
+        ("az://account/../m", "dots only"),
+        ("az://account:80/c/m", "':'"),
+        ("az://account/container/../m", "'..' part"),
+        ("https://account.blob.core.windows.net/container/../m/", "'..' part"),
         ("https://hö.example/x", "has no usable bucket"),
     ],
 )
@@ -63,7 +81,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri, words):
     assert words in str(refusal.value)
 
 
-@pytest.mark.parametrize("scheme", ["https", "s3", "pvc", "http", "ftp", ""])
+@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "pvc", "http", "ftp", ""])
 @pytest.mark.parametrize("rest", ["user:hunter2@host/x", "hunter2@host/x", "host/x?sig=hunter2", "host/x#hunter2",
                                   "user:hunter2@host/../x", "user:a/hunter2@host/x", "user:a\\hunter2@host/x",
                                   "user:a%hunter2@host/x", "user:hunter2@", "user:hunter2@host:99999/x"])  # fmt: skip

@@ -16,7 +16,7 @@ EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucket
         ("https://", "is not an address such as https://"),
         ("https://minio:hunter2hunter2", "is not an address such as https://"),
         ("https://[::1", "is not an address such as https://"),
-        ("https://me:hunter2hunter2@minio.example.com", "carries a user name or password; use AWS_ACCESS_KEY_ID"),
+        ("https://me:hunter2hunter2@minio.example.com", "carries a user name or password; use the keys"),
     ],
 )
 def test_an_endpoint_that_cannot_be_used_is_refused_without_repeating_it(fetch, endpoint, words):

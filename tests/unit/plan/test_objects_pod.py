@@ -125,6 +125,35 @@ def test_the_fetch_step_gets_its_source_and_rules() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("model", "server", "said"),
+    [
+        ({"uri": "gs://models/demo"}, {"serviceAccountName": "reader"}, "true"),
+        ({"uri": "gs://models/demo"}, {}, ""),
+        ({"uri": "gs://models/demo", "credentialsSecretName": "s"}, {"serviceAccountName": "reader"}, ""),
+        ({"uri": "s3://models/demo"}, {"serviceAccountName": "reader"}, None),
+    ],
+)
+def test_the_pods_identity_is_asked_for_where_a_service_account_is_given_and_no_secret(model, server, said) -> None:
+    found = environment(pod(server, model=model)["initContainers"][0])
+    assert found.get("TRITONFLEET_FETCH_IDENTITY") == said
+
+
+@pytest.mark.parametrize(
+    ("model", "server", "label"),
+    [
+        ({"uri": "az://account/models/demo"}, {"serviceAccountName": "reader"}, "true"),
+        ({"uri": "https://account.blob.core.windows.net/models/demo/"}, {"serviceAccountName": "reader"}, "true"),
+        ({"uri": "az://account/models/demo"}, {}, None),
+        ({"uri": "az://account/models/demo", "credentialsSecretName": "s"}, {"serviceAccountName": "reader"}, None),
+        ({"uri": "s3://models/demo"}, {"serviceAccountName": "reader"}, None),
+    ],
+)
+def test_azures_webhook_is_asked_for_a_token_where_the_model_needs_one(model, server, label) -> None:
+    template = built(server, model).template
+    assert template["metadata"]["labels"].get("azure.workload.identity/use") == label
+
+
 def test_unset_fields_are_not_passed_to_the_fetch_step() -> None:
     found = environment(fetch())
     assert found["TRITONFLEET_FETCH_ALLOW_PRIVATE"] == "false"

@@ -15,7 +15,7 @@ connection age 10s, drain timeout 30s):
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -256,7 +256,7 @@ FETCH: Final = "fetch"
 
 
 def fetch_container(
-    model: Model, model_name: str, context: str, defaults: Defaults, resources: Resources | None, security: Manifest
+    model: Model, model_name: str, context: str, server: Server, defaults: Defaults, security: Manifest
 ) -> Manifest:
     """Return the container; it holds the credentials, the server does not."""
     container: Manifest = {
@@ -269,7 +269,10 @@ def fetch_container(
                 {"name": name, "value": value}
                 for name, value in _fetch_environment(model, model_name, context, defaults)
             ),
-            *_fetch_route(defaults),
+            *_fixed(
+                _fetch_route(defaults)
+                | _fetch_identity(model, has_service_account=server.service_account_name is not None)
+            ),
         ],
         "volumeMounts": mounts(
             "models",
@@ -279,7 +282,9 @@ def fetch_container(
             *(["source"] if claim_name(model.uri) else []),
             *([AUTHORITIES] if defaults.fetch_ca_config_map else []),
         ),
-        "resources": _resources(resources) if resources else plain(defaults.workloads.fetch_resources),
+        "resources": _resources(server.fetch_resources)
+        if server.fetch_resources
+        else plain(defaults.workloads.fetch_resources),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -312,15 +317,29 @@ def _fetch_environment(model: Model, model_name: str, context: str, defaults: De
     return [*given, ("HOME", HOME_PATH)]
 
 
-def _fetch_route(defaults: Defaults) -> list[Manifest]:
-    """Return the variables that are there also when they are empty: those of the Secret must not take their place."""
-    route = {
+def _fetch_route(defaults: Defaults) -> dict[str, str]:
+    return {
         "PROXY": defaults.fetch_proxy,
         "NO_PROXY": ",".join(defaults.fetch_no_proxy),
         "AUTHORITIES": f"{_PATHS[AUTHORITIES]}/{defaults.fetch_ca_key}" if defaults.fetch_ca_config_map else "",
     }
+
+
+def _fetch_identity(model: Model, *, has_service_account: bool) -> dict[str, str]:
+    """Let the pod ask Google's metadata server who it is: only for a store of Google's, and never beside a Secret.
+
+    A Secret may name another server, to which a token of the pod's identity must not go.
+    """
+    if not model.uri.startswith("gs://"):
+        return {}
+    return {"IDENTITY": "true" if has_service_account and model.credentials_secret_name is None else ""}
+
+
+def _fixed(variables: Mapping[str, str]) -> list[Manifest]:
+    """Return variables that are there also when they are empty: those of the Secret must not take their place."""
     return [
-        {"name": f"TRITONFLEET_FETCH_{name}", **({"value": value} if value else {})} for name, value in route.items()
+        {"name": f"TRITONFLEET_FETCH_{name}", **({"value": value} if value else {})}
+        for name, value in variables.items()
     ]
 
 

@@ -7,6 +7,7 @@ from then on `manifests.py` puts that copy into the Deployment.
 from typing import Final
 
 from tritonfleet.api import names
+from tritonfleet.api.model import Model
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.server import Server
 from tritonfleet.api.workloads import Workloads
@@ -76,7 +77,7 @@ def pod_template(
         "enableServiceLinks": False,
         "securityContext": security,
         "initContainers": [
-            fetch_container(model, model_name, context, defaults, server.fetch_resources, _CONTAINER_SECURITY)
+            fetch_container(model, model_name, context, server, defaults, _CONTAINER_SECURITY),
         ],
         "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
         "volumes": volumes(
@@ -92,9 +93,18 @@ def pod_template(
     pull_secrets = dict.fromkeys((*server.image_pull_secrets, *defaults.workloads.image_pull_secrets))
     if pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
-    labels = {**server.pod_labels, **names.revision_labels(owner.name, revision_hash)}
+    given = {**_identity_labels(model, server), **server.pod_labels}
+    labels = {**given, **names.revision_labels(owner.name, revision_hash)}
     annotations = {**server.pod_annotations, "kubectl.kubernetes.io/default-container": TRITON}
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def _identity_labels(model: Model, server: Server) -> dict[str, str]:
+    """Return the label by which Azure's webhook gives a pod the token of its ServiceAccount."""
+    is_azure = model.uri.startswith("az://") or ".blob.core.windows.net/" in model.uri
+    if is_azure and server.service_account_name is not None and model.credentials_secret_name is None:
+        return {"azure.workload.identity/use": "true"}
+    return {}
 
 
 def _pod_security(user: int | None) -> Manifest:
