@@ -33,7 +33,7 @@ VERSIONS = {
 }
 """Parameters of the example's model: the second version is a little faster, the third slow, and wrong after a while."""
 GATEWAY_SECONDS_MAX = 120.0
-SECONDS_MAX = 240.0
+SECONDS_MAX = 600.0
 """Timeout of one rollout."""
 AFTER_SECONDS = 10.0
 """Duration of traffic after each rollout."""

@@ -12,7 +12,7 @@ from devcluster.demo.inference import TOLERANCE, Load, directly, over_grpc, over
 
 QUICKSTART = Path("examples/quickstart")
 NAME = "digits"
-READY_SECONDS_MAX = 240.0
+READY_SECONDS_MAX = 600.0
 SHADES = " .:-=+*#%@"
 
 

@@ -17,7 +17,7 @@ NAME = "ranker"
 FEATURES = 4
 TARGET_MS = 500.0
 """The target in the example's manifest."""
-READY_SECONDS_MAX = 240.0
+READY_SECONDS_MAX = 600.0
 LOW, HIGH = 6.0, 30.0
 """Requests per second of each of the two protocols."""
 STAGES = (*steady(30, LOW), Stage(20, HIGH), Stage(80, HIGH), Stage(10, LOW), Stage(130, LOW))

@@ -174,7 +174,7 @@ async def test_the_past_counts_successes_and_failures_of_every_reason(client):
     step_seconds = 10
 
     async def known():
-        past = await client.arrivals(utc_now(), 1, step_seconds)
+        past = await client.arrivals(utc_now(), 1, step_seconds, 60.0)
         rates = past.rates.get(Series("shop", "demo", "demo"), [])
         return [rate for rate in rates if not math.isnan(rate) and rate > (RATE + FAILED) * 0.8]
 

@@ -184,9 +184,13 @@ async def test_replicas_follow_what_arrives_and_none_goes_while_pods_cannot_be_r
         async def grown():
             return await replicas(world) >= 3
 
+        async def blind():
+            return (await scaling(world))["reason"] in BLIND
+
         await eventually(grown, "more pods")
         for name, fault in FAULTS.items():
             tritons.fault, tritons.rate = fault, 0.0
+            await eventually(blind, f"no metrics: {name}")
             before = await replicas(world)
             # Longer than what is stale takes to be so, 45 seconds, and than a peak is remembered, 90.
             for _ in range(30):

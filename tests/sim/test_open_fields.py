@@ -99,4 +99,4 @@ def test_what_is_nested_too_deep_is_a_condition(field, levels):
     plan = _decided(raw, affinity, {}, {}, {})
     (valid,) = [each for each in plan.status["conditions"] if each["type"] == "ConfigValid"]
     assert (valid["status"], valid["reason"]) == ("False", Reason.CONFIG_INVALID)
-    assert f"{field}: value error, must not be nested more than" in valid["message"]
+    assert f"{field}: must not be nested more than" in valid["message"]

@@ -16,7 +16,6 @@ from typing import Any, Final
 import yaml
 
 from tritonfleet.api import names
-from tritonfleet.api.batching import DynamicBatching
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_text
 from tritonfleet.api.reserved import OWNED_FLAGS
@@ -26,7 +25,7 @@ from tritonfleet.cli.terminal import UsageError, read_bytes, report_error, say
 from tritonfleet.errors import InvalidSpec, TritonfleetError
 from tritonfleet.triton import schema
 from tritonfleet.triton.config import model_config
-from tritonfleet.triton.schema import ModelConfig, merge, parse_text
+from tritonfleet.triton.schema import ModelConfig, parse_text
 
 _CONFIG: Final = "config.pbtxt"
 _PLACEHOLDER: Final = "s3://BUCKET/models"
@@ -41,10 +40,6 @@ _POD_FIELDS: Final = (
     "serviceAccountName",
 )
 """What `spec.server` calls as a pod spec does."""
-_DEFAULTED: Final = re.compile(
-    r"\n *(max_queue_size|timeout_action|allow_timeout_override|preserve_ordering|count): \S+"
-)
-_EMPTY_BLOCK: Final = re.compile(r"\n *default_queue_policy \{\s*\}")
 _REPOSITORY_FLAG: Final = re.compile(r"--model-(?:repository|store)(?:=|$)")
 
 
@@ -163,27 +158,20 @@ def _add_if_equal(found: Imported, part: str, value: Any, config: ModelConfig) -
     body = {**found.manifest, "spec": spec}
     try:
         deployment = ModelDeployment.parse({**body, "metadata": {**body["metadata"], "namespace": "default"}})
-        effective = merge(config, model_config(deployment.spec, config.name))
+        now = schema.effective(config, schema.empty())
+        then = schema.effective(config, model_config(deployment.spec, config.name))
     except InvalidSpec:
         return
-    own = merge(config, schema.empty())
-    for each in (effective, own):
+    for each in (now, then):
         each.ClearField("name")
-    if _by_default(effective) == _by_default(own):
+        for group in each.instance_group:
+            group.count = max(1, group.count)
+    if now == then:
         found.spec[part] = value
         if "dynamic" in value and not config.dynamic_batching.default_queue_policy.max_queue_size:
-            limit = DynamicBatching().max_queue_size
-            found.notes.append(f"its queue had no limit: now it rejects requests beyond {limit:,} (`maxQueueSize`)")
-
-
-def _by_default(config: ModelConfig) -> str:
-    """Return the text in which a field that holds its default is as good as one that is absent."""
-    plain = schema.empty()
-    plain.CopyFrom(config)
-    text = _DEFAULTED.sub("", str(plain))
-    while (shorter := _EMPTY_BLOCK.sub("", text)) != text:
-        text = shorter
-    return text
+            found.notes.append(
+                f"its queue had no limit: now it rejects requests beyond {schema.QUEUE_LIMIT:,} (`maxQueueSize`)"
+            )
 
 
 def _batching(config: ModelConfig) -> dict[str, Any]:

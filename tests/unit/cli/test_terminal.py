@@ -164,4 +164,4 @@ def test_python_m_tritonfleet_runs_the_command_that_is_named():
     command = [sys.executable, "-m", "tritonfleet", "simulate", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: tritonfleet simulate")
+    assert done.stdout.startswith("Usage: tritonfleet simulate")

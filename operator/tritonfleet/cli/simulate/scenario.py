@@ -30,6 +30,7 @@ from tritonfleet.sim import (
     Plant,
     PodLoss,
     PrometheusDown,
+    Routing,
     ServerModel,
     SilentPods,
     Slo,
@@ -105,6 +106,7 @@ def fleet(deployment: ModelDeployment, service: tuple[float, float] | None, read
     shed_load(config, deployment.spec, Learned(alpha, beta))
     at_times = autoscaling.schedules
     plant = Plant(
+        routing=Routing.LEAST_OUTSTANDING if policy.pooled else Routing.RANDOM,
         ready=Distribution.around(ready_seconds),
         min_replicas=min([policy.min_replicas, *(each.min_replicas for each in at_times if each.min_replicas)]),
         max_replicas=max([policy.max_replicas, *(each.max_replicas for each in at_times if each.max_replicas)]),

@@ -94,9 +94,9 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         deployment,
         revision_hash,
         model_name=model_name,
+        rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         image=str(image),
         context=context,
-        rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
         defaults=defaults,
     )
     files = {
