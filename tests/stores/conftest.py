@@ -9,26 +9,10 @@ import pytest
 
 from devcluster.gobuild import VERSITYGW, build
 from devcluster.progress import Progress
+from tests.fetched import Outcome
 from tests.ports import free_port
 from tests.stores.servers import ACCESS_KEY, SECRET_KEY, serving
 from tritonfleet.fetch import main
-
-
-@dataclass
-class Outcome:
-    """How one run of the container ended."""
-
-    code: int
-    message: str
-    log: str
-    model: Path
-
-    def files(self):
-        return {
-            str(file.relative_to(self.model)): file.read_bytes()
-            for file in self.model.rglob("*")
-            if file.is_file() and file.parent.name != "configs"
-        }
 
 
 @pytest.fixture

@@ -2,27 +2,22 @@
 
 `violations()` checks a ModelDeployment as `kubectl apply --dry-run=server` would: unknown fields, types and bounds, and
 then, with defaults filled in as the API server does it, the CEL rules of the schema. `tritonfleet validate` calls it.
-It needs the extra `validate`, which has an interpreter of CEL.
+It needs the extra `validate`, which has an interpreter of CEL; `unknown_fields()` does not.
 """
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-import cel
-import regex
-from pydantic import ValidationError
-
 from tritonfleet.api.crd import root_schema
 from tritonfleet.api.modeldeployment import ModelDeployment
-from tritonfleet.api.problems import described
 from tritonfleet.api.quantities import quantity
-from tritonfleet.api.renames import RENAMES, refusals
+from tritonfleet.api.renames import RENAMES
 from tritonfleet.api.structural import Schema
 from tritonfleet.errors import InvalidSpec
 
 _OPEN: Final = "x-kubernetes-preserve-unknown-fields"
+_UNKNOWN: Final = "unknown field"
 _RULES: Final = "x-kubernetes-validations"
 
 
@@ -36,17 +31,23 @@ class Violation(NamedTuple):
 
 def violations(body: dict[str, Any]) -> list[Violation]:
     """Return what is wrong with a manifest; rules are only checked once every value has the right type."""
-    if isinstance(body.get("metadata"), dict):
-        body = {**body, "metadata": {"namespace": "default", **body["metadata"]}}
-    found = list(_misshapen(body, _schema(), ""))
-    found += [_split(sentence) for sentence in refusals(body)]
-    try:
-        # As JSON, so that a list counts as a tuple, while "3" does not count as a number.
-        ModelDeployment.model_validate_json(json.dumps(body, default=str), strict=True)
-    except ValidationError as error:
-        return [*found, *map(_split, described(error, _schema()))]
-    whole = _with_defaults(body, _schema())
-    return [*found, *_broken(whole, _schema(), "")]
+    body = in_namespace(body)
+    read, sentences = ModelDeployment.read(body, strict=True)
+    found = [*_misshapen(body, _schema(), ""), *map(_split, sentences)]
+    if read is None:
+        return found
+    return [*found, *_broken(_with_defaults(body, _schema()), _schema(), "")]
+
+
+def in_namespace(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with a namespace, as an API server has it."""
+    metadata = body.get("metadata")
+    return {**body, "metadata": {"namespace": "default", **metadata}} if isinstance(metadata, dict) else body
+
+
+def unknown_fields(body: dict[str, Any]) -> Iterator[str]:
+    """Yield the path of every field that the API does not have, such as `spec.batching.maxBatch`."""
+    return (path for path, message in _misshapen(body, _schema(), "") if message == _UNKNOWN)
 
 
 @cache
@@ -72,7 +73,7 @@ def _misshapen(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
             if within is not None:
                 yield from _misshapen(child, within, inner)
             elif inner != "status" and inner not in _FORMER:
-                yield Violation(inner, "unknown field")
+                yield Violation(inner, _UNKNOWN)
     elif isinstance(value, list):
         yield from _items(value, schema, path)
         for index, child in enumerate(value):
@@ -132,22 +133,30 @@ def _broken(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from _broken(child, schema.get("items", {}), f"{path}[{index}]")
-    for rule in schema.get(_RULES, ()):
-        if "oldSelf" not in rule["rule"] and not _evaluated(rule["rule"], value):
-            message = _evaluated(rule["messageExpression"], value) if "messageExpression" in rule else rule["message"]
+    rules = [rule for rule in schema.get(_RULES, ()) if "oldSelf" not in rule["rule"]]
+    context = _context(value) if rules else None
+    for rule in rules:
+        if not _compiled(rule["rule"]).execute(context):
+            quoting = rule.get("messageExpression")
+            message = _compiled(quoting).execute(context) if quoting else rule["message"]
             yield Violation(f"{path}{rule.get('fieldPath', '')}".lstrip("."), str(message))
 
 
-def _evaluated(expression: str, value: Any) -> Any:
+def _context(value: Any) -> Any:
+    """Return what rules about a value are evaluated in."""
+    import cel  # noqa: PLC0415 - the extra `validate`
+
     context = cel.Context()
     for name, function in _LIBRARY.items():
         context.add_function(name, function)
     context.add_variable("self", value)
-    return _compiled(expression).execute(context)
+    return context
 
 
 @cache
-def _compiled(expression: str) -> cel.Program:
+def _compiled(expression: str) -> Any:
+    import cel  # noqa: PLC0415 - the extra `validate`
+
     return cel.compile(expression)
 
 
@@ -161,6 +170,8 @@ def _is_quantity(text: str) -> bool:
 
 def _found(text: str, pattern: str) -> str:
     """Return the first match of an RE2 pattern, or an empty string."""
+    import regex  # noqa: PLC0415 - the extra `validate`
+
     match = regex.search(pattern, text)
     return match[0] if match else ""
 

@@ -182,20 +182,22 @@ class ModelDeployment(ApiModel):
 
         `strict` is for one that no API server has checked: the text "3" does not count as a number.
         """
+        found, problems = cls.read(body, strict=strict)
+        if found is None or problems:
+            raise InvalidSpec("; ".join(problems[:5]))
+        return found
+
+    @classmethod
+    def read(cls, body: dict[str, Any], *, strict: bool = False) -> tuple[Self | None, list[str]]:
+        """Return an object, None if it cannot be read, and a sentence for each value that is wrong."""
         renamed = list(refusals(body))
         try:
-            # As JSON, in which a list is a tuple also when types are strict.
-            found = (
-                cls.model_validate_json(json.dumps(body, default=str), strict=True)
-                if strict
-                else cls.model_validate(body)
-            )
+            if strict:
+                # As JSON, in which a list is a tuple all the same.
+                return cls.model_validate_json(json.dumps(body, default=str), strict=True), renamed
+            return cls.model_validate(body), renamed
         except ValidationError as error:
-            problems = [*renamed, *described(error, _schema())]
-            raise InvalidSpec("; ".join(problems[:5])) from error
-        if renamed:
-            raise InvalidSpec("; ".join(renamed[:5]))
-        return found
+            return None, [*renamed, *described(error, _schema())]
 
     @property
     def model_name(self) -> str:

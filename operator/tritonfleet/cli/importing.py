@@ -16,6 +16,8 @@ from typing import Any, Final
 import yaml
 
 from tritonfleet.api import names
+from tritonfleet.api.admission import in_namespace
+from tritonfleet.api.batching import InstanceKind
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_text
 from tritonfleet.api.reserved import OWNED_FLAGS
@@ -140,10 +142,9 @@ def _from_model(folder: Path, uri: str) -> Imported:
         found.incomplete = True
     if config.backend:
         found.spec["model"]["backend"] = config.backend
-    kinds = {group.kind for group in config.instance_group}
     gpus = max((gpu + 1 for group in config.instance_group for gpu in group.gpus), default=1)
-    on_cpu = kinds == {config.instance_group.add().KIND_CPU} if kinds else False
-    config = parse_text(text, origin)
+    groups = config.instance_group
+    on_cpu = len(groups) > 0 and all(group.kind == group.KIND_CPU for group in groups)
     if on_cpu or gpus > 1:
         found.spec["server"] = {"gpu": {"count": 0 if on_cpu else gpus}}
     for part, value in (("batching", _batching(config)), ("instances", _instances(config))):
@@ -157,7 +158,7 @@ def _add_if_equal(found: Imported, part: str, value: Any, config: ModelConfig) -
     spec = {**found.spec, part: value}
     body = {**found.manifest, "spec": spec}
     try:
-        deployment = ModelDeployment.parse({**body, "metadata": {**body["metadata"], "namespace": "default"}})
+        deployment = ModelDeployment.parse(in_namespace(body))
         now = schema.effective(config, schema.empty())
         then = schema.effective(config, model_config(deployment.spec, config.name))
     except InvalidSpec:
@@ -206,7 +207,7 @@ def _queue(policy: ModelConfig) -> dict[str, Any]:
 
 
 def _instances(config: ModelConfig) -> list[dict[str, Any]]:
-    kinds = {"KIND_GPU": "GPU", "KIND_CPU": "CPU", "KIND_MODEL": "Model", "KIND_AUTO": "Auto"}
+    kinds = {f"KIND_{kind.upper()}": str(kind) for kind in InstanceKind}
     found = []
     for group in config.instance_group:
         values = {

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from tritonfleet.api import names
+from tritonfleet.api.admission import in_namespace, unknown_fields
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.cli.terminal import UsageError, read_bytes
 from tritonfleet.errors import InvalidSpec
@@ -168,27 +169,7 @@ def parsed(body: dict[str, Any]) -> ModelDeployment:
     if body.get("apiVersion") != names.API_VERSION:
         raise InvalidSpec(f"apiVersion must be {names.API_VERSION}, not '{body.get('apiVersion')}'")
     deployment = ModelDeployment.parse(in_namespace(body), strict=True)
-    known = deployment.spec.model_dump(by_alias=True, exclude_unset=True)
-    unknown = next(_unknown(body["spec"], known, "spec"), None)
+    unknown = next((path for path in unknown_fields(body) if path.startswith("spec.")), None)
     if unknown is not None:
         raise InvalidSpec(f"{unknown}: unknown field (see kubectl explain mdep.spec)")
     return deployment
-
-
-def in_namespace(body: dict[str, Any]) -> dict[str, Any]:
-    """Return an object with a namespace, as an API server has it."""
-    metadata = body.get("metadata")
-    return {**body, "metadata": {"namespace": "default", **metadata}} if isinstance(metadata, dict) else body
-
-
-def _unknown(given: Any, known: Any, path: str) -> Iterator[str]:
-    """Yield the path of every unknown field."""
-    if isinstance(given, dict) and isinstance(known, dict):
-        for name, value in given.items():
-            if name not in known:
-                yield f"{path}.{name}"
-            else:
-                yield from _unknown(value, known[name], f"{path}.{name}")
-    elif isinstance(given, list) and isinstance(known, list | tuple):
-        for index, (value, understood) in enumerate(zip(given, known, strict=True)):
-            yield from _unknown(value, understood, f"{path}[{index}]")

@@ -21,7 +21,14 @@ from tritonfleet.cli.manifests import model_deployments, parsed, read_manifest
 from tritonfleet.cli.rollout import difference
 from tritonfleet.cli.terminal import UsageError, report_error, rows, say
 from tritonfleet.errors import InvalidSpec, TritonfleetError
-from tritonfleet.plan.objects import CONFIG_KEY, Revision, build_revision, revision_children, shared_children
+from tritonfleet.plan.objects import (
+    CONFIG_KEY,
+    POD_FIELDS,
+    Revision,
+    build_revision,
+    revision_children,
+    shared_children,
+)
 from tritonfleet.plan.world import Defaults, Manifest
 
 _ABSENT: Final = "-"
@@ -91,7 +98,7 @@ def diff(options: SimpleNamespace) -> int:
     if not changes:
         return 0
     rolls = before.hash != after.hash
-    table = [(path, was, _ABSENT if is_ == was else is_, _effect(path, rolls)) for path, was, is_ in changes]
+    table = [(*change, _effect(change[0], rolls)) for change in changes]
     say("\n".join(rows([("FIELD", "OLD", "NEW", "EFFECT"), *table])))
     if not rolls:
         say(f"\nNo pod is replaced: {counted(len(changes), 'field')} at once.")
@@ -101,13 +108,9 @@ def diff(options: SimpleNamespace) -> int:
     return 1
 
 
-_ROLLED: Final = ("model", "batching", "instances", "modelConfig", "server")
-"""Fields of the spec that pods are made of."""
-
-
 def _effect(path: str, rolls: bool) -> str:
     field = path.removeprefix("spec.").partition(".")[0].partition("[")[0]
-    if field in _ROLLED:
+    if field in POD_FIELDS:
         return "new pods" if rolls else "none: it means the same"
     return "at once"
 

@@ -6,6 +6,7 @@ until interrupted, `progress()` shows a progress bar, and `sparkline()` and `row
 """
 
 import asyncio
+import importlib.util
 import shutil
 import sys
 import time
@@ -39,6 +40,13 @@ def report_error(command: str, problem: Exception) -> int:
     """Print a one-line error to stderr and return exit status 2."""
     say(f"tritonfleet {command}: {one_line(str(problem))}", error=True)
     return 2
+
+
+def require_extra(extra: str, modules: Sequence[str]) -> None:
+    """Raise UsageError saying what to install if a module of an optional dependency is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"needs {', '.join(missing)}: pip install 'tritonfleet[{extra}]'")
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,6 @@ JSON, as SARIF 2.1.0 for code scanning, or as GitHub's workflow commands. It ret
 not, 2 if a file cannot be read.
 """
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,16 +15,16 @@ from typing import Any, Final
 
 from tritonfleet import settings
 from tritonfleet.api import names
+from tritonfleet.api.admission import in_namespace, violations
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import counted
-from tritonfleet.cli.manifests import Document, in_namespace, model_deployments
-from tritonfleet.cli.terminal import UsageError, one_line, report_error, say
+from tritonfleet.cli.manifests import Document, model_deployments
+from tritonfleet.cli.terminal import UsageError, one_line, report_error, require_extra, say
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects import build_revision
+from tritonfleet.plan.objects import build_revision, image_of
 from tritonfleet.plan.sequences import refuse_split_sequences
 from tritonfleet.plan.world import Defaults
-from tritonfleet.triton import images
-from tritonfleet.triton.images import Image
+from tritonfleet.triton.images import warning
 
 EXTRA: Final = ("cel", "regex")
 _PATH: Final = re.compile(r"(?P<path>(?:spec|metadata)(?:[.\[][^: ]+)?):? (?P<message>.*)", re.DOTALL)
@@ -49,11 +48,8 @@ class Finding:
 
 def validate(options: SimpleNamespace) -> int:
     """Check every ModelDeployment, print what was found, and return the exit status."""
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        problem = f"needs the Python modules {', '.join(missing)}: pip install 'tritonfleet[validate]'"
-        return report_error("validate", UsageError(problem))
     try:
+        require_extra("validate", EXTRA)
         defaults = settings.from_environment().defaults
         documents = list(model_deployments(options.files))
     except (UsageError, ValueError) as problem:
@@ -72,16 +68,12 @@ def findings_of(document: Document, defaults: Defaults) -> Iterator[Finding]:
     body = in_namespace(document.body)
     metadata = body["metadata"] if isinstance(body.get("metadata"), dict) else {}
     title = f"{metadata.get('namespace')}/{metadata.get('name')}"
-    found = list(_refusals(body, defaults))
-    for severity, path, message in found:
+    for severity, path, message in _refusals(body, defaults):
         yield Finding(document.file, document.line(path), title, path, severity, one_line(message))
 
 
 def _refusals(body: dict[str, Any], defaults: Defaults) -> Iterator[tuple[str, str, str]]:
     """Yield severity, path and message: what the API server refuses, otherwise what the operator does."""
-    # Its interpreter of CEL is not installed with everything else.
-    from tritonfleet.api.admission import violations  # noqa: PLC0415
-
     if body.get("apiVersion") != names.API_VERSION:
         yield "error", "apiVersion", f"must be {names.API_VERSION}, got '{body.get('apiVersion')}'"
         return
@@ -97,8 +89,8 @@ def _refusals(body: dict[str, Any], defaults: Defaults) -> Iterator[tuple[str, s
         return
     image = deployment.spec.server.image
     if image is not None and image.tag is not None:
-        release = Image(image.repository or Image.parse(defaults.triton_image).repository, image.tag, image.digest)
-        if flaws := images.warning(release, deployment.spec.model.backend):
+        flaws = warning(image_of(deployment, defaults), deployment.spec.model.backend)
+        if flaws is not None:
             yield "warning", "spec.server.image.tag", flaws
 
 

@@ -8,11 +8,10 @@ from tritonfleet.api.modeldeployment import ModelDeploymentSpec
 from tritonfleet.api.quantities import duration_us
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.triton import schema
-from tritonfleet.triton.schema import ModelConfig, merge
+from tritonfleet.triton.schema import SCHEDULERS, ModelConfig, merge
 
 _RAW: Final = "spec.modelConfig"
 _ENSEMBLE: Final = "ensemble"
-_SCHEDULERS: Final = "scheduling_choice"
 
 
 def render(spec: ModelDeploymentSpec, model_name: str) -> str:
@@ -131,7 +130,7 @@ def _add_instance(target: ModelConfig, instance: InstanceGroup) -> None:
 
 
 def _refuse_second_scheduler(config: ModelConfig, overlay: ModelConfig) -> None:
-    typed, raw = (part.WhichOneof(_SCHEDULERS) for part in (config, overlay))
+    typed, raw = (part.WhichOneof(SCHEDULERS) for part in (config, overlay))
     if typed is not None and raw is not None and typed != raw:
         raise InvalidSpec(
             f"spec.batching.dynamic and {_RAW}.{raw} are both set: a model has one scheduler, remove one of them"

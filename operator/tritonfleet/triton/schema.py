@@ -164,7 +164,8 @@ def merge(base: ModelConfig, overlay: ModelConfig) -> ModelConfig:
 
 QUEUE_LIMIT: Final = 1024
 """The length of a queue whose `max_queue_size` is not set: in Triton such a queue grows until memory runs out."""
-_SCHEDULERS: Final = "scheduling_choice"
+SCHEDULERS: Final = "scheduling_choice"
+"""The oneof of which a configuration sets one member at most."""
 
 
 def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
@@ -172,7 +173,7 @@ def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
 
     Raises InvalidSpec if `overlay` would replace sequence batching or an ensemble by another scheduler.
     """
-    kept, wanted = artifact.WhichOneof(_SCHEDULERS), overlay.WhichOneof(_SCHEDULERS)
+    kept, wanted = artifact.WhichOneof(SCHEDULERS), overlay.WhichOneof(SCHEDULERS)
     if kept not in {None, "dynamic_batching", wanted} and wanted is not None:
         field = "spec.batching.dynamic" if wanted == "dynamic_batching" else f"spec.modelConfig.{wanted}"
         raise InvalidSpec(f"{field} would replace the `{kept}` of config.pbtxt: a model has one scheduler, remove one")
@@ -183,14 +184,6 @@ def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
             if not policy.HasField("max_queue_size"):
                 policy.max_queue_size = QUEUE_LIMIT
     return config
-
-
-def merge_text(base: str, overlay: str, *, base_source: str, overlay_source: str) -> str:
-    """Merge two configurations in text form; raises InvalidSpec naming the source that cannot be read.
-
-    A default that `overlay` spells out (`max_batch_size: 0`) overrides `base`.
-    """
-    return to_text(merge(parse_text(base, base_source), parse_text(overlay, overlay_source)))
 
 
 def _lay_over(target: ModelConfig, overlay: ModelConfig) -> None:

@@ -1,8 +1,6 @@
 """A real https source for the fetch step, which misbehaves on demand."""
 
 import http.server
-import json
-import os
 import re
 import ssl
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fetched import Outcome
 from tritonfleet.fetch import main, transfer
 
 
@@ -137,34 +136,6 @@ def https(authority):
     yield script
     server.shutdown()
     server.server_close()
-
-
-@dataclass
-class Outcome:
-    """How one run of the container ended."""
-
-    code: int
-    message: str
-    log: str
-    model: Path
-
-    def files(self):
-        """Return the model's files by path, the configuration that the operator renders left out."""
-        found = {str(f.relative_to(self.model)): f.read_bytes() for f in _files_below(self.model)}
-        found.pop("configs/tritonfleet.pbtxt", None)
-        return found
-
-    @property
-    def config(self):
-        return (self.model / "configs" / "tritonfleet.pbtxt").read_text()
-
-    @property
-    def digest(self):
-        return json.loads(self.message)["digest"]
-
-
-def _files_below(folder):
-    return [Path(top) / name for top, _, names in os.walk(folder, followlinks=True) for name in names]
 
 
 @pytest.fixture

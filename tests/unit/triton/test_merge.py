@@ -4,11 +4,11 @@ from hypothesis import strategies as st
 
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.triton import schema
-from tritonfleet.triton.schema import merge, merge_text
+from tritonfleet.triton.schema import merge, parse_text
 
 
 def merged(base: str, overlay: str) -> str:
-    return merge_text(base, overlay, base_source="config.pbtxt", overlay_source="the spec")
+    return schema.to_text(merge(parse_text(base, "config.pbtxt"), parse_text(overlay, "the spec")))
 
 
 def canonical(text: str) -> str:

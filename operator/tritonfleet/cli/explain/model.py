@@ -4,7 +4,7 @@
 rates at which it would add or remove a replica. `document()` is `-o json`; `command.py` prints the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +17,7 @@ from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.status import FIELD_OF_PERCENTILE, AutoscalingStatus, ConditionEntry, ModelDeploymentStatus
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.autoscale import Capacity, Memory, Policy, Reading, capacity_of, demand_of, startup_of
-from tritonfleet.plan.scaling import autoscaling_policy
+from tritonfleet.plan.scaling import autoscaling_policy, loaded_model
 from tritonfleet.plan.world import Manifest
 
 SEARCH_STEPS: Final = 40
@@ -44,13 +44,15 @@ class Outlook:
     beta_seconds: float | None
 
 
-def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: datetime) -> Outlook | None:
+def outlook(
+    deployment: ModelDeployment, status: ModelDeploymentStatus, loaded: Mapping[str, Any], now: datetime
+) -> Outlook | None:
     """Return the rates at which the autoscaler would decide otherwise; None if unknown."""
     scaling = status.autoscaling
     if scaling is None or scaling.desired_replicas is None:
         return None
     try:
-        policy = autoscaling_policy(deployment, now, _loaded(status))
+        policy = autoscaling_policy(deployment, now, loaded)
     except InvalidSpec:
         return None
     memory = Memory.restore(scaling.memory, now.timestamp())
@@ -58,12 +60,6 @@ def outlook(deployment: ModelDeployment, status: ModelDeploymentStatus, now: dat
     if capacity is None or capacity.rate(1) <= 0:
         return None
     return _at(policy, memory, capacity, scaling, scaling.desired_replicas)
-
-
-def _loaded(status: ModelDeploymentStatus) -> dict[str, int | None]:
-    stable = status.revision.stable if status.revision is not None else None
-    found = next((each for each in status.revisions if each.name == stable), None)
-    return {"largestBatch": found.largest_batch, "concurrentBatches": found.concurrent_batches} if found else {}
 
 
 def _serving(deployment: ModelDeployment, status: ModelDeploymentStatus) -> str | None:
@@ -141,7 +137,7 @@ class Account:
             status = ModelDeploymentStatus.model_validate(body.get("status") or {})
         except ValidationError as error:
             raise InvalidSpec(f"its status was written by another version of the operator: {error}") from error
-        return cls(deployment, status, outlook(deployment, status, now), now)
+        return cls(deployment, status, outlook(deployment, status, loaded_model(body), now), now)
 
     @property
     def scaling(self) -> AutoscalingStatus:

@@ -173,13 +173,13 @@ def _observe(bursts: Bursts, fast: float, middle: float, seconds: float, dispers
     if bursts.usual != usual:
         return bursts
     share = min(1.0, seconds / REFERENCE_SECONDS)
-    most = USUAL_RISE * usual + _chance(usual, dispersion)
+    most = USUAL_RISE * usual + chance(usual, STEP_SECONDS, dispersion)
     return replace(bursts, usual=usual + share * (min(fast, most) - usual))
 
 
-def _chance(usual: float, dispersion: float) -> float:
-    """Return how far chance may raise a mean over ten seconds."""
-    return CHANCE * math.sqrt(dispersion * usual / STEP_SECONDS)
+def chance(rate: float, seconds: float, dispersion: float) -> float:
+    """Return how far chance may move a mean rate over `seconds`."""
+    return CHANCE * math.sqrt(dispersion * rate / seconds)
 
 
 def _follow(bursts: Bursts, fast: float, middle: float, seconds: float, dispersion: float, now: float) -> Bursts:
@@ -187,7 +187,7 @@ def _follow(bursts: Bursts, fast: float, middle: float, seconds: float, dispersi
     usual = bursts.usual or 0.0
     size = min(LARGEST_SIZE, fast / usual) if usual > 0 else LARGEST_SIZE
     if bursts.began_seconds is None:
-        begins = fast > BURST_BEGINS * usual + _chance(usual, dispersion)
+        begins = fast > BURST_BEGINS * usual + chance(usual, STEP_SECONDS, dispersion)
         return replace(bursts, began_seconds=now, peak=size, excess=(fast - usual) * seconds) if begins else bursts
     lasted = now - bursts.began_seconds
     if not 0 <= lasted < LEVEL_SECONDS:

@@ -32,7 +32,7 @@ from itertools import accumulate
 from typing import Any
 
 from tritonfleet.plan.autoscale.arrivals import FAST_SECONDS, SCRAPE_SECONDS, Reading
-from tritonfleet.plan.autoscale.bursts import STEP_SECONDS, Bursts, learn_bursts, update_bursts
+from tritonfleet.plan.autoscale.bursts import STEP_SECONDS, Bursts, chance, learn_bursts, update_bursts
 from tritonfleet.plan.autoscale.interface import History, PodState, Policy, ScaleReason
 
 RATE_STEPS = 3
@@ -401,10 +401,8 @@ def _between(rising: tuple[float, ...], share: float) -> float:
 
 BURST_OVERSHOOT = 1.5
 """With more pods starting, enough of them are ready sooner."""
-BURST_SIGMAS = 3.0
-"""A burst exceeds chance by this many standard deviations."""
 BURST_RATIO = 1.3
-"""And exceeds the slow rate by this factor: at 1.15, noise qualified every few minutes."""
+"""A burst exceeds the slow rate by this factor, and by more than chance: at 1.15, noise qualified every few minutes."""
 ONSET_RATIO = 1.6
 """If the newest scrape alone is this far above the slow rate, it is not averaged with the one before the burst."""
 DRAIN_SECONDS = 20.0
@@ -414,15 +412,10 @@ DRAIN_SECONDS = 20.0
 def burst_demand(newest: float, fast: float, slow: float, dispersion: float) -> float:
     """Return the demand of a burst that has started, else 0. All rates are requests per second."""
     onset = newest > fast and newest > ONSET_RATIO * slow
-    if onset and newest > slow + _chance(newest, SCRAPE_SECONDS, dispersion):
+    if onset and newest > slow + chance(newest, SCRAPE_SECONDS, dispersion):
         return BURST_OVERSHOOT * newest
-    under_way = fast > BURST_RATIO * slow and fast > slow + _chance(fast, FAST_SECONDS, dispersion)
+    under_way = fast > BURST_RATIO * slow and fast > slow + chance(fast, FAST_SECONDS, dispersion)
     return BURST_OVERSHOOT * fast if under_way else 0.0
-
-
-def _chance(rate: float, seconds: float, dispersion: float) -> float:
-    """Return how far chance may move a mean over `seconds`."""
-    return BURST_SIGMAS * math.sqrt(dispersion * rate / seconds)
 
 
 def backlog_demand(pending: float, max_batch: int, ready: int, horizon: float) -> float:

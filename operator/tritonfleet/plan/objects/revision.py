@@ -78,7 +78,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     model_name = deployment.model_name
     config = model_config(spec, model_name)
     shed_load(config, spec, learned)
-    image = _image(deployment, defaults)
+    image = image_of(deployment, defaults)
     context = images.server_context(
         image,
         gpus=spec.server.gpu.count,
@@ -119,7 +119,7 @@ def revision_from(controller_revision: Manifest) -> Revision:
     return Revision(revision_hash, metadata["name"], data["config"], data["template"], data)
 
 
-def _image(deployment: ModelDeployment, defaults: Defaults) -> Image:
+def image_of(deployment: ModelDeployment, defaults: Defaults) -> Image:
     """Return the image of the spec, completed by the operator's; raises InvalidSpec if it is unsafe."""
     server, default = deployment.spec.server, Image.parse(defaults.triton_image)
     given = server.image
@@ -137,6 +137,8 @@ FORMAT: Final = 1
 HASH_LENGTH: Final = 10
 
 _POD_AFFECTING: Final = {"model", "batching", "instances", "raw_model_config", "server"}
+POD_FIELDS: Final = frozenset(ModelDeploymentSpec.model_fields[name].alias or name for name in _POD_AFFECTING)
+"""Fields of the spec that pods are made of, as they are written."""
 
 
 def normalized_spec(spec: ModelDeploymentSpec) -> Manifest:
