@@ -1,7 +1,9 @@
 """What runs the stages of `make test` fails when one of them does, counts its tests, and always says what each took."""
 
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,4 +64,22 @@ def test_the_stages_are_targets_of_the_makefile() -> None:
 
     for name in {*suite.STAGES, *suite.BESIDE.values()}:
         assert f"\n{name}: " in targets
-    assert {*suite.BESIDE, suite.WAITS} <= {*suite.STAGES}
+    assert {*suite.BESIDE, suite.BUILT, suite.WAITS} <= {*suite.STAGES}
+
+
+def test_a_stage_that_needs_the_builds_does_not_wait_for_them_at_the_lowest_priority(
+    stages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "make", lambda _: ["nice", "-n", "19", "sh", "-c", "sleep 600 & echo $!; wait"])
+    log = stages.parent / "test-builds.log"
+
+    with suite.background() as beside:
+        beside.begin("test-builds")
+        while not (log.exists() and log.read_text().endswith("\n")):
+            time.sleep(0.02)
+        compiler = int(log.read_text())
+        assert os.getpriority(os.PRIO_PROCESS, compiler) == 19
+
+        beside.raise_priority()
+
+        assert os.getpriority(os.PRIO_PROCESS, compiler) == os.getpriority(os.PRIO_PROCESS, 0)
