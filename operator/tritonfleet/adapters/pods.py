@@ -91,7 +91,10 @@ class PodScraper:
         *,
         concurrency: int = 256,
         port: int = PORTS["metrics"],
+        probed: dict[str, int] | None = None,
     ) -> None:
+        """`probed` has the golden requests that each pod has answered, by IP address; `keep` removes other pods'."""
+        self._probed = probed if probed is not None else {}
         self._now = now
         self._report = report
         self._concurrency = concurrency
@@ -114,9 +117,11 @@ class PodScraper:
 
     def keep(self, targets: Iterable[Target]) -> None:
         """Forget all other pods."""
-        uids = {target.uid for target in targets}
+        uids = {target.uid: target.address for target in targets}
+        for address in self._probed.keys() - uids.values():
+            del self._probed[address]
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
-        self._failed &= uids
+        self._failed &= uids.keys()
         self._refused = {uid: text for uid, text in self._refused.items() if uid in uids}
 
     async def scrape(self, targets: Iterable[Target], patience_seconds: float) -> None:
@@ -160,6 +165,8 @@ class PodScraper:
     async def _ask(self, target: Target) -> str:
         """Scrape one pod and keep the page; return the outcome, and never raise."""
         self._refused.pop(target.uid, None)
+        # Before the page is written: one that is answered meanwhile is in neither or in the next.
+        probes = self._probed.get(target.address, 0)
         try:
             found = await self._read(target)
         except Unreadable as refusal:
@@ -178,18 +185,18 @@ class PodScraper:
             outcome = "Unexpected"
         else:
             self._failed.discard(target.uid)
-            self._answers[target.uid] = self._answer(target, found)
+            self._answers[target.uid] = self._answer(target, found, probes)
             return READ if found is not None else MODEL_MISSING
         self._failed.add(target.uid)
         return outcome
 
-    def _answer(self, target: Target, found: ModelMetrics | None) -> Answer:
+    def _answer(self, target: Target, found: ModelMetrics | None, probes: int) -> Answer:
         sample = PodSample(
             uid=target.uid,
             started_seconds=target.started_seconds,
             revision=target.revision,
             at_seconds=self._now().timestamp(),
-            counters=_counters(found.totals) if found is not None else None,
+            counters=_counters(found.totals, probes) if found is not None else None,
         )
         return Answer(sample, found.first_response, found.failures) if found is not None else Answer(sample, {})
 
@@ -232,7 +239,7 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _counters(totals: Mapping[str, float]) -> Counters:
+def _counters(totals: Mapping[str, float], probes: int) -> Counters:
     return Counters(
         success=totals[metrics.SUCCESS],
         failure=totals[metrics.FAILURE],
@@ -242,6 +249,7 @@ def _counters(totals: Mapping[str, float]) -> Counters:
         queue_us=totals[metrics.QUEUE_US],
         compute_us=sum(totals[name] for name in metrics.COMPUTE_US),
         pending=totals.get(metrics.PENDING, 0.0),
+        probes=float(probes),
     )
 
 

@@ -194,6 +194,18 @@ async def test_a_pod_that_recovers_is_scraped_again():
     assert reported == ["Status", "Read", "Read"]
 
 
+async def test_a_sample_has_the_golden_requests_answered_before_it_until_the_pod_is_gone():
+    async with fleet(Pod(ok()), Pod(ok())) as (scraper, targets, _):
+        probed = scraper._probed
+        probed |= {"127.0.0.1": 3, "127.0.0.9": 8}
+        await scraper.scrape(targets, 3)
+        assert [scraper.answer(target.uid).sample.counters.probes for target in targets] == [3, 0]
+        scraper.keep(targets)
+        assert probed == {"127.0.0.1": 3}
+        scraper.keep(targets[1:])
+        assert probed == {}
+
+
 async def test_a_failure_keeps_the_last_answer_and_a_pod_that_is_gone_takes_it_along():
     pod = Pod(ok())
     async with fleet(pod) as (scraper, targets, _):
