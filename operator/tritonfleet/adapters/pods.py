@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from tritonfleet.adapters import read_body
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Counters, PodSample
 from tritonfleet.plan.objects import PORTS, TRITON
@@ -29,8 +31,8 @@ CONNECT_SECONDS: Final = 1.0
 KEEP_ALIVE_SECONDS: Final = 30.0
 LARGEST_PAGE_BYTES: Final = 256 << 10
 """Limit of a page; real ones have 5 to 20 kB."""
-LARGE_PAGE_BYTES: Final = 32 << 10
-"""Larger pages are read one by one, with a turn of the event loop after each."""
+SLICE_BYTES: Final = 64 << 10
+"""Limit of pages that are parsed in one turn of the event loop, if there are several: 7 ms at worst."""
 READ: Final = "Read"
 TOO_LARGE: Final = "TooLarge"
 MODEL_MISSING: Final = "ModelMissing"
@@ -89,7 +91,7 @@ class PodScraper:
         now: Callable[[], datetime],
         report: Report,
         *,
-        concurrency: int = 256,
+        concurrency: int = 128,
         port: int = PORTS["metrics"],
         probed: dict[str, int] | None = None,
     ) -> None:
@@ -104,7 +106,7 @@ class PodScraper:
         self._answers: dict[str, Answer] = {}
         self._failed: set[str] = set()
         self._refused: dict[str, str] = {}
-        self._reading = asyncio.Lock()
+        self._slices = _Slices()
         self._doubtful: asyncio.Task[None] | None = None
 
     def answer(self, uid: str) -> Answer | None:
@@ -202,12 +204,8 @@ class PodScraper:
 
     async def _read(self, target: Target) -> ModelMetrics | None:
         page = await self._page(target)
-        if len(page) <= LARGE_PAGE_BYTES:
-            return model_metrics(page, target.model)
-        async with self._reading:
-            found = model_metrics(page, target.model)
-            await asyncio.sleep(0)
-        return found
+        await self._slices.wait(len(page))
+        return model_metrics(page, target.model)
 
     async def _page(self, target: Target) -> bytes:
         if self._session is None:
@@ -215,12 +213,44 @@ class PodScraper:
         async with self._session.get(_url(target.address, self._port), allow_redirects=False) as response:
             if response.status != 200:
                 raise Unreadable("Status", f"answered with status {response.status}")
-            page = bytearray()
-            async for chunk in response.content.iter_any():
-                page += chunk
-                if len(page) > LARGEST_PAGE_BYTES:
-                    raise Unreadable(TOO_LARGE, f"more than {LARGEST_PAGE_BYTES:,} bytes")
-            return bytes(page)
+            page = await read_body(response, LARGEST_PAGE_BYTES)
+        if page is None:
+            raise Unreadable(TOO_LARGE, f"more than {LARGEST_PAGE_BYTES:,} bytes")
+        return page
+
+
+class _Slices:
+    """Has pages wait for the next turn of the event loop once this one's share of parsing is used up.
+
+    Hundreds of pages may arrive at once, and whoever runs a pod decides how long it takes to parse its page.
+    """
+
+    def __init__(self) -> None:
+        self._spent = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def wait(self, size: int) -> None:
+        """Return when so many bytes may be parsed, in the order of arrival."""
+        loop = asyncio.get_running_loop()
+        if self._waiting or (self._spent and self._spent + size > SLICE_BYTES):
+            turn = loop.create_future()
+            self._waiting.append((size, turn))
+            await turn
+            return
+        if not self._spent:
+            loop.call_soon(self._begin)
+        self._spent += max(1, size)
+
+    def _begin(self) -> None:
+        """Begin a turn with the pages that have waited longest; a single page is never too large."""
+        self._spent = 0
+        while self._waiting and (not self._spent or self._spent + self._waiting[0][0] <= SLICE_BYTES):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._spent += max(1, size)
+                turn.set_result(None)
+        if self._spent:
+            asyncio.get_running_loop().call_soon(self._begin)
 
 
 @lru_cache(maxsize=16384)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tritonfleet.adapters import pods
-from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, Answer, PodScraper, Target, target_of
+from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, SLICE_BYTES, Answer, PodScraper, Target, target_of
 from tritonfleet.api import names
 from tritonfleet.triton import metrics
 
@@ -143,6 +143,28 @@ async def test_between_two_large_pages_the_event_loop_has_a_turn(monkeypatch):
         await scraper.scrape(targets, 30)
         assert reported == ["Read"] * 8
         assert len(set(read)) == 8
+
+
+async def test_small_pages_that_arrive_at_once_share_turns_of_the_event_loop_within_a_limit():
+    size, turns = SLICE_BYTES // 4, Counter[int]()
+    slices, turn, order = pods._Slices(), 0, list[int]()
+
+    async def read(number):
+        await slices.wait(size)
+        turns[turn] += 1
+        order.append(number)
+
+    tasks = [asyncio.create_task(read(number)) for number in range(40)]
+    tasks[20].cancel()
+    while not all(task.done() for task in tasks):
+        turn += 1
+        await asyncio.sleep(0)
+    assert order == [number for number in range(40) if number != 20]
+    assert max(turns.values()) <= 8
+    assert len(turns) >= 5
+    # What has waited leaves no debt.
+    await asyncio.sleep(0)
+    await asyncio.wait_for(slices.wait(10 * SLICE_BYTES), 10)
 
 
 async def test_a_pod_where_nothing_listens_is_unreachable():
