@@ -482,7 +482,7 @@ def _error(status: int, retry_after: str | None, payload: bytes, request: str) -
     if status == 409:
         return Conflict(f"{request}: {message}")
     if status == 500 and message.startswith(_MISFIT):
-        # The API server's answer to an apply with a field that the kind lacks; it is the same for ever.
+        # The API server's answer to an apply with a field that the kind lacks; a retry would get the same one.
         return Refused(status, message)
     # 401: a rotated token is read again within a minute; 410: a list was paged too slowly.
     if status in (401, 408, 410, 429) or status >= 500:

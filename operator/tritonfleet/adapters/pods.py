@@ -222,7 +222,7 @@ class PodScraper:
 class _Slices:
     """Has pages wait for the next turn of the event loop once this one's share of parsing is used up.
 
-    Hundreds of pages may arrive at once, and whoever runs a pod decides how long it takes to parse its page.
+    Hundreds of pages may arrive at once, and how long one takes to parse is up to the tenant who runs the pod.
     """
 
     def __init__(self) -> None:

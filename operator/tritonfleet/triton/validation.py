@@ -192,7 +192,7 @@ def served_versions(config: ModelConfig, there: frozenset[int]) -> frozenset[int
 
 
 _WAITS_FOR: Final = {"python": "model.py"}
-"""Backends for whose file Triton waits for ever if it is not there, and the file they load by default."""
+"""Backends for whose file Triton waits forever if it is missing, and the file they load by default."""
 
 
 def _file_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:

@@ -51,7 +51,7 @@ class Parts:
     variance: bool = True
     """The variance of execution times lowers the capacity."""
     significance: bool = True
-    """A changed model is told from noise by the number of executions."""
+    """The number of executions decides whether a change is the model's or noise."""
     headroom: bool = True
     """The quantile of growth is solved from what was seen; otherwise it is fixed."""
     recurrence: bool = True
