@@ -166,15 +166,15 @@ class PodScraper:
 
     async def _ask(self, target: Target) -> str:
         """Scrape one pod and keep the page; return the outcome, and never raise."""
-        self._refused.pop(target.uid, None)
+        refusal = ""
         # Before the page is written: one that is answered meanwhile is in neither or in the next.
         probes = self._probed.get(target.address, 0)
         try:
             found = await self._read(target)
-        except Unreadable as refusal:
-            outcome = refusal.reason
+        except Unreadable as unreadable:
+            outcome = unreadable.reason
             if outcome == TOO_LARGE:
-                self._refused[target.uid] = f"metrics of the pod at {target.address} are not read: {refusal}"
+                refusal = f"metrics of the pod at {target.address} are not read: {unreadable}"
         except TimeoutError:
             outcome = "Timeout"
         except aiohttp.ClientConnectorError:
@@ -187,9 +187,15 @@ class PodScraper:
             outcome = "Unexpected"
         else:
             self._failed.discard(target.uid)
+            self._refused.pop(target.uid, None)
             self._answers[target.uid] = self._answer(target, found, probes)
             return READ if found is not None else MODEL_MISSING
         self._failed.add(target.uid)
+        # Kept until now, so that the status does not change while the pod is scraped again.
+        if refusal:
+            self._refused[target.uid] = refusal
+        else:
+            self._refused.pop(target.uid, None)
         return outcome
 
     def _answer(self, target: Target, found: ModelMetrics | None, probes: int) -> Answer:

@@ -117,9 +117,17 @@ async def test_a_page_beyond_the_limits_says_why_until_the_next_that_is_not():
     async with fleet(pod) as (scraper, targets, _):
         await scraper.scrape(targets, 5)
         assert scraper.refusal("uid-1") == f"metrics of the pod at 127.0.0.1 are not read: more than {262144:,} bytes"
-        pod.answer = ok()
+        # While it is scraped again, apart from the others, it is still so.
+        pod.answer = None
         await scraper.scrape(targets, 5)
         assert scraper._doubtful is not None
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert scraper.refusal("uid-1")
+        await scraper._doubtful
+        assert scraper.refusal("uid-1") == ""
+        pod.answer = ok()
+        await scraper.scrape(targets, 5)
         await scraper._doubtful
         assert (scraper.refusal("uid-1"), scraper.answer("uid-1") is not None) == ("", True)
 
