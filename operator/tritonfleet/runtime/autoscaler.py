@@ -257,7 +257,7 @@ class Autoscaler:
         except Exception as error:  # noqa: BLE001
             self._failed(key, error)
             return
-        # It may have been derived anew meanwhile.
+        # The target may have been refreshed in the meantime.
         latest = self._targets.get(key)
         if latest is not None and latest.uid == target.uid:
             self._conclude(key, latest, verdict)
