@@ -1,4 +1,4 @@
-"""What the simulator is told of a server, learned from the server at work."""
+"""What the simulator assumes about a server, measured on the server under load."""
 
 import numpy as np
 

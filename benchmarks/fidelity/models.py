@@ -1,4 +1,4 @@
-"""The models that are served: what Triton is told of each, and what the simulator is told."""
+"""The models that are served: the configuration of each for Triton, and for the simulator."""
 
 import math
 from dataclasses import dataclass, field

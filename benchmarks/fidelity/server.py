@@ -57,7 +57,7 @@ def _unpack(archive: Path, root: Path) -> None:
 
 
 def _serve(root: Path, log: Path) -> "tuple[subprocess.Popen[bytes], str]":
-    """Start Triton on a free port; on another one if somebody took it before Triton did."""
+    """Start Triton on a free port; on another one if it was taken before Triton bound it."""
     for attempt in range(1, START_ATTEMPTS + 1):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -30,7 +30,7 @@ def main() -> None:
     turns = 1 + len(IN_FLIGHT)
     if turns * arguments.changed > max(arguments.sizes):
         parser.error(f"--changed is at most a part in {turns} of the largest fleet: the floors change as many others")
-    # A benchmark that is told to end takes its cluster with it, as it does on Ctrl-C.
+    # A benchmark that is terminated removes its cluster, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress(total=len(arguments.sizes))
     try:

@@ -1,4 +1,4 @@
-"""A cluster for one measurement: simulated nodes, the ModelDeployment API, and an identity for whoever is measured."""
+"""A cluster for one measurement: simulated nodes, the ModelDeployment API, and an identity for what is measured."""
 
 import asyncio
 import base64

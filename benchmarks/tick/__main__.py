@@ -1,4 +1,4 @@
-"""What one tick costs: every pod asked, every page read, everybody decided for.
+"""What one tick costs: every pod scraped, every page read, and a decision for every ModelDeployment.
 
 `make bench-tick`. Pods are one light process on loopback; everything else is the operator's own.
 """

@@ -23,7 +23,7 @@ class Fleet:
         self.size = size
         self.store = Store()
         self.verdicts: dict[str, Verdict] = {}
-        self.observer = Observer(self.store, GpuCensus(_nobody_waits), DEFAULTS, self.verdicts.get)
+        self.observer = Observer(self.store, GpuCensus(_no_pod_waits), DEFAULTS, self.verdicts.get)
         self._version = 0
         self._created = datetime.now(UTC) - timedelta(hours=1)
         for number in range(size):
@@ -81,5 +81,5 @@ def _body(number: int) -> Manifest:
     }
 
 
-async def _nobody_waits(_kind: str) -> list[Manifest]:
+async def _no_pod_waits(_kind: str) -> list[Manifest]:
     raise RuntimeError("no pod of the benchmark waits for a GPU")

@@ -1,4 +1,4 @@
-"""A model that can be told to misbehave, to see what a rollout does about it. A good one answers each row with its sum.
+"""A model that can be made to misbehave, to see how a rollout reacts. A good one answers each row with its sum.
 
 It waits instead of computing, so that many replicas of it run on a machine without a GPU. Parameters, all optional:
 

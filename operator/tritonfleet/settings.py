@@ -54,7 +54,7 @@ class Settings:
     log_level: str = "INFO"
     tick_seconds: float = 5.0
     """Interval of scrapes and scaling decisions."""
-    scrape_concurrency: int = 256
+    scrape_concurrency: int = 128
     """Concurrent scrapes."""
     prometheus_url: str = ""
     """Prometheus, for latency at the gateway and past rates; empty for none."""
@@ -116,7 +116,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         identity=read("IDENTITY", _own_identity(), str),
         log_level=read("LOG_LEVEL", "INFO", _log_level),
         tick_seconds=read("TICK_SECONDS", 5.0, _positive),
-        scrape_concurrency=int(read("SCRAPE_CONCURRENCY", 256.0, _positive)),
+        scrape_concurrency=int(read("SCRAPE_CONCURRENCY", 128.0, _positive)),
         prometheus_url=read("PROMETHEUS_URL", "", _url),
         prometheus_token_file=read("PROMETHEUS_TOKEN_FILE", "", str),
         prometheus_username=read("PROMETHEUS_USERNAME", "", str),

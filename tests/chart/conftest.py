@@ -40,7 +40,11 @@ EVERYTHING: Manifest = {
     "podLabels": {"team": "serving"},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
     "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
-    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "runbookUrl": "https://wiki.example.com/how-to/alerts",
+    },
     "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
     "commonLabels": {"cost-center": "ml"},
     "extraObjects": [

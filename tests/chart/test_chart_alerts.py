@@ -106,6 +106,13 @@ def test_every_alert_says_what_is_the_matter(with_everything):
         assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
 
 
+def test_without_an_address_of_the_runbooks_no_alert_links_to_a_page_that_is_not_there(helm):
+    found = rules(helm.render({"prometheusRule": {"enabled": True}}))
+
+    assert found
+    assert all({"summary", "description"} == set(rule["annotations"]) for rule in found)
+
+
 def test_every_alert_has_a_section_of_the_page_on_alerts_and_every_section_an_alert(with_everything):
     sections = re.findall(r"^## (Tritonfleet\w+)$", ALERTS.read_text(), re.MULTILINE)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from tritonfleet.adapters import read_body
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Counters, PodSample
 from tritonfleet.plan.objects import PORTS, TRITON
@@ -29,8 +31,8 @@ CONNECT_SECONDS: Final = 1.0
 KEEP_ALIVE_SECONDS: Final = 30.0
 LARGEST_PAGE_BYTES: Final = 256 << 10
 """Limit of a page; real ones have 5 to 20 kB."""
-LARGE_PAGE_BYTES: Final = 32 << 10
-"""Larger pages are read one by one, with a turn of the event loop after each."""
+SLICE_BYTES: Final = 64 << 10
+"""Limit of pages that are parsed in one turn of the event loop, if there are several: 7 ms at worst."""
 READ: Final = "Read"
 TOO_LARGE: Final = "TooLarge"
 MODEL_MISSING: Final = "ModelMissing"
@@ -89,9 +91,12 @@ class PodScraper:
         now: Callable[[], datetime],
         report: Report,
         *,
-        concurrency: int = 256,
+        concurrency: int = 128,
         port: int = PORTS["metrics"],
+        probed: dict[str, int] | None = None,
     ) -> None:
+        """`probed` has the golden requests that each pod has answered, by IP address; `keep` removes other pods'."""
+        self._probed = probed if probed is not None else {}
         self._now = now
         self._report = report
         self._concurrency = concurrency
@@ -101,7 +106,7 @@ class PodScraper:
         self._answers: dict[str, Answer] = {}
         self._failed: set[str] = set()
         self._refused: dict[str, str] = {}
-        self._reading = asyncio.Lock()
+        self._slices = _Slices()
         self._doubtful: asyncio.Task[None] | None = None
 
     def answer(self, uid: str) -> Answer | None:
@@ -114,9 +119,11 @@ class PodScraper:
 
     def keep(self, targets: Iterable[Target]) -> None:
         """Forget all other pods."""
-        uids = {target.uid for target in targets}
+        uids = {target.uid: target.address for target in targets}
+        for address in self._probed.keys() - uids.values():
+            del self._probed[address]
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
-        self._failed &= uids
+        self._failed &= uids.keys()
         self._refused = {uid: text for uid, text in self._refused.items() if uid in uids}
 
     async def scrape(self, targets: Iterable[Target], patience_seconds: float) -> None:
@@ -159,13 +166,15 @@ class PodScraper:
 
     async def _ask(self, target: Target) -> str:
         """Scrape one pod and keep the page; return the outcome, and never raise."""
-        self._refused.pop(target.uid, None)
+        refusal = ""
+        # Before the page is written: one that is answered meanwhile is in neither or in the next.
+        probes = self._probed.get(target.address, 0)
         try:
             found = await self._read(target)
-        except Unreadable as refusal:
-            outcome = refusal.reason
+        except Unreadable as unreadable:
+            outcome = unreadable.reason
             if outcome == TOO_LARGE:
-                self._refused[target.uid] = f"metrics of the pod at {target.address} are not read: {refusal}"
+                refusal = f"metrics of the pod at {target.address} are not read: {unreadable}"
         except TimeoutError:
             outcome = "Timeout"
         except aiohttp.ClientConnectorError:
@@ -178,29 +187,31 @@ class PodScraper:
             outcome = "Unexpected"
         else:
             self._failed.discard(target.uid)
-            self._answers[target.uid] = self._answer(target, found)
+            self._refused.pop(target.uid, None)
+            self._answers[target.uid] = self._answer(target, found, probes)
             return READ if found is not None else MODEL_MISSING
         self._failed.add(target.uid)
+        # Kept until now, so that the status does not change while the pod is scraped again.
+        if refusal:
+            self._refused[target.uid] = refusal
+        else:
+            self._refused.pop(target.uid, None)
         return outcome
 
-    def _answer(self, target: Target, found: ModelMetrics | None) -> Answer:
+    def _answer(self, target: Target, found: ModelMetrics | None, probes: int) -> Answer:
         sample = PodSample(
             uid=target.uid,
             started_seconds=target.started_seconds,
             revision=target.revision,
             at_seconds=self._now().timestamp(),
-            counters=_counters(found.totals) if found is not None else None,
+            counters=_counters(found.totals, probes) if found is not None else None,
         )
         return Answer(sample, found.first_response, found.failures) if found is not None else Answer(sample, {})
 
     async def _read(self, target: Target) -> ModelMetrics | None:
         page = await self._page(target)
-        if len(page) <= LARGE_PAGE_BYTES:
-            return model_metrics(page, target.model)
-        async with self._reading:
-            found = model_metrics(page, target.model)
-            await asyncio.sleep(0)
-        return found
+        await self._slices.wait(len(page))
+        return model_metrics(page, target.model)
 
     async def _page(self, target: Target) -> bytes:
         if self._session is None:
@@ -208,12 +219,44 @@ class PodScraper:
         async with self._session.get(_url(target.address, self._port), allow_redirects=False) as response:
             if response.status != 200:
                 raise Unreadable("Status", f"answered with status {response.status}")
-            page = bytearray()
-            async for chunk in response.content.iter_any():
-                page += chunk
-                if len(page) > LARGEST_PAGE_BYTES:
-                    raise Unreadable(TOO_LARGE, f"more than {LARGEST_PAGE_BYTES:,} bytes")
-            return bytes(page)
+            page = await read_body(response, LARGEST_PAGE_BYTES)
+        if page is None:
+            raise Unreadable(TOO_LARGE, f"more than {LARGEST_PAGE_BYTES:,} bytes")
+        return page
+
+
+class _Slices:
+    """Has pages wait for the next turn of the event loop once this one's share of parsing is used up.
+
+    Hundreds of pages may arrive at once, and how long one takes to parse is up to the tenant who runs the pod.
+    """
+
+    def __init__(self) -> None:
+        self._spent = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def wait(self, size: int) -> None:
+        """Return when so many bytes may be parsed, in the order of arrival."""
+        loop = asyncio.get_running_loop()
+        if self._waiting or (self._spent and self._spent + size > SLICE_BYTES):
+            turn = loop.create_future()
+            self._waiting.append((size, turn))
+            await turn
+            return
+        if not self._spent:
+            loop.call_soon(self._begin)
+        self._spent += max(1, size)
+
+    def _begin(self) -> None:
+        """Begin a turn with the pages that have waited longest; a single page is never too large."""
+        self._spent = 0
+        while self._waiting and (not self._spent or self._spent + self._waiting[0][0] <= SLICE_BYTES):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._spent += max(1, size)
+                turn.set_result(None)
+        if self._spent:
+            asyncio.get_running_loop().call_soon(self._begin)
 
 
 @lru_cache(maxsize=16384)
@@ -232,7 +275,7 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _counters(totals: Mapping[str, float]) -> Counters:
+def _counters(totals: Mapping[str, float], probes: int) -> Counters:
     return Counters(
         success=totals[metrics.SUCCESS],
         failure=totals[metrics.FAILURE],
@@ -242,6 +285,7 @@ def _counters(totals: Mapping[str, float]) -> Counters:
         queue_us=totals[metrics.QUEUE_US],
         compute_us=sum(totals[name] for name in metrics.COMPUTE_US),
         pending=totals.get(metrics.PENDING, 0.0),
+        probes=float(probes),
     )
 
 

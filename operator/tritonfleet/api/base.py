@@ -95,7 +95,7 @@ def at_least_one(maximum: int, remedy: str) -> Any:
 
 
 def text_not_number(max_length: int, expression: str, must: str, description: str | None = None) -> Any:
-    """Return the constraints of a string for which people write a number, such as `target: 50`, and are told `must`.
+    """Return the constraints of a string where a number such as `target: 50` is a common mistake; `must` is the remedy.
 
     The schema takes a number too, since the API server says no more of a wrong type than its name. Not for items of a
     list: the API server cannot bound what the rule costs there.

@@ -5,7 +5,7 @@ the pods of a revision run, for the status and the rollout. `diagnose()` explain
 pods and its Deployment; `reconcile()` and the rollout call it. It checks from the most specific cause to the least: a
 container that cannot start or has failed, a pod that fits no node, a pod that cannot be created, a pod that its node
 evicted or rejected. Such a pod ends in phase Failed, which no container of a Deployment's pod can cause by itself, and
-stays beside its replacement: it is told, and says nothing about the model. A pod that needs 2
+stays beside its replacement: it is reported, but says nothing about the model. A pod that needs 2
 GPUs where 1 is free on each of 2 nodes gives `WaitingForGPU`: "needs 2 nvidia.com/gpu, 2 free on 2 matching nodes, at
 most 1 per node where a pod needs 2".
 """

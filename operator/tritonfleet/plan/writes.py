@@ -177,7 +177,7 @@ _INDISPENSABLE: Final = (
     r"(ConfigMap|ControllerRevision):(data|revision).*",
     r"HTTPRoute:.*",
 )
-"""Fields that a model cannot be served without, or not be told apart by, if they are not as the operator wrote them."""
+"""Fields that serving a model, or telling its revisions apart, depends on: they must be as the operator wrote them."""
 _IS_INDISPENSABLE: Final = re.compile("|".join(_INDISPENSABLE))
 _VALUE_MAX: Final = 100
 

@@ -119,6 +119,8 @@ class Operator:
         )
         self._now = now
         self._verdicts: dict[str, Verdict] = {}
+        self._probed: dict[str, int] = {}
+        """Golden requests that pods have answered, by IP address."""
         self._unread: dict[str, str] = {}
         self._evidence: dict[str, Evidence] = {}
         self._observer = Observer(
@@ -210,7 +212,7 @@ class Operator:
             self.store,
             self.queue,
             self._observer,
-            PodScraper(self._now, metrics.scraped, concurrency=settings.scrape_concurrency),
+            PodScraper(self._now, metrics.scraped, concurrency=settings.scrape_concurrency, probed=self._probed),
             gateway,
             metrics,
             self._verdicts,
@@ -251,7 +253,9 @@ class Operator:
             self.store,
             self.queue,
             PodScraper(self._now, self._telemetry.scaling.scraped, concurrency=settings.scrape_concurrency),
-            CanaryProber(self._cluster.get, self._prometheus(), custom_queries=settings.custom_queries),
+            CanaryProber(
+                self._cluster.get, self._prometheus(), custom_queries=settings.custom_queries, probed=self._probed
+            ),
             self._telemetry.rollouts,
             self._evidence,
             interval_seconds=settings.tick_seconds,

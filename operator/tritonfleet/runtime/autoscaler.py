@@ -46,7 +46,7 @@ REFRESH_SECONDS = 60.0
 DECISIONS_AT_ONCE = 20
 """Decisions in a row before yielding to the event loop: a few milliseconds."""
 PASTS_AT_ONCE = 2
-"""Histories of a day learned per tick: each takes about 0.1 s, and a new process may have a thousand."""
+"""Histories of a day learned per tick: each takes about 0.1 s of a thread, and a new process may have a thousand."""
 UNREAD = -1
 """A version that the store never uses."""
 
@@ -178,7 +178,11 @@ class Autoscaler:
         for number, key in enumerate(list(self._targets)):
             if number % DECISIONS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            self._decide(key)
+            history = self._history(key)
+            if history is None:
+                self._decide(key)
+            else:
+                await self._learn(key, history)
 
     async def _timed_tick(self) -> None:
         started = self._clock()
@@ -238,16 +242,42 @@ class Autoscaler:
         target = self._targets.get(key)
         if target is None:
             return
-        now = self._now()
         try:
-            policy = target.policy_at(now)
-            verdict = decide(policy, target.memory, self._observation(key, target, policy, now), now.timestamp())
-        except Exception as error:
-            log.exception("the autoscaler failed", extra=about(key, reason=type(error).__name__))
-            self._metrics.failures.labels("decide").inc()
-            # Its replicas stay, but the last verdict is no longer marked as fresh.
-            self._metrics.verdicts.pop(key, None)
+            verdict = self._decision(key, target)()
+        except Exception as error:  # noqa: BLE001
+            self._failed(key, error)
+        else:
+            self._conclude(key, target, verdict)
+
+    async def _learn(self, key: Key, history: History) -> None:
+        """Decide in a thread: learning from a day of rates would hold up everything else on the event loop."""
+        target = self._targets[key]
+        try:
+            verdict = await asyncio.to_thread(self._decision(key, target, history))
+        except Exception as error:  # noqa: BLE001
+            self._failed(key, error)
             return
+        # The target may have been refreshed in the meantime.
+        latest = self._targets.get(key)
+        if latest is not None and latest.uid == target.uid:
+            self._conclude(key, latest, verdict)
+
+    def _decision(self, key: Key, target: ScalingTarget, history: History | None = None) -> Callable[[], Verdict]:
+        """Return what decides, from a snapshot of everything that it depends on."""
+        now = self._now()
+        policy = target.policy_at(now)
+        observation = self._observation(key, target, policy, now)
+        if history is not None:
+            observation = replace(observation, history=history)
+        return partial(decide, policy, target.memory, observation, now.timestamp())
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        log.error("the autoscaler failed", exc_info=error, extra=about(key, reason=type(error).__name__))
+        self._metrics.failures.labels("decide").inc()
+        # Its replicas stay, but the last verdict is no longer marked as fresh.
+        self._metrics.verdicts.pop(key, None)
+
+    def _conclude(self, key: Key, target: ScalingTarget, verdict: Verdict) -> None:
         target.memory = verdict.memory
         self._metrics.verdicts[key] = verdict
         self._show_unread(key, target)
@@ -260,11 +290,12 @@ class Autoscaler:
             target.observation,
             samples=tuple(answer.sample for answer in answers),
             latency=self._latency(key, target, policy, now),
-            history=self._history(key, target),
         )
 
-    def _history(self, key: Key, target: ScalingTarget) -> History | None:
-        if self._gateway is None or not target.wants_past or self._pasts_left <= 0:
+    def _history(self, key: Key) -> History | None:
+        """Return the past rates of one that has not learned them yet, as long as this tick may learn more."""
+        target = self._targets.get(key)
+        if self._gateway is None or self._pasts_left <= 0 or target is None or not target.wants_past:
             return None
         history = self._gateway.history(key, target.deployment.model_name)
         if history is not None:

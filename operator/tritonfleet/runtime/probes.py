@@ -186,6 +186,24 @@ async def _wrong(server: Server, request: GoldenRequest) -> str:
     return f"'{request.name}': {problem}" if problem else ""
 
 
+class _CountedServer:
+    """A pod's Triton, whose answers to golden requests are counted: no users sent them."""
+
+    def __init__(self, server: Server, address: str, probed: dict[str, int]) -> None:
+        self._server = server
+        self._address = address
+        self._probed = probed
+
+    async def contract(self) -> Contract:
+        return await self._server.contract()
+
+    async def infer(self, request: GoldenRequest) -> Answer:
+        answer = await self._server.infer(request)
+        # One that Triton refuses may be in none of its counters.
+        self._probed[self._address] = self._probed.get(self._address, 0) + 1
+        return answer
+
+
 class CanaryProber:
     """Sends requests and queries for rollouts, with time limits."""
 
@@ -196,11 +214,14 @@ class CanaryProber:
         *,
         custom_queries: bool,
         connect: Connect = connect,
+        probed: dict[str, int] | None = None,
     ) -> None:
+        """`probed` is updated with the golden requests that each pod has answered, by IP address."""
+        self._probed = probed if probed is not None else {}
         self._get = get
         self._prometheus = prometheus
         self._custom_queries = custom_queries
-        self._connect = connect
+        self._uncounted = connect
         self._one_query = asyncio.Lock()
 
     @property
@@ -271,6 +292,11 @@ class CanaryProber:
         except (InvalidSpec, Transient) as error:
             return QueryAnswer(query.name, error=shorten(str(error)))
         return QueryAnswer(query.name, values, baseline)
+
+    @asynccontextmanager
+    async def _connect(self, address: str, model: str) -> AsyncIterator[Server]:
+        async with self._uncounted(address, model) as server:
+            yield _CountedServer(server, address, self._probed)
 
     async def _golden(self, namespace: str, spec: MeasurementSpec) -> Golden | None:
         """Read the golden file again: it may have been corrected. Raises Transient or Refused."""

@@ -18,7 +18,8 @@ import aiohttp
 import kopf
 from kopf._cogs.clients import api as kopf_api
 
-from tritonfleet.adapters.cluster import Cluster, Listing, PageLimit, decode, read_body
+from tritonfleet.adapters import read_body
+from tritonfleet.adapters.cluster import Cluster, Listing, PageLimit, decode
 from tritonfleet.adapters.store import Key, ObjectId, Store, slim
 from tritonfleet.api import names
 from tritonfleet.api.resources import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, Resource

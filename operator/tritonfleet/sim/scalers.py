@@ -1,7 +1,7 @@
 """The interface of scalers in the simulator, and those that do not imitate another product.
 
 `Scaler` decides replicas from `Metrics`, the protocol of the simulated metrics systems. `Tritonfleet` runs
-the operator's own decision code. `Fixed` and `Scheduled` look at nothing, and serve to measure capacity and to play
+the operator's own decision code. `Fixed` and `Scheduled` observe nothing, and serve to measure capacity and to play
 the oracle's schedules. The scalers of other products are in `sim.baselines`.
 """
 
@@ -111,7 +111,7 @@ class Tritonfleet:
     ) -> None:
         """Restart it at intervals: gracefully, or, if `killed`, without saving its memory.
 
-        `parts` leaves ideas out; `history` is told once, at the first decision.
+        `parts` leaves ideas out; `history` is passed once, at the first decision.
         """
         self.policy = policy
         self._parts = parts or Parts()

@@ -28,7 +28,8 @@ _LABEL: Final = rb'([A-Za-z_][A-Za-z0-9_]*)="([^"\\\n]*(?:\\.[^"\\\n]*)*)"'
 _UNNAMED: Final = _LABEL.replace(b"([A", b"(?:[A").replace(b'"([^', b'"(?:[^')
 _SERIES: Final = re.compile(rb"([A-Za-z_:][A-Za-z0-9_:]*)\{((?:%b(?:,%b)*,?)?)\}" % (_UNNAMED, _UNNAMED))
 _LABELS: Final = re.compile(_LABEL)
-_READ: Final = frozenset(name.encode() for name in (*COUNTERS, PENDING, FIRST_RESPONSE_BUCKET))
+_READ: Final = frozenset(name.encode().removeprefix(_PREFIX) for name in (*COUNTERS, PENDING, FIRST_RESPONSE_BUCKET))
+"""The metrics that are read, without their common prefix."""
 MOST_LINES: Final = 1000
 """Limit of lines of one model: a version has 13, a histogram a few more. They are parsed in 30 ms at worst."""
 LONGEST_LINE_BYTES: Final = 1024
@@ -76,17 +77,16 @@ def model_metrics(page: bytes, model: str) -> ModelMetrics | None:
     totals: dict[str, float] = defaultdict(float)
     buckets: dict[float, float] = defaultdict(float)
     failures: dict[str, float] = defaultdict(float)
-    lines = _lines_of(page, model)
-    for line in lines:
-        series, value = _sample(line, keep=len(lines) <= _KEPT_OF_PAGE)
-        if series.model != model:
+    for series, value in _samples(page, model):
+        name, owner, reason, _ = series
+        if owner != model:
             continue
-        if series.name == FIRST_RESPONSE_BUCKET:
+        if name == FIRST_RESPONSE_BUCKET:
             buckets[_bound(series)] += value
         else:
-            totals[series.name] += value
-        if series.name == FAILURE:
-            failures[series.reason] += value
+            totals[name] += value
+        if name == FAILURE:
+            failures[reason] += value
     _refuse_many("buckets", buckets, MOST_BUCKETS)
     _refuse_many("reasons of failure", failures, MOST_REASONS)
     if not totals and not buckets:
@@ -102,21 +102,46 @@ def _refuse_many(what: str, found: Mapping[Any, float], most: int) -> None:
         raise Unreadable("TooLarge", f"{len(found)} {what} of one model; at most {most} are read")
 
 
-def _lines_of(page: bytes, model: str) -> list[bytes]:
-    """Return the lines of the metrics that are read, with the model's name in them."""
+def _samples(page: bytes, model: str) -> list[tuple["_Series", float]]:
+    """Return the samples of the metrics that are read, of all lines with the model's name in them."""
     escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     label = f'model="{escaped}"'.encode()
-    lines = [
-        line
-        for line in page.splitlines()
-        if line.startswith(_PREFIX) and label in line and line.partition(b"{")[0] in _READ
-    ]
-    if len(lines) > MOST_LINES:
+    known: list[tuple[_Series, float]] = []
+    others: list[tuple[bytes, float]] = []
+    # Pages take most of the time of a tick, so lines without the prefix are not looked at, and known ones not parsed.
+    for text in (b"\n" + page).split(b"\n" + _PREFIX)[1:]:
+        line = text.partition(b"\n")[0]
+        head, _, value = line.rpartition(b"}")
+        series = _known.get(head)
+        if series is not None:
+            if series.model == model:
+                known.append((series, _value(line, value)))
+        elif label in line and line.partition(b"{")[0] in _READ:
+            others.append((head, _value(line, value)))
+    count = len(known) + len(others)
+    if count > MOST_LINES:
         raise Unreadable("TooLarge", f"more than {MOST_LINES:,} lines of one model would take too long to read")
-    longest = max(map(len, lines), default=0)
-    if longest > LONGEST_LINE_BYTES:
-        raise Unreadable("TooLarge", f"a line of {longest:,} bytes; at most {LONGEST_LINE_BYTES:,} are read")
-    return lines
+    keep = count <= _KEPT_OF_PAGE
+    return known + [(_series(head, keep=keep), value) for head, value in others]
+
+
+def _value(line: bytes, text: bytes) -> float:
+    """Return the value after a line's labels; the line is without its prefix."""
+    if len(line) > LONGEST_LINE_BYTES:
+        raise Unreadable("TooLarge", f"a line of {len(line):,} bytes; at most {LONGEST_LINE_BYTES:,} are read")
+    try:
+        # A timestamp may follow, though Triton writes none.
+        value = float(text) if text.count(b" ") == 1 else float(text.split(None, 1)[0])
+    except (ValueError, IndexError) as error:
+        raise _garbage(line) from error
+    if not 0 <= value < math.inf:
+        name = (_PREFIX + line.partition(b"{")[0]).decode()
+        raise Unreadable("Impossible", f"{name} is {value}")
+    return value
+
+
+def _garbage(line: bytes) -> Unreadable:
+    return Unreadable("Garbage", f"not a line of metrics: {(_PREFIX + line)[:80]!r}")
 
 
 class _Series(NamedTuple):
@@ -128,32 +153,26 @@ class _Series(NamedTuple):
     bound: str | None
 
 
-def _sample(line: bytes, *, keep: bool) -> tuple[_Series, float]:
-    head, brace, tail = line.rpartition(b"}")
-    try:
-        value = float(tail.split(None, 1)[0])
-        series = _known.get(head) or _series(head, brace, keep=keep)
-    except (ValueError, IndexError) as error:
-        raise Unreadable("Garbage", f"not a line of metrics: {line[:80]!r}") from error
-    if not 0 <= value < math.inf:
-        raise Unreadable("Impossible", f"{series.name} is {value}")
-    return series, value
-
-
 _known: dict[bytes, _Series] = {}
 _known_bytes = 0
 
 
-def _series(head: bytes, brace: bytes, *, keep: bool) -> _Series:
-    """Parse name and labels. From one page to the next only values change, so they are kept, up to a limit of bytes."""
+def _series(head: bytes, *, keep: bool) -> _Series:
+    """Parse a line up to its labels' closing brace, without the prefix.
+
+    From one page to the next only values change, so they are kept, up to a limit of bytes.
+    """
     global _known_bytes  # noqa: PLW0603 - one cache for the process
-    found = _SERIES.fullmatch(head + brace)
+    found = _SERIES.fullmatch(_PREFIX + head + b"}")
     if found is None:
-        raise ValueError("not a series")
+        raise _garbage(head)
     pairs = _LABELS.findall(found[2])
-    labels = {name.decode(): _unescaped(value) for name, value in pairs}
+    try:
+        labels = {name.decode(): _unescaped(value) for name, value in pairs}
+    except UnicodeDecodeError as error:
+        raise _garbage(head) from error
     if len(labels) < len(pairs):
-        raise ValueError("a label occurs twice")
+        raise _garbage(head)
     if len(labels) > MOST_LABELS:
         raise Unreadable("TooLarge", f"a line with {len(labels)} labels; at most {MOST_LABELS} are read")
     series = _Series(found[1].decode(), labels.get("model"), labels.get("reason", ""), labels.get("le"))

@@ -155,7 +155,7 @@ def warmup_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
             yield Problem(
                 f"{field}.batch_size",
                 str(sample.batch_size),
-                f"must be at most {max(batch, 1)}: Triton would wait for ever for what does not fit into a batch",
+                f"must be at most {max(batch, 1)}: Triton would wait forever for what does not fit into a batch",
             )
         missing = sorted(needed - set(sample.inputs))
         if missing:

@@ -192,7 +192,7 @@ def served_versions(config: ModelConfig, there: frozenset[int]) -> frozenset[int
 
 
 _WAITS_FOR: Final = {"python": "model.py"}
-"""Backends for whose file Triton waits for ever if it is not there, and the file they load by default."""
+"""Backends for whose file Triton waits forever if it is missing, and the file they load by default."""
 
 
 def _file_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
@@ -421,13 +421,12 @@ def _stream_problems(config: ModelConfig, members: Mapping[str, Member]) -> Iter
 def _circle(
     name: str, config: ModelConfig, members: Mapping[str, Member], path: tuple[str, ...]
 ) -> tuple[str, ...] | None:
-    if name in path:
-        return (*path[path.index(name) :], name)
+    path = (*path, name)
     for step in config.ensemble_scheduling.step:
-        if step.model_name == name:
-            return (name, name)
+        if step.model_name in path:
+            return (*path[path.index(step.model_name) :], step.model_name)
         member = members.get(step.model_name)
-        found = _circle(step.model_name, member.config, members, (*path, name)) if member is not None else None
+        found = _circle(step.model_name, member.config, members, path) if member is not None else None
         if found:
             return found
     return None

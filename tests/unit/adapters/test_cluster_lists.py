@@ -62,6 +62,14 @@ async def test_small_objects_come_in_pages_of_the_usual_size(serving):
     assert server.asked == [PAGE_SIZE] * 3
 
 
+async def test_few_pages_of_objects_of_one_size_are_read_in_vain(serving, monkeypatch):
+    monkeypatch.setattr(adapter, "PAGE_BYTES", 100_000)
+    server, cluster = await serving(*[1000] * 3000)
+    assert await names_of(cluster) == [str(n) for n in range(3000)]
+    too_long = [asked for asked in server.asked if asked >= 100]
+    assert len(too_long) <= len(server.asked) / 5
+
+
 @pytest.mark.parametrize("sizes", [[1_000_000] * 40, [10] * 600 + [1_500_000] * 20 + [10] * 30, [3_000_000] * 5])
 async def test_large_objects_come_in_smaller_pages_and_none_is_lost(serving, monkeypatch, sizes):
     monkeypatch.setattr(adapter, "PAGE_BYTES", 2_000_000)

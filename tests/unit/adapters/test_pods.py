@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tritonfleet.adapters import pods
-from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, Answer, PodScraper, Target, target_of
+from tritonfleet.adapters.pods import LARGEST_PAGE_BYTES, SLICE_BYTES, Answer, PodScraper, Target, target_of
 from tritonfleet.api import names
 from tritonfleet.triton import metrics
 
@@ -117,9 +117,17 @@ async def test_a_page_beyond_the_limits_says_why_until_the_next_that_is_not():
     async with fleet(pod) as (scraper, targets, _):
         await scraper.scrape(targets, 5)
         assert scraper.refusal("uid-1") == f"metrics of the pod at 127.0.0.1 are not read: more than {262144:,} bytes"
-        pod.answer = ok()
+        # While it is scraped again, apart from the others, it is still so.
+        pod.answer = None
         await scraper.scrape(targets, 5)
         assert scraper._doubtful is not None
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert scraper.refusal("uid-1")
+        await scraper._doubtful
+        assert scraper.refusal("uid-1") == ""
+        pod.answer = ok()
+        await scraper.scrape(targets, 5)
         await scraper._doubtful
         assert (scraper.refusal("uid-1"), scraper.answer("uid-1") is not None) == ("", True)
 
@@ -143,6 +151,28 @@ async def test_between_two_large_pages_the_event_loop_has_a_turn(monkeypatch):
         await scraper.scrape(targets, 30)
         assert reported == ["Read"] * 8
         assert len(set(read)) == 8
+
+
+async def test_small_pages_that_arrive_at_once_share_turns_of_the_event_loop_within_a_limit():
+    size, turns = SLICE_BYTES // 4, Counter[int]()
+    slices, turn, order = pods._Slices(), 0, list[int]()
+
+    async def read(number):
+        await slices.wait(size)
+        turns[turn] += 1
+        order.append(number)
+
+    tasks = [asyncio.create_task(read(number)) for number in range(40)]
+    tasks[20].cancel()
+    while not all(task.done() for task in tasks):
+        turn += 1
+        await asyncio.sleep(0)
+    assert order == [number for number in range(40) if number != 20]
+    assert max(turns.values()) <= 8
+    assert len(turns) >= 5
+    # What has waited leaves no debt.
+    await asyncio.sleep(0)
+    await asyncio.wait_for(slices.wait(10 * SLICE_BYTES), 10)
 
 
 async def test_a_pod_where_nothing_listens_is_unreachable():
@@ -192,6 +222,18 @@ async def test_a_pod_that_recovers_is_scraped_again():
         await scraper._doubtful
         await scraper.scrape(targets, 3)
     assert reported == ["Status", "Read", "Read"]
+
+
+async def test_a_sample_has_the_golden_requests_answered_before_it_until_the_pod_is_gone():
+    async with fleet(Pod(ok()), Pod(ok())) as (scraper, targets, _):
+        probed = scraper._probed
+        probed |= {"127.0.0.1": 3, "127.0.0.9": 8}
+        await scraper.scrape(targets, 3)
+        assert [scraper.answer(target.uid).sample.counters.probes for target in targets] == [3, 0]
+        scraper.keep(targets)
+        assert probed == {"127.0.0.1": 3}
+        scraper.keep(targets[1:])
+        assert probed == {}
 
 
 async def test_a_failure_keeps_the_last_answer_and_a_pod_that_is_gone_takes_it_along():

@@ -110,12 +110,15 @@ class World:
         self.evidence, self.pods, self.config_maps = {}, {}, {}
         self.prometheus = Prometheus()
         self.contracts, self.labels, self.infers = {}, {}, []
+        self.probed: dict[str, int] = {}
         self.version = 0
 
     def build(self, port, *, prometheus=True, custom_queries=False):
         self.scraper = PodScraper(lambda: self.now, self.telemetry.scaling.scraped, port=port)
         asked: Any = self.prometheus if prometheus else None
-        prober = CanaryProber(self._get, asked, custom_queries=custom_queries, connect=self._connect)
+        prober = CanaryProber(
+            self._get, asked, custom_queries=custom_queries, connect=self._connect, probed=self.probed
+        )
         self.rollouts = CanaryMonitor(
             self.store, self.queue, self.scraper, prober, self.telemetry.rollouts, self.evidence,
             interval_seconds=5.0, now=lambda: self.now,

@@ -1,6 +1,7 @@
 """The tick asks pods, decides for everybody, and lets a reconcile see what is new; nobody holds up anybody."""
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -204,6 +205,28 @@ async def test_history_is_passed_once_to_targets_without_memory_a_few_per_tick(m
             told.append(sum(observation.history is not None for _, _, observation, _ in world.law.shown))
         assert told == [autoscaler.PASTS_AT_ONCE, 2, 0]
         assert world.autoscaler._gateway.past == {OTHER}
+
+
+async def test_history_is_learned_off_the_event_loop_and_kept_by_what_was_read_anew_meanwhile(monkeypatch):
+    async with fleet(monkeypatch, gateway=Told(0.0, {KEY})) as world:
+        world.deploy(KEY, pods=1)
+        world.deploy(OTHER, pods=1)
+        threads = {}
+        loop = asyncio.get_running_loop()
+
+        def threaded(policy, memory, observation, now):
+            threads[observation.history is not None] = threading.current_thread()
+            if observation.history is not None:
+                world.deploy(KEY, pods=1)
+                asyncio.run_coroutine_threadsafe(world.autoscaler._refresh_targets(), loop).result(30)
+            return world.law(policy, memory, observation, now)
+
+        monkeypatch.setattr(autoscaler, "decide", threaded)
+        await world.tick()
+        assert threads[True] is not threading.main_thread()
+        assert threads[False] is threading.main_thread()
+        target = world.autoscaler._targets[KEY]
+        assert target.memory is world.telemetry.scaling.verdicts[KEY].memory
 
 
 def histogram(within: float, total: float) -> bytes:

@@ -199,6 +199,8 @@ async def test_golden_requests_are_never_counted_as_those_of_users(label, routed
         assert len(seen) >= 3
         assert set(seen.values()) == {(0, 0)}
         assert len(world.infers) >= 3
+        # The autoscaler subtracts those that Triton counted.
+        assert world.probed == ({canary.address: len(world.infers)} if label in (7, 3) else {})
 
 
 async def test_users_requests_beside_golden_ones_are_counted_exactly():

@@ -22,6 +22,12 @@ def test_counters_are_read_by_their_names():
     }
 
 
+def test_a_timestamp_after_the_value_is_passed_over():
+    page = lines('nv_inference_count{model="demo",version="2"}  70  1700000000000')
+    number = metrics.COUNTERS.index(metrics.INFERENCES) + 1
+    assert model_metrics(page, "demo").totals[metrics.INFERENCES] == number + 70
+
+
 def test_versions_devices_and_reasons_of_the_model_are_added_up_and_other_models_are_left_out():
     page = lines(
         'nv_inference_request_success{model="demo",version="2",gpu_uuid="GPU-1"} 10',
@@ -59,6 +65,8 @@ def test_a_page_without_the_model_is_distinguished_from_an_unreadable_one():
         (lines('nv_inference_count{model="demo"}'), "Garbage"),
         (lines('nv_inference_count{model="demo"} many'), "Garbage"),
         (lines('nv_inference_count{model="demo",,version=1} 3'), "Garbage"),
+        (lines('nv_inference_count{model="demo",version="7",version="8"} 3'), "Garbage"),
+        (lines() + b'nv_inference_count{model="demo",version="\xff"} 3\n', "Garbage"),
         (lines('nv_inference_count{model="demo",version="2"} NaN'), "Impossible"),
         (lines('nv_inference_count{model="demo",version="2"} +Inf'), "Impossible"),
         (lines('nv_inference_count{model="demo",version="2"} -1'), "Impossible"),

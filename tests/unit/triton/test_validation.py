@@ -251,7 +251,7 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
             ),
             (
                 "spec.modelConfig.model_warmup[0].batch_size is 9: must be at most 4: "
-                "Triton would wait for ever for what does not fit into a batch"
+                "Triton would wait forever for what does not fit into a batch"
             ),
         ),
         (

@@ -7,6 +7,7 @@ count of the pods that could not be seen. Counter resets, stale samples and impo
 
 Arrivals are `d success + d failure + d pending`, because completions alone saturate at what the fleet can serve. With
 95 more successes in 5 s while the queue grew from 10 to 25 requests, arrivals are (95 + 0 + 15) / 5 = 22 per second.
+Golden requests, which the operator itself sends to a canary, are subtracted: they are no demand of users.
 Pods that were not seen are assumed to be like the others: 4 of 5 ready pods at 22 per second each make 110.
 
 `update_noise()` learns how much that rate varies by chance, so that `demand.py` can tell a burst from noise.
@@ -31,6 +32,8 @@ MICROSECOND = 1e-6
 LARGEST_COUNTER = 1e18
 """No counter gets this high: in microseconds it is thirty thousand years."""
 NO_COUNTS = Counters(0, 0, 0, 0, 0, 0, 0, 0)
+READ_COUNTERS = 8
+"""Those read from a pod; golden requests are counted by each process from zero, so their number is not saved."""
 
 
 class PodCounters(NamedTuple):
@@ -48,12 +51,14 @@ class PodCounters(NamedTuple):
         """Serialize for the status."""
         rate = None if self.rate is None else round(self.rate, 3)
         idle = round(clock - self.counted_clock, 1)
-        return [self.started_seconds, self.at_seconds, rate, idle, *map(round, astuple(self.counters))]
+        return [self.started_seconds, self.at_seconds, rate, idle, *map(round, astuple(self.counters)[:READ_COUNTERS])]
 
     @classmethod
     def restore(cls, document: Any, clock: float) -> "PodCounters":
         """Deserialize; ValueError or TypeError if it is malformed."""
         started, at, rate, idle, *parts = document
+        if len(parts) != READ_COUNTERS:
+            raise ValueError("not a pod's counters")
         counters = Counters(*(float(part) for part in parts))
         pod = cls(float(started), float(at), counters, None if rate is None else float(rate), clock - float(idle))
         if not math.isfinite(sum(astuple(counters)) + pod.at_seconds + pod.counted_clock + (pod.rate or 0.0)):
@@ -138,6 +143,8 @@ def _compare(
     # Completions saturate in overload; what arrived is what left plus what the queue grew by.
     arrivals = success + failure + after.pending - before.pending
     counted = clock if clock is not None and (arrivals > 0 or after.pending > 0) else pod.counted_clock
+    # Their number falls when it is forgotten, with the end of the canary.
+    arrivals -= max(0.0, after.probes - before.probes)
     return pod._replace(rate=arrivals / seconds, counted_clock=counted), work
 
 

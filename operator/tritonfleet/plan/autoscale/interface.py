@@ -51,7 +51,7 @@ class Parts:
     variance: bool = True
     """The variance of execution times lowers the capacity."""
     significance: bool = True
-    """A changed model is told from noise by the number of executions."""
+    """The number of executions decides whether a change is the model's or noise."""
     headroom: bool = True
     """The quantile of growth is solved from what was seen; otherwise it is fixed."""
     recurrence: bool = True
@@ -82,6 +82,8 @@ class Counters:
     """nv_inference_compute_{input,infer,output}_duration_us summed: Triton counts it once per inference request."""
     pending: float
     """nv_inference_pending_request_count, a gauge; 0 where this Triton lacks it."""
+    probes: float = 0.0
+    """Golden requests that the server has answered, as this process counted them; `success` includes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ _READ_ONLY: Final = frozenset({"config", "source", AUTHORITIES})
 def plain(model: ApiModel) -> Manifest:
     """Return the object in the words of Kubernetes, without defaults.
 
-    An empty `value` is left out as well, as the API server does: it would look like drift for ever.
+    An empty `value` is left out as well, as the API server does: it would always look like drift.
     """
     found = model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if found.get("value") == "":

@@ -8,11 +8,13 @@ from tritonfleet.plan.autoscale import (
     Counters,
     Growth,
     Memory,
+    PodSample,
     ScaleReason,
     forget_pods,
     startup_of,
     update_growth,
 )
+from tritonfleet.plan.autoscale.arrivals import PodCounters, track
 from tritonfleet.plan.autoscale.bursts import STEP_SECONDS
 from tritonfleet.plan.autoscale.demand import Readiness
 
@@ -101,6 +103,35 @@ def test_counters_that_begin_again_change_nothing(fleet):
         pod.counters = Counters(0, 0, 0, 0, 0, 0, 0, 0)
     verdicts = fleet.play(120.0, 2 * MINUTES)
     assert {verdict.replicas for verdict in verdicts} == {wanted}
+
+
+def test_golden_requests_are_no_demand_and_their_number_may_be_forgotten(fleet):
+    probes = {"pod-1": 0}
+
+    def probed(_number, sample):
+        return replace(sample, counters=replace(sample.counters, probes=probes.get(sample.uid, 0)))
+
+    rate, replicas = fleet.verdicts[-1].rate, fleet.replicas
+    for _ in range(24):
+        # As a canary gets them: a hundred at once between two scrapes, on one pod.
+        counters = fleet.pods[0].counters
+        fleet.pods[0].counters = replace(counters, success=counters.success + 100, inferences=counters.inferences + 100)
+        probes["pod-1"] += 100
+        verdict = fleet.tick(120.0, broken=probed)
+        assert (verdict.rate, verdict.replicas) == (pytest.approx(rate, rel=0.01), replicas)
+    probes.clear()
+    verdicts = fleet.play(120.0, MINUTES, broken=probed)
+    assert {verdict.replicas for verdict in verdicts} == {replicas}
+    assert verdicts[-1].rate == pytest.approx(rate, rel=0.01)
+
+
+def test_a_pod_that_answers_golden_requests_alone_is_not_taken_for_a_broken_one():
+    idle = PodCounters(0.0, 0.0, Counters(0, 0, 0, 0, 0, 0, 0, 0), None, counted_clock=0.0)
+    sample = PodSample("a", 0.0, "r", 5.0, Counters(9, 0, 9, 9, 0, 0, 0, 0, probes=9))
+    pod, _ = track(idle, sample, None, clock=40.0)
+    assert (pod.rate, pod.counted_clock) == (0.0, 40.0)
+    # Another process counts them from zero.
+    assert PodCounters.restore(pod.document(40.0), 40.0).counters.probes == 0.0
 
 
 @pytest.mark.parametrize("step", [300.0, -300.0, 35.0, -35.0])
