@@ -4,11 +4,11 @@
 bucket listings, archives, claims) before it becomes a file: `a/../b` and `%2e%2e/b` never reach the disk.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from tritonfleet.api.names import source_uri
 from tritonfleet.fetch.failure import FetchFailed
 
 HTTPS_PORT: Final = 443
@@ -21,7 +21,6 @@ FORMS: Final = {
 }
 """How a URI of each scheme is written."""
 _AZURE_NAMES: Final = 2
-_AZURE_FOLDER: Final = re.compile(r"([a-z0-9]{3,24})\.blob\.core\.windows\.net/([^/?#@]+/(?:[^?#]*/)?)")
 _FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
 
@@ -47,10 +46,8 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
 
     A folder of Azure's https address is the same as the az:// URI of its account and container.
     """
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, rest = source_uri(uri).partition("://")
     scheme = scheme.lower()
-    if scheme == "https" and (folder := _AZURE_FOLDER.fullmatch(rest)):
-        scheme, rest = "az", f"{folder[1]}/{folder[2]}"
     if "@" in rest.partition("/")[0]:
         raise _refused(uri, "carries a user name or password; put it into credentialsSecretName")
     if not separator or scheme not in FORMS:
