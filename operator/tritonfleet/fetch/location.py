@@ -4,6 +4,7 @@
 bucket listings, archives, claims) before it becomes a file: `a/../b` and `%2e%2e/b` never reach the disk.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,17 +17,21 @@ FORMS: Final = {
     "s3": "s3://bucket/folder",
     "gs": "gs://bucket/folder",
     "az": "az://account/container/folder",
+    "hf": "hf://organization/model@revision",
     "https": "https://host/file",
     "pvc": "pvc://claim/folder",
 }
 """How a URI of each scheme is written."""
-_AZURE_NAMES: Final = 2
+_NAMES: Final = {"az": 2, "hf": 2}
+"""How many parts the authority has, where they are more than one."""
+_REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A checked URI. `authority` is the bucket, the account with its container, the host or the claim."""
+    """A checked URI. `authority` is the bucket, the account with its container, the model, the host or the claim."""
 
     uri: str
     scheme: str
@@ -34,6 +39,8 @@ class Location:
     path: str
     """Without leading or trailing slash; never empty for https."""
     port: int = HTTPS_PORT
+    revision: str = ""
+    """The branch, tag or commit; empty if the URI names none."""
 
     @property
     def name(self) -> str:
@@ -60,15 +67,29 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
             uri.replace("#", "?").partition("?")[0],
             "was given with '?' or '#': signed links expire and leak; use credentialsSecretName",
         )
-    names = _AZURE_NAMES if scheme == "az" else 1
+    names = _NAMES.get(scheme, 1)
     authority, path = "/".join(rest.split("/")[:names]), "/".join(rest.split("/")[names:])
     if scheme == "https" and (path.endswith("/") or not path):
         raise _refused(uri, "is a folder, and https servers cannot list one; name a file or a .tar.gz or .zip archive")
     path = path.removesuffix("/")
+    revision = ""
+    if scheme == "hf":
+        authority, revision = _repository(uri, authority)
     authority, path, port = _authority(uri, scheme, authority, path)
     if path:
         safe_relative(path, of="the model URI" if "@" in uri else f"the model URI {scheme}://{authority}")
-    return Location(uri, scheme, authority, path, port)
+    return Location(uri, scheme, authority, path, port, revision)
+
+
+def _repository(uri: str, authority: str) -> tuple[str, str]:
+    repository, at, revision = authority.partition("@")
+    if not _REPOSITORY.fullmatch(repository):
+        raise _refused(uri, f"does not name an organization and a model; write {FORMS['hf']}")
+    if at and not _REVISION.fullmatch(revision):
+        raise _refused(
+            uri, "names no branch, tag or commit after '@'; for a branch with '/' in its name, name a commit"
+        )
+    return repository, revision
 
 
 def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:

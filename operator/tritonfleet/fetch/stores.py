@@ -1,8 +1,9 @@
 """Open the store of a model: where it is, and with which credentials it is read.
 
-`open_remote()` looks the scheme up in `_STORES`. Each entry takes the Secret's keys, or the identity that the pod's
-ServiceAccount has in a cloud, or asks anonymously, and says what to do when the store refuses that. What else the
-environment holds never reaches obstore, which would read proxies, endpoints and metadata addresses from it.
+`open_remote()` looks the scheme up in `_STORES`, or in `_APIS` for what obstore does not read. Each entry takes the
+Secret's keys, or the identity that the pod's ServiceAccount has in a cloud, or asks anonymously, and says what to do
+when the store refuses that. What else the environment holds never reaches obstore, which would read proxies, endpoints
+and metadata addresses from it.
 """
 
 import json
@@ -19,6 +20,7 @@ from tritonfleet.fetch import identity
 from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import Location
 from tritonfleet.fetch.remote import Remote
+from tritonfleet.fetch.transfer import Source
 from tritonfleet.fetch.tunnel import Tunnel
 
 SILENCE: Final = timedelta(seconds=30)
@@ -80,6 +82,15 @@ class _Store:
     """Returns obstore's store, and what to do when it denies access."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """A source that is read by an API of its own, not by obstore."""
+
+    endpoints: tuple[str, ...]
+    open: Callable[[Location, Mapping[str, str], str, Tunnel, str], Source]
+    """Takes the location, the environment, the endpoint, the tunnel and the authorities to trust."""
+
+
 def open_remote(
     location: Location,
     environment: Mapping[str, str],
@@ -88,13 +99,17 @@ def open_remote(
     allow_private: bool,
     authorities: str = "",
     report: Callable[[str], None] = lambda _: None,
-) -> Remote:
+) -> Source:
     """Return the store of a location; no store is contacted yet, only the one that hands out the pod's identity.
 
     `authorities` are the administrator's, in PEM; the Secret may have more.
 
     Raises FetchFailed when the credentials or the endpoint in the environment cannot be used.
     """
+    trusted = "\n".join(text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text)
+    if api := _APIS.get(location.scheme):
+        endpoint = _endpoint(api.endpoints, environment, allow_private=allow_private)
+        return api.open(location, environment, endpoint, tunnel, trusted)
     kind = _STORES[location.scheme]
     endpoint = _endpoint(kind.endpoints, environment, allow_private=allow_private)
     client: Any = {
@@ -105,9 +120,8 @@ def open_remote(
         "timeout": _WHOLE_REQUEST,
         "user_agent": "tritonfleet-fetch",
     }
-    trusted = [text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text]
     if trusted:
-        client["root_certificate"] = "\n".join(trusted)
+        client["root_certificate"] = trusted
     for name in [name for name in os.environ if name.startswith(_READ_BY_OBSTORE)]:
         del os.environ[name]
     opening = _Opening(location, environment, endpoint, client, report)
@@ -117,6 +131,17 @@ def open_remote(
         return opening.failures.pop() if opening.failures else tunnel.problem
 
     return Remote(location, store, problem, remedy or f"it was read anonymously; {kind.keys}")
+
+
+def _hub(location: Location, environment: Mapping[str, str], endpoint: str, tunnel: Tunnel, authorities: str) -> Source:
+    from tritonfleet.fetch.hub import Hub  # noqa: PLC0415
+    from tritonfleet.fetch.web import Web  # noqa: PLC0415
+
+    web = Web(tunnel, authorities, location.uri, plain=endpoint.startswith("http:"))
+    return Hub(location, environment, endpoint, web)
+
+
+_APIS: Final = {"hf": _Api(("HF_ENDPOINT",), _hub)}
 
 
 def _endpoint(names: tuple[str, ...], environment: Mapping[str, str], *, allow_private: bool) -> str:

@@ -33,6 +33,8 @@ NEEDED = {
             "account.blob.core.windows.net",
             "container/m.onnx",
         ),
+        ("hf://org/model", "hf", "org/model", ""),
+        ("hf://org/model@v1.2/onnx/m@2x.onnx", "hf", "org/model", "onnx/m@2x.onnx"),
         ("pvc://claim/models/m", "pvc", "claim", "models/m"),
         ("S3://bucket/m", "s3", "bucket", "m"),
     ],
@@ -65,6 +67,12 @@ def test_a_uri_is_taken_apart(uri, scheme, authority, path):
         ("s3://b//x", "absolute"),
         ("s3://b:80/x", "':'"),
         ("pvc://../x", "dots only"),
+        ("hf://gpt2", "does not name an organization and a model; write hf://organization/model@revision"),
+        ("hf://org/", "does not name an organization and a model"),
+        ("hf://org/model@", "names no branch, tag or commit after '@'"),
+        ("hf://org/model@refs%2Fpr%2F1", "for a branch with '/' in its name, name a commit"),
+        ("hf://../model", "does not name an organization"),
+        ("hf://org/model@main/../x", "'..' part"),
         ("az://account", "does not name a container; write az://account/container/folder"),
         ("az://account/", "does not name a container"),
         ("az:///container/m", "does not name a container"),
@@ -81,7 +89,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri, words):
     assert words in str(refusal.value)
 
 
-@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "pvc", "http", "ftp", ""])
+@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "pvc", "http", "ftp", ""])
 @pytest.mark.parametrize("rest", ["user:hunter2@host/x", "hunter2@host/x", "host/x?sig=hunter2", "host/x#hunter2",
                                   "user:hunter2@host/../x", "user:a/hunter2@host/x", "user:a\\hunter2@host/x",
                                   "user:a%hunter2@host/x", "user:hunter2@", "user:hunter2@host:99999/x"])  # fmt: skip
