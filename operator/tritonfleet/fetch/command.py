@@ -173,7 +173,8 @@ def _downloaded(
         files = retry(remote.files, Backoff(threading.Event(), report))
         if remote.version:
             report(f"{source.uri} is at {remote.version}")
-        return Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files), remote.version
+        contents = Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
+        return remote.arranged(contents, staging / "unpacked"), remote.version
 
 
 def _unpacked(packed: Content, folder: Path) -> list[Content]:

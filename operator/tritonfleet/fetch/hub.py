@@ -8,14 +8,16 @@ bounds on what it reads, and Xet's transfers take no proxy that could check thei
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urljoin
 
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import MAX_FILES, Location, is_clutter, safe_relative
-from tritonfleet.fetch.remote import PART_BYTES, RemoteFile
+from tritonfleet.fetch.model_folder import Content
+from tritonfleet.fetch.remote import RemoteFile, in_parts
 from tritonfleet.fetch.web import Reply, Web, refusal, word
 
 ENDPOINT: Final = "https://huggingface.co"
@@ -63,15 +65,16 @@ class Hub:
             raise FetchFailed(f"{where}: nothing is stored there (404); check the path")
         for file in found:
             safe_relative(file.path, of=where)
-        large = next((file for file in found if file.size > PART_BYTES), None)
-        if large is not None and not self._web.has_ranges(self._url(large), self._headers):
-            found = [RemoteFile(f.path, f.key, f.size, f.version, ranges=False, sha256=f.sha256) for f in found]
-        return found
+        return in_parts(found, lambda file: self._web.has_ranges(self._url(file), self._headers))
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[memoryview]:
         """Yield the bytes from `start` up to `end`; raises Transient when the connection breaks."""
         span = None if (start, end) == (0, file.size) else (start, end)
         yield from self._web.pieces(self._url(file), self._headers, span, self._refused)
+
+    def arranged(self, contents: Sequence[Content], _: Path) -> list[Content]:
+        """Return the files as they are: each entry of the repository is one."""
+        return list(contents)
 
     def _url(self, file: RemoteFile) -> str:
         return f"{self._endpoint}/{self._location.authority}/resolve/{self._commit}/{quote(file.key)}"

@@ -19,12 +19,17 @@ FORMS: Final = {
     "az": "az://account/container/folder",
     "hf": "hf://organization/model@revision",
     "https": "https://host/file",
+    "oci": "oci://registry/repository:tag",
     "pvc": "pvc://claim/folder",
 }
 """How a URI of each scheme is written."""
 _NAMES: Final = {"az": 2, "hf": 2}
 """How many parts the authority has, where they are more than one."""
 _REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+_IN_REGISTRY: Final = re.compile(
+    r"([a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)(?::(\w[\w.-]{0,127})|@(sha256:[0-9a-f]{64}))?",
+    re.ASCII,
+)
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
@@ -40,7 +45,7 @@ class Location:
     """Without leading or trailing slash; never empty for https."""
     port: int = HTTPS_PORT
     revision: str = ""
-    """The branch, tag or commit; empty if the URI names none."""
+    """The branch, tag, commit or digest; empty if the URI names none."""
 
     @property
     def name(self) -> str:
@@ -75,10 +80,19 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
     revision = ""
     if scheme == "hf":
         authority, revision = _repository(uri, authority)
+    elif scheme == "oci":
+        path, revision = _in_registry(uri, path)
     authority, path, port = _authority(uri, scheme, authority, path)
     if path:
         safe_relative(path, of="the model URI" if "@" in uri else f"the model URI {scheme}://{authority}")
     return Location(uri, scheme, authority, path, port, revision)
+
+
+def _in_registry(uri: str, path: str) -> tuple[str, str]:
+    found = _IN_REGISTRY.fullmatch(path)
+    if not found:
+        raise _refused(uri, f"does not name a repository of a registry, with a tag or a digest; write {FORMS['oci']}")
+    return found[1], found[2] or found[3] or ""
 
 
 def _repository(uri: str, authority: str) -> tuple[str, str]:
@@ -95,7 +109,7 @@ def _repository(uri: str, authority: str) -> tuple[str, str]:
 def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:
     if not authority or not authority.isascii() or not authority.isprintable() or set(authority) & set(" \\%"):
         raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORM_LIST}")
-    if scheme != "https":
+    if scheme not in {"https", "oci"}:
         if ":" in authority or {".", ".."} & set(authority.split("/")):
             raise _refused(uri, "has a bucket or claim name with ':' or dots only")
         if scheme == "az" and not all(authority.partition("/")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import unquote
@@ -19,7 +19,10 @@ from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import MAX_FILES, is_clutter, safe_relative
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tritonfleet.fetch.location import Location
+    from tritonfleet.fetch.model_folder import Content
 
 
 PART_BYTES: Final = 32 * 1024 * 1024
@@ -56,6 +59,10 @@ class Remote:
     """What to do when the store denies access."""
     version: ClassVar[str] = ""
     """A URI of these stores names the files themselves, nothing that moves."""
+
+    def arranged(self, contents: Sequence[Content], _: Path) -> list[Content]:
+        """Return the files as they are: each object is one."""
+        return list(contents)
 
     def files(self) -> list[RemoteFile]:
         """List the source; raise FetchFailed if it is empty or unsafe, Transient if it may work later."""
@@ -146,6 +153,13 @@ class Remote:
             result = explained(error, where, self.remedy)
             problem = self.problem() if isinstance(result, Transient) else None
             raise (_placed(problem, where) if problem else result) from error
+
+
+def in_parts(files: Sequence[RemoteFile], has_ranges: Callable[[RemoteFile], bool]) -> list[RemoteFile]:
+    """Return the files with those read in parts that are larger than one, if the server sends parts of the first."""
+    large = next((file for file in files if file.size > PART_BYTES), None)
+    known = large is not None and has_ranges(large)
+    return [replace(file, ranges=known and file.size > PART_BYTES) for file in files]
 
 
 def without_folder_markers(files: Sequence[RemoteFile]) -> list[RemoteFile]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from tritonfleet.errors import TritonfleetError
@@ -22,6 +22,9 @@ from tritonfleet.fetch.location import Location
 from tritonfleet.fetch.remote import Remote
 from tritonfleet.fetch.transfer import Source
 from tritonfleet.fetch.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from tritonfleet.fetch.web import Web
 
 SILENCE: Final = timedelta(seconds=30)
 """A read that brings no byte for this long is broken off and resumed."""
@@ -83,12 +86,30 @@ class _Store:
 
 
 @dataclass(frozen=True, slots=True)
+class _Call:
+    """What a source with an API of its own is opened with."""
+
+    location: Location
+    environment: Mapping[str, str]
+    endpoint: str
+    """The Secret's, without a slash at its end; empty for the usual one."""
+    tunnel: Tunnel
+    authorities: str
+    allow_private: bool
+
+    def web(self, *, plain: bool) -> "Web":
+        """Return what the requests are made with."""
+        from tritonfleet.fetch.web import Web  # noqa: PLC0415
+
+        return Web(self.tunnel, self.authorities, self.location.uri, plain=plain)
+
+
+@dataclass(frozen=True, slots=True)
 class _Api:
     """A source that is read by an API of its own, not by obstore."""
 
     endpoints: tuple[str, ...]
-    open: Callable[[Location, Mapping[str, str], str, Tunnel, str], Source]
-    """Takes the location, the environment, the endpoint, the tunnel and the authorities to trust."""
+    open: Callable[[_Call], Source]
 
 
 def open_remote(
@@ -109,7 +130,7 @@ def open_remote(
     trusted = "\n".join(text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text)
     if api := _APIS.get(location.scheme):
         endpoint = _endpoint(api.endpoints, environment, allow_private=allow_private)
-        return api.open(location, environment, endpoint, tunnel, trusted)
+        return api.open(_Call(location, environment, endpoint, tunnel, trusted, allow_private))
     kind = _STORES[location.scheme]
     endpoint = _endpoint(kind.endpoints, environment, allow_private=allow_private)
     client: Any = {
@@ -133,15 +154,28 @@ def open_remote(
     return Remote(location, store, problem, remedy or f"it was read anonymously; {kind.keys}")
 
 
-def _hub(location: Location, environment: Mapping[str, str], endpoint: str, tunnel: Tunnel, authorities: str) -> Source:
+def _hub(call: _Call) -> Source:
     from tritonfleet.fetch.hub import Hub  # noqa: PLC0415
-    from tritonfleet.fetch.web import Web  # noqa: PLC0415
 
-    web = Web(tunnel, authorities, location.uri, plain=endpoint.startswith("http:"))
-    return Hub(location, environment, endpoint, web)
+    return Hub(call.location, call.environment, call.endpoint, call.web(plain=call.endpoint.startswith("http:")))
 
 
-_APIS: Final = {"hf": _Api(("HF_ENDPOINT",), _hub)}
+_PLAIN: Final = "OCI_PLAIN_HTTP"
+
+
+def _registry(call: _Call) -> Source:
+    from tritonfleet.fetch.registry import Registry  # noqa: PLC0415
+
+    plain = call.environment.get(_PLAIN, "").strip().lower() == "true"
+    if plain and not call.allow_private:
+        raise FetchFailed(
+            f"{_PLAIN} in the Secret asks for plain http, which is only for private addresses that the administrator "
+            "has allowed; use https"
+        )
+    return Registry(call.location, call.environment, call.web(plain=plain), plain=plain)
+
+
+_APIS: Final = {"hf": _Api(("HF_ENDPOINT",), _hub), "oci": _Api((), _registry)}
 
 
 def _endpoint(names: tuple[str, ...], environment: Mapping[str, str], *, allow_private: bool) -> str:

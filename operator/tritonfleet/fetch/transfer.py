@@ -208,6 +208,9 @@ class Source(Reader, Protocol):
     def files(self) -> list[RemoteFile]:
         """List the files; FetchFailed if there are none, Transient if it may work later."""
 
+    def arranged(self, contents: Sequence[Content], folder: Path) -> list[Content]:
+        """Return the model's files of those that were fetched; what has to be unpacked goes below `folder`."""
+
 
 @dataclass(slots=True)
 class _Target:

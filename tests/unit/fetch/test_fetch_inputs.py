@@ -35,6 +35,9 @@ NEEDED = {
         ),
         ("hf://org/model", "hf", "org/model", ""),
         ("hf://org/model@v1.2/onnx/m@2x.onnx", "hf", "org/model", "onnx/m@2x.onnx"),
+        ("oci://GHCR.io/org/model:v1.2", "oci", "ghcr.io", "org/model"),
+        ("oci://registry.example.com:5000/model", "oci", "registry.example.com", "model"),
+        ("oci://ghcr.io/org/model@sha256:" + "0" * 64, "oci", "ghcr.io", "org/model"),
         ("pvc://claim/models/m", "pvc", "claim", "models/m"),
         ("S3://bucket/m", "s3", "bucket", "m"),
     ],
@@ -73,6 +76,11 @@ def test_a_uri_is_taken_apart(uri, scheme, authority, path):
         ("hf://org/model@refs%2Fpr%2F1", "for a branch with '/' in its name, name a commit"),
         ("hf://../model", "does not name an organization"),
         ("hf://org/model@main/../x", "'..' part"),
+        ("oci://ghcr.io", "does not name a repository of a registry"),
+        ("oci://ghcr.io/Org/model", "does not name a repository of a registry"),
+        ("oci://ghcr.io/org/model@sha256:12", "does not name a repository of a registry"),
+        ("oci://ghcr.io/org/../model", "does not name a repository of a registry"),
+        ("oci://host:99999/m", "host or port that cannot be read"),
         ("az://account", "does not name a container; write az://account/container/folder"),
         ("az://account/", "does not name a container"),
         ("az:///container/m", "does not name a container"),
@@ -89,7 +97,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri, words):
     assert words in str(refusal.value)
 
 
-@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "pvc", "http", "ftp", ""])
+@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "oci", "pvc", "http", "ftp", ""])
 @pytest.mark.parametrize("rest", ["user:hunter2@host/x", "hunter2@host/x", "host/x?sig=hunter2", "host/x#hunter2",
                                   "user:hunter2@host/../x", "user:a/hunter2@host/x", "user:a\\hunter2@host/x",
                                   "user:a%hunter2@host/x", "user:hunter2@", "user:hunter2@host:99999/x"])  # fmt: skip
