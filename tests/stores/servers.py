@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-FROM_PYPI = ("olah", "oras")
+FROM_PYPI = ("mlflow-skinny", "olah", "oras")
 FROM_NPM = ("azurite",)
 """Packages with servers, installed from the locks of devcluster/pins and devcluster/npm."""
 

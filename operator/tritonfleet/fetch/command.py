@@ -168,7 +168,13 @@ def _downloaded(
         authorities = settings.authorities.read_text()
     with Tunnel(Guard(settings.allowed_hosts, settings.allow_private), onward) as tunnel:
         remote = open_remote(
-            source, environment, tunnel, allow_private=settings.allow_private, authorities=authorities, report=report
+            source,
+            environment,
+            tunnel,
+            allow_private=settings.allow_private,
+            allowed_schemes=settings.allowed_schemes,
+            authorities=authorities,
+            report=report,
         )
         files = retry(remote.files, Backoff(threading.Event(), report))
         if remote.version:

@@ -19,6 +19,7 @@ FORMS: Final = {
     "az": "az://account/container/folder",
     "hf": "hf://organization/model@revision",
     "https": "https://host/file",
+    "mlflow": "mlflow://models:/name@alias",
     "oci": "oci://registry/repository:tag",
     "pvc": "pvc://claim/folder",
 }
@@ -30,6 +31,7 @@ _IN_REGISTRY: Final = re.compile(
     r"([a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)(?::(\w[\w.-]{0,127})|@(sha256:[0-9a-f]{64}))?",
     re.ASCII,
 )
+_IN_MLFLOW: Final = re.compile(r"([^/:@%\\\s]+)(?:(@[\w-]+)|/([1-9][0-9]{0,18}))", re.ASCII)
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
@@ -45,7 +47,7 @@ class Location:
     """Without leading or trailing slash; never empty for https."""
     port: int = HTTPS_PORT
     revision: str = ""
-    """The branch, tag, commit or digest; empty if the URI names none."""
+    """The branch, tag, commit, digest, version, or `@` and the alias; empty if the URI names none."""
 
     @property
     def name(self) -> str:
@@ -82,6 +84,8 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
         authority, revision = _repository(uri, authority)
     elif scheme == "oci":
         path, revision = _in_registry(uri, path)
+    elif scheme == "mlflow":
+        authority, path, revision = _in_mlflow(uri, authority, path)
     authority, path, port = _authority(uri, scheme, authority, path)
     if path:
         safe_relative(path, of="the model URI" if "@" in uri else f"the model URI {scheme}://{authority}")
@@ -93,6 +97,15 @@ def _in_registry(uri: str, path: str) -> tuple[str, str]:
     if not found:
         raise _refused(uri, f"does not name a repository of a registry, with a tag or a digest; write {FORMS['oci']}")
     return found[1], found[2] or found[3] or ""
+
+
+def _in_mlflow(uri: str, authority: str, path: str) -> tuple[str, str, str]:
+    found = _IN_MLFLOW.fullmatch(path)
+    if authority != "models:" or not found:
+        raise _refused(
+            uri, f"does not name a model of MLflow's registry with an alias or a version; write {FORMS['mlflow']}"
+        )
+    return "models", found[1], found[2] or found[3]
 
 
 def _repository(uri: str, authority: str) -> tuple[str, str]:

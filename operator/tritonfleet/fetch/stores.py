@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from tritonfleet.errors import TritonfleetError
 from tritonfleet.fetch import identity
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.location import Location
+from tritonfleet.fetch.location import Location, parse
 from tritonfleet.fetch.remote import Remote
 from tritonfleet.fetch.transfer import Source
 from tritonfleet.fetch.tunnel import Tunnel
@@ -96,6 +96,8 @@ class _Call:
     tunnel: Tunnel
     authorities: str
     allow_private: bool
+    nested: Callable[[str], Source]
+    """Opens another URI with the same environment; raises FetchFailed for one that the administrator forbids."""
 
     def web(self, *, plain: bool) -> "Web":
         """Return what the requests are made with."""
@@ -118,19 +120,32 @@ def open_remote(
     tunnel: Tunnel,
     *,
     allow_private: bool,
+    allowed_schemes: tuple[str, ...] = (),
     authorities: str = "",
     report: Callable[[str], None] = lambda _: None,
 ) -> Source:
     """Return the store of a location; no store is contacted yet, only the one that hands out the pod's identity.
 
-    `authorities` are the administrator's, in PEM; the Secret may have more.
+    `authorities` are the administrator's, in PEM; the Secret may have more. `allowed_schemes` are those of the stores
+    that MLflow's registry may name.
 
     Raises FetchFailed when the credentials or the endpoint in the environment cannot be used.
     """
     trusted = "\n".join(text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text)
     if api := _APIS.get(location.scheme):
         endpoint = _endpoint(api.endpoints, environment, allow_private=allow_private)
-        return api.open(_Call(location, environment, endpoint, tunnel, trusted, allow_private))
+
+        def nested(uri: str) -> Source:
+            return open_remote(
+                parse(uri, allowed_schemes),
+                environment,
+                tunnel,
+                allow_private=allow_private,
+                authorities=authorities,
+                report=report,
+            )
+
+        return api.open(_Call(location, environment, endpoint, tunnel, trusted, allow_private, nested))
     kind = _STORES[location.scheme]
     endpoint = _endpoint(kind.endpoints, environment, allow_private=allow_private)
     client: Any = {
@@ -175,7 +190,18 @@ def _registry(call: _Call) -> Source:
     return Registry(call.location, call.environment, call.web(plain=plain), plain=plain)
 
 
-_APIS: Final = {"hf": _Api(("HF_ENDPOINT",), _hub), "oci": _Api((), _registry)}
+def _mlflow(call: _Call) -> Source:
+    from tritonfleet.fetch.tracker import Tracker  # noqa: PLC0415
+
+    web = call.web(plain=call.endpoint.startswith("http:"))
+    return Tracker(call.location, call.environment, call.endpoint, web, call.nested)
+
+
+_APIS: Final = {
+    "hf": _Api(("HF_ENDPOINT",), _hub),
+    "mlflow": _Api(("MLFLOW_TRACKING_URI",), _mlflow),
+    "oci": _Api((), _registry),
+}
 
 
 def _endpoint(names: tuple[str, ...], environment: Mapping[str, str], *, allow_private: bool) -> str:

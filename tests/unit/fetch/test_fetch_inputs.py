@@ -38,6 +38,8 @@ NEEDED = {
         ("oci://GHCR.io/org/model:v1.2", "oci", "ghcr.io", "org/model"),
         ("oci://registry.example.com:5000/model", "oci", "registry.example.com", "model"),
         ("oci://ghcr.io/org/model@sha256:" + "0" * 64, "oci", "ghcr.io", "org/model"),
+        ("mlflow://models:/recommender@champion", "mlflow", "models", "recommender"),
+        ("mlflow://models:/main.prod.recommender/7", "mlflow", "models", "main.prod.recommender"),
         ("pvc://claim/models/m", "pvc", "claim", "models/m"),
         ("S3://bucket/m", "s3", "bucket", "m"),
     ],
@@ -81,6 +83,11 @@ def test_a_uri_is_taken_apart(uri, scheme, authority, path):
         ("oci://ghcr.io/org/model@sha256:12", "does not name a repository of a registry"),
         ("oci://ghcr.io/org/../model", "does not name a repository of a registry"),
         ("oci://host:99999/m", "host or port that cannot be read"),
+        ("mlflow://models:/recommender", "does not name a model of MLflow's registry with an alias or a version"),
+        ("mlflow://models:/recommender/0", "does not name a model of MLflow's registry"),
+        ("mlflow://models:/recommender/7/model.onnx", "does not name a model of MLflow's registry"),
+        ("mlflow://models:/../7", "'..' part"),
+        ("mlflow://runs:/1f0c/model", "write mlflow://models:/name@alias"),
         ("az://account", "does not name a container; write az://account/container/folder"),
         ("az://account/", "does not name a container"),
         ("az:///container/m", "does not name a container"),
@@ -97,7 +104,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri, words):
     assert words in str(refusal.value)
 
 
-@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "oci", "pvc", "http", "ftp", ""])
+@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "mlflow", "oci", "pvc", "http", "ftp", ""])
 @pytest.mark.parametrize("rest", ["user:hunter2@host/x", "hunter2@host/x", "host/x?sig=hunter2", "host/x#hunter2",
                                   "user:hunter2@host/../x", "user:a/hunter2@host/x", "user:a\\hunter2@host/x",
                                   "user:a%hunter2@host/x", "user:hunter2@", "user:hunter2@host:99999/x"])  # fmt: skip
