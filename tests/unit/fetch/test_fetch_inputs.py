@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import SOURCES
 from tritonfleet.fetch.command import SCHEMES, from_environment
 from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import parse
@@ -114,6 +115,11 @@ def test_a_secret_in_a_uri_is_not_repeated(scheme, rest, allowed):
         parse(f"{scheme}://{rest}", allowed)
     assert "hunter2" not in str(refusal.value)
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize("uri", SOURCES)
+def test_what_the_api_server_takes_is_parsed(uri):
+    assert parse(uri, SCHEMES).uri == uri
 
 
 def test_a_secret_in_a_uri_says_where_it_belongs():
