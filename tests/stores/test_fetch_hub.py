@@ -291,6 +291,13 @@ def test_a_private_model_without_a_token_blames_no_secret(run_fetch):
     assert "in the Secret" not in message
 
 
+@pytest.mark.parametrize("token", ["hunter2 hunter2", "hunter2\nhunter2", "hunter\u00fc2", "hunter2\x01"])
+def test_a_token_that_is_none_is_refused_without_repeating_it(run_fetch, token):
+    outcome = run_fetch("hf://acme/net", {"HF_ENDPOINT": "https://hub.example.com", "HF_TOKEN": token})
+    assert "HF_TOKEN in the Secret is not one token; put only the token there" in outcome.message
+    assert token not in outcome.message + outcome.log
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -18,7 +18,7 @@ from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import MAX_FILES, Location, is_clutter, safe_relative
 from tritonfleet.fetch.model_folder import Content
 from tritonfleet.fetch.remote import RemoteFile, in_parts
-from tritonfleet.fetch.web import Reply, Web, refusal, word
+from tritonfleet.fetch.web import Reply, Web, bearer, refusal, word
 
 ENDPOINT: Final = "https://huggingface.co"
 _TOKEN: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -35,11 +35,10 @@ class Hub:
     def __init__(self, location: Location, environment: Mapping[str, str], endpoint: str, web: Web) -> None:
         self._location, self._web = location, web
         self._endpoint = endpoint or ENDPOINT
-        token = next((value for name in _TOKEN if (value := environment.get(name, "").strip())), "")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = bearer(environment, *_TOKEN)
         self._remedy = (
             "let the account of the token in the Secret read it, and accept the model's conditions with that account"
-            if token
+            if self._headers
             else f"it was read anonymously; name a Secret with {_TOKEN[0]} in credentialsSecretName"
         )
         self._commit = ""

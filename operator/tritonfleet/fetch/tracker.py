@@ -19,7 +19,7 @@ from tritonfleet.fetch.location import MAX_FILES, Location, is_clutter, safe_rel
 from tritonfleet.fetch.model_folder import Content
 from tritonfleet.fetch.remote import RemoteFile, in_parts
 from tritonfleet.fetch.transfer import Source, size_text
-from tritonfleet.fetch.web import Reply, Web, refusal, word
+from tritonfleet.fetch.web import Reply, Web, bearer, refusal, word
 
 TRACKING: Final = "MLFLOW_TRACKING_URI"
 _TOKEN: Final = "MLFLOW_TRACKING_TOKEN"  # noqa: S105
@@ -74,16 +74,14 @@ class Tracker:
                 f"{self.location.uri}: no tracking server is known; name a Secret with {TRACKING} in "
                 "credentialsSecretName"
             )
-        token = self.environment.get(_TOKEN, "").strip()
+        self._headers = bearer(self.environment, _TOKEN)
         user, password = (self.environment.get(name, "") for name in _LOGIN)
         if bool(user) != bool(password):
             raise FetchFailed(f"{self.location.uri}: the Secret has no {_LOGIN[bool(user)]}; add it, or drop both keys")
         self._remedy = "let the account in the Secret read the model in MLflow"
-        if token:
-            self._headers = {"Authorization": f"Bearer {token}"}
-        elif user:
+        if user and not self._headers:
             self._headers = {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
-        else:
+        if not self._headers:
             self._remedy = f"it was read anonymously; add {_TOKEN}, or {' and '.join(_LOGIN)}, to the Secret"
 
     @property

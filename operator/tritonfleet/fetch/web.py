@@ -61,6 +61,16 @@ def word(text: object) -> str:
     return text if isinstance(text, str) and _WORD.fullmatch(text) else ""
 
 
+def bearer(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Return the header with the first token that the Secret has, none without one; raises FetchFailed for no token."""
+    for name in names:
+        if token := environment.get(name, "").strip():
+            if not token.isascii() or not token.isprintable() or " " in token:
+                raise FetchFailed(f"{name} in the Secret is not one token; put only the token there")
+            return {"Authorization": f"Bearer {token}"}
+    return {}
+
+
 def refusal(reply: Reply, code: str, where: str, remedy: str) -> FetchFailed | Transient:
     """Return the exception to raise for an answer that is not a success."""
     wait = reply.headers.get("retry-after", "")
