@@ -68,6 +68,7 @@ HELM = Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"})
 PAUSE = Module("pause", {"pause": "tritonfleet.dev/devcluster/pause"})
 VERSITYGW = Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
 FAKE_GCS = Module("fake-gcs-server", {"fake-gcs-server": "github.com/fsouza/fake-gcs-server"})
+DISTRIBUTION = Module("distribution", {"registry": "github.com/distribution/distribution/v3/cmd/registry"})
 KWOK = Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
 KUBECONFORM = Module("kubeconform", {"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"})
 K6 = Module("k6", {"k6": "go.k6.io/k6"})
@@ -80,7 +81,8 @@ PROMETHEUS = Module(
 KSTATUS = Module("kstatus", {"kstatus": "tritonfleet.dev/devcluster/kstatus"})
 GATEWAY = Module("envoy-gateway", {"envoy-gateway": "github.com/envoyproxy/gateway/cmd/envoy-gateway"})
 MODULES = (
-    KUBERNETES, ETCD, HELM, PAUSE, VERSITYGW, FAKE_GCS, KWOK, KUBECONFORM, K6, COREDNS, PROMETHEUS, GATEWAY, KSTATUS,
+    KUBERNETES, ETCD, HELM, PAUSE, VERSITYGW, FAKE_GCS, DISTRIBUTION, KWOK, KUBECONFORM, K6, COREDNS, PROMETHEUS,
+    GATEWAY, KSTATUS,
 )  # fmt: skip
 
 

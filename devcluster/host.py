@@ -65,7 +65,7 @@ def install_packages(progress: Progress) -> None:
 
 
 def pinned_package(name: str, progress: Progress) -> Path:
-    """The folder with the files of a package of PyPI: the one that pins/NAME.lock names by hash, and no other.
+    """The folder with the files of a package of PyPI and of those it needs: what pins/NAME.lock names by hash.
 
     Raises CommandFailed with pip's words.
     """
@@ -75,7 +75,8 @@ def pinned_package(name: str, progress: Progress) -> Path:
         if not home.exists():
             partial = home.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            with progress.step(f"getting {lock.read_text().split()[0]} from PyPI"):
+            version = next(line.split()[0] for line in lock.read_text().splitlines() if line.startswith(f"{name}=="))
+            with progress.step(f"getting {version} from PyPI"):
                 run(sys.executable, "-m", "pip", "install", "--quiet", *EXACTLY, lock, "--target", partial)
                 run(sys.executable, HERE / "lockcheck.py", lock, "--path", partial)
             partial.rename(home)

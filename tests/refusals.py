@@ -21,6 +21,26 @@ spec:
 """)
 COMPLETE = yaml.safe_load((HERE / "complete.yaml").read_text(encoding="utf-8"))
 
+SOURCES = (
+    "s3://models/recommender/7",
+    "gs://my_models.example/recommender",
+    "az://account/models/recommender/7",
+    "az://account/models",
+    "https://account.blob.core.windows.net/models/recommender/",
+    "https://account.blob.core.windows.net/models/model.onnx",
+    "https://example.com:8443/m.tar.gz",
+    "hf://org/model",
+    "hf://org/model@main/onnx",
+    "hf://org/model@v1.2/onnx/model.onnx",
+    "mlflow://models:/recommender@champion",
+    "mlflow://models:/main.prod.recommender/7",
+    "oci://ghcr.io/org/model",
+    "oci://registry.example.com:5000/a/b_c/d:v1.2",
+    "oci://ghcr.io/org/model@sha256:" + "0" * 64,
+    "pvc://claim",
+)
+"""Model URIs that the API server takes, and the fetch step as well."""
+
 
 def wrong(entry):
     manifest = copy.deepcopy(VALID)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from devcluster import gobuild
-from tests.refusals import COMPLETE, EXAMPLES, REFUSALS, VALID, put, wrong
+from tests.refusals import COMPLETE, EXAMPLES, REFUSALS, SOURCES, VALID, put, wrong
 from tritonfleet.api import names
 from tritonfleet.api.crd import root_schema
 from tritonfleet.api.quantities import canonical_quantity
@@ -44,14 +44,7 @@ async def test_the_api_server_refuses(send, entry):
     assert "evaluating rule" not in message, "a rule failed on what another rule refuses"
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "s3://models/recommender/7", "gs://my_models.example/recommender", "az://account/models/recommender/7",
-        "az://account/models", "https://account.blob.core.windows.net/models/recommender/",
-        "https://account.blob.core.windows.net/models/model.onnx", "https://example.com:8443/m.tar.gz", "pvc://claim",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("uri", SOURCES)
 async def test_the_api_server_accepts_every_kind_of_source(send, uri):
     manifest = copy.deepcopy(VALID)
     manifest["spec"]["model"]["uri"] = uri

@@ -11,6 +11,7 @@ from devcluster.gobuild import VERSITYGW, build
 from devcluster.progress import Progress
 from tests.fetched import Outcome
 from tests.ports import free_port
+from tests.stores.registries import Repository, digest, registry
 from tests.stores.servers import ACCESS_KEY, SECRET_KEY, serving
 from tritonfleet.fetch import main
 
@@ -89,3 +90,19 @@ def fetch(bucket, run_fetch):
         return run_fetch(f"s3://{bucket.name}/{path}", (environment or bucket.environment()) | changes)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory):
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="session")
+def open_registry(blobs):
+    with registry(blobs) as port:
+        yield port
+
+
+@pytest.fixture
+def repository(open_registry, request):
+    return Repository(open_registry, f"team/{digest(request.node.name.encode())[7:20]}")

@@ -18,6 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+FROM_PYPI = ("mlflow-skinny", "olah", "oras")
+FROM_NPM = ("azurite",)
+"""Packages with servers, installed from the locks of devcluster/pins and devcluster/npm."""
+
 ACCESS_KEY = "AKIATESTTESTTEST"
 SECRET_KEY = "sEcReT/key+of=tests0123456789"
 MODEL = hashlib.shake_256(b"model").digest(1024 * 1024 + 3)

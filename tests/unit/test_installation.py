@@ -128,7 +128,7 @@ def test_every_go_module_that_needs_others_has_their_sums(module):
 
 @pytest.mark.parametrize("lock", sorted((ROOT / "devcluster" / "pins").iterdir()), ids=lambda path: path.name)
 def test_every_pin_of_the_local_clusters_tools_has_hashes(lock):
-    assert re.fullmatch(r"(\S+==\S+ (\\\n    --hash=sha256:[0-9a-f]{64} ?)+\n)+", lock.read_text())
+    assert re.fullmatch(r"(\S+==\S+ (; [^\\\n]+ )?(\\\n    --hash=sha256:[0-9a-f]{64} ?)+\n)+", lock.read_text())
 
 
 def _build_files() -> list[str]:

@@ -11,7 +11,7 @@ def test_without_any_variable_the_defaults_hold():
     settings = from_environment({})
     assert settings.namespaces == ()
     assert settings.workers == 64
-    assert settings.defaults.fetch_allowed_schemes == ("az", "gs", "https", "pvc", "s3")
+    assert settings.defaults.fetch_allowed_schemes == ("az", "gs", "hf", "https", "mlflow", "oci", "pvc", "s3")
     assert settings.defaults.fetch_allow_private_addresses is False
 
 

@@ -18,8 +18,8 @@ def _uri_rule(expression: str, must: str) -> Rule:
 
 _URI_RULES = (
     _uri_rule(
-        "self.uri.matches('^(s3|gs|az|https|pvc)://')",
-        "must start with one of the supported schemes s3://, gs://, az://, https:// or pvc://",
+        "self.uri.matches('^(s3|gs|az|hf|oci|mlflow|https|pvc)://')",
+        "must start with one of the supported schemes s3://, gs://, az://, hf://, oci://, mlflow://, https:// or pvc://",
     ),
     _uri_rule(
         "!self.uri.matches('(^|/)[.][.]?(/|$)')",
@@ -62,6 +62,20 @@ _URI_RULES = (
     _uri_rule(
         "!self.uri.startsWith('az://') || self.uri.matches('^az://[a-z0-9]{3,24}/[a-z0-9-]{3,63}(/|$)')",
         "must name a storage account and a container, such as az://account/container/folder",
+    ),
+    _uri_rule(
+        "!self.uri.startsWith('hf://') || self.uri.matches("
+        "'^hf://[a-zA-Z0-9][a-zA-Z0-9._-]{0,95}/[a-zA-Z0-9][a-zA-Z0-9._-]{0,95}(@[a-zA-Z0-9_][a-zA-Z0-9._-]*)?(/|$)')",
+        "must name an organization and a model, and may name a branch, tag or commit, such as hf://org/model@v1",
+    ),
+    _uri_rule(
+        "!self.uri.startsWith('oci://') || self.uri.matches('^oci://[a-zA-Z0-9.-]+(:[0-9]+)?"
+        "(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[a-zA-Z0-9_.-]+|@sha256:[a-f0-9]{64})?$')",
+        "must name a registry and a repository, and may name a tag or a digest, such as oci://ghcr.io/org/model:v1",
+    ),
+    _uri_rule(
+        r"!self.uri.startsWith('mlflow://') || self.uri.matches('^mlflow://models:/[^/:@%]+(@[a-zA-Z0-9_-]+|/[1-9][0-9]{0,18})$')",
+        "must name a model of MLflow's registry with an alias or a version, such as mlflow://models:/name@champion",
     ),
     _uri_rule(
         "!self.uri.startsWith('https://') || self.uri.matches('^https://[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[^/](.*[^/])?$')"
@@ -211,7 +225,9 @@ class Model(ApiModel):
     ) = None
     """Name of the model in Triton, used by clients; absent: the object's name. Immutable."""
     uri: Annotated[str, text(1024)]
-    """URI of the files: `s3://bucket/path`, `gs://bucket/path`, `az://account/container/path`, `https://host/path` or `pvc://claim/path`.
+    """URI of the files: `s3://bucket/path`, `gs://bucket/path`, `az://account/container/path`,
+    `hf://organization/model@revision`, `oci://registry/repository:tag`,
+    `mlflow://models:/name@alias`, `https://host/path` or `pvc://claim/path`.
 
     A Triton model folder (with version folders), or bare model files, which become version 1."""
     digest: (

@@ -88,3 +88,12 @@ def revision_metadata(owner: Mapping[str, Any], revision_hash: str) -> dict[str,
     """Return the metadata of a child that belongs to one revision, such as `detector-0123456789`."""
     name = revision_name(owner["name"], revision_hash)
     return {**shared_metadata(owner), "name": name, "labels": revision_labels(owner["name"], revision_hash)}
+
+
+_AZURE_FOLDER: Final = re.compile(r"(?i:https)://([a-z0-9]{3,24})\.blob\.core\.windows\.net/([^/?#@]+/(?:[^?#]*/)?)")
+
+
+def source_uri(uri: str) -> str:
+    """Return the model's URI by the scheme that reads it: az:// for the https address of a folder of Azure's."""
+    folder = _AZURE_FOLDER.fullmatch(uri)
+    return f"az://{folder[1]}/{folder[2]}" if folder else uri

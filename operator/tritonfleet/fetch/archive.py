@@ -52,15 +52,18 @@ def is_archive(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def unpacked(archive: Path, name: str, folder: Path) -> list[Content]:
+def unpacked(archive: Path, name: str, folder: Path, *, below: str = "", may_be_empty: bool = False) -> list[Content]:
     """Write the regular files of `archive` below `folder`; raise FetchFailed for anything that is not safe.
 
     Links, devices, names outside the folder, duplicate members and bombs reject the whole archive; files that file
     managers leave behind are skipped. `name` is what the archive is called in messages, its suffix decides the format.
+    With `below`, a folder with its slash, a tar's other members are passed over, and paths are relative to it.
     """
     limit = max(FREE_BYTES, archive.stat().st_size * MAX_RATIO)
     contents: list[Content] = []
-    members = _zip_members(archive, name) if name.lower().endswith(".zip") else _tar_members(archive, name, limit)
+    members = (
+        _zip_members(archive, name) if name.lower().endswith(".zip") else _tar_members(archive, name, limit, below)
+    )
     try:
         for member in members:
             content = _written(member, folder, name, limit)
@@ -68,7 +71,7 @@ def unpacked(archive: Path, name: str, folder: Path) -> list[Content]:
             contents.append(content)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise FetchFailed(f"{name} cannot be unpacked ({error}); is it a whole .tar.gz or .zip file?") from error
-    if not contents:
+    if not contents and not may_be_empty:
         raise FetchFailed(f"{name} is empty; pack the model's files into it")
     return contents
 
@@ -104,10 +107,18 @@ _PAX_HEADERS: Final = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _HEADERS: Final = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE, *_PAX_HEADERS)
 
 
-def _tar_members(archive: Path, name: str, limit: int) -> Iterator[Member]:
+def _opened_tar(archive: Path, name: str) -> IO[bytes]:
     with archive.open("rb") as file:
-        open_packed: Callable[..., IO[bytes]] = gzip.open if file.read(2) == b"\x1f\x8b" else open  # type: ignore[assignment]
-    with open_packed(archive, "rb") as data:
+        magic = file.read(4)
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.open(archive, "rb")  # type: ignore[return-value]
+    if magic == b"\x28\xb5\x2f\xfd":
+        raise FetchFailed(f"{name} is compressed by zstd, which is not supported; compress it by gzip")
+    return archive.open("rb")
+
+
+def _tar_members(archive: Path, name: str, limit: int, below: str) -> Iterator[Member]:
+    with _opened_tar(archive, name) as data:
         blocks = _Blocks(data, name, limit + MAX_MEMBERS * tarfile.BLOCKSIZE * 2 + MAX_HEADERS_BYTES)
         headers: dict[str, str] = {}
         count = headers_size = 0
@@ -122,12 +133,16 @@ def _tar_members(archive: Path, name: str, limit: int) -> Iterator[Member]:
                 headers |= _said_by_header(info.type, blocks.read(info.size))
                 blocks.skip(-info.size % tarfile.BLOCKSIZE)
                 continue
-            count += 1
-            _check_count(count, name)
             path = headers.get("path", info.name).removeprefix("./")
             size = int(headers.get("size", info.size)) if info.isreg() else 0
             is_sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in headers)
             headers = {}
+            if not path.startswith(below):
+                blocks.skip(size + -size % tarfile.BLOCKSIZE)
+                continue
+            path = path.removeprefix(below)
+            count += 1
+            _check_count(count, name)
             if size < 0 or not (info.isdir() or is_clutter(path) or (info.isreg() and not is_sparse)):
                 raise _no_file(name, path)
             end = blocks.position + size

@@ -134,30 +134,29 @@ def fetched(settings: Settings, environment: Mapping[str, str], report: Report) 
     threading.Thread(target=preload_schema, daemon=True).start()
     report(f"fetching {source.uri}")
     try:
-        contents = _contents(source, settings, environment, placement, report)
+        contents, version = _contents(source, settings, environment, placement, report)
         packed = len(contents) == 1 and is_archive(contents[0].path)
         if packed:
             contents = _unpacked(contents[0], placement.staging / "unpacked")
-        return _placed(contents, source, settings, placement, packed=packed)
+        return _placed(contents, source, settings, placement, packed=packed, version=version)
     except OSError as error:
         raise disk_failure(error) from error
 
 
 def _contents(
     source: Location, settings: Settings, environment: Mapping[str, str], placement: Placement, report: Report
-) -> list[Content]:
+) -> tuple[list[Content], str]:
+    """Return the files, and the version that a name which moves stood for, if the source has one."""
     if source.scheme == "pvc":
         # Only a copy holds what was hashed: anyone may write to a claim afterwards.
         copies = placement.staging / "files" if settings.digest else None
-        contents = contents_of(source.uri, settings.source, source.path, report, copies=copies)
-    else:
-        contents = _downloaded(source, settings, environment, placement.staging, report)
-    return contents
+        return contents_of(source.uri, settings.source, source.path, report, copies=copies), ""
+    return _downloaded(source, settings, environment, placement.staging, report)
 
 
 def _downloaded(
     source: Location, settings: Settings, environment: Mapping[str, str], staging: Path, report: Report
-) -> list[Content]:
+) -> tuple[list[Content], str]:
     # pvc:// needs no sockets, and each import delays the pod's start.
     from tritonfleet.fetch.tunnel import Guard, Proxy, Tunnel  # noqa: PLC0415
 
@@ -169,10 +168,19 @@ def _downloaded(
         authorities = settings.authorities.read_text()
     with Tunnel(Guard(settings.allowed_hosts, settings.allow_private), onward) as tunnel:
         remote = open_remote(
-            source, environment, tunnel, allow_private=settings.allow_private, authorities=authorities, report=report
+            source,
+            environment,
+            tunnel,
+            allow_private=settings.allow_private,
+            allowed_schemes=settings.allowed_schemes,
+            authorities=authorities,
+            report=report,
         )
         files = retry(remote.files, Backoff(threading.Event(), report))
-        return Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
+        if remote.version:
+            report(f"{source.uri} is at {remote.version}")
+        contents = Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
+        return remote.arranged(contents, staging / "unpacked"), remote.version
 
 
 def _unpacked(packed: Content, folder: Path) -> list[Content]:
@@ -184,7 +192,13 @@ def _unpacked(packed: Content, folder: Path) -> list[Content]:
 
 
 def _placed(
-    contents: Sequence[Content], source: Location, settings: Settings, placement: Placement, *, packed: bool
+    contents: Sequence[Content],
+    source: Location,
+    settings: Settings,
+    placement: Placement,
+    *,
+    packed: bool,
+    version: str,
 ) -> str:
     base = next((content.file for content in contents if content.path == CONFIG), None)
     config, hints = merge_config(base, settings.config, model=settings.model, uri=source.uri, backend=settings.backend)
@@ -201,8 +215,8 @@ def _placed(
     mount = settings.source.resolve()
     is_linked = source.scheme == "pvc" and all(content.file.is_relative_to(mount) for content in contents)
     folder = (mount / source.path).resolve() if is_linked else None
-    batches = batches_of(config, settings.server)
-    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest, batches=batches)
+    facts = batches_of(config, settings.server) | ({"modelVersion": version} if version else {})
+    placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest, facts=facts)
     return digest
 
 
@@ -210,7 +224,8 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
     """Fetch the configured model; return the exit code, 0 or 1.
 
     The termination message is `{"digest": "sha256:..."}`, with `"largestBatch"` and `"concurrentBatches"` by which the
-    autoscaler plans, with `"stateful": true` for a model with sequence batching, or one line `FetchFailed: ...`.
+    autoscaler plans, with `"stateful": true` for a model with sequence batching and `"modelVersion"` for a name that
+    moves, such as a branch, or one line `FetchFailed: ...`.
     """
     _stop_at_once_on_sigterm()
     environment = dict(os.environ if environment is None else environment)
@@ -223,7 +238,7 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
         settings = from_environment(environment)
         result: dict[str, object] = {"digest": fetched(settings, environment, report)}
         placement = Placement(settings.target, settings.model)
-        result |= placement.batches()
+        result |= placement.facts()
         if keeps_state(placement.folder):
             result["stateful"] = True
     except TritonfleetError as error:

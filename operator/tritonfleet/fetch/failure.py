@@ -5,6 +5,8 @@ masks the values of the pod's Secrets in it and writes it as the container's ter
 copies into the status.
 """
 
+import base64
+import contextlib
 import errno
 import re
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from tritonfleet.errors import TritonfleetError
 MAX_MESSAGE_BYTES: Final = 3000
 """The kubelet keeps 4096 bytes of a termination message, shared by all containers' 12 KiB."""
 
-_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|AUTHORIZATION|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|AUTHORIZATION|CREDENTIAL|DOCKERCONFIG", re.IGNORECASE)
 _SHORTEST_SECRET: Final = 4
 
 
@@ -33,11 +35,26 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     for name, value in environment.items():
         if _SECRET_NAME.search(name):
             found |= {
+                *_logins(value),
                 value,
                 *value.split(),
                 value.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
             }
     return tuple(sorted((s for s in found if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
+
+
+_LOGIN: Final = re.compile(r'"(auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]*)"')
+
+
+def _logins(value: str) -> set[str]:
+    """Return the passwords in what `docker login` writes, which has them in plain text and in base64."""
+    found = set()
+    for name, text in _LOGIN.findall(value):
+        found.add(text)
+        if name == "auth":
+            with contextlib.suppress(ValueError):
+                found.add(base64.b64decode(text).decode().partition(":")[2])
+    return found
 
 
 def masked(text: str, secrets: tuple[str, ...]) -> str:

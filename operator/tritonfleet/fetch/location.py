@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from tritonfleet.api.names import source_uri
 from tritonfleet.fetch.failure import FetchFailed
 
 HTTPS_PORT: Final = 443
@@ -16,18 +17,28 @@ FORMS: Final = {
     "s3": "s3://bucket/folder",
     "gs": "gs://bucket/folder",
     "az": "az://account/container/folder",
+    "hf": "hf://organization/model@revision",
     "https": "https://host/file",
+    "mlflow": "mlflow://models:/name@alias",
+    "oci": "oci://registry/repository:tag",
     "pvc": "pvc://claim/folder",
 }
 """How a URI of each scheme is written."""
-_AZURE_NAMES: Final = 2
-_AZURE_FOLDER: Final = re.compile(r"([a-z0-9]{3,24})\.blob\.core\.windows\.net/([^/?#@]+/(?:[^?#]*/)?)")
+_NAMES: Final = {"az": 2, "hf": 2}
+"""How many parts the authority has, where they are more than one."""
+_REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+_IN_REGISTRY: Final = re.compile(
+    r"([a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)(?::(\w[\w.-]{0,127})|@(sha256:[0-9a-f]{64}))?",
+    re.ASCII,
+)
+_IN_MLFLOW: Final = re.compile(r"([^/:@%\\\s]+)(?:(@[\w-]+)|/([1-9][0-9]{0,18}))", re.ASCII)
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FORM_LIST: Final = " or ".join((", ".join(list(FORMS.values())[:-1]), list(FORMS.values())[-1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A checked URI. `authority` is the bucket, the account with its container, the host or the claim."""
+    """A checked URI. `authority` is the bucket, the account with its container, the model, the host or the claim."""
 
     uri: str
     scheme: str
@@ -35,6 +46,8 @@ class Location:
     path: str
     """Without leading or trailing slash; never empty for https."""
     port: int = HTTPS_PORT
+    revision: str = ""
+    """The branch, tag, commit, digest, version, or `@` and the alias; empty if the URI names none."""
 
     @property
     def name(self) -> str:
@@ -47,10 +60,8 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
 
     A folder of Azure's https address is the same as the az:// URI of its account and container.
     """
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, rest = source_uri(uri).partition("://")
     scheme = scheme.lower()
-    if scheme == "https" and (folder := _AZURE_FOLDER.fullmatch(rest)):
-        scheme, rest = "az", f"{folder[1]}/{folder[2]}"
     if "@" in rest.partition("/")[0]:
         raise _refused(uri, "carries a user name or password; put it into credentialsSecretName")
     if not separator or scheme not in FORMS:
@@ -63,21 +74,55 @@ def parse(uri: str, allowed_schemes: tuple[str, ...]) -> Location:
             uri.replace("#", "?").partition("?")[0],
             "was given with '?' or '#': signed links expire and leak; use credentialsSecretName",
         )
-    names = _AZURE_NAMES if scheme == "az" else 1
+    names = _NAMES.get(scheme, 1)
     authority, path = "/".join(rest.split("/")[:names]), "/".join(rest.split("/")[names:])
     if scheme == "https" and (path.endswith("/") or not path):
         raise _refused(uri, "is a folder, and https servers cannot list one; name a file or a .tar.gz or .zip archive")
     path = path.removesuffix("/")
+    revision = ""
+    if scheme == "hf":
+        authority, revision = _repository(uri, authority)
+    elif scheme == "oci":
+        path, revision = _in_registry(uri, path)
+    elif scheme == "mlflow":
+        authority, path, revision = _in_mlflow(uri, authority, path)
     authority, path, port = _authority(uri, scheme, authority, path)
     if path:
         safe_relative(path, of="the model URI" if "@" in uri else f"the model URI {scheme}://{authority}")
-    return Location(uri, scheme, authority, path, port)
+    return Location(uri, scheme, authority, path, port, revision)
+
+
+def _in_registry(uri: str, path: str) -> tuple[str, str]:
+    found = _IN_REGISTRY.fullmatch(path)
+    if not found:
+        raise _refused(uri, f"does not name a repository of a registry, with a tag or a digest; write {FORMS['oci']}")
+    return found[1], found[2] or found[3] or ""
+
+
+def _in_mlflow(uri: str, authority: str, path: str) -> tuple[str, str, str]:
+    found = _IN_MLFLOW.fullmatch(path)
+    if authority != "models:" or not found:
+        raise _refused(
+            uri, f"does not name a model of MLflow's registry with an alias or a version; write {FORMS['mlflow']}"
+        )
+    return "models", found[1], found[2] or found[3]
+
+
+def _repository(uri: str, authority: str) -> tuple[str, str]:
+    repository, at, revision = authority.partition("@")
+    if not _REPOSITORY.fullmatch(repository):
+        raise _refused(uri, f"does not name an organization and a model; write {FORMS['hf']}")
+    if at and not _REVISION.fullmatch(revision):
+        raise _refused(
+            uri, "names no branch, tag or commit after '@'; for a branch with '/' in its name, name a commit"
+        )
+    return repository, revision
 
 
 def _authority(uri: str, scheme: str, authority: str, path: str) -> tuple[str, str, int]:
     if not authority or not authority.isascii() or not authority.isprintable() or set(authority) & set(" \\%"):
         raise _refused(uri, f"has no usable bucket, host or claim name; write {_FORM_LIST}")
-    if scheme != "https":
+    if scheme not in {"https", "oci"}:
         if ":" in authority or {".", ".."} & set(authority.split("/")):
             raise _refused(uri, "has a bucket or claim name with ':' or dots only")
         if scheme == "az" and not all(authority.partition("/")):

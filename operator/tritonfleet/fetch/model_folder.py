@@ -350,10 +350,10 @@ class Placement:
             return None
         return None
 
-    def batches(self) -> dict[str, int]:
-        """Return what `batches_of()` said when the model was put in place."""
+    def facts(self) -> dict[str, Any]:
+        """Return the `facts` with which the model was put in place."""
         try:
-            return dict(json.loads(self._receipt.read_text()).get("batches", {}))
+            return dict(json.loads(self._receipt.read_text()).get("facts", {}))
         except (OSError, ValueError, TypeError):
             return {}
 
@@ -371,11 +371,12 @@ class Placement:
         linked_folder: Path | None,
         uri: str,
         digest: str,
-        batches: Mapping[str, int],
+        facts: Mapping[str, Any],
     ) -> None:
         """Build the model's folder from `contents` at their `places`, and rename it into place.
 
-        Files are moved; with `linked_folder`, where they were found, its folders and files are linked.
+        Files are moved; with `linked_folder`, where they were found, its folders and files are linked. `facts` is what
+        the termination message says about the model beside its digest, also when the container starts again.
         """
         tree = self.staging / "tree"
         shutil.rmtree(tree, ignore_errors=True)
@@ -397,7 +398,7 @@ class Placement:
                     "digest": digest,
                     "linked": linked_folder is not None,
                     "files": files,
-                    "batches": dict(batches),
+                    "facts": dict(facts),
                 }
             )
         )

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import unquote
 
 from tritonfleet.errors import Transient, TritonfleetError
@@ -19,7 +19,10 @@ from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import MAX_FILES, is_clutter, safe_relative
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tritonfleet.fetch.location import Location
+    from tritonfleet.fetch.model_folder import Content
 
 
 PART_BYTES: Final = 32 * 1024 * 1024
@@ -40,6 +43,8 @@ class RemoteFile:
     """Changes with the content (ETag or modification time); None if the server gives neither."""
     ranges: bool = True
     """Whether it is read in parts; otherwise a broken read starts over."""
+    sha256: str = ""
+    """Hex digits of what the store says the content is; empty if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,12 @@ class Remote:
     """Returns why the last connection, or the credentials for it, could not be had: FetchFailed or Transient."""
     remedy: str
     """What to do when the store denies access."""
+    version: ClassVar[str] = ""
+    """A URI of these stores names the files themselves, nothing that moves."""
+
+    def arranged(self, contents: Sequence[Content], _: Path) -> list[Content]:
+        """Return the files as they are: each object is one."""
+        return list(contents)
 
     def files(self) -> list[RemoteFile]:
         """List the source; raise FetchFailed if it is empty or unsafe, Transient if it may work later."""
@@ -144,6 +155,13 @@ class Remote:
             raise (_placed(problem, where) if problem else result) from error
 
 
+def in_parts(files: Sequence[RemoteFile], has_ranges: Callable[[RemoteFile], bool]) -> list[RemoteFile]:
+    """Return the files with those read in parts that are larger than one, if the server sends parts of the first."""
+    large = next((file for file in files if file.size > PART_BYTES), None)
+    known = large is not None and has_ranges(large)
+    return [replace(file, ranges=known and file.size > PART_BYTES) for file in files]
+
+
 def without_folder_markers(files: Sequence[RemoteFile]) -> list[RemoteFile]:
     """Drop the empty objects that consoles create to make a prefix look like a folder."""
     folders = {file.path[:at] for file in files for at, letter in enumerate(file.path) if letter == "/"}
@@ -181,16 +199,13 @@ def explained(error: Exception, where: str, remedy: str) -> FetchFailed | Transi
         # All else is read by GET and HEAD.
         return _without_token(int(status[1]), _CODE.search(text) or _SIGN_IN_CODE.search(text), where)
     if status:
-        return _by_status(int(status[1]), _CODE.search(text), where, remedy)
+        code = _CODE.search(text)
+        return by_status(int(status[1]), code[1] if code else "", where, remedy)
     for sign, message in _SIGNS:
         if sign in text:
             return FetchFailed(f"{where}: {message}")
     if certificate := _CERTIFICATE.search(text):
-        return FetchFailed(
-            f"{where}: its TLS certificate is not trusted ({certificate[1]}); if a private authority "
-            "signed it, put that authority's PEM text into the Secret as CA_CERTIFICATE, or ask the administrator "
-            "for the ConfigMap of `fetch.ca`"
-        )
+        return untrusted(where, certificate[1])
     if isinstance(error, FileNotFoundError):
         return FetchFailed(f"{where}: not found (404); check the path")
     return Transient(f"{where}: {_kind(text)}")
@@ -225,21 +240,33 @@ def _without_token(status: int, code: re.Match[str] | None, where: str) -> Fetch
 _MISSING: Final = {"NoSuchBucket": "bucket", "ContainerNotFound": "container"}
 
 
-def _by_status(status: int, code: re.Match[str] | None, where: str, remedy: str) -> FetchFailed | Transient:
-    name = f"{status} {code[1]}" if code else str(status)
+def by_status(
+    status: int, code: str, where: str, remedy: str, retry_after_seconds: float | None = None
+) -> FetchFailed | Transient:
+    """Return the exception to raise for an answer; `code` is the store's own word for it, empty if it has none."""
+    name = f"{status} {code}" if code else str(status)
     if status in _TRY_AGAIN or status >= 500:
-        return Transient(f"{where}: the server answered {name}")
-    if code and (kind := _MISSING.get(code[1])):
+        return Transient(f"{where}: the server answered {name}", retry_after_seconds=retry_after_seconds)
+    if kind := _MISSING.get(code):
         return FetchFailed(f"{where}: no such {kind} ({name}); check its name and the endpoint in the Secret")
-    if code and code[1] == "ResourceNotFound":
+    if code == "ResourceNotFound":
         # Azure's answer to a stranger about a private container.
         return FetchFailed(f"{where}: not there, or access denied ({name}); check the path; {remedy}")
     # versitygw answers an unknown access key with 404 XAdminUserNotFound.
-    if status in {401, 403} or (code and code[1].endswith(("UserNotFound", "PublicAccessNotPermitted"))):
+    if status in {401, 403} or code.endswith(("UserNotFound", "PublicAccessNotPermitted")):
         return FetchFailed(f"{where}: access denied ({name}); {remedy}")
     if status == 404:
         return FetchFailed(f"{where}: not found ({name}); check the path")
     return FetchFailed(f"{where}: the server refused the request ({name}); check the URI and the endpoint")
+
+
+def untrusted(where: str, why: str) -> FetchFailed:
+    """Return the failure to raise for a server whose certificate no known authority has signed."""
+    return FetchFailed(
+        f"{where}: its TLS certificate is not trusted ({why}); if a private authority "
+        "signed it, put that authority's PEM text into the Secret as CA_CERTIFICATE, or ask the administrator "
+        "for the ConfigMap of `fetch.ca`"
+    )
 
 
 def _kind(text: str) -> str:

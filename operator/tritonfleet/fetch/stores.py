@@ -1,8 +1,9 @@
 """Open the store of a model: where it is, and with which credentials it is read.
 
-`open_remote()` looks the scheme up in `_STORES`. Each entry takes the Secret's keys, or the identity that the pod's
-ServiceAccount has in a cloud, or asks anonymously, and says what to do when the store refuses that. What else the
-environment holds never reaches obstore, which would read proxies, endpoints and metadata addresses from it.
+`open_remote()` looks the scheme up in `_STORES`, or in `_APIS` for what obstore does not read. Each entry takes the
+Secret's keys, or the identity that the pod's ServiceAccount has in a cloud, or asks anonymously, and says what to do
+when the store refuses that. What else the environment holds never reaches obstore, which would read proxies, endpoints
+and metadata addresses from it.
 """
 
 import json
@@ -11,15 +12,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from tritonfleet.errors import TritonfleetError
 from tritonfleet.fetch import identity
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.location import Location
+from tritonfleet.fetch.location import Location, parse
 from tritonfleet.fetch.remote import Remote
+from tritonfleet.fetch.transfer import Source
 from tritonfleet.fetch.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from tritonfleet.fetch.web import Web
 
 SILENCE: Final = timedelta(seconds=30)
 """A read that brings no byte for this long is broken off and resumed."""
@@ -80,21 +85,67 @@ class _Store:
     """Returns obstore's store, and what to do when it denies access."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a source with an API of its own is opened with."""
+
+    location: Location
+    environment: Mapping[str, str]
+    endpoint: str
+    """The Secret's, without a slash at its end; empty for the usual one."""
+    tunnel: Tunnel
+    authorities: str
+    allow_private: bool
+    nested: Callable[[str], Source]
+    """Opens another URI with the same environment; raises FetchFailed for one that the administrator forbids."""
+
+    def web(self, *, plain: bool) -> "Web":
+        """Return what the requests are made with."""
+        from tritonfleet.fetch.web import Web  # noqa: PLC0415
+
+        return Web(self.tunnel, self.authorities, self.location.uri, plain=plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """A source that is read by an API of its own, not by obstore."""
+
+    endpoints: tuple[str, ...]
+    open: Callable[[_Call], Source]
+
+
 def open_remote(
     location: Location,
     environment: Mapping[str, str],
     tunnel: Tunnel,
     *,
     allow_private: bool,
+    allowed_schemes: tuple[str, ...] = (),
     authorities: str = "",
     report: Callable[[str], None] = lambda _: None,
-) -> Remote:
+) -> Source:
     """Return the store of a location; no store is contacted yet, only the one that hands out the pod's identity.
 
-    `authorities` are the administrator's, in PEM; the Secret may have more.
+    `authorities` are the administrator's, in PEM; the Secret may have more. `allowed_schemes` are those of the stores
+    that MLflow's registry may name.
 
     Raises FetchFailed when the credentials or the endpoint in the environment cannot be used.
     """
+    trusted = "\n".join(text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text)
+    if api := _APIS.get(location.scheme):
+        endpoint = _endpoint(api.endpoints, environment, allow_private=allow_private)
+
+        def nested(uri: str) -> Source:
+            return open_remote(
+                parse(uri, allowed_schemes),
+                environment,
+                tunnel,
+                allow_private=allow_private,
+                authorities=authorities,
+                report=report,
+            )
+
+        return api.open(_Call(location, environment, endpoint, tunnel, trusted, allow_private, nested))
     kind = _STORES[location.scheme]
     endpoint = _endpoint(kind.endpoints, environment, allow_private=allow_private)
     client: Any = {
@@ -105,9 +156,8 @@ def open_remote(
         "timeout": _WHOLE_REQUEST,
         "user_agent": "tritonfleet-fetch",
     }
-    trusted = [text for text in (authorities, environment.get("CA_CERTIFICATE", "")) if text]
     if trusted:
-        client["root_certificate"] = "\n".join(trusted)
+        client["root_certificate"] = trusted
     for name in [name for name in os.environ if name.startswith(_READ_BY_OBSTORE)]:
         del os.environ[name]
     opening = _Opening(location, environment, endpoint, client, report)
@@ -117,6 +167,41 @@ def open_remote(
         return opening.failures.pop() if opening.failures else tunnel.problem
 
     return Remote(location, store, problem, remedy or f"it was read anonymously; {kind.keys}")
+
+
+def _hub(call: _Call) -> Source:
+    from tritonfleet.fetch.hub import Hub  # noqa: PLC0415
+
+    return Hub(call.location, call.environment, call.endpoint, call.web(plain=call.endpoint.startswith("http:")))
+
+
+_PLAIN: Final = "OCI_PLAIN_HTTP"
+
+
+def _registry(call: _Call) -> Source:
+    from tritonfleet.fetch.registry import Registry  # noqa: PLC0415
+
+    plain = call.environment.get(_PLAIN, "").strip().lower() == "true"
+    if plain and not call.allow_private:
+        raise FetchFailed(
+            f"{_PLAIN} in the Secret asks for plain http, which is only for private addresses that the administrator "
+            "has allowed; use https"
+        )
+    return Registry(call.location, call.environment, call.web(plain=plain), plain=plain)
+
+
+def _mlflow(call: _Call) -> Source:
+    from tritonfleet.fetch.tracker import Tracker  # noqa: PLC0415
+
+    web = call.web(plain=call.endpoint.startswith("http:"))
+    return Tracker(call.location, call.environment, call.endpoint, web, call.nested)
+
+
+_APIS: Final = {
+    "hf": _Api(("HF_ENDPOINT",), _hub),
+    "mlflow": _Api(("MLFLOW_TRACKING_URI",), _mlflow),
+    "oci": _Api((), _registry),
+}
 
 
 def _endpoint(names: tuple[str, ...], environment: Mapping[str, str], *, allow_private: bool) -> str:

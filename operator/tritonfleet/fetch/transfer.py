@@ -160,7 +160,10 @@ class Journal:
                 *key, start = json.loads(line)
             except (ValueError, TypeError):
                 continue  # the line that a kill cut short
-            self._done.setdefault(tuple(key), set()).add(start)
+            if start is None:
+                self._done.pop(tuple(key), None)
+            else:
+                self._done.setdefault(tuple(key), set()).add(start)
 
     def finished_parts(self, file: RemoteFile) -> set[int]:
         """Return the offsets of the parts on disk; none if the server does not tell versions apart."""
@@ -171,8 +174,8 @@ class Journal:
         step = PART_BYTES if file.ranges else file.size
         return sum(min(step, file.size - start) for start in self.finished_parts(file))
 
-    def record(self, file: RemoteFile, start: int) -> None:
-        """Write down that the part at `start` is complete on disk."""
+    def record(self, file: RemoteFile, start: int | None) -> None:
+        """Write down that the part at `start` is complete on disk, or with None, that none of the file's parts is."""
         with self._lock, self._path.open("a") as lines:
             # The newline comes first: it also ends a line that a kill cut short.
             lines.write("\n" + json.dumps([*_key(file), start]))
@@ -193,6 +196,20 @@ class Reader(Protocol):
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[memoryview]:
         """Yield the bytes from `start` up to `end`; Transient if it may work later."""
+
+
+class Source(Reader, Protocol):
+    """A place to read a model from."""
+
+    @property
+    def version(self) -> str:
+        """What the URI's branch, tag or alias named when the files were listed; empty for a URI without one."""
+
+    def files(self) -> list[RemoteFile]:
+        """List the files; FetchFailed if there are none, Transient if it may work later."""
+
+    def arranged(self, contents: Sequence[Content], folder: Path) -> list[Content]:
+        """Return the model's files of those that were fetched; what has to be unpacked goes below `folder`."""
 
 
 @dataclass(slots=True)
@@ -248,8 +265,7 @@ class Transfer:
         with Progress(total, len(files), self.report) as progress:
             progress.keep(kept)
             for target in targets:
-                if target.advance():
-                    progress.finish_file()
+                self._advance(target, progress)
             self._fetch_all(targets, progress)
         return [Content(t.file.path, t.file.size, t.sha256.hexdigest(), t.path) for t in targets]
 
@@ -296,8 +312,19 @@ class Transfer:
                 backoff.wait(error)
         self.journal.record(target.file, start)
         target.done.add(start)
-        if target.advance():
-            progress.finish_file()
+        self._advance(target, progress)
+
+    def _advance(self, target: _Target, progress: Progress) -> None:
+        if not target.advance():
+            return
+        file, found = target.file, target.sha256.hexdigest()
+        if file.sha256 and found != file.sha256:
+            self.journal.record(file, None)
+            raise FetchFailed(
+                f"{file.path}: what arrived has the SHA-256 {found}, the store lists it with {file.sha256}; "
+                "publish the file again"
+            )
+        progress.finish_file()
 
     def _written(self, target: _Target, position: int, end: int, progress: Progress) -> Iterator[int]:
         """Write what one read brings, yielding the position reached; Transient if it ends early."""

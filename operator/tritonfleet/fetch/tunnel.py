@@ -262,21 +262,26 @@ class Tunnel:
         self._server.server_close()
 
     def connect(self, host: str, port: int, *, plain: bool = False) -> tuple[socket.socket, bool] | None:
-        """Return a connection to the host, and whether its other end is a proxy that wants `plain` http requests.
-
-        None, and `problem` set, if there is none.
-        """
-        onward = self._onward if self._onward is not None and self._onward.serves(host) else None
+        """Return what `dial()` does; None, and `problem` set, if there is no connection."""
         try:
-            if onward is None:
-                connection = _first_reachable(host, port, self._guard.resolve(host, port))
-            else:
-                self._guard.check_name(host)
-                connection = onward.dial() if plain else onward.connect(host, port)
+            found = self.dial(host, port, plain=plain)
         except (FetchFailed, Transient) as problem:
             self._problem = problem
             return None
         self._problem = None
+        return found
+
+    def dial(self, host: str, port: int, *, plain: bool = False) -> tuple[socket.socket, bool]:
+        """Return a connection to the host, and whether its other end is a proxy that wants `plain` http requests.
+
+        Raises FetchFailed for a host that must not be connected to, Transient for one that cannot be reached now.
+        """
+        onward = self._onward if self._onward is not None and self._onward.serves(host) else None
+        if onward is None:
+            connection = _first_reachable(host, port, self._guard.resolve(host, port))
+        else:
+            self._guard.check_name(host)
+            connection = onward.dial() if plain else onward.connect(host, port)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, plain and onward is not None
 

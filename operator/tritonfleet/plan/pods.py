@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median_low
-from typing import Any
+from typing import Any, Final
 
 from tritonfleet.api.conditions import Reason
 from tritonfleet.api.quantities import counted, whole_amount
@@ -147,6 +147,10 @@ def fetch_report(pods: tuple[Manifest, ...]) -> Mapping[str, Any]:
     return {}
 
 
+_LONGEST_REPORT: Final = 128
+"""What the status takes: one text too long would lose all of it."""
+
+
 def _report_in(message: str) -> Mapping[str, Any]:
     try:
         report = json.loads(message)
@@ -154,8 +158,9 @@ def _report_in(message: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(report, dict):
         return {}
-    kinds = {"digest": str, "stateful": bool}
+    kinds = {"digest": str, "modelVersion": str, "stateful": bool}
     found = {name: report[name] for name, kind in kinds.items() if isinstance(report.get(name), kind)}
+    found = {name: value for name, value in found.items() if len(str(value)) <= _LONGEST_REPORT}
     counts = {name: report[name] for name in ("largestBatch", "concurrentBatches") if type(report.get(name)) is int}
     return found | {name: count for name, count in counts.items() if 1 <= count < 2**31}
 

@@ -36,7 +36,7 @@ class Defaults:
     allow_unsafe_image: bool
     fetch_image: str
     fetch_image_pull_policy: str = "IfNotPresent"
-    fetch_allowed_schemes: tuple[str, ...] = ("az", "gs", "https", "pvc", "s3")
+    fetch_allowed_schemes: tuple[str, ...] = ("az", "gs", "hf", "https", "mlflow", "oci", "pvc", "s3")
     fetch_allowed_hosts: tuple[str, ...] = ()
     fetch_allow_private_addresses: bool = False
     fetch_proxy: str = ""

@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from tests.refusals import COMPLETE, EXAMPLES, REFUSALS, VALID, put, wrong
+from tests.refusals import COMPLETE, EXAMPLES, REFUSALS, SOURCES, VALID, put, wrong
 from tritonfleet.api import names
 from tritonfleet.api.admission import violations
 from tritonfleet.api.crd import root_schema
@@ -43,6 +43,14 @@ def test_a_rule_is_told_in_the_words_of_the_api_server():
 @pytest.mark.parametrize("manifest", [VALID, COMPLETE], ids=["small", "complete"])
 def test_what_the_api_server_takes_has_no_violation(manifest):
     assert violations(copy.deepcopy(manifest)) == []
+
+
+@pytest.mark.parametrize("uri", SOURCES)
+def test_every_kind_of_source_is_taken(uri):
+    manifest = copy.deepcopy(VALID)
+    put(manifest, "spec.model.uri", uri)
+
+    assert violations(manifest) == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name + "/" + path.name)

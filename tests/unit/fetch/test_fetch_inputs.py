@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import SOURCES
 from tritonfleet.fetch.command import SCHEMES, from_environment
 from tritonfleet.fetch.failure import FetchFailed
 from tritonfleet.fetch.location import parse
@@ -33,6 +34,13 @@ NEEDED = {
             "account.blob.core.windows.net",
             "container/m.onnx",
         ),
+        ("hf://org/model", "hf", "org/model", ""),
+        ("hf://org/model@v1.2/onnx/m@2x.onnx", "hf", "org/model", "onnx/m@2x.onnx"),
+        ("oci://GHCR.io/org/model:v1.2", "oci", "ghcr.io", "org/model"),
+        ("oci://registry.example.com:5000/model", "oci", "registry.example.com", "model"),
+        ("oci://ghcr.io/org/model@sha256:" + "0" * 64, "oci", "ghcr.io", "org/model"),
+        ("mlflow://models:/recommender@champion", "mlflow", "models", "recommender"),
+        ("mlflow://models:/main.prod.recommender/7", "mlflow", "models", "main.prod.recommender"),
         ("pvc://claim/models/m", "pvc", "claim", "models/m"),
         ("S3://bucket/m", "s3", "bucket", "m"),
     ],
@@ -65,6 +73,22 @@ def test_a_uri_is_taken_apart(uri, scheme, authority, path):
         ("s3://b//x", "absolute"),
         ("s3://b:80/x", "':'"),
         ("pvc://../x", "dots only"),
+        ("hf://gpt2", "does not name an organization and a model; write hf://organization/model@revision"),
+        ("hf://org/", "does not name an organization and a model"),
+        ("hf://org/model@", "names no branch, tag or commit after '@'"),
+        ("hf://org/model@refs%2Fpr%2F1", "for a branch with '/' in its name, name a commit"),
+        ("hf://../model", "does not name an organization"),
+        ("hf://org/model@main/../x", "'..' part"),
+        ("oci://ghcr.io", "does not name a repository of a registry"),
+        ("oci://ghcr.io/Org/model", "does not name a repository of a registry"),
+        ("oci://ghcr.io/org/model@sha256:12", "does not name a repository of a registry"),
+        ("oci://ghcr.io/org/../model", "does not name a repository of a registry"),
+        ("oci://host:99999/m", "host or port that cannot be read"),
+        ("mlflow://models:/recommender", "does not name a model of MLflow's registry with an alias or a version"),
+        ("mlflow://models:/recommender/0", "does not name a model of MLflow's registry"),
+        ("mlflow://models:/recommender/7/model.onnx", "does not name a model of MLflow's registry"),
+        ("mlflow://models:/../7", "'..' part"),
+        ("mlflow://runs:/1f0c/model", "write mlflow://models:/name@alias"),
         ("az://account", "does not name a container; write az://account/container/folder"),
         ("az://account/", "does not name a container"),
         ("az:///container/m", "does not name a container"),
@@ -81,7 +105,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri, words):
     assert words in str(refusal.value)
 
 
-@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "pvc", "http", "ftp", ""])
+@pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "mlflow", "oci", "pvc", "http", "ftp", ""])
 @pytest.mark.parametrize("rest", ["user:hunter2@host/x", "hunter2@host/x", "host/x?sig=hunter2", "host/x#hunter2",
                                   "user:hunter2@host/../x", "user:a/hunter2@host/x", "user:a\\hunter2@host/x",
                                   "user:a%hunter2@host/x", "user:hunter2@", "user:hunter2@host:99999/x"])  # fmt: skip
@@ -91,6 +115,11 @@ def test_a_secret_in_a_uri_is_not_repeated(scheme, rest, allowed):
         parse(f"{scheme}://{rest}", allowed)
     assert "hunter2" not in str(refusal.value)
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize("uri", SOURCES)
+def test_what_the_api_server_takes_is_parsed(uri):
+    assert parse(uri, SCHEMES).uri == uri
 
 
 def test_a_secret_in_a_uri_says_where_it_belongs():

@@ -144,6 +144,8 @@ def test_the_pods_identity_is_asked_for_where_a_service_account_is_given_and_no_
     [
         ({"uri": "az://account/models/demo"}, {"serviceAccountName": "reader"}, "true"),
         ({"uri": "https://account.blob.core.windows.net/models/demo/"}, {"serviceAccountName": "reader"}, "true"),
+        ({"uri": "https://account.blob.core.windows.net/models/demo.onnx"}, {"serviceAccountName": "reader"}, None),
+        ({"uri": "https://example.com/x.blob.core.windows.net/demo/"}, {"serviceAccountName": "reader"}, None),
         ({"uri": "az://account/models/demo"}, {}, None),
         ({"uri": "az://account/models/demo", "credentialsSecretName": "s"}, {"serviceAccountName": "reader"}, None),
         ({"uri": "s3://models/demo"}, {"serviceAccountName": "reader"}, None),

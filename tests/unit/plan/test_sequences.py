@@ -1,5 +1,6 @@
 """Models that keep state between requests run where no sequence is split."""
 
+import json
 from typing import Any
 
 import pytest
@@ -157,3 +158,15 @@ def test_how_the_model_is_batched_is_in_the_status_within_bounds(world: World) -
     (entry,) = world.status["revisions"]
     assert entry["largestBatch"] == 32
     assert "concurrentBatches" not in entry
+
+
+@pytest.mark.parametrize(("version", "shown"), [("1f0c7a", "1f0c7a"), ("1" * 129, None), (7, None)])
+def test_what_a_branch_named_is_in_the_status_within_bounds(world: World, version: Any, shown: str | None) -> None:
+    world.settle()
+    (revision,) = world.revisions()
+    world.make_ready(revision)
+    fetched(world, revision, json.dumps({"digest": "sha256:m", "modelVersion": version}))
+    world.settle()
+
+    (entry,) = world.status["revisions"]
+    assert (entry["modelDigest"], entry.get("modelVersion")) == ("sha256:m", shown)

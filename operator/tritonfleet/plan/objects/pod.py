@@ -101,7 +101,7 @@ def pod_template(
 
 def _identity_labels(model: Model, server: Server) -> dict[str, str]:
     """Return the label by which Azure's webhook gives a pod the token of its ServiceAccount."""
-    is_azure = model.uri.startswith("az://") or ".blob.core.windows.net/" in model.uri
+    is_azure = names.source_uri(model.uri).startswith("az://")
     if is_azure and server.service_account_name is not None and model.credentials_secret_name is None:
         return {"azure.workload.identity/use": "true"}
     return {}
