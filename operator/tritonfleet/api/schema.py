@@ -17,9 +17,11 @@ _CRD_PATHS: Final = (
     Path("charts/tritonfleet/crd") / CRD_FILE,
     Path("charts/tritonfleet-crds/crd") / CRD_FILE,
 )
-_WIDTH: Final = 110
+_WIDTH: Final = 100
 """Where PyYAML looks for the next space: a line ends up a word longer at most."""
 _FOLDED_LENGTH: Final = 90
+_INDENT: Final = 1
+"""Fields lie up to 20 levels deep: with two spaces for each, the spaces would be 45% of the definition."""
 _REFERENCE_PATH: Final = Path("docs/reference/modeldeployment.md")
 
 
@@ -70,6 +72,11 @@ class _Dumper(yaml.SafeDumper):
 
     Equal parts are written out again: anchors are hard to read, and CRD tools do not expect them.
     """
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        # An object in a list begins after the dash, on the same line. The argument `indent` takes 2 at least.
+        self.best_indent = 2 if self.sequence_context and not flow else _INDENT
+        super().increase_indent(flow, indentless)
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         folded = " " in data and (len(data) > _FOLDED_LENGTH or {"'", '"'} <= set(data))
