@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,8 @@ def main() -> int:
 class _Dumper(yaml.SafeDumper):
     """Writes block style, so that a change of one field is a change of its lines, and folds long text (`>-`).
 
+    Lists of names are written on one line.
+
     Equal parts are written out again: anchors are hard to read, and CRD tools do not expect them.
     """
 
@@ -82,11 +85,17 @@ class _Dumper(yaml.SafeDumper):
         folded = " " in data and (len(data) > _FOLDED_LENGTH or {"'", '"'} <= set(data))
         return self.represent_scalar("tag:yaml.org,2002:str", data, ">" if folded else None)
 
+    def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
+        names = list(data)
+        flows = bool(names) and all(isinstance(name, str) for name in names)
+        return self.represent_sequence("tag:yaml.org,2002:seq", names, flow_style=flows)
+
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)
+_Dumper.add_representer(list, _Dumper.represent_list)
 
 if __name__ == "__main__":
     sys.exit(main())

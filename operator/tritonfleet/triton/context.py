@@ -84,6 +84,9 @@ class Context:
     """GPUs that the container sees, numbered from 0."""
     server_has_cache: bool = False
     """Whether the server has a response cache."""
+    rate_limited: bool | None = None
+    """Whether the server has `--rate-limit=execution_count`; None if that is not known, as for pods of older releases.
+    """
     release: Release | None = None
     """The Triton release; None if the image's tag names none, and then everything that any release knows is allowed."""
     folder: Folder | None = None
@@ -176,14 +179,21 @@ class LaterField:
     """A field that releases before `since` do not know: they cannot read a configuration that has it."""
 
     path: tuple[str, ...]
+    field: str
+    """Where a ModelDeployment sets it."""
     since: Release
     source: str
 
 
 _NOTES: Final = "https://github.com/triton-inference-server/server/releases/tag/"
 LATER_FIELDS: Final = (
-    LaterField(("model_metrics",), Release(24, 11), f"{_NOTES}v2.52.0"),
-    LaterField(("ensemble_scheduling", "max_inflight_requests"), Release(25, 11), f"{_NOTES}v2.63.0"),
+    LaterField(("model_metrics",), "spec.model.metrics", Release(24, 11), f"{_NOTES}v2.52.0"),
+    LaterField(
+        ("ensemble_scheduling", "max_inflight_requests"),
+        "spec.modelConfig.ensemble_scheduling.max_inflight_requests",
+        Release(25, 11),
+        f"{_NOTES}v2.63.0",
+    ),
 )
 DROPPED_BACKENDS: Final = {"tensorflow": (Release(25, 3), f"{_NOTES}v2.56.0")}
 """The first release without a backend that earlier ones have."""

@@ -168,6 +168,12 @@ SCHEDULERS: Final = "scheduling_choice"
 """The oneof of which a configuration sets one member at most."""
 
 
+_SCHEDULER_FIELDS: Final = {
+    "dynamic_batching": "spec.batching.dynamic",
+    "sequence_batching": "spec.batching.sequence",
+}
+
+
 def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
     """Return what Triton is to load: `overlay`, which the spec says, over `artifact`, and queues that have a limit.
 
@@ -175,7 +181,7 @@ def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
     """
     kept, wanted = artifact.WhichOneof(SCHEDULERS), overlay.WhichOneof(SCHEDULERS)
     if kept not in {None, "dynamic_batching", wanted} and wanted is not None:
-        field = "spec.batching.dynamic" if wanted == "dynamic_batching" else f"spec.modelConfig.{wanted}"
+        field = _SCHEDULER_FIELDS.get(wanted, f"spec.modelConfig.{wanted}")
         raise InvalidSpec(f"{field} would replace the `{kept}` of config.pbtxt: a model has one scheduler, remove one")
     config = merge(artifact, overlay)
     if config.HasField("dynamic_batching"):
