@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -94,13 +94,14 @@ def diff(options: SimpleNamespace) -> int:
         before, after = build_revision(old, defaults), build_revision(new, defaults)
     except (TritonfleetError, ValueError) as problem:
         return report_error("diff", problem)
-    changes = list(_changes(_spec(old), _spec(new), "spec"))
+    changes = list(_changes(_spec(old), _spec(new)))
     if not changes:
         return 0
-    rolls = before.hash != after.hash
-    table = [(*change, _effect(change[0], rolls)) for change in changes]
-    say("\n".join(rows([("FIELD", "OLD", "NEW", "EFFECT"), *table])))
-    if not rolls:
+    pair = (_Side(old, before), _Side(new, after))
+    table = [(*map(_shown, change[1:]), _effect(change, pair, defaults)) for change in changes]
+    named = [(_named(change.path), *row) for change, row in zip(changes, table, strict=True)]
+    say("\n".join(rows([("FIELD", "OLD", "NEW", "EFFECT"), *named])))
+    if before.hash == after.hash:
         say(f"\nNo pod is replaced: {counted(len(changes), 'field')} at once.")
         return 1
     say(f"\nNew pods, by {_way(new)}: revision {before.name} is followed by {after.name}.\n")
@@ -108,11 +109,54 @@ def diff(options: SimpleNamespace) -> int:
     return 1
 
 
-def _effect(path: str, rolls: bool) -> str:
-    field = path.removeprefix("spec.").partition(".")[0].partition("[")[0]
-    if field in POD_FIELDS:
-        return "new pods" if rolls else "none: it means the same"
-    return "at once"
+class _Change(NamedTuple):
+    """A field that differs; None where it is absent."""
+
+    path: tuple[str | int, ...]
+    """Names and numbers of list items, below `spec`."""
+    old: Any
+    new: Any
+
+
+class _Side(NamedTuple):
+    deployment: ModelDeployment
+    revision: Revision
+
+
+def _effect(change: _Change, pair: tuple[_Side, _Side], defaults: Defaults) -> str:
+    """Return what one of the changes does, by rendering both manifests with and without it.
+
+    No list of fields says so: whether a field is part of the pods can depend on other fields.
+    """
+    if _starts_pods(change, pair, defaults):
+        return "new pods"
+    return "none: it means the same" if change.path[0] in POD_FIELDS else "at once"
+
+
+def _starts_pods(change: _Change, pair: tuple[_Side, _Side], defaults: Defaults) -> bool:
+    found = []
+    for side, value in zip(pair, (change.new, change.old), strict=True):
+        try:
+            deployment = _with(side.deployment, change.path, value)
+            found.append(build_revision(deployment, defaults).hash != side.revision.hash)
+        except InvalidSpec:
+            # The change needs another of the changes.
+            continue
+    return any(found) if found else pair[0].revision.hash != pair[1].revision.hash
+
+
+def _with(deployment: ModelDeployment, path: tuple[str | int, ...], value: Any) -> ModelDeployment:
+    """Return a deployment in which one field is different."""
+    spec = _spec(deployment)
+    node = spec
+    for part in path[:-1]:
+        node = node[part]
+    if value is None:
+        node.pop(path[-1], None)
+    else:
+        node[path[-1]] = value
+    metadata = deployment.metadata.model_dump(mode="json", by_alias=True)
+    return ModelDeployment.parse({"apiVersion": names.API_VERSION, "metadata": metadata, "spec": spec})
 
 
 def _way(deployment: ModelDeployment) -> str:
@@ -127,16 +171,20 @@ def _spec(deployment: ModelDeployment) -> Any:
     return deployment.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def _changes(old: Any, new: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    """Yield path, old and new value of each field that differs."""
+def _named(path: tuple[str | int, ...]) -> str:
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _changes(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> Iterator[_Change]:
+    """Yield each field that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*old, *(name for name in new if name not in old)]:
-            yield from _changes(old.get(name), new.get(name), f"{path}.{name}")
+            yield from _changes(old.get(name), new.get(name), (*path, name))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from _changes(one, other, f"{path}[{index}]")
+            yield from _changes(one, other, (*path, index))
     elif old != new:
-        yield path, _shown(old), _shown(new)
+        yield _Change(path, old, new)
 
 
 def _shown(value: Any) -> str:

@@ -95,6 +95,27 @@ def test_a_change_of_the_objective_replaces_no_pod(tritonfleet, written):
     assert "No pod is replaced: 1 field at once." in said.out
 
 
+SHEDDING = BASE.replace("  slo: {", "  slo: {loadShedding: true, ").replace(
+    "maxBatchSize: 16", "maxBatchSize: 16, dynamic: {}"
+)
+
+
+def test_the_objective_is_part_of_the_pods_where_load_is_shed_by_it(tritonfleet, written):
+    said = tritonfleet("diff", written("old", SHEDDING), written("new", SHEDDING.replace("750ms", "500ms")))
+
+    assert "spec.slo.latency.target  750ms  500ms  new pods" in said.out
+
+
+def test_a_change_that_needs_another_has_the_effect_of_both(tritonfleet, written):
+    said = tritonfleet("diff", written("old"), written("new", SHEDDING.replace("750ms", "500ms")))
+
+    assert [line.split("  ")[0].strip() for line in said.out.splitlines() if line.endswith("new pods")] == [
+        "spec.batching.dynamic",
+        "spec.slo.latency.target",
+        "spec.slo.loadShedding",
+    ]
+
+
 def test_another_way_to_write_the_same_replaces_no_pod(tritonfleet, written):
     said = tritonfleet("diff", written("old"), written("new", BASE.replace("30s", "30000ms")))
 
