@@ -1,13 +1,16 @@
 """`tritonfleet render` and `tritonfleet diff`: what the operator makes of a manifest, without a cluster.
 
 Both see a manifest as an operator would whose settings are the `TRITONFLEET_*` variables of this environment, and
-before anything has been learned of the model. `render()` prints the objects, `diff()` what a change of a manifest
+before anything has been learned of the model. `render()` prints the objects, or what the fetch step would make of the
+configuration with the model's files at hand; `diff()` what a change of a manifest
 does: which fields change, which of them start new pods, and the differences of Triton's configuration and of the pods.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +24,7 @@ from tritonfleet.cli.manifests import model_deployments, parsed, read_manifest
 from tritonfleet.cli.rollout import difference
 from tritonfleet.cli.terminal import UsageError, report_error, rows, say
 from tritonfleet.errors import InvalidSpec, TritonfleetError
+from tritonfleet.fetch import effective_config
 from tritonfleet.plan.objects import (
     CONFIG_KEY,
     POD_FIELDS,
@@ -30,6 +34,9 @@ from tritonfleet.plan.objects import (
     shared_children,
 )
 from tritonfleet.plan.world import Defaults, Manifest
+from tritonfleet.triton import schema
+from tritonfleet.triton.config import TYPED, model_config
+from tritonfleet.triton.context import Context, Folder, completion
 
 _ABSENT: Final = "-"
 
@@ -46,7 +53,9 @@ def render(options: SimpleNamespace) -> int:
                 raise UsageError(
                     f"{document.file}:{document.line(str(problem).partition(':')[0])}: {problem}"
                 ) from problem
-            if options.config:
+            if options.effective:
+                _print_effective(deployment, revision, Path(options.effective), options.output)
+            elif options.config:
                 say(f"# {deployment.metadata.name}\n{revision.config[CONFIG_KEY].rstrip()}")
             else:
                 _print(list(_objects(deployment, revision, defaults)), options.output)
@@ -79,6 +88,63 @@ def _print(manifests: list[Manifest], output: str) -> None:
         say(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2))
     else:
         say("".join(f"---\n{yaml.safe_dump(each, sort_keys=False)}" for each in manifests).rstrip())
+
+
+def _print_effective(deployment: ModelDeployment, revision: Revision, folder: Path, output: str) -> None:
+    """Print the configuration that Triton would load with the files of a folder, each value with its origin."""
+    container = revision.template["spec"]["initContainers"][0]
+    environment = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    with TemporaryDirectory() as scratch:
+        overlay = Path(scratch) / CONFIG_KEY
+        overlay.write_text(revision.config[CONFIG_KEY], "utf-8")
+        config, files = effective_config(environment, folder, overlay)
+    place = Context(deployment.model_name, folder=Folder({path: file.stat().st_size for path, file in files.items()}))
+    completed = schema.merge(config, completion(config, place))
+    sources = list(_sources(deployment, revision, config, files.get("config.pbtxt")))
+    waiting = iter(schema.leaves(completed))
+    lines = schema.to_text(completed).splitlines()
+    shown = [
+        (line, "" if line.endswith("{") or line.strip() == "}" else _origin(next(waiting), sources)) for line in lines
+    ]
+    if output == "json":
+        values = zip(schema.leaves(completed), [each for each in shown if each[1]], strict=True)
+        found = [
+            {"field": ".".join(map(str, path)), "value": line.strip().partition(": ")[2], "origin": origin}
+            for path, (line, origin) in values
+            if not line.strip().startswith("key: ")
+        ]
+        say(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    say(f"# {deployment.metadata.name}")
+    say("\n".join(rows([(line, f"# {origin}" if origin else "") for line, origin in shown])))
+    for part in ("input", "output"):
+        if not getattr(completed, part):
+            say(f"# {part}: Triton asks the backend, which reads them from the model where it can")
+
+
+_Source = tuple[Any, Mapping[str, str]]
+"""A configuration, and what the origin of its values is called, by their field of ModelConfig; `""` is for any field.
+"""
+
+
+def _sources(deployment: ModelDeployment, revision: Revision, config: Any, artifact: Path | None) -> Iterator[_Source]:
+    """Yield what may have set a value, the last word first."""
+    spec = deployment.spec
+    if spec.raw_model_config:
+        yield schema.parse_json(spec.raw_model_config, "spec.modelConfig"), {"": "spec.modelConfig"}
+    named = {} if spec.model.name is not None else {"name": "metadata.name"}
+    yield model_config(spec, deployment.model_name), {**TYPED, **named}
+    yield schema.parse_text(revision.config[CONFIG_KEY], "the revision"), {"": "spec.slo.loadShedding"}
+    if artifact is not None:
+        yield schema.parse_text(schema.decoded(artifact.read_bytes()), str(artifact)), {"": artifact.name}
+    yield config, {"": "Tritonfleet's default"}
+
+
+def _origin(path: schema.Path, sources: Sequence[_Source]) -> str:
+    for source, origins in sources:
+        if schema.says(source, path):
+            return origins.get(str(path[0])) or origins[""]
+    return "Triton's default"
 
 
 def diff(options: SimpleNamespace) -> int:

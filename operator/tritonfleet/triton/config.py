@@ -30,6 +30,30 @@ RAW_ONLY: Final[Mapping[str, str]] = {
 }
 """Fields of ModelConfig that no typed field sets, and why; `spec.modelConfig` can, except where the reason says no."""
 
+TYPED: Final[Mapping[str, str]] = {
+    "name": "spec.model.name",
+    "platform": "spec.model.backend",
+    "backend": "spec.model.backend",
+    "version_policy": "spec.model.versionPolicy",
+    "max_batch_size": "spec.batching.maxBatchSize",
+    "input": "spec.model.inputs",
+    "output": "spec.model.outputs",
+    "batch_input": "spec.batching.batchInputs",
+    "batch_output": "spec.batching.batchOutputs",
+    "optimization": "spec.model.optimization",
+    "dynamic_batching": "spec.batching.dynamic",
+    "sequence_batching": "spec.batching.sequence",
+    "instance_group": "spec.instances",
+    "default_model_filename": "spec.model.defaultModelFilename",
+    "metric_tags": "spec.model.metricTags",
+    "parameters": "spec.model.parameters",
+    "model_warmup": "spec.model.warmup",
+    "model_transaction_policy": "spec.model.decoupled",
+    "response_cache": "spec.server.responseCache",
+    "model_metrics": "spec.model.metrics",
+}
+"""The typed field that sets each field of ModelConfig, or what is in it."""
+
 
 def render(spec: ModelDeploymentSpec, model_name: str) -> str:
     """Return the text form of `model_config`; equal specs give equal bytes."""

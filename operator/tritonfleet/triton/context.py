@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from tritonfleet.triton.images import IMAGE_FOLDERS, Release
-from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.schema import ModelConfig, empty
 
 ENSEMBLE: Final = "ensemble"
 TENSORRT: Final = "tensorrt"
@@ -172,6 +172,27 @@ def _recognized(folder: Folder, backend: str) -> tuple[str, str]:
         if folder.has(f"{first}/{name}") and backend in {"", its_backend}:
             return its_backend, its_platform
     return backend, ""
+
+
+def completion(config: ModelConfig, context: Context) -> ModelConfig:
+    """Return what Triton adds to a configuration before it asks the backend for the tensors.
+
+    Source: `AutoCompleteBackendFields`, `NormalizeModelConfig` and `NormalizeInstanceGroup` of Triton core.
+    """
+    added = empty()
+    found = None if config.platform == ENSEMBLE else backend_and_platform(config, context)
+    for name, value in zip(("backend", "platform"), found or (), strict=False):
+        if value and not config.HasField(name):
+            setattr(added, name, value)
+    if not config.HasField("version_policy"):
+        added.version_policy.latest.num_versions = 1
+    if config.HasField("sequence_batching") and not config.sequence_batching.max_sequence_idle_microseconds:
+        added.sequence_batching.max_sequence_idle_microseconds = 1_000_000
+    if config.platform != ENSEMBLE:
+        for part in ("input_pinned_memory", "output_pinned_memory"):
+            if not config.optimization.HasField(part):
+                getattr(added.optimization, part).enable = True
+    return added
 
 
 @dataclass(frozen=True, slots=True)

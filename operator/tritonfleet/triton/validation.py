@@ -28,7 +28,7 @@ from tritonfleet.triton.context import (
 )
 from tritonfleet.triton.images import IMAGE_FOLDERS, Release
 from tritonfleet.triton.scheduling_rules import batching_problems, instance_problems
-from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.schema import ModelConfig, says
 from tritonfleet.triton.tensor_rules import fits, tensor_problems, type_name, warmup_problems
 
 _SHOWN = 5
@@ -101,7 +101,7 @@ def _release_problems(config: ModelConfig, context: Context) -> Iterator[Problem
     if context.release is None:
         return
     for later in LATER_FIELDS:
-        if context.release < later.since and _is_set(config, later.path):
+        if context.release < later.since and says(config, later.path):
             yield Problem(
                 later.field,
                 f"set for Triton {context.release}",
@@ -114,14 +114,6 @@ def _release_problems(config: ModelConfig, context: Context) -> Iterator[Problem
             f"'tensorflow' for Triton {context.release}",
             f"needs a release before {dropped[0]}, the first without it, or the model in another format, such as ONNX",
         )
-
-
-def _is_set(config: ModelConfig, path: tuple[str, ...]) -> bool:
-    for name in path:
-        if not config.HasField(name):
-            return False
-        config = getattr(config, name)
-    return True
 
 
 def _is_ensemble(config: ModelConfig) -> bool:

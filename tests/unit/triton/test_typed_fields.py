@@ -10,7 +10,7 @@ import pytest
 from tests.refusals import COMPLETE
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from tritonfleet.triton import schema
-from tritonfleet.triton.config import RAW_ONLY, model_config, render
+from tritonfleet.triton.config import RAW_ONLY, TYPED, model_config, render
 from tritonfleet.triton.validation import problems
 
 MOST_RAW_ONLY = 10
@@ -59,6 +59,7 @@ def test_every_field_of_triton_is_typed_or_on_the_list_of_those_that_are_not() -
 
     assert unlisted == set()
     assert set(RAW_ONLY) <= missing
+    assert set(TYPED) | set(RAW_ONLY) >= {field.name for field in schema.empty().DESCRIPTOR.fields}
     assert len(RAW_ONLY) <= MOST_RAW_ONLY
     assert all(RAW_ONLY.values())
 
@@ -162,6 +163,20 @@ def test_a_whole_configuration_of_typed_fields_reads_back_the_same() -> None:
     for manifest in COMPLETE:
         text = render(ModelDeployment.parse({**manifest, "metadata": {"name": "x", "namespace": "y"}}).spec, "x")
         assert schema.to_text(schema.parse_text(text, "rendered")) == text
+
+
+def test_each_line_of_a_configuration_has_a_path_that_leads_to_its_value() -> None:
+    for manifest in COMPLETE:
+        spec_of_it = ModelDeployment.parse({**manifest, "metadata": {"name": "x", "namespace": "y"}}).spec
+        config = model_config(spec_of_it, "x")
+        values = [
+            line for line in schema.to_text(config).splitlines() if not line.endswith("{") and line.strip() != "}"
+        ]
+        paths = list(schema.leaves(config))
+
+        assert len(paths) == len(values)
+        assert all(schema.says(config, path) for path in paths)
+        assert not any(schema.says(schema.empty(), path) for path in paths)
 
 
 def said(**fields: Any) -> list[str]:
