@@ -103,7 +103,7 @@ async def test_the_api_server_takes_and_keeps_the_fields_that_exclude_others(sen
 
 def test_the_complete_manifests_use_every_field():
     wanted = set(_paths(root_schema()["properties"]["spec"]))
-    assert wanted == {path for manifest in COMPLETE for path in _used(manifest["spec"])}
+    assert wanted - {path for manifest in COMPLETE for path in _used(manifest["spec"])} == set()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name + "/" + path.name)
