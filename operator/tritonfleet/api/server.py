@@ -192,7 +192,7 @@ class LocalCache(ApiModel):
 
 
 class RedisCache(ApiModel):
-    """A cache in Redis, shared by all pods. The image must have Triton's Redis cache, which NVIDIA's has."""
+    """A cache in Redis, shared by all pods. The image must have Triton's Redis cache."""
 
     host: Annotated[
         str, matching(253, r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", "must be a host name or an IPv4 address")
@@ -241,6 +241,17 @@ class Server(ApiModel):
             " || !self.args.exists(a, a.startsWith('--cache-config') || a.startsWith('--response-cache'))",
             "must be absent when `args` configure a cache: remove them",
             at=".responseCache",
+        ),
+        rule(
+            "!has(self.responseCache) || !has(self.responseCache.local)"
+            " || !isQuantity(string(self.responseCache.local.size))"
+            " || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits)"
+            " || !isQuantity(string(self.resources.limits['memory']))"
+            " || quantity(string(self.responseCache.local.size)).compareTo("
+            "quantity(string(self.resources.limits['memory']))) < 0",
+            "must be below the memory limit of `resources`, which the model needs too",
+            got="self.responseCache.local.size",
+            at=".responseCache.local.size",
         ),
         rule(
             "!has(self.volumeMounts) || self.volumeMounts.all(mount,"

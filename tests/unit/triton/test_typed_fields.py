@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.refusals import COMPLETE
+from tritonfleet.api import names
+from tritonfleet.api.admission import violations
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from tritonfleet.plan.objects import build_revision
+from tritonfleet.plan.world import Defaults
 from tritonfleet.triton import schema
 from tritonfleet.triton.config import RAW_ONLY, TYPED, model_config, render
 from tritonfleet.triton.validation import problems
@@ -163,6 +168,18 @@ def test_a_whole_configuration_of_typed_fields_reads_back_the_same() -> None:
     for manifest in COMPLETE:
         text = render(ModelDeployment.parse({**manifest, "metadata": {"name": "x", "namespace": "y"}}).spec, "x")
         assert schema.to_text(schema.parse_text(text, "rendered")) == text
+
+
+def test_the_manifests_of_the_guide_are_such_that_the_operator_takes_them() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "configure-triton.md").read_text()
+    manifests = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(manifests) == 5
+
+    defaults = Defaults("nvcr.io/nvidia/tritonserver:26.11-py3", allow_unsafe_image=False, fetch_image="op:1")
+    for manifest in manifests:
+        body = {"metadata": {"name": "demo", "namespace": "shop"}, **manifest}
+        assert violations({"apiVersion": names.API_VERSION, "kind": names.KIND, **body}) == []
+        build_revision(ModelDeployment.parse(body), defaults)
 
 
 def test_each_line_of_a_configuration_has_a_path_that_leads_to_its_value() -> None:
