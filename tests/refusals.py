@@ -19,7 +19,7 @@ spec:
   instances: [{kind: GPU}]
   server: {gpu: {count: 1}}
 """)
-COMPLETE = yaml.safe_load((HERE / "complete.yaml").read_text(encoding="utf-8"))
+COMPLETE = list(yaml.safe_load_all((HERE / "complete.yaml").read_text(encoding="utf-8")))
 
 SOURCES = (
     "s3://models/recommender/7",

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tritonfleet.api.base import ApiModel, Rule, at_least_one, duration, items, rule, text
+from tritonfleet.api.base import ApiModel, Rule, at_least_one, duration, items, matching, rule, text
+from tritonfleet.api.sequences import BatchInput, BatchOutput, BatchSizes, SequenceBatching
 
 
 class TimeoutAction(StrEnum):
@@ -87,10 +88,7 @@ class DynamicBatching(QueuePolicy):
 
     max_queue_delay: Annotated[str, duration("0us", "10s")] | None = None
     """How long a request may wait for others to join its batch, such as 2ms; absent: 0."""
-    preferred_batch_sizes: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65536, description="A batch size.")], ...],
-        items(32, list_type="set"),
-    ] = ()
+    preferred_batch_sizes: BatchSizes = ()
     """Batch sizes worth waiting for; useful only with TensorRT profiles."""
     preserve_ordering: bool | None = None
     """Whether responses are sent in the order of the requests."""
@@ -118,12 +116,33 @@ class Batching(ApiModel):
             got="self.dynamic.preferredBatchSizes.filter(size, size > self.maxBatchSize)[0]",
             at=".dynamic.preferredBatchSizes",
         ),
+        rule(
+            "!has(self.sequence) || !has(self.dynamic)",
+            "must be absent when `dynamic` is set: a model has one scheduler; `sequence.oldest` batches dynamically",
+            at=".sequence",
+        ),
+        rule(
+            "!has(self.sequence) || !has(self.sequence.oldest) || !has(self.sequence.oldest.preferredBatchSizes)"
+            " || !has(self.maxBatchSize) || self.maxBatchSize == 0"
+            " || self.sequence.oldest.preferredBatchSizes.all(size, size <= self.maxBatchSize)",
+            "must not be above `maxBatchSize`",
+            got="self.sequence.oldest.preferredBatchSizes.filter(size, size > self.maxBatchSize)[0]",
+            at=".sequence.oldest.preferredBatchSizes",
+        ),
     )
 
     max_batch_size: Annotated[int, Field(ge=0, le=65536)] | None = None
     """Maximum batch size of the model; 0 means no batch dimension. Absent: determined by Triton."""
     dynamic: DynamicBatching | None = None
     """Enables dynamic batching; `{}` is a good start."""
+    sequence: SequenceBatching | None = None
+    """Enables sequence batching, for a model that keeps state between the requests of a sequence.
+
+    Its requests must reach one pod: see `traffic.gateway.consistentHash`."""
+    batch_inputs: Annotated[tuple[BatchInput, ...], items(16)] = ()
+    """Inputs by which Triton tells the model the shapes in a batch; for inputs with `raggedBatch`."""
+    batch_outputs: Annotated[tuple[BatchOutput, ...], items(16)] = ()
+    """Outputs that Triton cuts apart by the shapes of the inputs."""
 
 
 class InstanceKind(StrEnum):
@@ -133,6 +152,28 @@ class InstanceKind(StrEnum):
     GPU = "GPU"
     CPU = "CPU"
     MODEL = "Model"
+
+
+class RateLimiterResource(ApiModel):
+    """A resource of the server that an execution needs."""
+
+    name: Annotated[str, text(128)]
+    """Name of the resource, chosen freely."""
+    count: Annotated[int, Field(ge=1, le=1_000_000)]
+    """How much of it an execution takes."""
+    is_global: bool = Field(False, alias="global")
+    """Whether all devices share the resource; otherwise each has as much."""
+
+
+class RateLimiter(ApiModel):
+    """Limits how many instances execute at the same time, by the resources that they need."""
+
+    resources: Annotated[tuple[RateLimiterResource, ...], items(16, key="name")] = ()
+    """Resources that an execution needs; there is as much as the neediest instance takes.
+
+    The flag `--rate-limit-resource` of `server.args` says otherwise."""
+    priority: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """An instance of priority 2 executes half as often as one of 1, which is the default."""
 
 
 class InstanceGroup(ApiModel):
@@ -161,3 +202,11 @@ class InstanceGroup(ApiModel):
     """TensorRT optimization profiles to load."""
     passive: bool = False
     """Whether the copies are loaded without getting requests from the scheduler."""
+    name: Annotated[str, text(128)] | None = None
+    """Name of the group; Triton numbers the groups by default."""
+    rate_limiter: RateLimiter | None = None
+    """Limits how many instances execute at the same time; the server gets `--rate-limit=execution_count` with it."""
+    host_policy: (
+        Annotated[str, matching(64, r"^[A-Za-z0-9_-]+$", "must be the name of a host policy, such as gpu_0")] | None
+    ) = None
+    """Host policy of the instances, which a flag `--host-policy` of `server.args` defines."""

@@ -1,11 +1,12 @@
 """`spec.model`: the model and its files."""
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tritonfleet.api.base import ApiModel, ObjectName, Rule, items, mapping, matching, rule, text
+from tritonfleet.api.execution import Histogram, Optimization, WarmupSample
+from tritonfleet.api.tensors import FILE_NAME, ModelInput, ModelOutput
 
 # On the model and not on the text: a text is quoted by the API server whenever a rule of its own refuses it, with the
 # password that may be in it. A message with a line break would be dropped.
@@ -85,102 +86,6 @@ _URI_RULES = (
 )
 
 
-class DataType(StrEnum):
-    """Element type of a tensor, as in Triton."""
-
-    BOOL = "BOOL"
-    UINT8 = "UINT8"
-    UINT16 = "UINT16"
-    UINT32 = "UINT32"
-    UINT64 = "UINT64"
-    INT8 = "INT8"
-    INT16 = "INT16"
-    INT32 = "INT32"
-    INT64 = "INT64"
-    FP16 = "FP16"
-    FP32 = "FP32"
-    FP64 = "FP64"
-    BF16 = "BF16"
-    STRING = "STRING"
-
-
-class TensorFormat(StrEnum):
-    """Layout of an image tensor."""
-
-    NHWC = "NHWC"
-    NCHW = "NCHW"
-
-
-Dimension = Annotated[
-    int,
-    Field(
-        ge=-1,
-        le=2**40,
-        description="One dimension; -1 means variable.",
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule("self != 0", "must be at least 1, or -1 for a variable dimension", got="self")
-            ]
-        },
-    ),
-]
-TensorName = Annotated[str, text(256)]
-
-
-class Tensor(ApiModel):
-    """One tensor of the model."""
-
-    name: TensorName
-    """Name of the tensor in the model file."""
-    data_type: DataType
-    """Element type."""
-    dims: Annotated[
-        tuple[Dimension, ...],
-        Field(min_length=1),
-        items(16, rule("size(self) > 0", "must list at least one dimension, such as [-1] or [3, 224, 224]")),
-    ]
-    """Shape without the batch dimension when `batching.maxBatchSize` is above 0; -1 marks a variable size."""
-    reshape: Annotated[tuple[Dimension, ...] | None, items(16)] = None
-    """Shape that the model expects if it differs from `dims`; same number of elements."""
-
-
-class ModelInput(Tensor):
-    """One input tensor of the model."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        rule(
-            "!has(self.format) || size(self.dims) == 3",
-            "must have exactly 3 dimensions when `format` is set",
-            got="size(self.dims)",
-            at=".dims",
-        ),
-    )
-
-    format: TensorFormat | None = None
-    """Layout of an image; needs exactly three dims."""
-    optional: bool = False
-    """Whether a request may omit this input."""
-    ragged_batch: bool = False
-    """Whether requests of different shapes may share a batch."""
-
-
-class ModelOutput(Tensor):
-    """One output tensor of the model."""
-
-    label_file: (
-        Annotated[
-            str,
-            matching(
-                255,
-                r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
-                "must be the name of a file in the model's folder, without a path",
-            ),
-        ]
-        | None
-    ) = None
-    """File in the model's folder with the names of the classes, one per line."""
-
-
 class VersionPolicy(ApiModel):
     """Which of the model's version folders are served; exactly one of the fields."""
 
@@ -254,6 +159,10 @@ class Model(ApiModel):
         | None
     ) = None
     """Triton backend, such as onnxruntime, pytorch, tensorrt, openvino, python; absent: inferred."""
+    default_model_filename: (
+        Annotated[str, matching(255, FILE_NAME, "must be the name of a file, without a path")] | None
+    ) = None
+    """File of each version that is the model; absent: the backend's usual one, such as model.onnx."""
     version_policy: VersionPolicy | None = None
     """Versions to serve; Triton's default is the latest."""
     inputs: Annotated[tuple[ModelInput, ...], items(256, key="name")] = ()
@@ -273,3 +182,20 @@ class Model(ApiModel):
     """Parameters passed to the backend as strings."""
     decoupled: bool = False
     """Whether a request can have any number of responses (gRPC streaming only)."""
+    warmup: Annotated[tuple[WarmupSample, ...], items(32, key="name")] = ()
+    """Requests that Triton executes before it reports the model ready."""
+    optimization: Optimization | None = None
+    """How Triton and the backend execute the model."""
+    metrics: Annotated[tuple[Histogram, ...], items(16, key="family")] = ()
+    """Buckets of the model's latency histograms, from Triton 24.11."""
+    metric_tags: Annotated[
+        dict[str, Annotated[str, text(256, min_length=0, description="Value of the label.")]],
+        mapping(
+            16,
+            rule(
+                "self.all(key, key.matches('^[A-Za-z0-9][A-Za-z0-9_]*$'))",
+                "must have keys of letters, digits and '_', not beginning with '_': Triton ends with any other",
+            ),
+        ),
+    ] = Field(default_factory=dict)
+    """Labels of the model's metrics; Triton puts a '_' before each."""

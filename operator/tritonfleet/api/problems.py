@@ -84,6 +84,9 @@ def with_examples(root: Schema) -> Schema:
 def described(error: ValidationError, root: Schema) -> Iterator[str]:
     """Yield a sentence for each problem: path, what the value must be, and the value."""
     for problem in error.errors():
+        if problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+            # Of a tuple pydantic counts the valid items alone, and each of the others has a problem of its own.
+            continue
         location = problem["loc"]
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
         given = "" if problem["type"] == "missing" else f", got {_shown(problem['input'])}"[:_GIVEN_MAX]

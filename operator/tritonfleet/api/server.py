@@ -184,6 +184,41 @@ ServerArgument = Annotated[
 ]
 
 
+class LocalCache(ApiModel):
+    """A cache in the server's memory."""
+
+    size: Annotated[str, quantity("1Mi", "1Ti", "256Mi")]
+    """Size of the cache, allocated when the server starts; counts against the memory limit."""
+
+
+class RedisCache(ApiModel):
+    """A cache in Redis, shared by all pods. The image must have Triton's Redis cache."""
+
+    host: Annotated[
+        str, matching(253, r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", "must be a host name or an IPv4 address")
+    ]
+    """Host name of the Redis server."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 6379
+    """Port of the Redis server."""
+    tls: bool = False
+    """Whether the connection is encrypted."""
+    credentials_secret_name: ObjectName | None = None
+    """Secret with the keys `username` and `password`, of which either may be absent."""
+
+
+class ResponseCache(ApiModel):
+    """Where responses are cached; exactly one of the fields."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        rule("has(self.local) != has(self.redis)", "must set exactly one of `local` and `redis`"),
+    )
+
+    local: LocalCache | None = None
+    """The memory of each server."""
+    redis: RedisCache | None = None
+    """A Redis server."""
+
+
 class Server(ApiModel):
     """The pods that run Triton."""
 
@@ -200,6 +235,23 @@ class Server(ApiModel):
             "!has(self.args) || self.args.all(a, self.args.exists_one(b, a == b))",
             "must not repeat a flag",
             at=".args",
+        ),
+        rule(
+            "!has(self.responseCache) || !has(self.args)"
+            " || !self.args.exists(a, a.startsWith('--cache-config') || a.startsWith('--response-cache'))",
+            "must be absent when `args` configure a cache: remove them",
+            at=".responseCache",
+        ),
+        rule(
+            "!has(self.responseCache) || !has(self.responseCache.local)"
+            " || !isQuantity(string(self.responseCache.local.size))"
+            " || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits)"
+            " || !isQuantity(string(self.resources.limits['memory']))"
+            " || quantity(string(self.responseCache.local.size)).compareTo("
+            "quantity(string(self.resources.limits['memory']))) < 0",
+            "must be below the memory limit of `resources`, which the model needs too",
+            got="self.responseCache.local.size",
+            at=".responseCache.local.size",
         ),
         rule(
             "!has(self.volumeMounts) || self.volumeMounts.all(mount,"
@@ -233,6 +285,10 @@ class Server(ApiModel):
     """Where the server sees `volumes`."""
     args: Annotated[tuple[ServerArgument, ...], items(64)] = ()
     """Extra flags of tritonserver; those that the operator sets are rejected."""
+    response_cache: ResponseCache | None = None
+    """Caches the model's responses, so that an equal request is not computed again.
+
+    Not for models with `decoupled` or `batching.sequence`, or whose answers to equal requests differ."""
     node_selector: Labels = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: Annotated[tuple[Toleration, ...], items(16)] = ()

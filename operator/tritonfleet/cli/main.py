@@ -304,10 +304,17 @@ def _validate(**options: Any) -> int:
 @_files
 @_output("yaml", "json")
 @click.option("--config", is_flag=True, help="Print Triton's configuration of each model instead.")
+@click.option(
+    "--effective",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="Print what Triton would load with the model's files in FOLDER, and where each value comes from.",
+)
 def _render(**options: Any) -> int:
     """Print the objects that the operator makes of manifests, offline."""
     from tritonfleet.cli.render import render  # noqa: PLC0415
 
+    _refuse_together("config", "effective")
     return render(SimpleNamespace(**options))
 
 

@@ -53,6 +53,12 @@ def contents_of(
         return list(pool.map(lambda entry: _hashed(entry[0], entry[1], copies, progress, uri), found))
 
 
+def files_of(folder: Path, uri: str) -> dict[str, Path]:
+    """Return the files of a folder by their path in it, as they would be fetched from a claim; raises FetchFailed."""
+    root = folder.resolve()
+    return dict(_files(root, "", root, uri))
+
+
 def _inside(path: Path, root: Path, uri: str) -> Path:
     try:
         real = path.resolve(strict=True)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from tritonfleet.errors import TritonfleetError, printable
 from tritonfleet.fetch.archive import is_archive, unpacked
-from tritonfleet.fetch.claim import contents_of
+from tritonfleet.fetch.claim import contents_of, files_of
 from tritonfleet.fetch.failure import FetchFailed, disk_failure, masked, one_line, secrets_of
 from tritonfleet.fetch.location import FORMS, Location, parse
 from tritonfleet.fetch.model_folder import (
@@ -218,6 +218,23 @@ def _placed(
     facts = batches_of(config, settings.server) | ({"modelVersion": version} if version else {})
     placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest, facts=facts)
     return digest
+
+
+def effective_config(environment: Mapping[str, str], folder: Path, overlay: Path) -> tuple[object, dict[str, Path]]:
+    """Return the configuration that a pod would load if the model's files were those of a folder, and these files.
+
+    `environment` is that of the init container, `overlay` the configuration of the revision. Raises FetchFailed as the
+    pod would; nothing is changed.
+    """
+    settings = from_environment(environment)
+    shown = str(folder)
+    found = files_of(folder, shown)
+    config, hints = merge_config(found.get(CONFIG), overlay, model=settings.model, uri=shown, backend=settings.backend)
+    places = laid_out(list(found), hints, uri=shown)
+    placed = {places[path]: file for path, file in found.items() if path in places}
+    sizes = {path: file.stat().st_size for path, file in placed.items()}
+    check_config(config, sizes, settings.server, model=settings.model, uri=shown)
+    return config, placed
 
 
 def main(environment: Mapping[str, str] | None = None, termination_log: Path = TERMINATION_LOG) -> int:

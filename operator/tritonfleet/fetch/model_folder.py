@@ -129,7 +129,7 @@ def laid_out(paths: Collection[str], hints: Hints, *, uri: str, packed: bool = F
     return placed | {path: path for path in used if path == CONFIG}
 
 
-_ADD_MODEL_FILE: Final = "add it, or set modelConfig.default_model_filename to the file that is the model"
+_ADD_MODEL_FILE: Final = "add it, or set model.defaultModelFilename to the file that is the model"
 
 
 def _loader(hints: Hints) -> str:
@@ -217,7 +217,7 @@ def _default_names(paths: Collection[str], hints: Hints, uri: str) -> dict[str, 
     if len(candidates) > 1:
         raise FetchFailed(
             f"{uri}: which of {', '.join(sorted(candidates)[:5])} is the model? Rename it to {default}, or "
-            "set modelConfig.default_model_filename"
+            "set model.defaultModelFilename"
         )
     names = {candidates[0]: default}
     weights = candidates[0].removesuffix(".xml") + ".bin"

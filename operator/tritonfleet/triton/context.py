@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from tritonfleet.triton.images import IMAGE_FOLDERS, Release
-from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.schema import ModelConfig, empty
 
 ENSEMBLE: Final = "ensemble"
 TENSORRT: Final = "tensorrt"
@@ -84,6 +84,9 @@ class Context:
     """GPUs that the container sees, numbered from 0."""
     server_has_cache: bool = False
     """Whether the server has a response cache."""
+    rate_limited: bool | None = None
+    """Whether the server has `--rate-limit=execution_count`; None if that is not known, as for pods of older releases.
+    """
     release: Release | None = None
     """The Triton release; None if the image's tag names none, and then everything that any release knows is allowed."""
     folder: Folder | None = None
@@ -171,19 +174,47 @@ def _recognized(folder: Folder, backend: str) -> tuple[str, str]:
     return backend, ""
 
 
+def completion(config: ModelConfig, context: Context) -> ModelConfig:
+    """Return what Triton adds to a configuration before it asks the backend for the tensors.
+
+    Source: `AutoCompleteBackendFields`, `NormalizeModelConfig` and `NormalizeInstanceGroup` of Triton core.
+    """
+    added = empty()
+    found = None if config.platform == ENSEMBLE else backend_and_platform(config, context)
+    for name, value in zip(("backend", "platform"), found or (), strict=False):
+        if value and not config.HasField(name):
+            setattr(added, name, value)
+    if not config.HasField("version_policy"):
+        added.version_policy.latest.num_versions = 1
+    if config.HasField("sequence_batching") and not config.sequence_batching.max_sequence_idle_microseconds:
+        added.sequence_batching.max_sequence_idle_microseconds = 1_000_000
+    if config.platform != ENSEMBLE:
+        for part in ("input_pinned_memory", "output_pinned_memory"):
+            if not config.optimization.HasField(part):
+                getattr(added.optimization, part).enable = True
+    return added
+
+
 @dataclass(frozen=True, slots=True)
 class LaterField:
     """A field that releases before `since` do not know: they cannot read a configuration that has it."""
 
     path: tuple[str, ...]
+    field: str
+    """Where a ModelDeployment sets it."""
     since: Release
     source: str
 
 
 _NOTES: Final = "https://github.com/triton-inference-server/server/releases/tag/"
 LATER_FIELDS: Final = (
-    LaterField(("model_metrics",), Release(24, 11), f"{_NOTES}v2.52.0"),
-    LaterField(("ensemble_scheduling", "max_inflight_requests"), Release(25, 11), f"{_NOTES}v2.63.0"),
+    LaterField(("model_metrics",), "spec.model.metrics", Release(24, 11), f"{_NOTES}v2.52.0"),
+    LaterField(
+        ("ensemble_scheduling", "max_inflight_requests"),
+        "spec.modelConfig.ensemble_scheduling.max_inflight_requests",
+        Release(25, 11),
+        f"{_NOTES}v2.63.0",
+    ),
 )
 DROPPED_BACKENDS: Final = {"tensorflow": (Release(25, 3), f"{_NOTES}v2.56.0")}
 """The first release without a backend that earlier ones have."""

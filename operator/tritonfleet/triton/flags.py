@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
+from tritonfleet.api.quantities import whole_amount
 from tritonfleet.api.reserved import OWNED_FLAGS
+from tritonfleet.api.server import ResponseCache
 from tritonfleet.errors import InvalidSpec
 
 CONFIG_NAME: Final = "tritonfleet"
@@ -28,6 +30,7 @@ def server_args(
     drain_seconds: float,
     connection_age_seconds: float,
     rate_limited: bool,
+    cache: ResponseCache | None = None,
     ipv6: bool = False,
     user_args: Sequence[str] = (),
 ) -> list[str]:
@@ -55,7 +58,8 @@ def server_args(
         *(_IPV6 if ipv6 else ()),
         *_restrictions(owner_uid),
         *(["--allow-gpu-metrics=false"] if gpus == 0 else []),
-        *(["--rate-limit=execution_count"] if rate_limited else []),
+        *(["--rate-limit=execution_count"] if rate_limited and not limits_rate(user_args) else []),
+        *(_cache(cache) if cache is not None else ()),
         *user_args,
     ]
 
@@ -72,6 +76,22 @@ def refuse_owned_flags(user_args: Iterable[str]) -> None:
 def has_cache(user_args: Iterable[str]) -> bool:
     """Return whether the server gets a response cache; models cannot cache without it."""
     return any(argument.startswith("--cache-config=") for argument in user_args)
+
+
+def limits_rate(user_args: Iterable[str]) -> bool:
+    """Return whether the server limits the rate of executions; the limits of models have no effect without it."""
+    return any(argument.startswith("--rate-limit=") for argument in user_args)
+
+
+def _cache(cache: ResponseCache) -> Iterator[str]:
+    """Configure the server's cache. The credentials of Redis are environment variables."""
+    if cache.local is not None:
+        yield f"--cache-config=local,size={whole_amount(cache.local.size)}"
+    elif cache.redis is not None:
+        yield f"--cache-config=redis,host={cache.redis.host}"
+        yield f"--cache-config=redis,port={cache.redis.port}"
+        if cache.redis.tls:
+            yield "--cache-config=redis,tls_enabled=true"
 
 
 def _restrictions(owner_uid: str) -> Iterator[str]:

@@ -133,13 +133,15 @@ IMAGE_FOLDERS: Final = ("/opt", "/usr")
 """Where NVIDIA's image has files that a model configuration may name."""
 
 
-def server_context(image: Image, *, gpus: int, server_has_cache: bool, mounts: Iterable[str] = ()) -> str:
+def server_context(
+    image: Image, *, gpus: int, server_has_cache: bool, rate_limited: bool = False, mounts: Iterable[str] = ()
+) -> str:
     """Return what a model configuration is checked against as a JSON object, for the fetch step.
 
     It names the release if the tag does, and where the server can have files besides the model's: in NVIDIA's image and
     at `mounts`. In any other image they can be anywhere.
     """
-    known: dict[str, Any] = {"gpus": gpus, "server_has_cache": server_has_cache}
+    known: dict[str, Any] = {"gpus": gpus, "server_has_cache": server_has_cache, "rate_limited": rate_limited}
     found = release(image.tag)
     if found is not None:
         known["release"] = list(found)
@@ -155,6 +157,7 @@ def read_server_context(text: str) -> dict[str, Any]:
     return {
         "gpus": known["gpus"],
         "server_has_cache": known["server_has_cache"],
+        "rate_limited": known.get("rate_limited"),
         "release": Release(*release) if release is not None else None,
         "image_folders": known.get("image_folders"),
     }

@@ -86,7 +86,7 @@ def _priority_problems(dynamic: ModelConfig, context: Context) -> Iterator[Probl
         yield Problem(f"{_DYNAMIC}.priorityLevels", str(levels), "must be 1 when preserveOrdering is true")
 
 
-_SEQUENCE: Final = "spec.modelConfig.sequence_batching"
+_SEQUENCE: Final = "spec.batching.sequence"
 
 
 def _sequence_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
@@ -95,18 +95,14 @@ def _sequence_problems(config: ModelConfig, context: Context) -> Iterator[Proble
         yield from _preferred_size_problems(
             sequence.oldest.preferred_batch_size,
             batch_size(config, context),
-            f"{_SEQUENCE}.oldest.preferred_batch_size",
+            f"{_SEQUENCE}.oldest.preferredBatchSizes",
         )
-        yield from _delay_problems(
-            sequence.oldest.max_queue_delay_microseconds, f"{_SEQUENCE}.oldest.max_queue_delay_microseconds"
-        )
+        yield from _delay_problems(sequence.oldest.max_queue_delay_microseconds, f"{_SEQUENCE}.oldest.maxQueueDelay")
     if sequence.HasField("direct"):
         utilization = sequence.direct.minimum_slot_utilization
         if utilization < 0 or utilization > 1:
-            yield Problem(f"{_SEQUENCE}.direct.minimum_slot_utilization", f"{utilization:g}", "must be from 0 to 1")
-        yield from _delay_problems(
-            sequence.direct.max_queue_delay_microseconds, f"{_SEQUENCE}.direct.max_queue_delay_microseconds"
-        )
+            yield Problem(f"{_SEQUENCE}.direct.minimumSlotUtilization", f"{utilization:g}", "must be from 0 to 1")
+        yield from _delay_problems(sequence.direct.max_queue_delay_microseconds, f"{_SEQUENCE}.direct.maxQueueDelay")
     yield from _control_problems(sequence.control_input)
     yield from _state_problems(sequence.state, context)
 
@@ -125,19 +121,19 @@ _PAIRS: Final = ("int32_false_true", "fp32_false_true", "bool_false_true")
 
 def _control_problems(inputs: Sequence[ModelConfig]) -> Iterator[Problem]:
     names, kinds = set(), set()
-    for index, given in enumerate(inputs):
-        field = f"{_SEQUENCE}.control_input[{index}]"
+    field = f"{_SEQUENCE}.controls"
+    for given in inputs:
         if not given.name:
-            yield Problem(f"{field}.name", "empty", "must be the name of the input that the model reads")
+            yield Problem(f"{field}.input", "empty", "must be the name of the input that the model reads")
         elif given.name in names:
-            yield Problem(f"{field}.name", f"'{given.name}'", "must be another name than that of the other controls")
+            yield Problem(f"{field}.input", f"'{given.name}'", "must be another name than that of the other controls")
         names.add(given.name)
         for control in given.control:
             kind = _CONTROL_KINDS[control.kind]
             if control.kind in kinds:
-                yield Problem(f"{field}.control", f"a second {kind}", "must be given once")
+                yield Problem(field, f"a second {kind}", "must be given once")
             kinds.add(control.kind)
-            yield from _control_value_problems(f"{field}.control", control, kind)
+            yield from _control_value_problems(field, control, kind)
 
 
 def _control_value_problems(field: str, control: ModelConfig, kind: str) -> Iterator[Problem]:
@@ -145,7 +141,7 @@ def _control_value_problems(field: str, control: ModelConfig, kind: str) -> Iter
     if control.kind == _CORRELATION_ID:
         if control.data_type not in _ID_TYPES:
             yield Problem(
-                f"{field}.data_type",
+                f"{field}.dataType",
                 type_name(control),
                 f"must be TYPE_UINT64, TYPE_INT64, TYPE_UINT32, TYPE_INT32 or TYPE_STRING for {kind}",
             )
@@ -165,21 +161,21 @@ def _control_value_problems(field: str, control: ModelConfig, kind: str) -> Iter
 def _state_problems(states: Sequence[ModelConfig], context: Context) -> Iterator[Problem]:
     initial = set()
     for index, state in enumerate(states):
-        field = f"{_SEQUENCE}.state[{index}]"
+        field = f"{_SEQUENCE}.states[{index}]"
         if len(state.initial_state) > 1:
-            yield Problem(f"{field}.initial_state", str(len(state.initial_state)), "must have at most one entry")
+            yield Problem(f"{field}.initialState", str(len(state.initial_state)), "must have at most one entry")
         for given in state.initial_state[:1]:
             if state.input_name in initial:
-                yield Problem(f"{field}.input_name", f"'{state.input_name}'", "must have one initial state only")
+                yield Problem(f"{field}.inputName", f"'{state.input_name}'", "must have one initial state only")
             initial.add(state.input_name)
-            yield from _initial_state_problems(f"{field}.initial_state", given, state, context)
+            yield from _initial_state_problems(f"{field}.initialState", given, state, context)
 
 
 def _initial_state_problems(field: str, given: ModelConfig, state: ModelConfig, context: Context) -> Iterator[Problem]:
     if not given.name:
         yield Problem(f"{field}.name", "empty", "must be set")
     if given.data_type != state.data_type:
-        yield Problem(f"{field}.data_type", type_name(given), f"must be {type_name(state)}, as that of the state")
+        yield Problem(f"{field}.dataType", type_name(given), f"must be {type_name(state)}, as that of the state")
     dims = list(given.dims)
     wanted = list(state.dims)
     if any(size < 0 for size in dims):
@@ -189,7 +185,7 @@ def _initial_state_problems(field: str, given: ModelConfig, state: ModelConfig, 
     elif given.WhichOneof("state_data") is None:
         yield Problem(field, "without data", "must have zero_data or data_file")
     elif given.HasField("data_file"):
-        yield from data_file_problems(f"{field}.data_file", "initial_state", given.data_file, given, context)
+        yield from data_file_problems(f"{field}.dataFile", "initial_state", given.data_file, given, context)
 
 
 _KINDS: Final = {0: "Auto", 1: "GPU", 2: "CPU", 3: "Model"}
@@ -209,6 +205,14 @@ def instance_problems(config: ModelConfig, context: Context) -> Iterator[Problem
     if all(group.passive for group in groups):
         yield Problem("spec.instances", "passive throughout", "at least one must not be passive, or nothing executes")
     yield from _resource_problems(groups)
+    limited = [index for index, group in enumerate(groups) if group.HasField("rate_limiter")]
+    if limited and context.rate_limited is False:
+        yield Problem(
+            f"spec.instances[{limited[0]}].rateLimiter",
+            "set by config.pbtxt alone",
+            "limits nothing unless the server does: repeat it in the spec, or add --rate-limit=execution_count to"
+            " spec.server.args",
+        )
 
 
 def _group_problems(field: str, group: ModelConfig, gpus: int) -> Iterator[Problem]:
@@ -247,7 +251,7 @@ def _resource_problems(groups: Sequence[ModelConfig]) -> Iterator[Problem]:
             if known != getattr(resource, "global") and resource.name not in reported:
                 reported.add(resource.name)
                 yield Problem(
-                    f"spec.modelConfig.instance_group[{index}].rate_limiter.resources",
+                    f"spec.instances[{index}].rateLimiter.resources",
                     f"'{resource.name}' with and without global",
                     "must be the same wherever the resource is named",
                 )

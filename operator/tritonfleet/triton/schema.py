@@ -11,7 +11,7 @@ Unicode's private use area until the text is written.
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import Any, Final
@@ -168,6 +168,12 @@ SCHEDULERS: Final = "scheduling_choice"
 """The oneof of which a configuration sets one member at most."""
 
 
+_SCHEDULER_FIELDS: Final = {
+    "dynamic_batching": "spec.batching.dynamic",
+    "sequence_batching": "spec.batching.sequence",
+}
+
+
 def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
     """Return what Triton is to load: `overlay`, which the spec says, over `artifact`, and queues that have a limit.
 
@@ -175,7 +181,7 @@ def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
     """
     kept, wanted = artifact.WhichOneof(SCHEDULERS), overlay.WhichOneof(SCHEDULERS)
     if kept not in {None, "dynamic_batching", wanted} and wanted is not None:
-        field = "spec.batching.dynamic" if wanted == "dynamic_batching" else f"spec.modelConfig.{wanted}"
+        field = _SCHEDULER_FIELDS.get(wanted, f"spec.modelConfig.{wanted}")
         raise InvalidSpec(f"{field} would replace the `{kept}` of config.pbtxt: a model has one scheduler, remove one")
     config = merge(artifact, overlay)
     if config.HasField("dynamic_batching"):
@@ -189,7 +195,7 @@ def effective(artifact: ModelConfig, overlay: ModelConfig) -> ModelConfig:
 def _lay_over(target: ModelConfig, overlay: ModelConfig) -> None:
     for field, value in overlay.ListFields():
         current = getattr(target, field.name)
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        if _is_map(field):
             _lay_over_map(current, value, of_messages=field.message_type.fields_by_name["value"].message_type)
         elif field.is_repeated:
             target.ClearField(field.name)
@@ -199,6 +205,47 @@ def _lay_over(target: ModelConfig, overlay: ModelConfig) -> None:
             _lay_over(current, value)
         else:
             setattr(target, field.name, value)
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+Path = tuple[str | int, ...]
+"""Where a value is: names of fields, keys of maps, and numbers of list items from 0."""
+
+
+def leaves(config: ModelConfig, at: Path = ()) -> Iterator[Path]:
+    """Yield the path of each value, in the order in which `to_text` gives each a line; a map's key has a line too."""
+    for field, value in config.ListFields():
+        path = (*at, field.name)
+        if _is_map(field):
+            of_messages = field.message_type.fields_by_name["value"].message_type is not None
+            for key in sorted(value):
+                yield (*path, key)
+                yield from leaves(value[key], (*path, key)) if of_messages else [(*path, key)]
+        elif field.is_repeated:
+            for index, item in enumerate(value):
+                yield from leaves(item, (*path, index)) if field.message_type else [(*path, index)]
+        else:
+            yield from leaves(value, path) if field.message_type else [path]
+
+
+def says(config: ModelConfig, path: Path) -> bool:
+    """Return whether a configuration says what is at a path; a list says all that is in it."""
+    name, rest = str(path[0]), path[1:]
+    field = config.DESCRIPTOR.fields_by_name[name]
+    if _is_map(field):
+        found = getattr(config, name)
+        # Reading a key that is not there would add it.
+        if not rest or rest[0] not in found:
+            return not rest and bool(found)
+        return says(found[rest[0]], rest[1:]) if rest[1:] else True
+    if field.is_repeated:
+        return len(getattr(config, name)) > 0
+    if not config.HasField(name):
+        return False
+    return says(getattr(config, name), rest) if rest else True
 
 
 def _lay_over_map(current: ModelConfig, overlay: ModelConfig, *, of_messages: object) -> None:

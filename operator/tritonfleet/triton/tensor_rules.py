@@ -95,12 +95,13 @@ def _trunks(shape: Sequence[int]) -> list[int]:
 
 
 def _tensorrt_problems(field: str, tensor: ModelConfig, platform: str | None) -> Iterator[Problem]:
-    flags = [name for name in ("is_shape_tensor", "is_non_linear_format_io") if getattr(tensor, name)]
+    given = {"isShapeTensor": tensor.is_shape_tensor, "isNonLinearFormatIo": tensor.is_non_linear_format_io}
+    flags = [name for name, is_set in given.items() if is_set]
     if platform not in {None, TENSORRT_PLAN}:
         for flag in flags:
             yield Problem(f"{field}.{flag}", "true", "is for the backend tensorrt only: remove it")
     elif tensor.is_non_linear_format_io and len(tensor.dims) != _IMAGE_RANK:
-        yield Problem(f"{field}.dims", _shape(tensor.dims), "must have 3 entries with is_non_linear_format_io")
+        yield Problem(f"{field}.dims", _shape(tensor.dims), "must have 3 entries with isNonLinearFormatIo")
 
 
 def _label_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
@@ -119,19 +120,19 @@ _BATCH_INPUT_TYPES: Final = frozenset({8, 11})
 def _batch_tensor_problems(config: ModelConfig) -> Iterator[Problem]:
     inputs = {tensor.name for tensor in config.input}
     outputs = {tensor.name for tensor in config.output}
-    for kind, tensors in (("batch_input", config.batch_input), ("batch_output", config.batch_output)):
+    for kind, tensors in (("batchInputs", config.batch_input), ("batchOutputs", config.batch_output)):
         for index, tensor in enumerate(tensors):
-            field = f"spec.modelConfig.{kind}[{index}]"
-            if kind == "batch_input" and tensor.data_type not in _BATCH_INPUT_TYPES:
-                yield Problem(f"{field}.data_type", str(tensor.data_type), "must be TYPE_INT32 or TYPE_FP32")
+            field = f"spec.batching.{kind}[{index}]"
+            if kind == "batchInputs" and tensor.data_type not in _BATCH_INPUT_TYPES:
+                yield Problem(f"{field}.dataType", str(tensor.data_type), "must be TYPE_INT32 or TYPE_FP32")
             sources = tensor.source_input
             if len(sources) != 1:
-                yield Problem(f"{field}.source_input", counted(len(sources), "name"), "must be the name of one input")
+                yield Problem(f"{field}.sourceInput", counted(len(sources), "name"), "must be the name of one input")
             unknown = [name for name in sources if inputs and name not in inputs]
             for name in unknown:
-                yield Problem(f"{field}.source_input", f"'{name}'", f"must be one of {_listed(inputs)}")
-            if kind == "batch_output":
-                yield from _target_problems(f"{field}.target_name", tensor.target_name, outputs)
+                yield Problem(f"{field}.sourceInput", f"'{name}'", f"must be one of {_listed(inputs)}")
+            if kind == "batchOutputs":
+                yield from _target_problems(f"{field}.targetNames", tensor.target_name, outputs)
 
 
 def _target_problems(field: str, targets: Sequence[str], outputs: set[str]) -> Iterator[Problem]:
@@ -150,10 +151,10 @@ def warmup_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
     for index, sample in enumerate(config.model_warmup):
         if not sample.batch_size:
             continue
-        field = f"spec.modelConfig.model_warmup[{index}]"
+        field = f"spec.model.warmup[{index}]"
         if batch is not None and sample.batch_size > max(batch, 1):
             yield Problem(
-                f"{field}.batch_size",
+                f"{field}.batchSize",
                 str(sample.batch_size),
                 f"must be at most {max(batch, 1)}: Triton would wait forever for what does not fit into a batch",
             )
@@ -170,11 +171,11 @@ def _sample_problems(field: str, given: ModelConfig, tensor: ModelConfig | None,
     elif tensor is not None and not fits(given.dims, tensor.dims):
         yield Problem(f"{field}.dims", _shape(given.dims), f"must fit dims {_shape(tensor.dims)} of the input")
     if tensor is not None and tensor.data_type and given.data_type != tensor.data_type:
-        yield Problem(f"{field}.data_type", type_name(given), f"must be {type_name(tensor)}, as that of the input")
+        yield Problem(f"{field}.dataType", type_name(given), f"must be {type_name(tensor)}, as that of the input")
     if given.WhichOneof("input_data_type") is None:
         yield Problem(field, "without data", "must have zero_data, random_data or input_data_file")
     elif given.HasField("input_data_file"):
-        yield from data_file_problems(f"{field}.input_data_file", "warmup", given.input_data_file, given, context)
+        yield from data_file_problems(f"{field}.inputDataFile", "warmup", given.input_data_file, given, context)
 
 
 def data_file_problems(field: str, folder: str, name: str, given: ModelConfig, context: Context) -> Iterator[Problem]:

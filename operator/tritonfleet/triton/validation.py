@@ -28,7 +28,7 @@ from tritonfleet.triton.context import (
 )
 from tritonfleet.triton.images import IMAGE_FOLDERS, Release
 from tritonfleet.triton.scheduling_rules import batching_problems, instance_problems
-from tritonfleet.triton.schema import ModelConfig
+from tritonfleet.triton.schema import ModelConfig, says
 from tritonfleet.triton.tensor_rules import fits, tensor_problems, type_name, warmup_problems
 
 _SHOWN = 5
@@ -41,6 +41,7 @@ def problems(
     model_name: str,
     gpus: int,
     server_has_cache: bool = False,
+    rate_limited: bool | None = None,
     release: Release | None = None,
     folder: Folder | None = None,
     members: Mapping[str, Member] | None = None,
@@ -48,7 +49,9 @@ def problems(
     partial: bool = False,
 ) -> tuple[Problem, ...]:
     """Return every broken rule; `Context` says what the arguments mean."""
-    context = Context(model_name, gpus, server_has_cache, release, folder, members, image_folders, partial)
+    context = Context(
+        model_name, gpus, server_has_cache, rate_limited, release, folder, members, image_folders, partial
+    )
     found = chain(
         _name_problems(config, context),
         _release_problems(config, context),
@@ -98,9 +101,9 @@ def _release_problems(config: ModelConfig, context: Context) -> Iterator[Problem
     if context.release is None:
         return
     for later in LATER_FIELDS:
-        if context.release < later.since and _is_set(config, later.path):
+        if context.release < later.since and says(config, later.path):
             yield Problem(
-                f"spec.modelConfig.{'.'.join(later.path)}",
+                later.field,
                 f"set for Triton {context.release}",
                 f"must be left out before {later.since}, the first release that can read it",
             )
@@ -111,14 +114,6 @@ def _release_problems(config: ModelConfig, context: Context) -> Iterator[Problem
             f"'tensorflow' for Triton {context.release}",
             f"needs a release before {dropped[0]}, the first without it, or the model in another format, such as ONNX",
         )
-
-
-def _is_set(config: ModelConfig, path: tuple[str, ...]) -> bool:
-    for name in path:
-        if not config.HasField(name):
-            return False
-        config = getattr(config, name)
-    return True
 
 
 def _is_ensemble(config: ModelConfig) -> bool:
@@ -204,7 +199,7 @@ def _file_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
     for version in sorted(served_versions(config, context.folder.versions)):
         if not context.folder.has(f"{version}/{file}"):
             yield Problem(
-                "spec.modelConfig.default_model_filename",
+                "spec.model.defaultModelFilename",
                 f"'{file}'",
                 f"must be a file of every version: there is no {version}/{file}",
             )
@@ -213,12 +208,12 @@ def _file_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
 def _cache_problems(config: ModelConfig, context: Context) -> Iterator[Problem]:
     if not config.response_cache.enable:
         return
-    field = "spec.modelConfig.response_cache"
+    field = "spec.server.responseCache" if context.server_has_cache else "spec.modelConfig.response_cache"
     if not context.server_has_cache:
         yield Problem(
             field,
             "enabled",
-            "caches nothing unless spec.server.args has --cache-config, such as local,size=1048576",
+            "caches nothing unless the server has one: set spec.server.responseCache, such as {local: {size: 64Mi}}",
         )
     if config.model_transaction_policy.decoupled:
         yield Problem(field, "enabled", "must be off when spec.model.decoupled is true")
@@ -234,19 +229,19 @@ def _metric_problems(config: ModelConfig) -> Iterator[Problem]:
     for key in sorted(config.metric_tags):
         if not _TAG.fullmatch(key) or key.startswith("_"):
             yield Problem(
-                "spec.modelConfig.metric_tags",
+                "spec.model.metricTags",
                 f"for '{key}'",
                 "must have keys of letters, digits and '_', not beginning with '_': the server ends with any other",
             )
     for index, control in enumerate(config.model_metrics.metric_control):
-        field = f"spec.modelConfig.model_metrics.metric_control[{index}]"
+        field = f"spec.model.metrics[{index}]"
         if not control.metric_identifier.family:
-            yield Problem(f"{field}.metric_identifier.family", "empty", "must be the name of a histogram")
+            yield Problem(f"{field}.family", "empty", "must be the name of a histogram")
         buckets = list(control.histogram_options.buckets)
         if not buckets:
-            yield Problem(f"{field}.histogram_options.buckets", "empty", "must have at least one bound")
+            yield Problem(f"{field}.buckets", "empty", "must have at least one bound")
         elif any(low >= high for low, high in pairwise(buckets)):
-            yield Problem(f"{field}.histogram_options.buckets", str(buckets), "must be in ascending order")
+            yield Problem(f"{field}.buckets", str(buckets), "must be in ascending order")
 
 
 _MODEL_FOLDER: Final = "$$TRITON_MODEL_DIRECTORY"
@@ -301,8 +296,8 @@ def _ensemble_problems(config: ModelConfig, context: Context) -> Iterator[Proble
         return
     for part, is_set in (
         ("spec.instances", len(config.instance_group)),
-        ("spec.modelConfig.optimization", config.HasField("optimization")),
-        ("spec.modelConfig.model_warmup", len(config.model_warmup)),
+        ("spec.model.optimization", config.HasField("optimization")),
+        ("spec.model.warmup", len(config.model_warmup)),
     ):
         if is_set:
             yield Problem(part, "set", "must be left out of an ensemble: it belongs to the member models")

@@ -154,6 +154,15 @@ def test_what_cannot_be_read_is_refused_with_field_value_and_remedy(spec, messag
     assert refusal.value.reason == "ConfigInvalid"
 
 
+def test_a_wrong_item_does_not_make_a_list_too_short():
+    inputs = [{"name": "X", "dataType": "FP32", "dims": [-5]}]
+    with pytest.raises(InvalidSpec) as refusal:
+        parse({"model": {"uri": "s3://models/demo", "inputs": inputs}})
+
+    said = "spec.model.inputs[0].dims[0]: must be at least 1, or -1 for a variable dimension, got -5"
+    assert str(refusal.value) == said
+
+
 def test_a_long_value_is_quoted_in_part():
     with pytest.raises(InvalidSpec) as refusal:
         parse({"model": {"uri": "s3://" + "x" * 5000}})

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tritonfleet.plan.objects import CONFIG_KEY
+from tritonfleet.triton import schema
 
 BASE = """
 apiVersion: tritonfleet.dev/v1alpha1
@@ -71,6 +72,90 @@ def test_an_invalid_manifest_is_refused_with_its_line(tritonfleet, written):
     assert "model.yaml:7: spec.batching.maxBatchSize: must be a whole number" in said.err
 
 
+ARTIFACT = """
+backend: "python"
+max_batch_size: 8
+input { name: "X" data_type: TYPE_FP32 dims: 4 }
+dynamic_batching { preserve_ordering: true }
+parameters { key: "a" value { string_value: "1" } }
+"""
+LAID_OVER = """
+apiVersion: tritonfleet.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: recommender, namespace: shop}
+spec:
+  model: {uri: "s3://models/recommender/7", parameters: {b: "2"}}
+  batching: {dynamic: {maxQueueDelay: 2ms}}
+  server: {gpu: {count: 0}}
+  slo: {loadShedding: true, latency: {percentile: 99, target: 750ms}}
+  modelConfig: {max_batch_size: 4}
+"""
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    """The folder of a Python model with a configuration of its own."""
+    folder = tmp_path / "artifact"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text("...")
+    (folder / "config.pbtxt").write_text(ARTIFACT)
+    return folder
+
+
+def test_each_value_of_the_effective_configuration_has_its_origin(tritonfleet, written, artifact):
+    said = tritonfleet("render", written("model", LAID_OVER), "--effective", artifact, "-o", "json")
+
+    assert {each["field"]: (each["value"], each["origin"]) for each in json.loads(said.out)} == {
+        "name": ('"recommender"', "metadata.name"),
+        "backend": ('"python"', "config.pbtxt"),
+        "version_policy.latest.num_versions": ("1", "Triton's default"),
+        "max_batch_size": ("4", "spec.modelConfig"),
+        "input.0.name": ('"X"', "config.pbtxt"),
+        "input.0.data_type": ("TYPE_FP32", "config.pbtxt"),
+        "input.0.dims.0": ("4", "config.pbtxt"),
+        "dynamic_batching.max_queue_delay_microseconds": ("2000", "spec.batching.dynamic"),
+        "dynamic_batching.preserve_ordering": ("true", "config.pbtxt"),
+        "dynamic_batching.default_queue_policy.timeout_action": ("REJECT", "spec.slo.loadShedding"),
+        "dynamic_batching.default_queue_policy.default_timeout_microseconds": ("375000", "spec.slo.loadShedding"),
+        "dynamic_batching.default_queue_policy.max_queue_size": ("1024", "Tritonfleet's default"),
+        "optimization.input_pinned_memory.enable": ("true", "Triton's default"),
+        "optimization.output_pinned_memory.enable": ("true", "Triton's default"),
+        "parameters.a.string_value": ('"1"', "config.pbtxt"),
+        "parameters.b.string_value": ('"2"', "spec.model.parameters"),
+    }
+
+
+def test_the_effective_configuration_is_text_that_triton_reads(tritonfleet, written, artifact):
+    said = tritonfleet("render", written("model", LAID_OVER), "--effective", artifact)
+
+    config = schema.parse_text(said.out, "the output")
+    assert (config.name, config.max_batch_size, config.backend) == ("recommender", 4, "python")
+    assert "max_batch_size: 4                         # spec.modelConfig" in said.out
+    assert "# output: Triton asks the backend" in said.out
+
+
+def test_the_backend_that_triton_tells_by_the_models_file_is_shown(tritonfleet, written, tmp_path):
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "net.onnx").write_text("...")
+    text = BASE.replace(", backend: onnxruntime", "").replace("startupTimeout: 30s", "gpu: {count: 0}")
+
+    said = tritonfleet("render", written("model", text), "--effective", tmp_path / "bare")
+
+    assert [line.split() for line in said.out.splitlines() if line.startswith(("backend", "platform"))] == [
+        ["platform:", '"onnxruntime_onnx"', "#", "Triton's", "default"],
+        ["backend:", '"onnxruntime"', "#", "Triton's", "default"],
+    ]
+
+
+def test_what_the_fetch_step_would_refuse_is_refused_with_its_message(tritonfleet, written, artifact):
+    (artifact / "config.pbtxt").write_text(ARTIFACT + "instance_group { kind: KIND_CPU rate_limiter { priority: 2 } }")
+
+    said = tritonfleet("render", written("model", LAID_OVER), "--effective", artifact)
+
+    assert said.status == 2
+    assert "spec.instances[0].rateLimiter is set by config.pbtxt alone" in said.err
+
+
 def test_no_change_is_no_output(tritonfleet, written):
     said = tritonfleet("diff", written("old"), written("new"))
 
@@ -93,6 +178,27 @@ def test_a_change_of_the_objective_replaces_no_pod(tritonfleet, written):
 
     assert "spec.slo.latency.target  750ms  500ms  at once" in said.out
     assert "No pod is replaced: 1 field at once." in said.out
+
+
+SHEDDING = BASE.replace("  slo: {", "  slo: {loadShedding: true, ").replace(
+    "maxBatchSize: 16", "maxBatchSize: 16, dynamic: {}"
+)
+
+
+def test_the_objective_is_part_of_the_pods_where_load_is_shed_by_it(tritonfleet, written):
+    said = tritonfleet("diff", written("old", SHEDDING), written("new", SHEDDING.replace("750ms", "500ms")))
+
+    assert "spec.slo.latency.target  750ms  500ms  new pods" in said.out
+
+
+def test_a_change_that_needs_another_has_the_effect_of_both(tritonfleet, written):
+    said = tritonfleet("diff", written("old"), written("new", SHEDDING.replace("750ms", "500ms")))
+
+    assert [line.split("  ")[0].strip() for line in said.out.splitlines() if line.endswith("new pods")] == [
+        "spec.batching.dynamic",
+        "spec.slo.latency.target",
+        "spec.slo.loadShedding",
+    ]
 
 
 def test_another_way_to_write_the_same_replaces_no_pod(tritonfleet, written):

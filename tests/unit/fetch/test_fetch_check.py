@@ -51,14 +51,37 @@ def test_the_spec_can_make_right_what_the_artifact_has_wrong(served):
         ("version_policy { specific { versions: 3 } }", "versionPolicy.specific is 3"),
         ('default_model_filename: "serve.py"', "no 1/serve.py"),
         ("instance_group { kind: KIND_GPU }", "spec.instances[0].kind is GPU: needs spec.server.gpu.count"),
-        ("response_cache { enable: true }", "caches nothing unless spec.server.args has --cache-config"),
-        ('metric_tags { key: "a b" value: "c" }', "spec.modelConfig.metric_tags is for 'a b'"),
+        ("response_cache { enable: true }", "set spec.server.responseCache, such as {local: {size: 64Mi}}"),
+        ('metric_tags { key: "a b" value: "c" }', "spec.model.metricTags is for 'a b'"),
     ],
 )
 def test_files_and_server_are_known_to_the_rules(served, config, problem):
     outcome = served(config)
     assert outcome.code == 1
     assert problem in outcome.message
+
+
+LIMITED = "instance_group { kind: KIND_CPU rate_limiter { priority: 2 } }"
+
+
+def test_a_rate_limit_that_only_the_artifact_sets_is_refused_since_the_server_would_ignore_it(served):
+    outcome = served(LIMITED)
+    assert outcome.code == 1
+    assert "spec.instances[0].rateLimiter is set by config.pbtxt alone: limits nothing unless the server does" in (
+        outcome.message
+    )
+
+
+def test_a_rate_limit_of_the_artifact_is_taken_where_the_server_limits(served):
+    image = Image.parse("nvcr.io/nvidia/tritonserver:26.11-py3")
+    limiting = server_context(image, gpus=0, server_has_cache=False, rate_limited=True)
+    assert served(LIMITED, server=limiting).code == 0
+
+
+def test_pods_that_an_older_operator_started_keep_a_rate_limit_without_effect(served):
+    known = json.loads(CPU)
+    del known["rate_limited"]
+    assert served(LIMITED, server=json.dumps(known)).code == 0
 
 
 def test_warm_up_data_of_the_artifact_is_measured(served):

@@ -116,7 +116,9 @@ def test_the_fetch_step_gets_its_source_and_rules() -> None:
         "TRITONFLEET_FETCH_MODEL": "ranker",
         "TRITONFLEET_FETCH_DIGEST": "sha256:" + "0" * 64,
         "TRITONFLEET_FETCH_BACKEND": "python",
-        "TRITONFLEET_FETCH_SERVER": '{"gpus": 1, "server_has_cache": false, "release": [26, 11]}',
+        "TRITONFLEET_FETCH_SERVER": (
+            '{"gpus": 1, "server_has_cache": false, "rate_limited": false, "release": [26, 11]}'
+        ),
         "TRITONFLEET_FETCH_TARGET": "/models",
         "TRITONFLEET_FETCH_CONFIG": "/config/tritonfleet.pbtxt",
         "TRITONFLEET_FETCH_ALLOWED_SCHEMES": "https,s3",
@@ -366,3 +368,25 @@ def test_a_class_that_the_administrator_leaves_to_authors_is_passed_on(
 ) -> None:
     template = built(server, defaults=replace(DEFAULTS, workloads=Workloads(**allowed))).template
     assert server.items() <= template["spec"].items()
+
+
+def test_a_response_cache_in_redis_gets_its_password_from_the_secret_and_the_model_uses_it() -> None:
+    cache = {"redis": {"host": "redis.shop", "credentialsSecretName": "redis"}}
+
+    assert "response_cache {\n  enable: true\n}" in built({"responseCache": cache}).config["tritonfleet.pbtxt"]
+    assert {
+        "name": "TRITONCACHE_REDIS_PASSWORD",
+        "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password", "optional": True}},
+    } in triton({"responseCache": cache})["env"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"instances": [{"kind": "CPU", "rateLimiter": {"priority": 2}}]},
+        {"modelConfig": {"instance_group": [{"kind": "KIND_CPU", "rate_limiter": {"priority": 2}}]}},
+    ],
+    ids=["typed", "raw"],
+)
+def test_a_rate_limiter_of_the_spec_sets_the_flag_of_the_server(fields: dict[str, Any]) -> None:
+    assert "--rate-limit=execution_count" in triton(**fields)["args"]

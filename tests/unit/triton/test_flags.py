@@ -1,6 +1,7 @@
 import pytest
 
 from tritonfleet.api.reserved import OWNED_FLAGS
+from tritonfleet.api.server import ResponseCache
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.triton.flags import has_cache, refuse_owned_flags, server_args
 
@@ -89,3 +90,23 @@ def test_other_flags_are_accepted(argument: str) -> None:
 def test_a_cache_is_there_when_the_arguments_configure_one() -> None:
     assert has_cache(["--cache-config=local,size=1048576"])
     assert not has_cache(["--log-verbose=1"])
+
+
+def test_a_local_cache_gets_its_size_in_bytes() -> None:
+    assert "--cache-config=local,size=67108864" in args(cache=ResponseCache.model_validate({"local": {"size": "64Mi"}}))
+
+
+def test_redis_gets_host_and_port_and_no_password() -> None:
+    cache = ResponseCache.model_validate({"redis": {"host": "redis.shop", "tls": True, "credentialsSecretName": "s"}})
+
+    assert [flag for flag in args(cache=cache) if flag.startswith("--cache-config")] == [
+        "--cache-config=redis,host=redis.shop",
+        "--cache-config=redis,port=6379",
+        "--cache-config=redis,tls_enabled=true",
+    ]
+
+
+def test_a_rate_limit_of_the_user_is_not_repeated() -> None:
+    given = args(rate_limited=True, user_args=["--rate-limit=execution_count"])
+
+    assert [flag for flag in given if flag.startswith("--rate-limit=")] == ["--rate-limit=execution_count"]

@@ -13,7 +13,7 @@ STEP = (
 )
 ENSEMBLE = f"{TENSORS} ensemble_scheduling {{ {STEP % 'OUT'} }}"
 WITH_A_SECOND_STEP = f"{TENSORS} ensemble_scheduling {{ {STEP % 'OUT'} {STEP % 'lost'} }}"
-CONTROL = "spec.modelConfig.model_metrics.metric_control[0]"
+CONTROL = "spec.model.metrics[0]"
 BOUNDED = "default_queue_policy { max_queue_size: 64 }"
 
 
@@ -114,20 +114,17 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         (
             "max_batch_size: 4 sequence_batching { oldest { preferred_batch_size: 8 } }",
             (
-                "spec.modelConfig.sequence_batching.oldest.preferred_batch_size is 8: "
+                "spec.batching.sequence.oldest.preferredBatchSizes is 8: "
                 "must be from 1 to spec.batching.maxBatchSize (4)"
             ),
         ),
         (
             "sequence_batching { oldest { max_queue_delay_microseconds: 11000000 } }",
-            (
-                "spec.modelConfig.sequence_batching.oldest.max_queue_delay_microseconds is 11s: "
-                "must be at most 10s, usually a few ms"
-            ),
+            ("spec.batching.sequence.oldest.maxQueueDelay is 11s: must be at most 10s, usually a few ms"),
         ),
         (
             "sequence_batching { direct { minimum_slot_utilization: 1.5 } }",
-            "spec.modelConfig.sequence_batching.direct.minimum_slot_utilization is 1.5: must be from 0 to 1",
+            "spec.batching.sequence.direct.minimumSlotUtilization is 1.5: must be from 0 to 1",
         ),
         (
             "instance_group { kind: KIND_CPU gpus: [0, 1] }",
@@ -206,7 +203,7 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         ),
         (
             "backend: 'python' input { name: 'IN' data_type: TYPE_FP32 dims: 4 is_shape_tensor: true }",
-            "spec.model.inputs[0].is_shape_tensor is true: is for the backend tensorrt only: remove it",
+            "spec.model.inputs[0].isShapeTensor is true: is for the backend tensorrt only: remove it",
         ),
         (
             "input { name: 'IN' data_type: TYPE_FP32 dims: [8, 8] format: FORMAT_NHWC }",
@@ -240,8 +237,8 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         (
             "response_cache { enable: true }",
             (
-                "spec.modelConfig.response_cache is enabled: caches nothing unless spec.server.args has "
-                "--cache-config, such as local,size=1048576"
+                "spec.modelConfig.response_cache is enabled: caches nothing unless the server has one: "
+                "set spec.server.responseCache, such as {local: {size: 64Mi}}"
             ),
         ),
         (
@@ -250,27 +247,21 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
                 f" inputs {{ key: 'IN' value {{ {SAMPLE} }} }} }}"
             ),
             (
-                "spec.modelConfig.model_warmup[0].batch_size is 9: must be at most 4: "
+                "spec.model.warmup[0].batchSize is 9: must be at most 4: "
                 "Triton would wait forever for what does not fit into a batch"
             ),
         ),
         (
             f"{TENSORS} model_warmup {{ batch_size: 1 inputs {{ key: 'IN' value {{ dims: 4 zero_data: true }} }} }}",
-            (
-                "spec.modelConfig.model_warmup[0].inputs[IN].data_type is TYPE_INVALID: "
-                "must be TYPE_FP32, as that of the input"
-            ),
+            ("spec.model.warmup[0].inputs[IN].dataType is TYPE_INVALID: must be TYPE_FP32, as that of the input"),
         ),
         (
             f"{TENSORS} model_warmup {{ batch_size: 1 inputs {{ key: 'IN' value {{ {SAMPLE[:-16]} }} }} }}",
-            (
-                "spec.modelConfig.model_warmup[0].inputs[IN] is without data: "
-                "must have zero_data, random_data or input_data_file"
-            ),
+            ("spec.model.warmup[0].inputs[IN] is without data: must have zero_data, random_data or input_data_file"),
         ),
         (
             f"{TENSORS} model_warmup {{ name: 'w' batch_size: 1 }}",
-            "spec.modelConfig.model_warmup[0].inputs is without IN: must give every input of the model",
+            "spec.model.warmup[0].inputs is without IN: must give every input of the model",
         ),
         (
             "platform: 'ensemble'",
@@ -294,7 +285,7 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         ),
         (
             f"platform: 'ensemble' optimization {{ }} {ENSEMBLE}",
-            "spec.modelConfig.optimization is set: must be left out of an ensemble: it belongs to the member models",
+            "spec.model.optimization is set: must be left out of an ensemble: it belongs to the member models",
         ),
         (
             f"platform: 'ensemble' {ENSEMBLE} input {{ name: 'IN2' data_type: TYPE_FP32 dims: 4 }}",
@@ -324,17 +315,17 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         (
             "metric_tags { key: 'te am' value: 'x' }",
             (
-                "spec.modelConfig.metric_tags is for 'te am': must have keys of letters, digits and '_', "
+                "spec.model.metricTags is for 'te am': must have keys of letters, digits and '_', "
                 "not beginning with '_': the server ends with any other"
             ),
         ),
         (
             "model_metrics { metric_control { histogram_options { buckets: [1, 2] } } }",
-            f"{CONTROL}.metric_identifier.family is empty: must be the name of a histogram",
+            f"{CONTROL}.family is empty: must be the name of a histogram",
         ),
         (
             "model_metrics { metric_control { metric_identifier { family: 'f' } histogram_options { buckets: [2,1] }}}",
-            f"{CONTROL}.histogram_options.buckets is [2.0, 1.0]: must be in ascending order",
+            f"{CONTROL}.buckets is [2.0, 1.0]: must be in ascending order",
         ),
         (
             "model_repository_agents { agents { name: 'checksum' } }",
@@ -346,7 +337,7 @@ def test_a_sound_configuration_has_no_problem(text: str) -> None:
         (
             "instance_group { rate_limiter { resources [ { name: 'R' global: true }, { name: 'R' } ] } }",
             (
-                "spec.modelConfig.instance_group[0].rate_limiter.resources is 'R' with and without global: "
+                "spec.instances[0].rateLimiter.resources is 'R' with and without global: "
                 "must be the same wherever the resource is named"
             ),
         ),
@@ -379,7 +370,7 @@ def test_a_cache_is_no_problem_when_the_server_has_one() -> None:
 )
 def test_a_cache_cannot_serve_every_kind_of_model(text: str, remedy: str) -> None:
     assert said(f"response_cache {{ enable: true }} {text}", server_has_cache=True) == [
-        f"spec.modelConfig.response_cache is enabled: {remedy}"
+        f"spec.server.responseCache is enabled: {remedy}"
     ]
 
 

@@ -243,7 +243,22 @@ def _server_environment(server: Server) -> list[Manifest]:
     if server.gpu.count == 0:
         # NVIDIA's images request every GPU of the node, and get them where its runtime is the default one.
         own.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
-    return own + [plain(variable) for variable in server.env]
+    return own + [plain(variable) for variable in server.env] + _cache_credentials(server)
+
+
+def _cache_credentials(server: Server) -> list[Manifest]:
+    """Return the variables from which Triton's Redis cache reads them."""
+    redis = server.response_cache.redis if server.response_cache is not None else None
+    if redis is None or redis.credentials_secret_name is None:
+        return []
+    secret = redis.credentials_secret_name
+    return [
+        {
+            "name": f"TRITONCACHE_REDIS_{key.upper()}",
+            "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}},
+        }
+        for key in ("username", "password")
+    ]
 
 
 def _resources(given: Resources | None, gpus: Manifest | None = None) -> Manifest:

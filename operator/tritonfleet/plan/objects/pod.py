@@ -59,6 +59,7 @@ def pod_template(
         drain_seconds=lifecycle.drain,
         connection_age_seconds=lifecycle.connection_age,
         rate_limited=rate_limited,
+        cache=server.response_cache,
         ipv6=defaults.ip_families[0] == "IPv6",
         user_args=server.args,
     )

@@ -37,7 +37,7 @@ from tritonfleet.plan.objects.pod import pod_template
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
 from tritonfleet.triton.config import model_config
-from tritonfleet.triton.flags import has_cache
+from tritonfleet.triton.flags import has_cache, limits_rate
 from tritonfleet.triton.images import Image
 from tritonfleet.triton.schema import ModelConfig, largest_batch
 from tritonfleet.triton.validation import problems, refuse_problems
@@ -79,10 +79,14 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     config = model_config(spec, model_name)
     shed_load(config, spec, learned)
     image = image_of(deployment, defaults)
+    rate_limited = any(group.HasField("rate_limiter") for group in config.instance_group) or limits_rate(
+        spec.server.args
+    )
     context = images.server_context(
         image,
         gpus=spec.server.gpu.count,
-        server_has_cache=has_cache(spec.server.args),
+        server_has_cache=spec.server.response_cache is not None or has_cache(spec.server.args),
+        rate_limited=rate_limited,
         mounts=[mount.mount_path for mount in spec.server.volume_mounts],
     )
     refuse_problems(problems(config, model_name=model_name, partial=True, **images.read_server_context(context)))
@@ -94,7 +98,7 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
         deployment,
         revision_hash,
         model_name=model_name,
-        rate_limited=any(group.HasField("rate_limiter") for group in config.instance_group),
+        rate_limited=rate_limited,
         image=str(image),
         context=context,
         defaults=defaults,
@@ -173,6 +177,9 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("batching", "dynamic", "maxQueueDelay"): duration_us,
     ("batching", "dynamic", "queueTimeout"): duration_us,
     ("batching", "dynamic", "priorityPolicies", "*", "queueTimeout"): duration_us,
+    ("batching", "sequence", "maxSequenceIdle"): duration_us,
+    ("batching", "sequence", "direct", "maxQueueDelay"): duration_us,
+    ("batching", "sequence", "oldest", "maxQueueDelay"): duration_us,
     ("server", "startupTimeout"): duration_us,
     ("server", "drainTimeout"): duration_us,
     ("server", "grpcMaxConnectionAge"): duration_us,
@@ -183,6 +190,7 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("server", "fetchResources", "limits"): canonical_quantities,
     ("server", "proxyResources", "requests"): canonical_quantities,
     ("server", "proxyResources", "limits"): canonical_quantities,
+    ("server", "responseCache", "local", "size"): canonical_quantity,
     ("server", "volumes", "*", "emptyDir", "sizeLimit"): canonical_quantity,
 }
 """The normal form of values that can be written in several ways; `*` is every list item."""
