@@ -348,7 +348,7 @@ def row(scene: Scene, lives: Sequence[dict[str, Life]]) -> str:
         if rule != Ours.name:
             cells.append(f"{100 * shares[0]:.0f}/{100 * shares[2]:.0f}")
             continue
-        begun = max(scene.canary.fault_from, WARMUP)
+        begun = next(number for number in range(WARMUP, MOST_WINDOWS * 2) if scene.canary.is_at_fault(number))
         prompt = sum(life.end == BACK and life.window - begun <= PROMPT for life in own) / len(own)
         low, high = interval(shares[0], len(own))
         cells.append(" / ".join(f"{100 * share:.0f}" for share in shares))

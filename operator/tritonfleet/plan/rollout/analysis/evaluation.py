@@ -120,7 +120,9 @@ class Progress:
         missing = _EMPTY.keys() - document.keys()
         if missing:
             raise ValueError(f"not the progress of an analysis: {', '.join(sorted(missing))} missing")
-        return _PROGRESS.validate_python(document)
+        progress = _PROGRESS.validate_python(document)
+        # A former version kept sums of the step in place of its last windows: the step starts anew.
+        return progress if "ring" in document["errorRate"] else progress.next_step()
 
 
 _PROGRESS: Final = TypeAdapter(Progress)
@@ -420,7 +422,7 @@ class _WindowChecks:
 
 
 def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
-    return ShareRecord(record.evidence.add_stable(stable), record.streak) if stable else record
+    return replace(record, evidence=record.evidence.add_stable(stable)) if stable else record
 
 
 def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:

@@ -183,7 +183,7 @@ def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
     anew = step.progress.next_step()
 
     assert anew.error_rate.evidence.by_pod == step.progress.error_rate.evidence.by_pod
-    assert (anew.windows, anew.error_rate.evidence.canary.requests, anew.error_rate.streak) == (0, 0, 0)
+    assert (anew.windows, anew.error_rate.evidence.canary.requests, anew.error_rate.ring) == (0, 0, ())
     assert anew.last_end_seconds == step.progress.last_end_seconds
 
 
