@@ -39,6 +39,7 @@ from tritonfleet.plan.rollout.analysis import (
     AnalysisPolicy,
     Outcome,
     Progress,
+    Why,
     Window,
     analyze,
     record_stable,
@@ -173,6 +174,7 @@ class Ours:
     def __init__(self) -> None:
         self.policy = AnalysisPolicy()
         self.progress = Progress()
+        self.waits = False
 
     def before(self, look: Look) -> None:
         """See `Rule.before`."""
@@ -181,6 +183,7 @@ class Ours:
     def step(self) -> None:
         """See `Rule.step`."""
         self.progress = self.progress.next_step()
+        self.waits = False
 
     def decide(self, look: Look) -> str:
         """See `Rule.decide`."""
@@ -190,7 +193,9 @@ class Ours:
             return BACK
         if verdict.outcome is Outcome.PASSED:
             return PASSED
-        return HELD if verdict.needs_person else ""
+        # Held, it goes on by itself when requests come; anything else needs a person.
+        self.waits |= verdict.needs_person and verdict.why is Why.TOO_FEW_REQUESTS
+        return HELD if verdict.needs_person and not self.waits else ""
 
 
 class Threshold:
@@ -297,6 +302,8 @@ def live(scene: Scene, seed: int) -> dict[str, Life]:
                     rule.step()
             if all(lives[rule.name].end for rule in open_rules):
                 break
+        for rule in open_rules:
+            lives[rule.name].end = lives[rule.name].end or HELD
     return lives
 
 

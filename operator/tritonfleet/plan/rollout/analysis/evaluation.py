@@ -81,7 +81,9 @@ class Progress:
     """
 
     windows: int = 0
-    """Number of windows whose counters could be read."""
+    """Number of windows with requests whose counters could be read."""
+    silent: int = 0
+    """Number of windows without any request."""
     last_end_seconds: Annotated[float | None, Field(alias="lastEndSeconds")] = None
     """End of the last window that was evaluated or recorded."""
     error_rate: Annotated[ShareRecord, Field(alias="errorRate")] = field(default_factory=ShareRecord)
@@ -93,6 +95,11 @@ class Progress:
     probes: Probes = field(default_factory=Probes)
     query_streaks: Annotated[Mapping[str, int], Field(alias="queryStreaks")] = field(default_factory=dict)
     mean_latency: Annotated[MeanLatency, Field(alias="meanLatency")] = field(default_factory=MeanLatency)
+
+    @property
+    def elapsed(self) -> int:
+        """Return the number of all windows whose counters could be read."""
+        return self.windows + self.silent
 
     def next_step(self) -> Self:
         """Return the progress at the start of the next step, which keeps only stable's variance."""
@@ -117,7 +124,7 @@ class Progress:
         Raises:
             ValueError: The document is invalid. Starting the step over is safe, and only takes longer.
         """
-        missing = _EMPTY.keys() - document.keys()
+        missing = _EMPTY.keys() - document.keys() - _NEW
         if missing:
             raise ValueError(f"not the progress of an analysis: {', '.join(sorted(missing))} missing")
         progress = _PROGRESS.validate_python(document)
@@ -127,6 +134,8 @@ class Progress:
 
 _PROGRESS: Final = TypeAdapter(Progress)
 _EMPTY: Final = Progress().document()
+_NEW: Final = frozenset({"silent"})
+"""What a former version did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +159,9 @@ class AnalysisVerdict:
 def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> AnalysisVerdict:
     """Return the verdict after one more window in which both revisions got traffic.
 
-    Fail: any check fails. Else Error: any check has no data. Else Inconclusive, until the planned windows are over and
-    every check passes. A window that is not later than the last one is not counted and changes nothing.
+    Fail: any check fails. Else Error: any check has no data. Else Inconclusive, until the planned windows with requests
+    are over and every check passes. After `maxWindows`, silent ones included, a person is needed. A window that is not
+    later than the last one is not counted and changes nothing.
 
     Raises:
         ValueError: The desired share is 0 or 1, so one revision has no traffic.
@@ -166,10 +176,11 @@ def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> Analy
     verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
     if worst.outcome in (Outcome.FAILED, Outcome.ERROR):
         return verdict
-    if progress.windows < policy.windows and worst.why is not Why.CONFIRMING:
+    silent = worst.why is Why.TOO_FEW_REQUESTS and progress.elapsed >= policy.windows
+    if progress.windows < policy.windows and worst.why is not Why.CONFIRMING and not silent:
         ahead = shorten(f"window {progress.windows} of {policy.windows}; {_text_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.ANALYSIS_RUNNING, message=ahead)
-    if worst.outcome is Outcome.INCONCLUSIVE and progress.windows >= policy.max_windows:
+    if worst.outcome is Outcome.INCONCLUSIVE and progress.elapsed >= policy.max_windows:
         return _on_too_few_requests(policy, replace(verdict, needs_person=True))
     return verdict
 
@@ -290,6 +301,7 @@ def evaluate_window(
     asked, probes, streaks = _asked(policy, progress, window)
     after = Progress(
         windows=at.number,
+        silent=progress.silent + at.is_silent,
         last_end_seconds=window.end_seconds,
         error_rate=error_record,
         latency=latency_record,
@@ -365,9 +377,14 @@ class _WindowChecks:
         return None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether the window has counts, and no request among them."""
+        return self.gap is None and self._is_idle
+
+    @property
     def number(self) -> int:
         """Return the number of this window in the step; that of the last one if this one is not counted."""
-        return self.progress.windows + (self.gap is None)
+        return self.progress.windows + (self.gap is None and not self._is_idle)
 
     def error_rate(self) -> tuple[CheckResult, ShareRecord]:
         """Check the error rate."""
