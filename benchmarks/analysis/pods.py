@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tritonfleet.plan.rollout import (
     GATEWAY_BUCKETS,
     GATEWAY_CLUSTER,
+    GATEWAY_RESETS,
     GATEWAY_STATUSES,
     GatewayCounts,
     count_gateway,
@@ -287,6 +288,8 @@ def gateway_counts(done: dict[str, Done], instances: int, missing: int) -> Mappi
             for word, kind in (("4", REFUSED), ("5", FAILED)):
                 name = frozenset({*labels, ("__name__", GATEWAY_STATUSES), ("envoy_response_code_class", word)})
                 series[name] = float((mine[:, 4] == kind).sum())
+            resets = frozenset({*labels, ("__name__", GATEWAY_RESETS)})
+            series[resets] = float((mine[:, 4] == CANCELED).sum())
             before.update(dict.fromkeys(series, 0.0))
             if instance != missing:
                 after.update(series)

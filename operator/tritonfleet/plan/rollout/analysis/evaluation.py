@@ -32,6 +32,7 @@ from tritonfleet.plan.rollout.analysis.checks import (
 )
 from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency, evaluate_mean_latency
 from tritonfleet.plan.rollout.analysis.proportions import (
+    CANCELED_REQUESTS,
     ERROR_RATE,
     LATENCY,
     LATENCY_OBJECTIVE,
@@ -39,6 +40,8 @@ from tritonfleet.plan.rollout.analysis.proportions import (
     ShareRecord,
     bound_at_least,
     bound_nearest_p99,
+    canceled_rule,
+    canceled_window,
     error_cells,
     error_rate_rule,
     evaluate_share,
@@ -87,6 +90,8 @@ class Progress:
     last_end_seconds: Annotated[float | None, Field(alias="lastEndSeconds")] = None
     """End of the last window that was evaluated or recorded."""
     error_rate: Annotated[ShareRecord, Field(alias="errorRate")] = field(default_factory=ShareRecord)
+    canceled: ShareRecord = field(default_factory=ShareRecord)
+    """Requests that clients gave up on."""
     latency: ShareRecord = field(default_factory=ShareRecord)
     latency_bound_seconds: Annotated[float | None, Field(alias="latencyBoundSeconds")] = None
     objective: ShareRecord = field(default_factory=ShareRecord)
@@ -106,6 +111,7 @@ class Progress:
         return type(self)(
             last_end_seconds=self.last_end_seconds,
             error_rate=self.error_rate.stable_only(),
+            canceled=self.canceled.stable_only(),
             latency=self.latency.stable_only(),
             latency_bound_seconds=self.latency_bound_seconds,
             objective=self.objective.stable_only(),
@@ -134,7 +140,7 @@ class Progress:
 
 _PROGRESS: Final = TypeAdapter(Progress)
 _EMPTY: Final = Progress().document()
-_NEW: Final = frozenset({"silent"})
+_NEW: Final = frozenset({"silent", "canceled"})
 """What a former version did not write."""
 
 
@@ -282,6 +288,11 @@ def evaluate_window(
     results: list[CheckResult] = []
     error, error_record = at.error_rate()
     results.append(error)
+    canceled = progress.canceled
+    if not alone:
+        result, canceled = at.canceled()
+        if canceled.evidence.canary.bad or canceled.evidence.stable.bad:
+            results.append(result)
     latency_bound, objective_bound = _bounds(policy, progress, window)
     latency_record, objective_record, traffic = progress.latency, progress.objective, progress.traffic_share
     means = progress.mean_latency
@@ -304,6 +315,7 @@ def evaluate_window(
         silent=progress.silent + at.is_silent,
         last_end_seconds=window.end_seconds,
         error_rate=error_record,
+        canceled=canceled,
         latency=latency_record,
         latency_bound_seconds=latency_bound,
         objective=objective_record,
@@ -345,6 +357,7 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
         progress,
         last_end_seconds=window.end_seconds,
         error_rate=_recorded(progress.error_rate, window.stable.error_cells()),
+        canceled=_recorded(progress.canceled, window.stable.canceled_cells()),
         latency=_recorded(progress.latency, _stable_cells(window, latency_bound)),
         latency_bound_seconds=latency_bound,
         objective=_recorded(progress.objective, _stable_cells(window, objective_bound)),
@@ -393,6 +406,13 @@ class _WindowChecks:
         if self.gap is not None:
             return CheckResult(ERROR_RATE, Outcome.ERROR, *self.gap), record
         return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
+
+    def canceled(self) -> tuple[CheckResult, ShareRecord]:
+        """Check the share of requests that clients gave up on."""
+        record = self.progress.canceled
+        if self.gap is not None:
+            return CheckResult(CANCELED_REQUESTS, Outcome.ERROR, *self.gap), record
+        return evaluate_share(canceled_rule(), self.policy, record, canceled_window(self.window), self.number)
 
     def latency(self, check: str, record: ShareRecord, bound_seconds: float | None) -> tuple[CheckResult, ShareRecord]:
         """Check the share of requests above a bound."""

@@ -8,8 +8,8 @@
 
 For the last two, the sums of the last 2, 4 or 10 windows or of the whole step must be significant, each of the last
 `failure_threshold` windows must show the same by itself, and no single window may explain it. A fault that comes and
-goes fails as well: in `failure_threshold` of twice as many windows, each of them significant alone. Whether a canary
-passes is decided by the last 10 windows: what was before is neither held against it nor dilutes what is now. A canary
+goes fails as well: in `failure_threshold` of twice as many windows, each of them significant alone. A burst is
+forgotten after 10 windows. A canary
 beyond the margin without significance is suspect: it does not pass, and more windows are evaluated.
 
 `compare` tests two shares: given the bad requests of both revisions together, those of the canary are binomial
@@ -209,6 +209,14 @@ class ShareRecord:
             ring = (*ring[:-1], (bad, of, others_bad + stable.bad, others + stable.requests))
         return ShareRecord(self.evidence.add(window.canary, window.stable), ring)
 
+    def without(self, window: WindowCounts) -> "ShareRecord":
+        """Return the record without a window of the past in the sums of the step: a burst is not remembered forever."""
+        bad, of, others_bad, others = window
+        canary, stable = self.evidence.canary, self.evidence.stable
+        canary = RequestCounts(canary.bad - bad, canary.requests - of)
+        stable = RequestCounts(stable.bad - others_bad, stable.requests - others)
+        return replace(self, evidence=replace(self.evidence, canary=canary, stable=stable))
+
     def recent(self, windows: int = RING_WINDOWS) -> ShareEvidence:
         """Return the evidence with the counts of the last windows alone."""
         canary, stable = _sums(self.ring[-windows:])
@@ -254,6 +262,10 @@ def evaluate_share(
     """Return the result after one more window, the `number`-th of its step, and the record to keep."""
     kept = record.add(window)
     effects = kept.evidence.design_effects()
+    if len(record.ring) == RING_WINDOWS and kept.ring[0] != record.ring[0]:
+        gone = record.ring[0]
+        if _Judged(rule, analysis, record, effects, number).is_significant(gone):
+            kept = kept.without(gone)
     recent = Comparison(kept.recent(), rule.margin, *effects)
     canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
     if _hits_hard_limit(rule, canary, stable) or _hits_hard_limit(rule, recent.evidence.canary, recent.evidence.stable):
@@ -266,7 +278,8 @@ def evaluate_share(
     if judged.is_intermittent() and canary.requests:
         return _share_result(rule, recent, Outcome.FAILED, Why.WORSE), kept
     confirming = judged.significant(bursts=True) is not None
-    outcome, reason = _short_of_failing(rule, recent, kept.evidence, confirming=confirming)
+    step = Comparison(kept.evidence, rule.margin, *effects)
+    outcome, reason = _short_of_failing(rule, recent, step, confirming=confirming)
     return _share_result(rule, recent, outcome, reason), kept
 
 
@@ -328,11 +341,12 @@ class _Judged:
     def is_intermittent(self) -> bool:
         """Return whether enough of the last windows, the newest among them, are significant, each of them alone."""
         threshold, ring = self.analysis.failure_threshold, self.record.ring
-        if self.rule.alone or not ring or not self._is_significant(ring[-1]):
+        if self.rule.alone or not ring or not self.is_significant(ring[-1]):
             return False
-        return sum(map(self._is_significant, ring[-2 * threshold :])) >= threshold
+        return sum(map(self.is_significant, ring[-2 * threshold :])) >= threshold
 
-    def _is_significant(self, window: WindowCounts) -> bool:
+    def is_significant(self, window: WindowCounts) -> bool:
+        """Return whether the canary is worse in one window by more than chance explains."""
         canary, stable = _sums([window])
         now = self._comparison(replace(self.record.evidence, canary=canary, stable=stable))
         return now.is_beyond and stable.requests > 0 and now.p_ratio(self.rule.margin.ratio) < SINGLE_ALPHA
@@ -363,18 +377,19 @@ def _is_bad(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bo
 
 
 def _short_of_failing(
-    rule: ShareRule, recent: Comparison, step: ShareEvidence, *, confirming: bool
+    rule: ShareRule, recent: Comparison, step: Comparison, *, confirming: bool
 ) -> tuple[Outcome, Why]:
-    """Return the result by the last windows; only the requests that are needed are counted over the whole step."""
+    """Return the result by the last windows and the whole step."""
     canary, stable = recent.evidence.canary, recent.evidence.stable
     over_limit = rule.limit is not None and canary.share > rule.limit
     if confirming:
         return Outcome.INCONCLUSIVE, Why.CONFIRMING
     if over_limit and not rule.alone and stable.share > (rule.limit or 0):
         return Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT
-    if step.canary.requests < rule.min_requests or (not rule.alone and step.stable.requests < rule.min_requests):
+    requests = min(step.evidence.canary.requests, rule.min_requests if rule.alone else step.evidence.stable.requests)
+    if requests < rule.min_requests:
         return Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
-    if over_limit or (not rule.alone and recent.is_beyond):
+    if over_limit or (not rule.alone and (recent.is_beyond or step.is_beyond)):
         return Outcome.INCONCLUSIVE, Why.SUSPECT
     return Outcome.PASSED, Why.NOT_WORSE
 
@@ -413,6 +428,21 @@ def error_rate_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
 def error_cells(window: Window) -> WindowCells:
     """Return errors and requests of each pod."""
     return WindowCells(window.canary.error_cells(), window.stable.error_cells())
+
+
+CANCELED_REQUESTS: Final = "canceled-requests"
+CANCELED_MARGIN: Final = ErrorMargin(ratio=2, difference=1)
+"""Clients also leave for reasons of their own, and more of them where requests wait."""
+
+
+def canceled_rule() -> ShareRule:
+    """Return the limits of the share of requests that clients gave up on, as they do on requests that hang."""
+    return ShareRule(CANCELED_REQUESTS, "", CANCELED_MARGIN, min_requests=0, hard_share=HARD_SHARE)
+
+
+def canceled_window(window: Window) -> WindowCells:
+    """Return canceled and all requests of each pod."""
+    return WindowCells(window.canary.canceled_cells(), window.stable.canceled_cells())
 
 
 LATENCY: Final = "latency"

@@ -39,6 +39,8 @@ class PodCounts:
     """Requests whose latency was measured."""
     within: Mapping[float, int] = field(default_factory=dict)
     """How many of `timed` were within each upper bound in seconds."""
+    canceled: int = 0
+    """Requests that the client gave up on, which are not among `requests`."""
 
     def slower_than(self, bound_seconds: float) -> int:
         """Return how many of `timed` took longer than a bound of the histogram."""
@@ -54,6 +56,8 @@ class RevisionCounts:
     """Pods that exist but whose counts in this window are unknown."""
     refused: int = 0
     """Failed requests that only a gateway saw, and no pod counted."""
+    abandoned: int = 0
+    """Requests that clients gave up on and that only a gateway saw."""
     gateways: Mapping[str, PodCounts] = field(default_factory=dict)
     """Requests timed by each instance of a gateway, in place of the pods' own latencies."""
 
@@ -82,6 +86,15 @@ class RevisionCounts:
         shares = spread(self.refused, [counts.requests for counts in pods])
         return tuple(
             (counts.errors + share, counts.requests + share) for counts, share in zip(pods, shares, strict=True)
+        )
+
+    def canceled_cells(self) -> tuple[Cell, ...]:
+        """Return canceled and all requests of each pod, with its share of those that only a gateway saw."""
+        pods = list(self.pods.values())
+        shares = spread(self.abandoned, [counts.requests for counts in pods])
+        return tuple(
+            (counts.canceled + share, counts.requests + counts.canceled + share)
+            for counts, share in zip(pods, shares, strict=True)
         )
 
     def latency_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
@@ -134,7 +147,8 @@ def _counts(first: CounterReading | None, last: CounterReading) -> PodCounts:
         if bound < float("inf")
     }
     timed = round(last.buckets.get(float("inf"), 0) - first.buckets.get(float("inf"), 0))
-    return PodCounts(round(last.success - first.success) + errors, errors, timed, within)
+    canceled = sum(round(last.failures.get(reason, 0) - first.failures.get(reason, 0)) for reason in CLIENT_FAILURES)
+    return PodCounts(round(last.success - first.success) + errors, errors, timed, within, canceled)
 
 
 def _restarted(first: CounterReading, last: CounterReading) -> bool:
