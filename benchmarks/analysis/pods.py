@@ -7,7 +7,7 @@ more load is slower through no fault of its version. `Fleet.window` returns what
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -27,12 +27,15 @@ from tritonfleet.plan.rollout.analysis import (
     ScrapeInterval,
     Window,
     count_window,
+    is_cold,
 )
 
 Values = NDArray[np.float64]
 
 WINDOW_SECONDS = 60.0
 SCRAPE_SECONDS = 5.0
+WARMUP_SECONDS = 240.0
+"""How long pods warm up by default."""
 PATIENCE_SECONDS = 2.0
 """When clients give up on a request that hangs."""
 BOUNDS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -113,6 +116,8 @@ class Done:
 
     pods: dict[str, Values]
     products: dict[str, str]
+    cold: frozenset[str] = frozenset()
+    """Pods that were warming up when the window began."""
     received: int = 0
     """Requests that the gateway sent to the revision."""
 
@@ -134,6 +139,7 @@ class Fleet:
 
     def window(self, number: int, start: float, arrivals: Values) -> Done:
         """Return what is done within the window of that number and start, given the times of its new requests."""
+        cold = frozenset(pod.name for pod in self.pods if _is_cold(pod, start))
         refused = self.random.random(len(arrivals)) < self.service.client_errors
         served, wrong = arrivals[~refused], arrivals[refused]
         version = self.version if self.version.is_at_fault(number) else self.baseline
@@ -149,7 +155,7 @@ class Fleet:
             rows[:, 0], rows[:, 1], rows[:, 4] = wrong, 0.001, REFUSED
             first = self.pods[0].name
             found[first] = np.concatenate([found[first], rows])
-        return Done(found, {pod.name: pod.product for pod in self.pods}, len(arrivals))
+        return Done(found, {pod.name: pod.product for pod in self.pods}, cold, len(arrivals))
 
     def _routed(self, times: Values, version: Version) -> list[tuple[Pod, Values]]:
         number = len(self.pods)
@@ -189,7 +195,7 @@ class Fleet:
             times = times[~hangs]
             if not len(times):
                 return
-        pod.begun = times[0] if pod.begun is None else pod.begun
+        pod.begun = times[0] // WINDOW_SECONDS * WINDOW_SECONDS if pod.begun is None else pod.begun
         spread = self.service.spread
         work = self.service.seconds * version.slower * pod.speed * self._cold(pod, times)
         work = work * np.exp(self.random.normal(-spread * spread / 2, spread, len(times)))
@@ -229,6 +235,11 @@ def _alone(pod: Pod, times: Values, work: Values) -> Values:
     return rows
 
 
+def _is_cold(pod: Pod, now: float) -> bool:
+    """Return whether a pod warms up, as the operator takes it."""
+    return is_cold(now - (pod.begun if pod.begun is not None else now), pod.taken, WARMUP_SECONDS)
+
+
 def split(times: Values, share: float, random: np.random.Generator) -> tuple[Values, Values]:
     """Return the requests that the gateway sends to the canary and to stable."""
     canary = random.random(len(times)) < share
@@ -253,7 +264,8 @@ def counters(done: Done, source: str) -> RevisionCounts:
         }
         buckets = _buckets(good[:, 1]) if source == HISTOGRAM else {}
         after[name] = CounterReading(1.0, float(len(good)), failed, buckets)
-    return count_window(zero, after, 2.0, frozenset(done.pods))
+    found = count_window(zero, after, 2.0, frozenset(done.pods))
+    return replace(found, cold=done.cold, products=done.products)
 
 
 def _buckets(seconds: Values) -> dict[float, float]:
@@ -262,14 +274,18 @@ def _buckets(seconds: Values) -> dict[float, float]:
 
 
 def intervals(canary: Done, stable: Done, start: float) -> Iterator[ScrapeInterval]:
-    """Yield both revisions' requests between two scrapes."""
-    sums = []
-    for done in (canary, stable):
-        rows = done.all()
-        rows = rows[rows[:, 4] == OK]
-        sums += by_scrape(rows, start, [np.ones(len(rows)), rows[:, 1]])
-    for one, seconds, other, its in zip(*sums, strict=True):
-        yield ScrapeInterval(int(one), float(seconds), int(other), float(its))
+    """Yield both revisions' requests between two scrapes, on each GPU that both have, of warm pods if there are."""
+    for product in sorted({*canary.products.values()} & {*stable.products.values()}):
+        sums = []
+        for done in (canary, stable):
+            pods = [name for name in done.pods if done.products[name] == product]
+            warm = [name for name in pods if name not in done.cold] or pods
+            rows = np.concatenate([done.pods[name] for name in warm])
+            rows = rows[rows[:, 4] == OK]
+            sums.append(by_scrape(rows, start, [np.ones(len(rows)), rows[:, 1], rows[:, 2], rows[:, 5]]))
+        for one, other in zip(zip(*sums[0], strict=True), zip(*sums[1], strict=True), strict=True):
+            batches = (each[0] / each[3] if each[3] else 1.0 for each in (one, other))
+            yield ScrapeInterval(int(one[0]), one[1], int(other[0]), other[1], one[2], other[2], *map(float, batches))
 
 
 def gateway_counts(done: dict[str, Done], instances: int, missing: int) -> Mapping[str, GatewayCounts]:

@@ -97,7 +97,7 @@ class Stage:
 
     scene: Scene
     random: np.random.Generator
-    clock: float = 1000.0
+    clock: float = 960.0
     number: int = 0
     failures: dict[str, GatewayFailures] = field(default_factory=dict)
     fleets: dict[str, Fleet] = field(init=False)
@@ -145,6 +145,7 @@ class Stage:
             counts["stable"],
             share,
             intervals=scrapes if self.scene.source == MEANS else None,
+            service=scrapes,
         )
 
 

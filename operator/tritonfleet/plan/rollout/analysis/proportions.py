@@ -187,6 +187,8 @@ SINGLE_ALPHA: Final = 0.001
 """p-value under which one window is significant alone."""
 BURST_SHARE: Final = 0.8
 """Share of an excess above which one window explains it: a burst, which the others have to confirm."""
+LASTING: Final = 0.7
+"""Share of a difference that remains if a canary that has warmed up is no faster than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,13 @@ class ShareRecord:
         """Return the evidence with the counts of the last windows alone."""
         canary, stable = _sums(self.ring[-windows:])
         return replace(self.evidence, canary=canary, stable=stable)
+
+    def is_still_worse(self, margin: ErrorMargin | LatencyMargin) -> bool:
+        """Return whether the canary exceeds the margin in the last window by itself, and hardly less than before."""
+        (canary, stable), (before, others) = _sums(self.ring[-1:]), _sums(self.ring[:-1])
+        return is_beyond(canary, stable, margin) and canary.share - stable.share >= LASTING * (
+            before.share - others.share
+        )
 
     def stable_only(self) -> "ShareRecord":
         """Return stable's variance, without the comparison."""
