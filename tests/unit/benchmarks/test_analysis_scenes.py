@@ -24,7 +24,10 @@ def test_requests_wait_for_those_before_them():
 def test_what_is_not_done_by_the_end_of_a_window_is_counted_in_the_next():
     one = fleet()
 
-    assert [len(one.window(0, 0.0, np.array([1.0, 59.5])).all()), len(one.window(1, 60.0, np.array([])).all())] == [1, 1]
+    assert [len(one.window(0, 0.0, np.array([1.0, 59.5])).all()), len(one.window(1, 60.0, np.array([])).all())] == [
+        1,
+        1,
+    ]
 
 
 def test_a_batch_takes_what_waits():

@@ -51,6 +51,10 @@ class MeasurementSpec:
     golden: Golden | None
     queries: tuple[PromQuery, ...]
     """Custom queries to run at the end of each window."""
+    pod_warmup_seconds: float = 0.0
+    """How long a pod of the canary warms up after its first traffic."""
+    traffic_since_seconds: float = 0.0
+    """Seconds since the epoch, before which the canary had no traffic; pods may have become ready later."""
 
     @property
     def alone(self) -> bool:
@@ -98,6 +102,9 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
         contract=plan.verification.contract,
         golden=plan.verification.golden,
         queries=plan.analysis.queries if with_traffic else (),
+        pod_warmup_seconds=duration_seconds(plan.analysis.pod_warmup),
+        # In later steps older pods have had traffic for the whole step before.
+        traffic_since_seconds=attempt.step_entered_at.timestamp() if attempt.step == 0 else 0.0,
     )
 
 
