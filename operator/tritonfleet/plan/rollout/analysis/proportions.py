@@ -185,7 +185,7 @@ SUFFIXES: Final = (2, 4, RING_WINDOWS)
 """Numbers of last windows whose sums are tested, so that what begins late is not diluted by what was before."""
 SINGLE_ALPHA: Final = 0.001
 """p-value under which one window is significant alone."""
-BURST_SHARE: Final = 0.8
+BURST_SHARE: Final = 0.85
 """Share of an excess above which one window explains it: a burst, which the others have to confirm."""
 LASTING: Final = 0.7
 """Share of a difference that remains if a canary that has warmed up is no faster than before."""
@@ -312,7 +312,7 @@ class _Judged:
         """
         threshold, ring = self.analysis.failure_threshold, self.record.ring
         for length in sorted({min(max(suffix, threshold), len(ring)) for suffix in SUFFIXES}, reverse=True):
-            found = self._why(self.record.recent(length), whole=length >= len(ring))
+            found = self._why(self.record.recent(length), whole=self.number <= length)
             if found is not None and (bursts or not self._is_burst(ring[-length:])):
                 return found
         if bursts:
