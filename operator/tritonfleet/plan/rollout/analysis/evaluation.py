@@ -142,7 +142,7 @@ class Progress:
         if missing:
             raise ValueError(f"not the progress of an analysis: {', '.join(sorted(missing))} missing")
         progress = _PROGRESS.validate_python(document)
-        # A former version kept sums of the step in place of its last windows: the step starts anew.
+        # A former version kept sums of the step in place of its last windows, so the step begins again.
         return progress if "ring" in document["errorRate"] else progress.next_step()
 
 
