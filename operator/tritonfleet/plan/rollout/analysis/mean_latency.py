@@ -194,12 +194,15 @@ class MeanRecord:
     ring: tuple[MeanLatency, ...] = ()
     """The last windows with enough requests, oldest first."""
     fit: BatchFit = field(default_factory=BatchFit)
+    requests: tuple[int, int] = (0, 0)
+    """Those of canary and stable over the whole step: with little traffic ten windows have too few."""
 
     def add(self, intervals: tuple[ScrapeInterval, ...]) -> "MeanRecord":
         """Return the record after one more window."""
         fit = self.fit.add(intervals)
         window = MeanLatency(last=self.ring[-1].last if self.ring else None).add(intervals, fit.elasticity)
-        return MeanRecord((*self.ring, window.rounded())[-RING_LENGTH:] if window.intervals else self.ring, fit)
+        ring = (*self.ring, window.rounded())[-RING_LENGTH:] if window.intervals else self.ring
+        return MeanRecord(ring, fit, (self.requests[0] + window.canary, self.requests[1] + window.stable))
 
     @property
     def is_still_slower(self) -> bool:
@@ -229,10 +232,7 @@ def evaluate_mean_latency(
         outcome, why = Outcome.FAILED, Why.WORSE
     elif significant:
         outcome, why = Outcome.INCONCLUSIVE, Why.CONFIRMING
-    elif (
-        sums.intervals < MIN_INTERVALS
-        or min(sums.canary, sums.stable) < LATENCY_REQUESTS_FACTOR * analysis.min_requests
-    ):
+    elif sums.intervals < MIN_INTERVALS or min(kept.requests) < LATENCY_REQUESTS_FACTOR * analysis.min_requests:
         outcome, why = Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
     elif sums.is_slower:
         outcome, why = Outcome.INCONCLUSIVE, Why.SUSPECT
