@@ -83,7 +83,7 @@ def test_a_bad_canary_is_without_traffic_after_two_windows(
 ) -> None:
     good = shop.stable
     with shop.traffic() as load:
-        windows = ANALYSIS | {"interval": f"{LOOK_SECONDS}s"}
+        windows = ANALYSIS | {"interval": f"{LOOK_SECONDS}s", "podWarmup": "0s"}
         asked = shop.change(version, rollout=rollout(analysis=windows, verification=verification))
         over = shop.wait_for("RolledBack", since=asked)
         time.sleep(2)

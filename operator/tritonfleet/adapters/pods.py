@@ -18,7 +18,7 @@ from tritonfleet.adapters import read_body
 from tritonfleet.api import names
 from tritonfleet.plan.autoscale import Counters, PodSample
 from tritonfleet.plan.objects import PORTS, TRITON
-from tritonfleet.plan.pods import is_ending, is_ready
+from tritonfleet.plan.pods import is_ending, is_ready, ready_since
 from tritonfleet.plan.world import Manifest
 from tritonfleet.triton import metrics
 from tritonfleet.triton.metrics import ModelMetrics, Unreadable, model_metrics
@@ -52,6 +52,9 @@ class Target:
     address: str
     """The pod's IP address."""
     model: str
+    ready_seconds: float = 0.0
+    """When the pod became ready."""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ def target_of(pod: Manifest, model: str) -> Target | None:
         address = str(ipaddress.ip_address(status.get("podIP", "")))
     except ValueError:
         return None
-    return Target(metadata["uid"], started.timestamp(), revision, address, model)
+    node = (pod.get("spec") or {}).get("nodeName") or ""
+    return Target(metadata["uid"], started.timestamp(), revision, address, model, _ready_seconds(pod), node)
 
 
 class PodScraper:
@@ -287,6 +291,15 @@ def _counters(totals: Mapping[str, float], probes: int) -> Counters:
         pending=totals.get(metrics.PENDING, 0.0),
         probes=float(probes),
     )
+
+
+def _ready_seconds(pod: Manifest) -> float:
+    """Return when a ready pod became ready; 0 if its condition does not say so."""
+    try:
+        ready = ready_since(pod)
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+    return ready.timestamp() if ready is not None else 0.0
 
 
 def _running_since(status: Manifest) -> datetime | None:

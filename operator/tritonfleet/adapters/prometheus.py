@@ -26,6 +26,7 @@ from tritonfleet.plan.rollout import (
     GATEWAY_BUCKETS,
     GATEWAY_CLUSTER,
     GATEWAY_GRPC,
+    GATEWAY_RESETS,
     GATEWAY_STATUSES,
     GatewayCounters,
     GatewayLabels,
@@ -148,7 +149,7 @@ class Prometheus:
             return {}
         some = "|".join(f"{namespace}/{name}" for namespace, name in sorted(routes))
         names = f"({some})" if len(routes) <= ROUTES_NAMED else ".+"
-        series = f"{GATEWAY_BUCKETS}|{GATEWAY_STATUSES}|{GATEWAY_GRPC.pattern}"
+        series = f"{GATEWAY_BUCKETS}|{GATEWAY_STATUSES}|{GATEWAY_RESETS}|{GATEWAY_GRPC.pattern}"
         clusters = f'{GATEWAY_CLUSTER}=~"httproute/{names}/rule/.+/backend/.+"'
         query = f'{{__name__=~"{series}",{clusters},{self._gateways_own}}}'
 

@@ -179,6 +179,8 @@ class Analysis(ApiModel):
     """Length of a window; each is evaluated once."""
     warmup: Annotated[str, duration("0s", "1h")] = "60s"
     """Time before the first window of a step."""
+    pod_warmup: Annotated[str, duration("0s", "1h")] = "4m"
+    """How long a new pod's latency fails nothing: caches fill and kernels are tuned meanwhile. Errors count at once."""
     windows: Annotated[int, Field(ge=1, le=100)] = 10
     """Windows before a step may pass."""
     max_windows: Annotated[int, Field(ge=1, le=1000)] = 30

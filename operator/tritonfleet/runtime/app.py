@@ -260,6 +260,7 @@ class Operator:
             self._evidence,
             interval_seconds=settings.tick_seconds,
             now=self._now,
+            list_nodes=lambda: self._list_all("Node"),
         )
 
     def _catch_signals(self) -> None:

@@ -9,7 +9,7 @@ monitor.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -19,9 +19,10 @@ from tritonfleet.adapters.store import Key, Store
 from tritonfleet.api.resources import HTTP_ROUTE
 from tritonfleet.api.slo import MetricsSource
 from tritonfleet.errors import TritonfleetError
+from tritonfleet.plan.objects import GPU_PRODUCT_LABEL
 from tritonfleet.plan.rollout import MeasurementSpec, measurement_of, revisions_by_cluster, written_state
 from tritonfleet.plan.rollout.analysis import CheckResult, Evidence, Outcome, Verification, Why, Window, shorten
-from tritonfleet.plan.world import ChildId
+from tritonfleet.plan.world import ChildId, Manifest
 from tritonfleet.runtime.probes import CanaryProber
 from tritonfleet.runtime.telemetry import RolloutMetrics, about
 from tritonfleet.runtime.windows import Snapshot, WindowFinalizer, WindowRecorder, of_rollout
@@ -37,6 +38,8 @@ GLANCE_SECONDS: Final = 0.5
 """Interval of checks for windows to begin or end; bounds a canary's exposure."""
 PAUSE_SECONDS: Final = 0.1
 """Pause after a slow tick."""
+NODES_SECONDS: Final = 300.0
+"""How long the nodes' GPUs are remembered."""
 AGAIN_SECONDS: Final = 10.0
 """Delay before an incomplete verification is retried."""
 
@@ -95,7 +98,9 @@ class CanaryMonitor:
         *,
         interval_seconds: float,
         now: Callable[[], datetime],
+        list_nodes: Callable[[], Awaitable[Sequence[Manifest] | None]] | None = None,
     ) -> None:
+        """Watch the store; `list_nodes` returns all nodes, None if they may not be listed."""
         self._store = store
         self._queue = queue
         self._scraper = scraper
@@ -108,6 +113,9 @@ class CanaryMonitor:
         self._sessions: dict[Key, CanarySession] = {}
         self._seen: dict[Key, int] = {}
         self._moving: set[Key] = set()
+        self._list_nodes = list_nodes
+        self._products: Mapping[str, str] = {}
+        self._nodes_at = -math.inf
 
     async def run(self) -> None:
         """Tick until canceled."""
@@ -130,7 +138,24 @@ class CanaryMonitor:
         """Scrape the pods of every rollout, close finished windows, and start due verifications."""
         self._refresh()
         self._scraper.keep(target for session in self._sessions.values() for target in session.targets)
+        await self._learn_products()
         await self._attend(self._sessions)
+
+    async def _learn_products(self) -> None:
+        """List the GPUs of the nodes while canaries are compared; without them all pods count as alike."""
+        if self._list_nodes is None or not self._sessions or self._clock() - self._nodes_at < NODES_SECONDS:
+            return
+        self._nodes_at = self._clock()
+        try:
+            async with asyncio.timeout(self._interval):
+                nodes = await self._list_nodes() or ()
+        except (TimeoutError, TritonfleetError) as error:
+            log.warning("nodes could not be listed; GPUs are taken to be alike", extra={"error": str(error)})
+            return
+        named = (
+            (node["metadata"]["name"], (node["metadata"].get("labels") or {}).get(GPU_PRODUCT_LABEL)) for node in nodes
+        )
+        self._products = {name: str(product) for name, product in named if product}
 
     async def glance(self) -> None:
         """Do the same for rollouts whose window begins or ends now, and for those that just entered such a phase."""
@@ -265,7 +290,7 @@ class CanaryMonitor:
         return window
 
     def _begin_window(self, session: CanarySession, now: float) -> None:
-        session.recorder = WindowRecorder(session.spec, now, FRESH_TICKS * self._interval)
+        session.recorder = WindowRecorder(session.spec, now, FRESH_TICKS * self._interval, self._products)
         session.recorder.record(session.targets, self._scraper.answer, now, self._scraper.refusal)
 
     def _snapshot(self, now: float, over: Collection[Key]) -> asyncio.Task[Snapshot] | None:

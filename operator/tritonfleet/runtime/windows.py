@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from tritonfleet.adapters.pods import Answer, Target
 from tritonfleet.adapters.store import Key
@@ -29,6 +31,7 @@ from tritonfleet.plan.rollout.analysis import (
     ScrapeInterval,
     Window,
     count_window,
+    is_cold,
     shorten,
 )
 from tritonfleet.runtime.probes import CanaryProber, Route
@@ -49,7 +52,42 @@ class _Page:
     at_seconds: float
     revision: str
     reading: CounterReading
-    request_seconds: float
+    work: "Work"
+    """Since the container started."""
+
+
+class Work(NamedTuple):
+    """Successful requests, and what Triton needed for them."""
+
+    requests: float = 0.0
+    seconds: float = 0.0
+    queue_seconds: float = 0.0
+    """How much of it they waited for their turn."""
+    inferences: float = 0.0
+    executions: float = 0.0
+
+    def plus(self, other: "Work") -> "Work":
+        """Return the sums of both."""
+        return Work._make(one + more for one, more in zip(self, other, strict=True))
+
+    def minus(self, other: "Work") -> "Work":
+        """Return what came since `other`; nothing where no request was done."""
+        gained = Work._make(one - less for one, less in zip(self, other, strict=True))
+        return gained if gained.requests > 0 and gained.seconds > 0 else Work()
+
+    @property
+    def batch(self) -> float:
+        """Return the inferences per execution."""
+        return self.inferences / self.executions if self.executions > 0 else 1.0
+
+
+class Gained(NamedTuple):
+    """Whose work was done between two scrapes."""
+
+    revision: str
+    product: str
+    """The GPU; empty if unknown."""
+    cold: bool
 
 
 class WindowRecorder:
@@ -58,8 +96,18 @@ class WindowRecorder:
     A container is identified by its pod and its start, so counts from before a crash are kept.
     """
 
-    def __init__(self, spec: MeasurementSpec, start_seconds: float, fresh_seconds: float) -> None:
+    def __init__(
+        self,
+        spec: MeasurementSpec,
+        start_seconds: float,
+        fresh_seconds: float,
+        products: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Begin a window; `products` are the GPUs of the nodes, as far as they are known."""
         self.spec = spec
+        self._products = products
+        self._cold: dict[str, bool] = {}
+        self._product: dict[str, str] = {}
         self.start_seconds = self.heard_seconds = start_seconds
         self._fresh_seconds = fresh_seconds
         self._at_start: frozenset[str] | None = None
@@ -67,7 +115,7 @@ class WindowRecorder:
         self._last: dict[str, _Page] = {}
         self._heard: dict[str, float] = {}
         self._targets: tuple[Target, ...] = ()
-        self._intervals: list[ScrapeInterval] = []
+        self._scrapes: list[Mapping[Gained, Work]] = []
         self._shares: list[float] = []
         self._refused: dict[str, str] = {}
 
@@ -79,7 +127,7 @@ class WindowRecorder:
         self._targets, self.heard_seconds = tuple(targets), now
         canary, stable = self.spec.key.canary, self.spec.stable
         self._shares.append(self.spec.desired_share(self._ready(canary), self._ready(stable)))
-        gained = {canary: (0, 0.0), stable: (0, 0.0)}
+        gained: dict[Gained, Work] = {}
         for target in targets:
             answer = answer_of(target.uid)
             if answer is None or answer.sample.started_seconds != target.started_seconds:
@@ -89,11 +137,10 @@ class WindowRecorder:
             container = _container(target)
             self._heard[container] = answer.sample.at_seconds
             page = _page(answer)
-            if page is not None and target.revision in gained:
-                requests, seconds = gained[target.revision]
-                more, longer = self._take(container, page)
-                gained[target.revision] = (requests + more, seconds + longer)
-        self._intervals.append(ScrapeInterval(*gained[canary], *gained[stable]))
+            if page is not None and target.revision in (canary, stable):
+                whose = self._whose(container, target, page)
+                gained[whose] = gained.get(whose, Work()).plus(self._take(container, page))
+        self._scrapes.append(gained)
         if self._at_start is None:
             self._at_start = frozenset(map(_container, targets))
 
@@ -107,11 +154,48 @@ class WindowRecorder:
             stable=stable,
             desired_share=sum(self._shares) / len(self._shares) if self._shares else 0.0,
             unreachable=self._unreachable(now),
-            intervals=None if timed else tuple(self._intervals),
+            intervals=None if timed else tuple(self._intervals()),
+            service=tuple(self._intervals()),
         )
 
-    def _take(self, container: str, page: _Page) -> tuple[int, float]:
-        """Record a page; return the requests since the previous one, and the seconds that they took."""
+    def _whose(self, container: str, target: Target, page: _Page) -> Gained:
+        """Return whose work a container does; whether it is cold is decided once for the window."""
+        self._product[container] = product = self._products.get(target.node, "")
+        if target.revision != self.spec.key.canary:
+            return Gained(target.revision, product, cold=False)
+        since = max(target.ready_seconds, self.spec.traffic_since_seconds)
+        cold = is_cold(self.start_seconds - since, page.reading.success, self.spec.pod_warmup_seconds)
+        return Gained(target.revision, product, self._cold.setdefault(container, cold))
+
+    def _intervals(self) -> Iterator[ScrapeInterval]:
+        """Yield the work between two scrapes on each GPU that both revisions have, of warm pods if there are.
+
+        All GPUs count as alike if those of some pods are unknown.
+        """
+        seen = {whose for scrape in self._scrapes for whose in scrape}
+        known = all(whose.product for whose in seen)
+        revisions = (self.spec.key.canary, self.spec.stable)
+        ours, theirs = ({each.product for each in seen if each.revision == revision} for revision in revisions)
+        for product in sorted(ours & theirs) if known else [""]:
+            own = [each for each in seen if not known or each.product == product]
+            canary = [each for each in own if each.revision == revisions[0]]
+            canary = [each for each in canary if not each.cold] or canary
+            stable = [each for each in own if each.revision == revisions[1]]
+            for scrape in self._scrapes:
+                one, other = (_total(scrape.get(each, Work()) for each in side) for side in (canary, stable))
+                yield ScrapeInterval(
+                    round(one.requests),
+                    one.seconds,
+                    round(other.requests),
+                    other.seconds,
+                    one.queue_seconds,
+                    other.queue_seconds,
+                    one.batch,
+                    other.batch,
+                )
+
+    def _take(self, container: str, page: _Page) -> Work:
+        """Record a page; return the work since the previous one."""
         before = self._last.get(container)
         self._last[container] = page
         if before is None:
@@ -119,10 +203,8 @@ class WindowRecorder:
                 container not in self._at_start and page.reading.started_seconds < self.start_seconds
             ):
                 self._first[container] = page
-            return 0, 0.0
-        requests = round(page.reading.success - before.reading.success)
-        seconds = page.request_seconds - before.request_seconds
-        return (requests, seconds) if requests > 0 and seconds > 0 else (0, 0.0)
+            return Work()
+        return page.work.minus(before.work)
 
     def _revision(self, revision: str, now: float) -> RevisionCounts:
         there = {_container(target) for target in self._targets if target.revision == revision}
@@ -131,11 +213,17 @@ class WindowRecorder:
             for container, page in self._last.items()
             if page.revision == revision and (container not in there or self._is_fresh(page.at_seconds, now))
         }
-        return count_window(
+        counts = count_window(
             {container: page.reading for container, page in self._first.items()},
             {container: page.reading for container, page in seen.items()},
             self.start_seconds,
             frozenset(there | seen.keys()),
+        )
+        products = {container: self._product.get(container, "") for container in counts.pods}
+        return replace(
+            counts,
+            cold=frozenset(container for container in counts.pods if self._cold.get(container)),
+            products=products if all(products.values()) else {},
         )
 
     def _unreachable(self, now: float) -> str:
@@ -166,6 +254,13 @@ def of_rollout(spec: MeasurementSpec, targets: Iterable[Target]) -> tuple[Target
     return tuple(target for target in targets if target.revision in (spec.key.canary, spec.stable))
 
 
+def _total(parts: Iterable[Work]) -> Work:
+    whole = Work()
+    for part in parts:
+        whole = whole.plus(part)
+    return whole
+
+
 def _container(target: Target) -> str:
     return f"{target.uid}/{target.started_seconds:.0f}"
 
@@ -180,7 +275,10 @@ def _page(answer: Answer) -> _Page | None:
         answer.failures,
         {bound / 1000: value for bound, value in answer.first_response.items()},
     )
-    return _Page(sample.at_seconds, sample.revision, reading, sample.counters.request_us / 1e6)
+    counters = sample.counters
+    seconds, queue = counters.request_us / 1e6, counters.queue_us / 1e6
+    work = Work(counters.success, seconds, queue, counters.inferences, counters.executions)
+    return _Page(sample.at_seconds, sample.revision, reading, work)
 
 
 @dataclass(slots=True)

@@ -274,7 +274,7 @@ def pod_manifest(**status):
         "metadata": {"uid": "u", "labels": {names.REVISION_LABEL: "abc"}},
         "status": {
             "podIP": "10.0.0.7",
-            "conditions": [{"type": "Ready", "status": "True"}],
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-05-01T11:01:00Z"}],
             "containerStatuses": [{"name": "proxy", "state": {}}, running],
             **status,
         },
@@ -282,7 +282,7 @@ def pod_manifest(**status):
 
 
 def test_a_ready_pod_is_asked_at_its_own_address():
-    assert target_of(pod_manifest(), "demo") == Target("u", 1777633200.0, "abc", "10.0.0.7", "demo")
+    assert target_of(pod_manifest(), "demo") == Target("u", 1777633200.0, "abc", "10.0.0.7", "demo", 1777633260.0)
     assert target_of(pod_manifest(podIP="fd00::7"), "demo").address == "fd00::7"
 
 

@@ -35,8 +35,9 @@ GOLDEN = (
 PLAN = {"analysis": {"interval": "20s", "warmup": "10s"}}
 
 
-def page(success, failures, seconds):
+def page(success, failures, seconds, queue=0.0, executions=0.0):
     totals = dict.fromkeys(metrics.COUNTERS, 0.0) | {metrics.SUCCESS: success, metrics.REQUEST_US: seconds * 1e6}
+    totals |= {metrics.QUEUE_US: queue * 1e6, metrics.INFERENCES: success, metrics.EXECUTIONS: executions}
     del totals[metrics.FAILURE]
     lines = [f'{name}{{model="demo",version="1"}} {value}\n' for name, value in totals.items()]
     reasons = {"OTHER": 0.0} | failures
@@ -49,12 +50,14 @@ class Pod:
 
     def __init__(self, name, address, revision, started):
         self.name, self.address, self.revision, self.started = name, address, revision, started
-        self.success, self.failures, self.seconds = 0, {}, 0.0
+        self.success, self.failures, self.seconds, self.queue, self.executions = 0, {}, 0.0, 0.0, 0.0
         self.knows_model = self.answers = True
 
-    def serve(self, requests, *, each=0.010, **failures):
+    def serve(self, requests, *, each=0.010, queue=0.0, batch=1.0, **failures):
         self.success += requests
-        self.seconds += requests * each
+        self.seconds += requests * (each + queue)
+        self.queue += requests * queue
+        self.executions += requests / batch
         for reason, more in failures.items():
             self.failures[reason] = self.failures.get(reason, 0) + more
 
@@ -109,7 +112,7 @@ class World:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.evidence, self.pods, self.config_maps = {}, {}, {}
         self.prometheus = Prometheus()
-        self.contracts, self.labels, self.infers = {}, {}, []
+        self.contracts, self.labels, self.infers, self.gpus = {}, {}, [], {}
         self.probed: dict[str, int] = {}
         self.version = 0
 
@@ -121,8 +124,14 @@ class World:
         )
         self.rollouts = CanaryMonitor(
             self.store, self.queue, self.scraper, prober, self.telemetry.rollouts, self.evidence,
-            interval_seconds=5.0, now=lambda: self.now,
+            interval_seconds=5.0, now=lambda: self.now, list_nodes=self._nodes,
         )  # fmt: skip
+
+    async def _nodes(self):
+        if isinstance(self.gpus, Exception):
+            raise self.gpus
+        labels = {node: {"nvidia.com/gpu.product": product} for node, product in self.gpus.items()}
+        return [{"metadata": {"name": node, "labels": named}} for node, named in labels.items()]
 
     async def _get(self, kind, namespace, name):
         assert (kind, namespace) == ("ConfigMap", KEY.namespace)
@@ -142,7 +151,11 @@ class World:
             while await reader.readuntil(b"\r\n\r\n"):
                 if pod is None or not pod.answers:
                     break
-                body = page(pod.success, pod.failures, pod.seconds) if pod.knows_model else b"nv_gpu_power_usage 1\n"
+                body = (
+                    page(pod.success, pod.failures, pod.seconds, pod.queue, pod.executions)
+                    if pod.knows_model
+                    else b"nv_gpu_power_usage 1\n"
+                )
                 writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -186,7 +199,7 @@ class World:
         self.put("HTTPRoute", KEY.name, metadata={"annotations": found["metadata"]["annotations"]}, spec=found["spec"],
                  status={"parents": parents})  # fmt: skip
 
-    def pod(self, name, revision, *, ready=True, started=START - timedelta(hours=1), address=None):
+    def pod(self, name, revision, *, ready=True, started=START - timedelta(hours=1), address=None, node=""):
         known = next((pod for pod in self.pods.values() if pod.name == name), None) if self.pods else None
         if known is None:
             known = Pod(name, address or f"127.0.0.{len(self.pods) + 1}", revision, started)
@@ -194,7 +207,9 @@ class World:
         conditions = [{"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-05-01T11:01:00Z"}]
         running = {"name": "triton", "state": {"running": {"startedAt": known.started.isoformat()}}}
         status = {"podIP": known.address, "conditions": conditions, "containerStatuses": [running]}
-        self.put("Pod", name, {names.REVISION_LABEL: revision}, spec={"containers": []}, status=status)
+        self.put(
+            "Pod", name, {names.REVISION_LABEL: revision}, spec={"containers": [], "nodeName": node}, status=status
+        )
         return known
 
     def golden(self, text):

@@ -25,6 +25,7 @@ from tritonfleet.plan.objects.manifests import (
     revision_deployment,
     shared_children,
 )
+from tritonfleet.plan.objects.pod import GPU_PRODUCT_LABEL
 from tritonfleet.plan.objects.revision import (
     HASH_LENGTH,
     POD_FIELDS,
@@ -42,6 +43,7 @@ from tritonfleet.plan.objects.revision import (
 
 __all__ = [
     "CONFIG_KEY",
+    "GPU_PRODUCT_LABEL",
     "HASH_LENGTH",
     "PLACES",
     "POD_FIELDS",

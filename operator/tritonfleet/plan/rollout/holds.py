@@ -46,13 +46,15 @@ def held(context: RolloutContext) -> StepResult:
 def resume(context: RolloutContext, reason: RolloutReason, message: str, before: Attempt | None = None) -> StepResult:
     """Return the transition to the phase in which the rollout was held; the comparison starts over.
 
-    The window that ended a hold is the first of the new comparison: `before` is the attempt without it.
+    The window that ended a hold is the first of the new comparison: `before` is the attempt without it. A hold that
+    waited for requests ends with the comparison of them, which is kept.
     """
     target = context.attempt.resume or Phase.PROVISIONING
+    waited = context.state.reason == RolloutReason.TOO_FEW_REQUESTS and before is not None
     resumed = replace(context.attempt, resume=None, reverts=(), metrics_lost_since=None)
     if target in (Phase.PROVISIONING, Phase.HELD):
         return provision(context, reason, message, resumed)
-    if target is Phase.ANALYZING:
+    if target is Phase.ANALYZING and not waited:
         resumed = reset_analysis(replace(resumed, analysis=(before or context.attempt).analysis))
     return context.go(target, reason, message, resumed)
 
@@ -86,6 +88,10 @@ def _metrics_are_back(context: RolloutContext) -> bool:
 def _incident_is_over(context: RolloutContext) -> bool:
     verdict = context.verdict
     return verdict is not None and verdict.outcome is not Outcome.ERROR and not is_shared_incident(verdict)
+
+
+def _requests_came(context: RolloutContext) -> bool:
+    return context.verdict is not None and context.verdict.outcome is Outcome.PASSED
 
 
 def _route_is_taken(context: RolloutContext) -> bool:
@@ -127,6 +133,7 @@ ENDS_WHEN: Final[Mapping[str, Callable[[RolloutContext], bool]]] = {
     RolloutReason.ROUTE_UNSETTLED: _route_is_taken,
     RolloutReason.METRICS_LOST: _metrics_are_back,
     RolloutReason.SHARED_INCIDENT: _incident_is_over,
+    RolloutReason.TOO_FEW_REQUESTS: _requests_came,
     RolloutReason.STABLE_PODS_REMAIN: _pods_are_gone,
     RolloutReason.STABLE_NOT_READY: _can_move,
 }

@@ -51,6 +51,10 @@ class MeasurementSpec:
     golden: Golden | None
     queries: tuple[PromQuery, ...]
     """Custom queries to run at the end of each window."""
+    pod_warmup_seconds: float = 0.0
+    """How long a pod of the canary warms up after its first traffic."""
+    traffic_since_seconds: float = 0.0
+    """Seconds since the epoch, before which the canary had no traffic; pods may have become ready later."""
 
     @property
     def alone(self) -> bool:
@@ -98,6 +102,9 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
         contract=plan.verification.contract,
         golden=plan.verification.golden,
         queries=plan.analysis.queries if with_traffic else (),
+        pod_warmup_seconds=duration_seconds(plan.analysis.pod_warmup),
+        # In later steps older pods have had traffic for the whole step before.
+        traffic_since_seconds=attempt.step_entered_at.timestamp() if attempt.step == 0 else 0.0,
     )
 
 
@@ -119,6 +126,8 @@ GatewayCounters = Mapping[GatewayLabels, float]
 GATEWAY_CLUSTER: Final = "envoy_cluster_name"
 GATEWAY_BUCKETS: Final = "envoy_cluster_upstream_rq_time_bucket"
 GATEWAY_STATUSES: Final = "envoy_cluster_upstream_rq_xx"
+GATEWAY_RESETS: Final = "envoy_cluster_upstream_rq_tx_reset"
+"""Requests that Envoy gave up on before they were answered, as the client did."""
 GATEWAY_STATUS_CLASS: Final = "envoy_response_code_class"
 GATEWAY_GRPC: Final = re.compile(r"envoy_cluster_grpc_.+_([0-9]+)")
 """Envoy puts the method and the code into the metric's name."""
@@ -139,6 +148,8 @@ class GatewayCounts:
     """Responses that blame the server: HTTP 5xx, and the corresponding gRPC codes."""
     refused: int = 0
     """Responses that blame the request: HTTP 4xx, and the corresponding gRPC codes."""
+    canceled: int = 0
+    """Requests that were not answered before the client gave up."""
     partial: bool = False
     """Whether an instance was left out, so that the pods answered more requests than were counted here."""
 
@@ -159,6 +170,7 @@ def count_gateway(
     timed: dict[str, dict[str, dict[float, int]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
     failed: dict[str, int] = defaultdict(int)
     refused: dict[str, int] = defaultdict(int)
+    canceled: dict[str, int] = defaultdict(int)
     for instance in sorted(firsts.keys() & lasts.keys()):
         first, last = firsts[instance], lasts[instance]
         if any(last.get(series, value) < value for series, value in first.items()):
@@ -171,6 +183,8 @@ def count_gateway(
             gained = round(value - first.get(series, 0.0))
             if known.get("__name__") == GATEWAY_BUCKETS:
                 timed[revision][instance][_bound(known)] += gained
+            elif known.get("__name__") == GATEWAY_RESETS:
+                canceled[revision] += gained
             elif blame := _blame(known):
                 (failed if blame > 0 else refused)[revision] += gained
     partial = firsts.keys() != lasts.keys()
@@ -179,6 +193,7 @@ def count_gateway(
             {instance: _counts(buckets) for instance, buckets in instances.items()},
             failed[revision],
             refused[revision],
+            canceled[revision],
             partial,
         )
         for revision, instances in timed.items()
@@ -246,7 +261,9 @@ def merge_gateway_counts(
 
     Failures beyond those that the pods counted are added; a window that was counted partially adds none.
     """
-    timed = replace(revision, gateways=gateway.timed)
+    canceled = sum(counts.canceled for counts in revision.pods.values())
+    abandoned = max(0, gateway.canceled - canceled) if not gateway.partial else 0
+    timed = replace(revision, gateways=gateway.timed, abandoned=abandoned)
     if gateway.partial:
         return timed, before
     seen = before.seen + gateway.bad(alone=alone)

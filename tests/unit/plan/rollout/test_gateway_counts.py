@@ -93,3 +93,12 @@ def test_counts_are_never_negative(buckets, start):
         for counts in edge.timed.values():
             assert counts.timed >= 0
             assert all(count >= 0 and bound < math.inf for bound, count in counts.within.items())
+
+
+def test_requests_that_clients_gave_up_on_are_counted_once_and_told_by_revision():
+    resets, all_of_them = series("envoy_cluster_upstream_rq_tx_reset", 0, 1), bucket(0, 1, "+Inf")
+    counts = count_gateway({resets: 5, all_of_them: 9}, {resets: 35, all_of_them: 99}, OURS)["canary"]
+    pods = RevisionCounts({"c": PodCounts(90, 0, canceled=12)})
+
+    assert counts.canceled == 30
+    assert merge_gateway_counts(pods, counts, GatewayFailures(), alone=False)[0].abandoned == 18

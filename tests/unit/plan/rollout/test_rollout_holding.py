@@ -1,5 +1,6 @@
 """Held rollouts, lost stables, and the safety that no hold suspends."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.plan.rollout.stage import (
     but,
     evidence,
     go,
+    plan,
     policy,
     running,
     seen,
@@ -22,6 +24,7 @@ from tests.unit.plan.rollout.stage import (
 from tritonfleet.api.conditions import Reason
 from tritonfleet.plan.pods import Finding
 from tritonfleet.plan.rollout import Phase, record_conflicts
+from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
 from tritonfleet.plan.rollout.inputs import ObservedSplit
 
 PAUSED = policy(25, 50, rollout={"paused": True})
@@ -217,3 +220,20 @@ def test_one_more_replica_is_given_to_both_and_none_is_taken_away():
 
     assert go(state, seen(replicas=2), after=1).state is state
     assert state.canary == NEW
+
+
+def test_a_hold_for_want_of_requests_ends_by_itself_when_they_come_and_keeps_them():
+    few = plan(25, 50, analysis={"windows": 3, "maxWindows": 5, "minRequests": 500})
+    state = running(Phase.ANALYZING, plan=few)
+    ends = []
+    for number in range(1, 10):
+        look = window(30.0 * number, requests=4000)
+        if number < 6:
+            nobody = {name: RevisionCounts({name: PodCounts(0, 0)}) for name in ("canary", "stable")}
+            look = replace(look, **nobody)
+        state = go(state, seen(evidence=evidence(state, window=look)), after=30.0 * number + 1).state
+        ends.append((state.phase, state.reason))
+
+    assert ends[4:8] == [(Phase.HELD, "TooFewRequests")] * 3 + [(Phase.ANALYZING, "Resumed")]
+    assert state.phase is Phase.PROVISIONING
+    assert state.attempt.step == 1

@@ -41,6 +41,7 @@ from tritonfleet.plan.rollout.analysis.samples import (
     ScrapeInterval,
     Window,
     count_window,
+    is_cold,
 )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "analyze",
     "bake",
     "count_window",
+    "is_cold",
     "percent",
     "probability",
     "record_stable",

@@ -26,7 +26,7 @@ from tritonfleet.plan.rollout.analysis.results import (
     value_of,
 )
 from tritonfleet.plan.rollout.analysis.samples import ProbeRun, QueryAnswer, Window
-from tritonfleet.plan.rollout.analysis.stats import most_with_none
+from tritonfleet.plan.rollout.analysis.stats import most_with_none, upper_tail
 
 TRAFFIC_SHARE: Final = "traffic-share"
 MIN_EXPECTED = 20
@@ -34,7 +34,13 @@ MIN_EXPECTED = 20
 NEXT_TO_NOTHING = 0.1
 """Share of the expected requests below which the canary counts as getting none."""
 SHARE_TOLERANCE: Final = 2.0
-"""Factor by which the measured traffic share may differ from the desired one."""
+"""Factor by which the share of pods' requests may differ from the desired one: connections may be long-lived."""
+ANSWERED_SHARE: Final = 0.95
+"""Least share of the desired requests that a gateway, which draws a revision for each of them, must see answered."""
+SHARE_ALPHA: Final = 0.0001
+"""p-value under which fewer are no chance."""
+SHARE_WINDOWS: Final = 10
+"""How many windows are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class TrafficShare:
 
     canary: int = 0
     stable: int = 0
+    answered: tuple[tuple[int, int], ...] = ()
+    """Requests of canary and stable that the gateway saw answered in each of the last windows, oldest first."""
     streak: int = 0
     """Consecutive windows with almost no canary traffic and failing golden requests."""
 
@@ -55,7 +63,12 @@ def evaluate_traffic_share(
     due = (came + others) * window.desired_share
     nothing = due >= MIN_EXPECTED and came < NEXT_TO_NOTHING * due
     refused = nothing and window.probe is not None and window.probe.wrong > 0
-    kept = TrafficShare(before.canary + came, before.stable + others, before.streak + 1 if refused else 0)
+    answered = before.answered
+    if window.canary.gateways and window.stable.gateways:
+        last = tuple(sum(each.timed for each in side.gateways.values()) for side in (window.canary, window.stable))
+        answered = (*answered, (last[0], last[1]))[-SHARE_WINDOWS:]
+    streak = before.streak + 1 if refused else 0
+    kept = TrafficShare(before.canary + came, before.stable + others, answered, streak)
     if window.canary.missing or window.stable.missing:
         kept = before
         gone = len(window.canary.missing) + len(window.stable.missing)
@@ -83,6 +96,12 @@ def _compare_share(kept: TrafficShare, desired: float) -> tuple[Outcome, Why, st
     measured = kept.canary / total
     text = f"canary {percent(measured)}, desired {percent(desired)}"
     if not desired / SHARE_TOLERANCE <= measured <= desired * SHARE_TOLERANCE:
+        return Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH, text
+    canary, stable = (sum(each[side] for each in kept.answered) for side in (0, 1))
+    total = canary + stable
+    too_few = total > 0 and canary / total < ANSWERED_SHARE * desired
+    if too_few and upper_tail(stable, total, 1 - desired) < SHARE_ALPHA:
+        text = f"canary {percent(canary / total)} of {total:,} answered at the gateway, desired {percent(desired)}"
         return Outcome.INCONCLUSIVE, Why.SHARE_MISMATCH, text
     return Outcome.PASSED, Why.NOT_WORSE, text
 

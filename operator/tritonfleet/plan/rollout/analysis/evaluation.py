@@ -30,8 +30,15 @@ from tritonfleet.plan.rollout.analysis.checks import (
     probe_proof,
     thresholds,
 )
-from tritonfleet.plan.rollout.analysis.mean_latency import MeanLatency, evaluate_mean_latency
+from tritonfleet.plan.rollout.analysis.mean_latency import (
+    COMPUTE_TIME,
+    MIN_INTERVALS,
+    RATIO,
+    MeanRecord,
+    evaluate_mean_latency,
+)
 from tritonfleet.plan.rollout.analysis.proportions import (
+    CANCELED_REQUESTS,
     ERROR_RATE,
     LATENCY,
     LATENCY_OBJECTIVE,
@@ -39,6 +46,8 @@ from tritonfleet.plan.rollout.analysis.proportions import (
     ShareRecord,
     bound_at_least,
     bound_nearest_p99,
+    canceled_rule,
+    canceled_window,
     error_cells,
     error_rate_rule,
     evaluate_share,
@@ -81,10 +90,14 @@ class Progress:
     """
 
     windows: int = 0
-    """Number of windows whose counters could be read."""
+    """Number of windows with requests whose counters could be read."""
+    silent: int = 0
+    """Number of windows without any request."""
     last_end_seconds: Annotated[float | None, Field(alias="lastEndSeconds")] = None
     """End of the last window that was evaluated or recorded."""
     error_rate: Annotated[ShareRecord, Field(alias="errorRate")] = field(default_factory=ShareRecord)
+    canceled: ShareRecord = field(default_factory=ShareRecord)
+    """Requests that clients gave up on."""
     latency: ShareRecord = field(default_factory=ShareRecord)
     latency_bound_seconds: Annotated[float | None, Field(alias="latencyBoundSeconds")] = None
     objective: ShareRecord = field(default_factory=ShareRecord)
@@ -92,13 +105,21 @@ class Progress:
     traffic_share: Annotated[TrafficShare, Field(alias="trafficShare")] = field(default_factory=TrafficShare)
     probes: Probes = field(default_factory=Probes)
     query_streaks: Annotated[Mapping[str, int], Field(alias="queryStreaks")] = field(default_factory=dict)
-    mean_latency: Annotated[MeanLatency, Field(alias="meanLatency")] = field(default_factory=MeanLatency)
+    mean_latency: Annotated[MeanRecord, Field(alias="meanLatency")] = field(default_factory=MeanRecord)
+    cold: bool = False
+    """Whether the latencies of the last window were those of pods that warm up."""
+
+    @property
+    def elapsed(self) -> int:
+        """Return the number of all windows whose counters could be read."""
+        return self.windows + self.silent
 
     def next_step(self) -> Self:
         """Return the progress at the start of the next step, which keeps only stable's variance."""
         return type(self)(
             last_end_seconds=self.last_end_seconds,
             error_rate=self.error_rate.stable_only(),
+            canceled=self.canceled.stable_only(),
             latency=self.latency.stable_only(),
             latency_bound_seconds=self.latency_bound_seconds,
             objective=self.objective.stable_only(),
@@ -117,14 +138,18 @@ class Progress:
         Raises:
             ValueError: The document is invalid. Starting the step over is safe, and only takes longer.
         """
-        missing = _EMPTY.keys() - document.keys()
+        missing = _EMPTY.keys() - document.keys() - _NEW
         if missing:
             raise ValueError(f"not the progress of an analysis: {', '.join(sorted(missing))} missing")
-        return _PROGRESS.validate_python(document)
+        progress = _PROGRESS.validate_python(document)
+        # A former version kept sums of the step in place of its last windows, so the step begins again.
+        return progress if "ring" in document["errorRate"] else progress.next_step()
 
 
 _PROGRESS: Final = TypeAdapter(Progress)
 _EMPTY: Final = Progress().document()
+_NEW: Final = frozenset({"silent", "canceled", "cold"})
+"""What a former version did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +173,9 @@ class AnalysisVerdict:
 def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> AnalysisVerdict:
     """Return the verdict after one more window in which both revisions got traffic.
 
-    Fail: any check fails. Else Error: any check has no data. Else Inconclusive, until the planned windows are over and
-    every check passes. A window that is not later than the last one is not counted and changes nothing.
+    Fail: any check fails. Else Error: any check has no data. Else Inconclusive, until the planned windows with requests
+    are over and every check passes. After `maxWindows`, silent ones included, a person is needed. A window that is not
+    later than the last one is not counted and changes nothing.
 
     Raises:
         ValueError: The desired share is 0 or 1, so one revision has no traffic.
@@ -164,10 +190,11 @@ def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> Analy
     verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
     if worst.outcome in (Outcome.FAILED, Outcome.ERROR):
         return verdict
-    if progress.windows < policy.windows and worst.why is not Why.CONFIRMING:
+    silent = worst.why is Why.TOO_FEW_REQUESTS and progress.elapsed >= policy.windows
+    if progress.windows < policy.windows and worst.why is not Why.CONFIRMING and not silent:
         ahead = shorten(f"window {progress.windows} of {policy.windows}; {_text_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.ANALYSIS_RUNNING, message=ahead)
-    if worst.outcome is Outcome.INCONCLUSIVE and progress.windows >= policy.max_windows:
+    if worst.outcome is Outcome.INCONCLUSIVE and progress.elapsed >= policy.max_windows:
         return _on_too_few_requests(policy, replace(verdict, needs_person=True))
     return verdict
 
@@ -195,6 +222,7 @@ _PHRASES: Final = {
     Why.NOT_WORSE: "OK",
     Why.NO_CANARY_TRAFFIC: "too low",
     Why.NO_SERIES: "unknown",
+    Why.OTHER_HARDWARE: "not comparable",
     Why.PODS_MISSING: "unknown",
     Why.PROBE_FAILED: "failed",
     Why.REJECTS_EVERYTHING: "too low",
@@ -204,6 +232,7 @@ _PHRASES: Final = {
     Why.TOO_FEW_REQUESTS: "needs more requests",
     Why.UNEQUAL_LOAD: "not comparable",
     Why.UNREACHABLE: "unknown",
+    Why.WARMING_UP: "not judged yet",
     Why.WORSE: "worse than stable",
 }
 """The reasons in the words of a message, after the name of a check."""
@@ -269,37 +298,99 @@ def evaluate_window(
     results: list[CheckResult] = []
     error, error_record = at.error_rate()
     results.append(error)
-    latency_bound, objective_bound = _bounds(policy, progress, window)
-    latency_record, objective_record, traffic = progress.latency, progress.objective, progress.traffic_share
-    means = progress.mean_latency
-    if policy.compare_latency and not alone:
-        if window.intervals is not None and latency_bound is None:
-            result, means = at.mean_latency(window.intervals)
-        else:
-            result, latency_record = at.latency(LATENCY, latency_record, latency_bound)
-        results.append(result)
-    # An objective is about single requests, which means do not show.
-    if policy.objective is not None and (window.intervals is None or objective_bound is not None):
-        result, objective_record = at.latency(LATENCY_OBJECTIVE, objective_record, objective_bound)
-        results.append(result)
+    canceled = progress.canceled
+    if not alone:
+        result, canceled = at.canceled()
+        if canceled.evidence.canary.bad or canceled.evidence.stable.bad:
+            results.append(result)
+    latencies, kept = _latencies(at, progress)
+    results.extend(latencies)
+    traffic = progress.traffic_share
     if not alone:
         result, traffic = at.traffic_share()
         results.append(result)
     asked, probes, streaks = _asked(policy, progress, window)
-    after = Progress(
+    after = replace(
+        kept,
         windows=at.number,
+        silent=progress.silent + at.is_silent,
         last_end_seconds=window.end_seconds,
         error_rate=error_record,
-        latency=latency_record,
-        latency_bound_seconds=latency_bound,
-        objective=objective_record,
-        objective_bound_seconds=objective_bound,
+        canceled=canceled,
         traffic_share=traffic,
         probes=probes,
         query_streaks=streaks,
-        mean_latency=means,
     )
     return (*results, *asked), after
+
+
+def _latencies(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResult], Progress]:
+    """Return the results of the checks of latency, and the progress with what they keep.
+
+    While the canary's pods warm up, nothing fails. The windows of that time are evidence only against a canary whose
+    first window after it is bad as well; otherwise they are forgotten.
+    """
+    policy, window = at.policy, at.window
+    was_cold = progress.cold and not window.canary.is_cold and at.gap is None
+    results, kept = _measured(at, progress)
+    if was_cold and not _is_still_slow(policy, kept):
+        fresh = progress.next_step()
+        anew = replace(progress, latency=fresh.latency, objective=fresh.objective, mean_latency=fresh.mean_latency)
+        results, kept = _measured(at, anew)
+    if window.canary.is_cold:
+        results = [_while_cold(result) for result in results]
+    return results, replace(kept, cold=window.canary.is_cold if at.gap is None else progress.cold)
+
+
+def _measured(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResult], Progress]:
+    """Return the results of the checks of latency, as if every pod were warm."""
+    policy, window, results = at.policy, at.window, list[CheckResult]()
+    latency_bound, objective_bound = _bounds(policy, progress, window)
+    if latency_bound != progress.latency_bound_seconds:
+        progress = replace(progress, latency=ShareRecord())
+    latency, objective, means = progress.latency, progress.objective, progress.mean_latency
+    compute: CheckResult | None = None
+    compares = policy.compare_latency and not at.alone
+    by_means = window.intervals is not None and latency_bound is None
+    if compares and (by_means or window.service or at.other_hardware):
+        intervals = (window.intervals if by_means else window.service) or ()
+        compute, means = at.mean_latency(LATENCY if by_means else COMPUTE_TIME, means, intervals)
+    if compares and not by_means:
+        result, latency = at.latency(LATENCY, latency, latency_bound)
+        results.append(at.by_its_own_work(result, means if window.service else None))
+    if compute is not None:
+        results.append(compute)
+    # An objective is about single requests, which means do not show.
+    if policy.objective is not None and (window.intervals is None or objective_bound is not None):
+        result, objective = at.latency(LATENCY_OBJECTIVE, objective, objective_bound)
+        results.append(at.by_its_own_work(result, means if window.service and compares else None))
+    return results, replace(
+        progress,
+        latency=latency,
+        latency_bound_seconds=latency_bound,
+        objective=objective,
+        objective_bound_seconds=objective_bound,
+        mean_latency=means,
+    )
+
+
+def _is_still_slow(policy: AnalysisPolicy, kept: Progress) -> bool:
+    """Return whether the canary is slower in the last window by itself, and hardly less than before.
+
+    What Triton itself needs for the requests tells it best: others still wait in a queue from the time before.
+    """
+    means = kept.mean_latency
+    if means.ring:
+        return means.is_still_slower
+    return any(record.is_still_worse(policy.latency) for record in (kept.latency, kept.objective))
+
+
+def _while_cold(result: CheckResult) -> CheckResult:
+    """Return the result of latencies while pods warm up: it fails nothing, and nothing passes by it."""
+    if result.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE) or result.why not in _SLOWER:
+        return result
+    text = shorten(f"pods of the canary warm up; {result.message}")
+    return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.WARMING_UP, message=text)
 
 
 def _asked(
@@ -327,10 +418,13 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
     if is_old or window.unreachable or not window.stable.pods:
         return progress
     latency_bound, objective_bound = _bounds(policy, progress, window)
+    if latency_bound != progress.latency_bound_seconds:
+        progress = replace(progress, latency=ShareRecord())
     return replace(
         progress,
         last_end_seconds=window.end_seconds,
         error_rate=_recorded(progress.error_rate, window.stable.error_cells()),
+        canceled=_recorded(progress.canceled, window.stable.canceled_cells()),
         latency=_recorded(progress.latency, _stable_cells(window, latency_bound)),
         latency_bound_seconds=latency_bound,
         objective=_recorded(progress.objective, _stable_cells(window, objective_bound)),
@@ -363,9 +457,14 @@ class _WindowChecks:
         return None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether the window has counts, and no request among them."""
+        return self.gap is None and self._is_idle
+
+    @property
     def number(self) -> int:
         """Return the number of this window in the step; that of the last one if this one is not counted."""
-        return self.progress.windows + (self.gap is None)
+        return self.progress.windows + (self.gap is None and not self._is_idle)
 
     def error_rate(self) -> tuple[CheckResult, ShareRecord]:
         """Check the error rate."""
@@ -374,6 +473,13 @@ class _WindowChecks:
         if self.gap is not None:
             return CheckResult(ERROR_RATE, Outcome.ERROR, *self.gap), record
         return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
+
+    def canceled(self) -> tuple[CheckResult, ShareRecord]:
+        """Check the share of requests that clients gave up on."""
+        record = self.progress.canceled
+        if self.gap is not None:
+            return CheckResult(CANCELED_REQUESTS, Outcome.ERROR, *self.gap), record
+        return evaluate_share(canceled_rule(), self.policy, record, canceled_window(self.window), self.number)
 
     def latency(self, check: str, record: ShareRecord, bound_seconds: float | None) -> tuple[CheckResult, ShareRecord]:
         """Check the share of requests above a bound."""
@@ -389,21 +495,54 @@ class _WindowChecks:
         allowed = self.policy.objective_share if check == LATENCY_OBJECTIVE else None
         rule = latency_rule(self.policy, check, bound_seconds, allowed, alone=self.alone)
         cells = latency_cells(self.window, bound_seconds)
-        result, kept = evaluate_share(rule, self.policy, record, cells, self.number)
-        return self._by_load(result), kept
+        return evaluate_share(rule, self.policy, record, cells, self.number)
 
     @property
     def _is_idle(self) -> bool:
         """Whether neither revision got requests, so that missing latencies mean nothing."""
         return self.window.canary.requests + self.window.stable.requests == 0
 
-    def mean_latency(self, intervals: tuple[ScrapeInterval, ...]) -> tuple[CheckResult, MeanLatency]:
-        """Check the mean latency, if there is no histogram."""
-        kept = self.progress.mean_latency
+    def mean_latency(
+        self, check: str, kept: MeanRecord, intervals: tuple[ScrapeInterval, ...]
+    ) -> tuple[CheckResult, MeanRecord]:
+        """Check the mean time that Triton itself needs for a request."""
         if self.gap is not None:
-            return CheckResult(LATENCY, Outcome.ERROR, *self.gap), kept
-        result, kept = evaluate_mean_latency(LATENCY, self.policy, kept, intervals, self.number)
-        return self._by_load(result), kept
+            return CheckResult(check, Outcome.ERROR, *self.gap), kept
+        if self.other_hardware:
+            return CheckResult(check, Outcome.INCONCLUSIVE, Why.OTHER_HARDWARE, self.other_hardware), kept
+        result, kept = evaluate_mean_latency(check, self.policy, kept, intervals, self.number)
+        return (result if kept.sums.canary_queue or kept.sums.stable_queue else self._by_load(result)), kept
+
+    def by_its_own_work(self, result: CheckResult, means: MeanRecord | None) -> CheckResult:
+        """Return the result; not a failure if queues or other GPUs explain it, and not the work of the canary.
+
+        `means` are those of what Triton itself needed for the requests; None if they are unknown.
+        """
+        if self.alone or result.why not in _SLOWER or result.outcome is Outcome.PASSED:
+            return result
+        if self.other_hardware:
+            return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.OTHER_HARDWARE, message=self.other_hardware)
+        if means is None or not means.ring:
+            return self._by_load(result)
+        sums, products = means.sums, _products(self.window)
+        elsewhere = products is not None and products[0] != products[1]
+        if sums.ratio > RATIO or not (sums.waits_longer or elsewhere):
+            return result
+        cause = "of other GPUs" if elsewhere else "requests wait for their turn"
+        if sums.intervals < MIN_INTERVALS:
+            text = shorten(f"not certain that it is no more than that {cause}; {result.message}")
+            return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
+        text = shorten(f"slower because {cause}, not by its own work ({sums.ratio:.2f}x stable's); {result.message}")
+        return replace(result, outcome=Outcome.PASSED, why=Why.NOT_WORSE, message=text)
+
+    @property
+    def other_hardware(self) -> str:
+        """Return why latencies cannot be compared: the revisions have no GPU in common; empty if they have."""
+        products = _products(self.window)
+        if products is None or products[0] & products[1]:
+            return ""
+        ours, theirs = (", ".join(sorted(each)) for each in products)
+        return shorten(f"pods of the canary run on {ours} and those of stable on {theirs}; run both on one of them")
 
     def _by_load(self, result: CheckResult) -> CheckResult:
         """Return the result, or `Inconclusive` for a canary that is slower under much more load."""
@@ -419,8 +558,14 @@ class _WindowChecks:
         return evaluate_traffic_share(self.policy, self.progress.traffic_share, self.window)
 
 
+def _products(window: Window) -> tuple[frozenset[str], frozenset[str]] | None:
+    """Return the GPUs of canary and stable; None if some are unknown."""
+    canary, stable = (frozenset(side.products.values()) for side in (window.canary, window.stable))
+    return (canary, stable) if canary and stable else None
+
+
 def _recorded(record: ShareRecord, stable: tuple[Cell, ...]) -> ShareRecord:
-    return ShareRecord(record.evidence.add_stable(stable), record.streak) if stable else record
+    return replace(record, evidence=record.evidence.add_stable(stable)) if stable else record
 
 
 def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ...]:
@@ -428,11 +573,12 @@ def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ..
 
 
 def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
-    """Return the histogram bounds for latency and objective: chosen once, and kept for the whole step."""
-    latency, objective = progress.latency_bound_seconds, progress.objective_bound_seconds
+    """Return the histogram bounds for latency and objective: chosen in the first window of a step, and kept for it."""
+    objective = progress.objective_bound_seconds
+    latency = progress.latency_bound_seconds if progress.latency.ring else None
     pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
     if latency is None and policy.compare_latency:
-        latency = bound_nearest_p99(pods)
+        latency = bound_nearest_p99(pods) or progress.latency_bound_seconds
     if objective is None and policy.objective is not None:
         objective = bound_at_least(duration_seconds(policy.objective.target), pods)
     return latency, objective

@@ -6,9 +6,11 @@
 2. clearly worse: significant against the margin's ratio itself, or against a fixed limit that stable meets;
 3. worse after all the planned windows: beyond the margin, and significant against a ratio of 1.
 
-For the last two, the sums of the step must be significant, and each of the last `failure_threshold` windows must show
-the same by itself: a sum keeps one burst forever, which would then confirm itself. A canary beyond the margin without
-significance is suspect: it does not pass, and more windows are evaluated.
+For the last two, the sums of the last 2, 4 or 10 windows or of the whole step must be significant, each of the last
+`failure_threshold` windows must show the same by itself, and no single window may explain it. A fault that comes and
+goes fails as well: in `failure_threshold` of twice as many windows, each of them significant alone. A burst is
+forgotten after 10 windows. A canary
+beyond the margin without significance is suspect: it does not pass, and more windows are evaluated.
 
 `compare` tests two shares: given the bad requests of both revisions together, those of the canary are binomial
 (Przyborowski and Wilenski, Biometrika 31, 1940). With a true ratio `r` of the shares, each of them belongs to the
@@ -22,7 +24,7 @@ for the whole step. `evaluation` calls all of this.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tritonfleet.api.canary import Analysis, ErrorMargin, LatencyMargin
@@ -44,7 +46,11 @@ from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, Dispersio
 HARD_SHARE: Final = 0.2
 """Error rate at which a canary fails at once."""
 HARD_REQUESTS: Final = 50
-"""Requests that the hard limit needs."""
+"""Requests that the hard limit needs, unless nearly all of them fail."""
+FEW_ALPHA: Final = 0.002
+"""p-value against `HARD_SHARE` under which fewer requests are enough: 4 of 4, 5 of 6."""
+FEW_SHARE: Final = 0.8
+"""Share of fewer requests that must fail."""
 LATENCY_REQUESTS_FACTOR: Final = 2
 """A share of about 1% needs more requests than an error rate, which is mostly 0."""
 LOAD_TOLERANCE: Final = 2.0
@@ -171,17 +177,68 @@ def is_beyond(canary: RequestCounts, stable: RequestCounts, margin: ErrorMargin 
     return canary.requests > 0 and canary.share > largest_share(margin, stable)
 
 
+WindowCounts = tuple[int, int, int, int]
+"""Bad requests and requests of the canary, then of stable, in one window."""
+RING_WINDOWS: Final = 10
+"""How many windows are remembered one by one."""
+SUFFIXES: Final = (2, 4, RING_WINDOWS)
+"""Numbers of last windows whose sums are tested, so that what begins late is not diluted by what was before."""
+SINGLE_ALPHA: Final = 0.001
+"""p-value under which one window is significant alone."""
+BURST_SHARE: Final = 0.85
+"""Share of an excess above which one window explains it: a burst, which the others have to confirm."""
+LASTING: Final = 0.7
+"""Share of a difference that remains if a canary that has warmed up is no faster than before."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShareRecord:
     """What one check keeps from window to window."""
 
     evidence: ShareEvidence = field(default_factory=ShareEvidence)
-    streak: int = 0
-    """Consecutive windows, up to the last, in which the canary failed by itself."""
+    ring: tuple[WindowCounts, ...] = ()
+    """The last windows in which the canary had requests, oldest first; at most `RING_WINDOWS`."""
+
+    def add(self, window: "WindowCells") -> "ShareRecord":
+        """Return the record after one more window."""
+        canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
+        ring = self.ring
+        if canary.requests:
+            ring = (*ring, (canary.bad, canary.requests, stable.bad, stable.requests))[-RING_WINDOWS:]
+        elif ring and ring[-1][3] < HARD_REQUESTS:
+            # With one request a minute the two revisions hardly ever have some in the same window.
+            bad, of, others_bad, others = ring[-1]
+            ring = (*ring[:-1], (bad, of, others_bad + stable.bad, others + stable.requests))
+        return ShareRecord(self.evidence.add(window.canary, window.stable), ring)
+
+    def without(self, window: WindowCounts) -> "ShareRecord":
+        """Return the record without a window of the past in the sums of the step: a burst is not remembered forever."""
+        bad, of, others_bad, others = window
+        canary, stable = self.evidence.canary, self.evidence.stable
+        canary = RequestCounts(canary.bad - bad, canary.requests - of)
+        stable = RequestCounts(stable.bad - others_bad, stable.requests - others)
+        return replace(self, evidence=replace(self.evidence, canary=canary, stable=stable))
+
+    def recent(self, windows: int = RING_WINDOWS) -> ShareEvidence:
+        """Return the evidence with the counts of the last windows alone."""
+        canary, stable = _sums(self.ring[-windows:])
+        return replace(self.evidence, canary=canary, stable=stable)
+
+    def is_still_worse(self, margin: ErrorMargin | LatencyMargin) -> bool:
+        """Return whether the canary exceeds the margin in the last window by itself, and hardly less than before."""
+        (canary, stable), (before, others) = _sums(self.ring[-1:]), _sums(self.ring[:-1])
+        return is_beyond(canary, stable, margin) and canary.share - stable.share >= LASTING * (
+            before.share - others.share
+        )
 
     def stable_only(self) -> "ShareRecord":
         """Return stable's variance, without the comparison."""
         return ShareRecord(ShareEvidence(by_pod=self.evidence.by_pod, by_window=self.evidence.by_window))
+
+
+def _sums(windows: Sequence[WindowCounts]) -> tuple[RequestCounts, RequestCounts]:
+    bad, requests, stable_bad, stable_requests = (sum(column) for column in zip(*windows, (0, 0, 0, 0), strict=True))
+    return RequestCounts(bad, requests), RequestCounts(stable_bad, stable_requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,38 +269,113 @@ def evaluate_share(
     rule: ShareRule, analysis: Analysis, record: ShareRecord, window: WindowCells, number: int
 ) -> tuple[CheckResult, ShareRecord]:
     """Return the result after one more window, the `number`-th of its step, and the record to keep."""
-    evidence = record.evidence.add(window.canary, window.stable)
-    now = compare(evidence, rule.margin)
+    kept = record.add(window)
+    effects = kept.evidence.design_effects()
+    if len(record.ring) == RING_WINDOWS and kept.ring[0] != record.ring[0]:
+        gone = record.ring[0]
+        if _Judged(rule, analysis, record, effects, number).is_significant(gone):
+            kept = kept.without(gone)
+    recent = Comparison(kept.recent(), rule.margin, *effects)
     canary, stable = RequestCounts().plus(window.canary), RequestCounts().plus(window.stable)
-    if _hits_hard_limit(rule, canary, stable) or _hits_hard_limit(rule, evidence.canary, evidence.stable):
-        return _share_result(rule, now, Outcome.FAILED, Why.HARD_LIMIT), ShareRecord(evidence, record.streak)
-    streak = record.streak
-    if canary.requests:
-        streak = streak + 1 if _is_bad(rule, canary, stable) else 0
-    why = _significant(rule, analysis, now, number)
-    if why is not None and canary.requests and streak >= analysis.failure_threshold:
-        return _share_result(rule, now, Outcome.FAILED, why), ShareRecord(evidence, streak)
-    outcome, reason = _short_of_failing(rule, now, why)
-    return _share_result(rule, now, outcome, reason), ShareRecord(evidence, streak)
+    if _hits_hard_limit(rule, canary, stable) or _hits_hard_limit(rule, recent.evidence.canary, recent.evidence.stable):
+        return _share_result(rule, recent, Outcome.FAILED, Why.HARD_LIMIT), kept
+    judged = _Judged(rule, analysis, kept, effects, number)
+    found = judged.significant() if canary.requests and judged.is_confirmed() else None
+    if found is not None:
+        why, comparison = found
+        return _share_result(rule, comparison, Outcome.FAILED, why), kept
+    if judged.is_intermittent() and canary.requests:
+        return _share_result(rule, recent, Outcome.FAILED, Why.WORSE), kept
+    confirming = judged.significant(bursts=True) is not None
+    step = Comparison(kept.evidence, rule.margin, *effects)
+    outcome, reason = _short_of_failing(rule, recent, step, confirming=confirming)
+    return _share_result(rule, recent, outcome, reason), kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The tests on the windows of one check."""
+
+    rule: ShareRule
+    analysis: Analysis
+    record: ShareRecord
+    effects: tuple[float, float]
+    number: int
+
+    def _comparison(self, evidence: ShareEvidence) -> Comparison:
+        return Comparison(evidence, self.rule.margin, *self.effects)
+
+    def significant(self, *, bursts: bool = False) -> tuple[Why, Comparison] | None:
+        """Return why the last windows, or the whole step, are worse than chance explains; None if they are not.
+
+        With `bursts` the last windows count even if one of them explains it, and the whole step does not.
+        """
+        threshold, ring = self.analysis.failure_threshold, self.record.ring
+        for length in sorted({min(max(suffix, threshold), len(ring)) for suffix in SUFFIXES}, reverse=True):
+            found = self._why(self.record.recent(length), whole=self.number <= length)
+            if found is not None and (bursts or not self._is_burst(ring[-length:])):
+                return found
+        if bursts:
+            return None
+        found = self._why(self.record.evidence, whole=True)
+        return found if found is not None and not self._is_burst(ring) else None
+
+    def _why(self, evidence: ShareEvidence, *, whole: bool) -> tuple[Why, Comparison] | None:
+        rule, now, alpha = self.rule, self._comparison(evidence), ALPHA / self.analysis.windows
+        canary, stable = evidence.canary, evidence.stable
+        if not rule.alone and stable.requests and now.is_beyond:
+            late = whole and self.number >= self.analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
+            if late or now.p_ratio(rule.margin.ratio) < alpha:
+                return Why.WORSE, now
+        stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
+        if rule.limit is not None and canary.share > rule.limit and stable_keeps and now.p_limit(rule.limit) < alpha:
+            return Why.BEYOND_LIMIT, now
+        return None
+
+    def _is_burst(self, windows: Sequence[WindowCounts]) -> bool:
+        """Return whether one window explains nearly all that the canary has more, which the others must confirm."""
+        if self.analysis.failure_threshold == 1 or self.rule.alone:
+            return False
+        _, stable = _sums(windows)
+        excess = [bad - stable.share * of for bad, of, _, _ in windows]
+        return max(excess, default=0.0) > BURST_SHARE * sum(excess)
+
+    def is_confirmed(self) -> bool:
+        """Return whether each of the last windows shows it by itself."""
+        last = self.record.ring[-self.analysis.failure_threshold :]
+        return len(last) == self.analysis.failure_threshold and all(
+            _is_bad(self.rule, *_sums([window])) for window in last
+        )
+
+    def is_intermittent(self) -> bool:
+        """Return whether enough of the last windows, the newest among them, are significant, each of them alone."""
+        threshold, ring = self.analysis.failure_threshold, self.record.ring
+        if self.rule.alone or not ring or not self.is_significant(ring[-1]):
+            return False
+        return sum(map(self.is_significant, ring[-2 * threshold :])) >= threshold
+
+    def is_significant(self, window: WindowCounts) -> bool:
+        """Return whether the canary is worse in one window by more than chance explains."""
+        canary, stable = _sums([window])
+        now = self._comparison(replace(self.record.evidence, canary=canary, stable=stable))
+        return now.is_beyond and stable.requests > 0 and now.p_ratio(self.rule.margin.ratio) < SINGLE_ALPHA
 
 
 def _hits_hard_limit(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bool:
-    if rule.hard_share is None or canary.requests < HARD_REQUESTS or canary.share < rule.hard_share:
+    """Return whether the canary fails so many requests that one window is enough; unless stable does, too."""
+    if rule.hard_share is None or canary.share < rule.hard_share:
+        return False
+    if canary.requests < HARD_REQUESTS and not _nearly_all_fail(rule, canary, stable):
         return False
     return rule.alone or not stable.requests or canary.share > largest_share(rule.margin, stable)
 
 
-def _significant(rule: ShareRule, analysis: Analysis, now: Comparison, number: int) -> Why | None:
-    canary, stable = now.evidence.canary, now.evidence.stable
-    alpha = ALPHA / analysis.windows
-    if not rule.alone and stable.requests and now.is_beyond:
-        late = number >= analysis.windows and now.p_ratio(1.0) < LATE_ALPHA
-        if late or now.p_ratio(rule.margin.ratio) < alpha:
-            return Why.WORSE
-    stable_keeps = rule.alone or stable.share <= (rule.limit or 0)
-    if rule.limit is not None and canary.share > rule.limit and stable_keeps and now.p_limit(rule.limit) < alpha:
-        return Why.BEYOND_LIMIT
-    return None
+def _nearly_all_fail(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bool:
+    """Return whether so many of a few requests fail, and so few of stable's, that more are not needed."""
+    if canary.share < FEW_SHARE or upper_tail(canary.bad, canary.requests, rule.hard_share or 0.0) >= FEW_ALPHA:
+        return False
+    part = canary.requests / (canary.requests + stable.requests)
+    return rule.alone or upper_tail(canary.bad, canary.bad + stable.bad, part) < FEW_ALPHA * 5
 
 
 def _is_bad(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bool:
@@ -253,16 +385,20 @@ def _is_bad(rule: ShareRule, canary: RequestCounts, stable: RequestCounts) -> bo
     return rule.limit is not None and canary.share > rule.limit
 
 
-def _short_of_failing(rule: ShareRule, now: Comparison, why: Why | None) -> tuple[Outcome, Why]:
-    canary, stable = now.evidence.canary, now.evidence.stable
+def _short_of_failing(
+    rule: ShareRule, recent: Comparison, step: Comparison, *, confirming: bool
+) -> tuple[Outcome, Why]:
+    """Return the result by the last windows and the whole step."""
+    canary, stable = recent.evidence.canary, recent.evidence.stable
     over_limit = rule.limit is not None and canary.share > rule.limit
-    if why is not None:
+    if confirming:
         return Outcome.INCONCLUSIVE, Why.CONFIRMING
     if over_limit and not rule.alone and stable.share > (rule.limit or 0):
         return Outcome.INCONCLUSIVE, Why.SHARED_INCIDENT
-    if canary.requests < rule.min_requests or (not rule.alone and stable.requests < rule.min_requests):
+    requests = min(step.evidence.canary.requests, rule.min_requests if rule.alone else step.evidence.stable.requests)
+    if requests < rule.min_requests:
         return Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS
-    if over_limit or (not rule.alone and now.is_beyond):
+    if over_limit or (not rule.alone and (recent.is_beyond or step.is_beyond)):
         return Outcome.INCONCLUSIVE, Why.SUSPECT
     return Outcome.PASSED, Why.NOT_WORSE
 
@@ -301,6 +437,21 @@ def error_rate_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
 def error_cells(window: Window) -> WindowCells:
     """Return errors and requests of each pod."""
     return WindowCells(window.canary.error_cells(), window.stable.error_cells())
+
+
+CANCELED_REQUESTS: Final = "canceled-requests"
+CANCELED_MARGIN: Final = ErrorMargin(ratio=2, difference=1)
+"""Clients also leave for reasons of their own, and more of them where requests wait."""
+
+
+def canceled_rule() -> ShareRule:
+    """Return the limits of the share of requests that clients gave up on, as they do on requests that hang."""
+    return ShareRule(CANCELED_REQUESTS, "", CANCELED_MARGIN, min_requests=0, hard_share=HARD_SHARE)
+
+
+def canceled_window(window: Window) -> WindowCells:
+    """Return canceled and all requests of each pod."""
+    return WindowCells(window.canary.canceled_cells(), window.stable.canceled_cells())
 
 
 LATENCY: Final = "latency"

@@ -43,6 +43,7 @@ class Why(StrEnum):
     NOT_WORSE = "NotWorse"
     NO_CANARY_TRAFFIC = "NoCanaryTraffic"
     NO_SERIES = "NoSeries"
+    OTHER_HARDWARE = "OtherHardware"
     PODS_MISSING = "PodsMissing"
     PROBE_FAILED = "ProbeFailed"
     REJECTS_EVERYTHING = "RejectsEverything"
@@ -53,6 +54,7 @@ class Why(StrEnum):
     UNEQUAL_LOAD = "UnequalLoad"
     UNPROVEN = "Unproven"
     UNREACHABLE = "Unreachable"
+    WARMING_UP = "WarmingUp"
     WORSE = "Worse"
 
 

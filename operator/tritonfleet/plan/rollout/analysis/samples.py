@@ -39,6 +39,8 @@ class PodCounts:
     """Requests whose latency was measured."""
     within: Mapping[float, int] = field(default_factory=dict)
     """How many of `timed` were within each upper bound in seconds."""
+    canceled: int = 0
+    """Requests that the client gave up on, which are not among `requests`."""
 
     def slower_than(self, bound_seconds: float) -> int:
         """Return how many of `timed` took longer than a bound of the histogram."""
@@ -54,6 +56,12 @@ class RevisionCounts:
     """Pods that exist but whose counts in this window are unknown."""
     refused: int = 0
     """Failed requests that only a gateway saw, and no pod counted."""
+    abandoned: int = 0
+    """Requests that clients gave up on and that only a gateway saw."""
+    cold: frozenset[str] = frozenset()
+    """Pods that were still warming up when the window began."""
+    products: Mapping[str, str] = field(default_factory=dict)
+    """The GPU of each pod, as far as it is known."""
     gateways: Mapping[str, PodCounts] = field(default_factory=dict)
     """Requests timed by each instance of a gateway, in place of the pods' own latencies."""
 
@@ -66,6 +74,11 @@ class RevisionCounts:
     def timings(self) -> Mapping[str, PodCounts]:
         """Return the timed requests: by gateway instance if there are any, else by pod."""
         return self.gateways or self.pods
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether latencies contain those of pods that warm up and cannot be told apart from the others."""
+        return bool(self.cold) and (bool(self.gateways) or self.cold >= self.pods.keys())
 
     @property
     def requests_per_pod(self) -> float:
@@ -84,9 +97,20 @@ class RevisionCounts:
             (counts.errors + share, counts.requests + share) for counts, share in zip(pods, shares, strict=True)
         )
 
+    def canceled_cells(self) -> tuple[Cell, ...]:
+        """Return canceled and all requests of each pod, with its share of those that only a gateway saw."""
+        pods = list(self.pods.values())
+        shares = spread(self.abandoned, [counts.requests for counts in pods])
+        return tuple(
+            (counts.canceled + share, counts.requests + counts.canceled + share)
+            for counts, share in zip(pods, shares, strict=True)
+        )
+
     def latency_cells(self, bound_seconds: float) -> tuple[Cell, ...]:
-        """Return requests above the bound and timed requests, by pod or gateway instance."""
-        return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in self.timings.values())
+        """Return requests above the bound and timed requests, by pod or gateway instance; of warm pods if there are."""
+        timings = self.timings
+        warm = {name: counts for name, counts in timings.items() if name not in self.cold} or timings
+        return tuple((counts.slower_than(bound_seconds), counts.timed) for counts in warm.values())
 
 
 def spread(total: int, weights: Sequence[int]) -> list[int]:
@@ -98,6 +122,19 @@ def spread(total: int, weights: Sequence[int]) -> list[int]:
         parts.append(total * passed // sum(scale) - given)
         given += parts[-1]
     return parts
+
+
+WARM_REQUESTS = 300
+"""Requests that a pod has to answer until it is warm: caches fill and kernels are chosen by requests, not by time."""
+LONGEST_WARMUPS = 4
+"""Factor on the time of the warm-up after which a pod is warm however few requests it had."""
+
+
+def is_cold(age_seconds: float, requests: float, warmup_seconds: float) -> bool:
+    """Return whether a pod still warms up, so long after its first traffic and after so many requests."""
+    if age_seconds >= LONGEST_WARMUPS * warmup_seconds:
+        return False
+    return age_seconds < warmup_seconds or requests < WARM_REQUESTS
 
 
 def count_window(
@@ -134,7 +171,8 @@ def _counts(first: CounterReading | None, last: CounterReading) -> PodCounts:
         if bound < float("inf")
     }
     timed = round(last.buckets.get(float("inf"), 0) - first.buckets.get(float("inf"), 0))
-    return PodCounts(round(last.success - first.success) + errors, errors, timed, within)
+    canceled = sum(round(last.failures.get(reason, 0) - first.failures.get(reason, 0)) for reason in CLIENT_FAILURES)
+    return PodCounts(round(last.success - first.success) + errors, errors, timed, within, canceled)
 
 
 def _restarted(first: CounterReading, last: CounterReading) -> bool:
@@ -146,7 +184,7 @@ def _restarted(first: CounterReading, last: CounterReading) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ScrapeInterval:
-    """Both revisions' requests between two scrapes."""
+    """Both revisions' requests between two scrapes, on GPUs of one product as far as it is known."""
 
     canary: int = 0
     """Successful requests."""
@@ -154,6 +192,12 @@ class ScrapeInterval:
     """Sum of their latencies."""
     stable: int = 0
     stable_seconds: float = 0.0
+    canary_queue_seconds: float = 0.0
+    """How much of it they waited for their turn."""
+    stable_queue_seconds: float = 0.0
+    canary_batch: float = 1.0
+    """Inferences per execution of the model."""
+    stable_batch: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +240,8 @@ class Window:
     """Why latencies, which have a separate source, could not be read; empty if they could."""
     intervals: tuple[ScrapeInterval, ...] | None = None
     """Counts between consecutive scrapes, if there is no latency histogram; None if there is one."""
+    service: tuple[ScrapeInterval, ...] = ()
+    """Counts between consecutive scrapes, also if there is a histogram: what Triton itself needed for the requests."""
     probe: ProbeRun | None = None
     """None if no golden requests are configured or none could be sent."""
     probe_expected: bool = False

@@ -137,3 +137,49 @@ def test_requests_that_clients_got_wrong_on_both_neither_hide_failures_nor_look_
             if verdict.outcome is Outcome.FAILED:
                 break
         assert verdict.outcome is outcome, verdict.message
+
+
+def test_a_few_requests_are_enough_if_all_of_them_fail(rollout):
+    step = rollout()
+    verdicts = [step.look(canary=1, canary_errors=1, stable=1, stable_errors=0) for _ in range(4)]
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.INCONCLUSIVE] * 3 + [Outcome.FAILED]
+    assert rollout().windows(8, canary=1, canary_errors=1, stable=1, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+
+
+def test_requests_that_come_one_by_one_are_compared_over_all_windows(rollout):
+    step = rollout()
+    for _ in range(4):
+        for requests in ({"canary": 0, "stable": 1}, {"canary": 1, "canary_errors": 1, "stable": 0}):
+            verdict = step.look(**requests)
+    step.look(canary=0, stable=1)
+
+    assert Outcome.FAILED in {verdict.outcome for verdict in (*step.verdicts, verdict)}
+
+
+@pytest.mark.parametrize("good", [1, 2])
+def test_errors_that_come_and_go_fail_with_the_second_bad_window_of_four(rollout, good):
+    step = rollout()
+    step.look(canary_errors=30, stable_errors=1)
+    for _ in range(good):
+        assert step.look(canary_errors=1, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+
+    assert step.look(canary_errors=30, stable_errors=1).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("good", [100, 400])
+def test_errors_that_begin_late_are_not_diluted_by_the_time_before(rollout, good):
+    step = rollout(windows=20, max_windows=1000)
+    step.windows(good, canary_errors=1, stable_errors=1)
+
+    assert step.windows(2, canary_errors=10, stable_errors=1).outcome is Outcome.FAILED
+
+
+def test_one_bad_window_passes_once_it_is_over_and_is_not_confirmed_by_a_slightly_bad_one(rollout):
+    step = rollout()
+    step.look(canary_errors=3, stable_errors=1)
+    assert step.look(canary_errors=30, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+    assert step.look(canary_errors=3, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+
+    assert step.windows(8, canary_errors=1, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+    assert step.look(canary_errors=1, stable_errors=1).outcome is Outcome.PASSED

@@ -132,3 +132,36 @@ def test_a_query_must_be_beyond_its_limit_in_two_windows_running(rollout):
         Why.BEYOND_LIMIT,
     ]
     assert verdicts[-1].message == "promql/queue beyond the limit: canary 11, limit 10"
+
+
+def giving_up(name, pods, requests, canceled=0, abandoned=0):
+    counts = PodCounts(requests - canceled, 0, canceled=canceled)
+    return RevisionCounts({f"{name}{pod}": counts for pod in range(pods)}, abandoned=abandoned)
+
+
+@pytest.mark.parametrize("seen_by", ["canceled", "abandoned"])
+def test_requests_that_hang_until_the_client_leaves_fail_at_the_second_look(rollout, seen_by):
+    step = rollout()
+    looks = [step.look(canary=giving_up("c", 1, 200, **{seen_by: 20}), stable=giving_up("s", 3, 200)) for _ in range(2)]
+
+    assert [verdict.outcome for verdict in looks] == [Outcome.INCONCLUSIVE, Outcome.FAILED]
+    assert looks[-1].message.startswith("canceled requests worse than stable: canary ")
+
+
+def test_clients_that_leave_both_alike_hold_nothing(rollout):
+    step = rollout()
+    verdict = step.windows(10, canary=giving_up("c", 1, 200, 6), stable=giving_up("s", 3, 200, 5))
+
+    assert verdict.outcome is Outcome.PASSED
+    assert step.result("canceled-requests").outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(("answered", "outcome"), [(500, Outcome.PASSED), (460, Outcome.INCONCLUSIVE)])
+def test_a_gateway_that_sees_too_few_answers_of_the_canary_holds_it(rollout, answered, outcome):
+    step = rollout()
+    sides = {
+        name: RevisionCounts({name: PodCounts(count, 0)}, gateways={"g": PodCounts(count, 0, count)})
+        for name, count in (("canary", answered), ("stable", 1500))
+    }
+
+    assert step.windows(10, **sides).outcome is outcome

@@ -183,7 +183,7 @@ def test_the_next_step_knows_how_stable_varies_and_nothing_else(rollout):
     anew = step.progress.next_step()
 
     assert anew.error_rate.evidence.by_pod == step.progress.error_rate.evidence.by_pod
-    assert (anew.windows, anew.error_rate.evidence.canary.requests, anew.error_rate.streak) == (0, 0, 0)
+    assert (anew.windows, anew.error_rate.evidence.canary.requests, anew.error_rate.ring) == (0, 0, ())
     assert anew.last_end_seconds == step.progress.last_end_seconds
 
 
@@ -259,3 +259,27 @@ def test_too_little_traffic_does_not_excuse_another_doubt(rollout):
     verdict = step.windows(10, probe=ProbeRun(right=30), answers=answers, **LOW)
 
     assert (verdict.outcome, verdict.needs_person) == (Outcome.INCONCLUSIVE, True)
+
+
+def test_silence_is_no_window_and_passes_nothing_and_requests_after_it_decide(rollout):
+    step = rollout(windows=5, max_windows=8)
+    step.windows(2, canary_errors=1, stable_errors=1)
+    night = step.windows(60, canary=0, stable=0)
+    assert (night.outcome, night.why, night.needs_person) == (Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, True)
+    assert (step.progress.windows, step.progress.silent) == (2, 60)
+
+    assert step.windows(2, canary_errors=1, stable_errors=1).outcome is Outcome.INCONCLUSIVE
+    assert step.look(canary_errors=1, stable_errors=1).outcome is Outcome.PASSED
+
+
+def test_a_step_that_a_former_version_counted_starts_anew(rollout):
+    step = rollout()
+    step.windows(5, canary_errors=1, stable_errors=1)
+    document = step.progress.document()
+    del document["silent"]
+    for check in ("errorRate", "latency", "objective"):
+        document[check] = {"evidence": document[check]["evidence"], "streak": 1}
+    restored = Progress.restore(document)
+
+    assert (restored.windows, restored.last_end_seconds) == (0, step.progress.last_end_seconds)
+    assert restored == step.progress.next_step()

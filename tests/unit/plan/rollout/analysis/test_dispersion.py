@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tritonfleet.api.canary import ErrorMargin
 from tritonfleet.plan.rollout.analysis import Progress
-from tritonfleet.plan.rollout.analysis.proportions import ShareEvidence, ShareRecord, compare
+from tritonfleet.plan.rollout.analysis.proportions import ShareEvidence, ShareRecord, WindowCells, compare
 from tritonfleet.plan.rollout.analysis.stats import DispersionStats
 
 CELLS = st.lists(st.integers(0, 300).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))), max_size=8)
@@ -82,6 +82,8 @@ def test_variation_of_whole_windows_counts_too():
 
 @given(CELLS, CELLS)
 def test_evidence_survives_the_status(canary, stable):
-    progress = Progress(error_rate=ShareRecord(ShareEvidence().add(canary, stable).add_stable(stable), streak=1))
+    progress = Progress(
+        error_rate=ShareRecord(ShareEvidence().add_stable(stable)).add(WindowCells(tuple(canary), tuple(stable)))
+    )
 
     assert Progress.restore(progress.document()) == progress

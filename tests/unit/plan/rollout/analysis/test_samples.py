@@ -29,7 +29,7 @@ def test_a_window_is_what_was_added_between_its_ends():
 
 
 def test_what_the_client_canceled_is_no_request():
-    assert counted({"a": reading(0)}, {"a": reading(10, CANCELED=7, OTHER=1)}) == PodCounts(11, 1)
+    assert counted({"a": reading(0)}, {"a": reading(10, CANCELED=7, OTHER=1)}) == PodCounts(11, 1, canceled=7)
 
 
 def test_a_container_that_started_again_counts_from_zero():
