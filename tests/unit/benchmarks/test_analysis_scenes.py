@@ -1,5 +1,7 @@
 """The requests that the benchmark of canary scenes sends through queues, and what becomes of the canaries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,8 +48,8 @@ def test_every_request_is_served_once(routing):
 
 
 def test_a_canary_that_fails_is_taken_back_and_one_that_does_not_is_promoted():
-    quiet = {"utilization": 0.1, "service": Service(spread=0.05)}
-    ends = {errors: live(Scene("a scene", canary=Version(errors), **quiet), 1)[Ours.name].end for errors in (0.0, 0.3)}
+    quiet = Scene("a scene", utilization=0.1, service=Service(spread=0.05))
+    ends = {errors: live(replace(quiet, canary=Version(errors)), 1)[Ours.name].end for errors in (0.0, 0.3)}
 
     assert ends == {0.0: PASSED, 0.3: BACK}
 

@@ -128,8 +128,6 @@ class World:
         )  # fmt: skip
 
     async def _nodes(self):
-        if isinstance(self.gpus, Exception):
-            raise self.gpus
         labels = {node: {"nvidia.com/gpu.product": product} for node, product in self.gpus.items()}
         return [{"metadata": {"name": node, "labels": named}} for node, named in labels.items()]
 
