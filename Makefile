@@ -38,7 +38,8 @@ test-unit: venv ## The tests of every decision, with their coverage
 
 .PHONY: test-stores
 test-stores: venv ## The fetch step against a real S3 server
-	$(BIN)/pytest tests/stores --numprocesses=auto --dist=worksteal
+	@# A file at a time: each starts a server of its own.
+	$(BIN)/pytest tests/stores --numprocesses=auto --dist=loadfile
 
 .PHONY: test-sim
 test-sim: venv ## The tests in simulated clusters, and of the charts as they render
@@ -51,7 +52,9 @@ test-cluster: venv ## The tests against a real API server without nodes
 
 .PHONY: test-e2e
 test-e2e: venv ## The tests with real pods, Triton, gateway and Prometheus
-	$(BIN)/pytest tests/e2e -m "not acceptance" -p no:randomly --durations=0 --durations-min=2
+	@# Two modules at a time: they wait more than they work.
+	$(BIN)/pytest tests/e2e -m "not acceptance" -p no:randomly --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+	  --durations=0 --durations-min=2
 
 .PHONY: test-devcluster
 test-devcluster: venv ## The tests of the local cluster itself; when devcluster/ changes

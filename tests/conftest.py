@@ -15,10 +15,12 @@ LONGEST = {
     "test_reconcile.py",
     "test_collection.py",
     "test_installation.py",
+    "test_autoscaling.py",
+    "test_rollout.py",
 }
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: begun last it would leave the other cores idle."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Begin with what takes longest: begun last it would leave the other cores idle, as what runs alone does."""
+    items.sort(key=lambda item: (item.get_closest_marker("alone") is not None, item.path.name not in LONGEST))

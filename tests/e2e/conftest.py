@@ -1,5 +1,6 @@
 """The real thing: this machine's Kubernetes, the operator installed by its chart, Triton pods and an S3 server."""
 
+import fcntl
 import json
 import runpy
 import subprocess
@@ -18,6 +19,7 @@ from devcluster import cluster as local_cluster
 from devcluster.addons import gateway, s3
 from devcluster.cluster import Cluster
 from devcluster.commands import run
+from devcluster.paths import State, locked
 from devcluster.progress import Progress
 from tests.ahead import bring_up
 from tests.e2e.chronicle import Chronicle
@@ -25,6 +27,11 @@ from tests.e2e.shop import GATEWAY, GATEWAY_NAMESPACE, NAME, Shop
 
 Body = dict[str, Any]
 POLL_SECONDS = 0.2
+KNOWN_WITHIN_SECONDS = 30
+"""A pod's own words are in the status in a moment, on a machine however busy; the next sweep would be minutes away."""
+GIVE_UP_SECONDS = 300
+TURNS = State.of_tests().root.with_suffix(".turns")
+"""Files whose locks say who has the tests' cluster: it is shared by the processes of one run, and by several runs."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,25 @@ class Place:
         self.wait(f"{name} says {reason}", lambda: self.condition(name, "Ready")["reason"] == reason, timeout_seconds)
         return self.condition(name, "Ready")
 
+    def wait_for_cause(self, name: str, reason: str, shows: Callable[[Body], bool]) -> str:
+        """Wait until `Ready` gives the reason; return its message if it came soon after a pod showed the cause."""
+        start, known = time.monotonic(), None
+        while self.condition(name, "Ready")["reason"] != reason:
+            if known is None and any(shows(pod) for pod in self.list("pods")):
+                known = time.monotonic()
+            waited = time.monotonic() - (known or start)
+            limit = GIVE_UP_SECONDS if known is None else KNOWN_WITHIN_SECONDS
+            assert waited < limit, f"not {reason} but {self.condition(name, 'Ready')}"
+            time.sleep(POLL_SECONDS)
+        assert self.condition(name, "Ready")["status"] == "False"
+        return str(self.condition(name, "Ready")["message"])
+
+    def children(self) -> dict[str, str]:
+        """Return the version of each object that the operator made, by kind and name."""
+        kinds = "deployments,services,configmaps,controllerrevisions,poddisruptionbudgets"
+        items = self.list(kinds, "app.kubernetes.io/managed-by=tritonfleet")
+        return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in items}
+
     def address(self, service: str) -> str:
         return str(self.get("service", service)["spec"]["clusterIP"])
 
@@ -114,17 +140,35 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def local(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A cluster of the tests' own with the operator of this checkout in it: the demo's models keep their GPUs.
+def local() -> Cluster:
+    """A cluster of the tests' own with the operator of this checkout in it: the demo's models keep their GPUs."""
+    with locked(TURNS / "bring-up"):
+        return bring_up(Progress())
 
-    It is stopped at the end, unless a test failed: then it stays to be looked at.
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the tests' cluster once every process is through, unless a test failed: then it stays to be looked at."""
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    state = State.of_tests()
+    if session.testsfailed == 0:
+        local_cluster.down(state=state)
+    elif state.kubeconfig.exists():
+        Progress().say(f"the tests' cluster still runs: export KUBECONFIG={state.kubeconfig}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let modules of tests run beside each other, and one that is marked `alone` by itself; who came first goes first.
+
+    Locks of the kernel: those of a process that dies are free again.
     """
-    cluster = bring_up(Progress())
-    yield cluster
-    if request.session.testsfailed == 0:
-        local_cluster.down(state=cluster.state)
-    else:
-        Progress().say(f"the tests' cluster still runs: export KUBECONFIG={cluster.kubeconfig}")
+    wanted = fcntl.LOCK_SH if request.node.get_closest_marker("alone") is None else fcntl.LOCK_EX
+    TURNS.mkdir(parents=True, exist_ok=True)
+    with (TURNS / "cluster").open("w") as cluster:
+        with locked(TURNS / "door"):
+            fcntl.flock(cluster, wanted)
+        yield
 
 
 @pytest.fixture(scope="module")

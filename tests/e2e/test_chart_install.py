@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
+pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = "app.kubernetes.io/component=operator"
 

@@ -23,6 +23,7 @@ from tests.e2e.shop import (
 )
 from tests.e2e.witness import ready_seconds
 
+pytestmark = pytest.mark.alone
 Open = Callable[..., AbstractContextManager[Shop]]
 GPUS = 8
 POOL = 4

@@ -56,32 +56,9 @@ def test_suspending_frees_the_pods_and_resuming_brings_them_back(place: Any, dig
     place.wait_ready("digits", generation)
 
 
-@pytest.mark.parametrize("restarts", [1, pytest.param(2, marks=pytest.mark.acceptance)])
-def test_after_ready_restarts_of_the_operator_change_nothing(place: Any, digits: Any, restarts: int) -> None:
-    place.apply("digits", digits)
-    place.wait_ready("digits")
-    before = versions(place)
-    for _ in range(restarts):
-        system = ["-n", "tritonfleet-system"]
-        place.kubectl(*system, "rollout", "restart", "deployment/tritonfleet")
-        place.kubectl(*system, "rollout", "status", "deployment/tritonfleet", "--timeout=120s")
-    place.patch("digits", {"traffic": {"service": {"annotations": {"seen": "yes"}}}})
-    place.wait("the restarted operator works", lambda: "seen" in str(place.get("service", "digits")["metadata"]))
-    after = versions(place)
-    assert {name: after[name] for name in after if name != "Service/digits"} == {
-        name: before[name] for name in before if name != "Service/digits"
-    }
-
-
-def versions(place: Any) -> dict[str, str]:
-    kinds = "deployments,services,configmaps,controllerrevisions,poddisruptionbudgets"
-    items = place.list(kinds, "app.kubernetes.io/managed-by=tritonfleet")
-    return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in items}
-
-
 def test_deleting_it_leaves_nothing(place: Any, digits: Any) -> None:
     place.apply("digits", digits)
     place.wait_ready("digits")
     place.kubectl("delete", "mdep", "digits", "--wait=true")
-    place.wait("every child is gone", lambda: not versions(place))
+    place.wait("every child is gone", lambda: not place.children())
     place.wait("every pod is gone", lambda: not place.list("pods"), timeout_seconds=120)
