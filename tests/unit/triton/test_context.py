@@ -88,8 +88,8 @@ def test_what_the_artifact_may_still_bring_is_not_missed() -> None:
 @pytest.mark.parametrize(
     ("control", "told"),
     [
-        ("histogram_options { buckets: [1, 2] }", "metric_identifier.family is empty"),
-        ("metric_identifier { family: 'f' }", "histogram_options.buckets is empty"),
+        ("histogram_options { buckets: [1, 2] }", "spec.model.metrics[0].family is empty"),
+        ("metric_identifier { family: 'f' }", "spec.model.metrics[0].buckets is empty"),
     ],
 )
 def test_a_metric_control_is_of_a_histogram_and_has_bounds(control: str, told: str) -> None:
