@@ -73,7 +73,14 @@ async def _is_in_force(world: World) -> bool:
 
 
 async def writes_meanwhile(operator: RunningOperator, world: World) -> int:
-    """Have the object looked at again, and count what the operator writes in the seconds after it."""
+    """Have the object reconciled again once nothing is written any more; count the writes of the seconds after it."""
+
+    async def is_at_rest() -> bool:
+        before = len(operator.writes)
+        await asyncio.sleep(3)
+        return len(operator.writes) == before
+
+    await eventually(is_at_rest, "the operator writes nothing")
     written = len(operator.writes)
     operator.enqueue(world.namespace, "demo")
     await asyncio.sleep(3)

@@ -1,7 +1,7 @@
 """The command line of tritonserver. Every flag exists since Triton 2.51 (24.10)."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -78,9 +78,9 @@ def has_cache(user_args: Iterable[str]) -> bool:
     return any(argument.startswith("--cache-config=") for argument in user_args)
 
 
-def limits_rate(user_args: Iterable[str]) -> bool:
+def limits_rate(user_args: Collection[str]) -> bool:
     """Return whether the server limits the rate of executions; the limits of models have no effect without it."""
-    return any(argument.startswith("--rate-limit=") for argument in user_args)
+    return "--rate-limit=execution_count" in user_args
 
 
 def _cache(cache: ResponseCache) -> Iterator[str]:

@@ -78,16 +78,13 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     model_name = deployment.model_name
     config = model_config(spec, model_name)
     shed_load(config, spec, learned)
+    mounts = [mount.mount_path for mount in spec.server.volume_mounts]
+    rate_limited = any(group.HasField("rate_limiter") for group in config.instance_group)
+    rate_limited = rate_limited or limits_rate(spec.server.args)
+    cached = spec.server.response_cache is not None or has_cache(spec.server.args)
     image = image_of(deployment, defaults)
-    rate_limited = any(group.HasField("rate_limiter") for group in config.instance_group) or limits_rate(
-        spec.server.args
-    )
     context = images.server_context(
-        image,
-        gpus=spec.server.gpu.count,
-        server_has_cache=spec.server.response_cache is not None or has_cache(spec.server.args),
-        rate_limited=rate_limited,
-        mounts=[mount.mount_path for mount in spec.server.volume_mounts],
+        image, gpus=spec.server.gpu.count, server_has_cache=cached, rate_limited=rate_limited, mounts=mounts
     )
     refuse_problems(problems(config, model_name=model_name, partial=True, **images.read_server_context(context)))
     if spec.server.priority_class_name is not None or spec.server.runtime_class_name is not None:

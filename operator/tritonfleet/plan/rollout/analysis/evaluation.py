@@ -13,6 +13,7 @@ the order in which they are shown; the worst outcome decides.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, TypeAdapter
@@ -53,7 +54,6 @@ from tritonfleet.plan.rollout.analysis.proportions import (
     evaluate_share,
     is_overloaded,
     latency_cells,
-    latency_gap,
     latency_rule,
 )
 from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten, title_of
@@ -300,9 +300,8 @@ def evaluate_window(
     results.append(error)
     canceled = progress.canceled
     if not alone:
-        result, canceled = at.canceled()
-        if canceled.evidence.canary.bad or canceled.evidence.stable.bad:
-            results.append(result)
+        shown, canceled = at.canceled()
+        results.extend(shown)
     latencies, kept = _latencies(at, progress)
     results.extend(latencies)
     traffic = progress.traffic_share
@@ -330,16 +329,16 @@ def _latencies(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResul
     While the canary's pods warm up, nothing fails. The windows of that time are evidence only against a canary whose
     first window after it is bad as well; otherwise they are forgotten.
     """
-    policy, window = at.policy, at.window
-    was_cold = progress.cold and not window.canary.is_cold and at.gap is None
+    policy, is_cold = at.policy, at.window.canary.is_cold
+    was_cold = progress.cold and not is_cold and at.gap is None
     results, kept = _measured(at, progress)
     if was_cold and not _is_still_slow(policy, kept):
         fresh = progress.next_step()
         anew = replace(progress, latency=fresh.latency, objective=fresh.objective, mean_latency=fresh.mean_latency)
         results, kept = _measured(at, anew)
-    if window.canary.is_cold:
+    if is_cold:
         results = [_while_cold(result) for result in results]
-    return results, replace(kept, cold=window.canary.is_cold if at.gap is None else progress.cold)
+    return results, replace(kept, cold=is_cold if at.gap is None else progress.cold)
 
 
 def _measured(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResult], Progress]:
@@ -435,7 +434,7 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
 _SLOWER = frozenset({Why.WORSE, Why.CONFIRMING, Why.SUSPECT, Why.BEYOND_LIMIT})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _WindowChecks:
     """The checks on the counters of one window."""
 
@@ -444,7 +443,7 @@ class _WindowChecks:
     window: Window
     alone: bool
 
-    @property
+    @cached_property
     def gap(self) -> tuple[Why, str] | None:
         """Return why the window has no counts; None if it has."""
         window = self.window
@@ -461,7 +460,7 @@ class _WindowChecks:
         """Whether the window has counts, and no request among them."""
         return self.gap is None and self._is_idle
 
-    @property
+    @cached_property
     def number(self) -> int:
         """Return the number of this window in the step; that of the last one if this one is not counted."""
         return self.progress.windows + (self.gap is None and not self._is_idle)
@@ -474,18 +473,22 @@ class _WindowChecks:
             return CheckResult(ERROR_RATE, Outcome.ERROR, *self.gap), record
         return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
 
-    def canceled(self) -> tuple[CheckResult, ShareRecord]:
-        """Check the share of requests that clients gave up on."""
-        record = self.progress.canceled
+    def canceled(self) -> tuple[tuple[CheckResult, ...], ShareRecord]:
+        """Check the share of requests that clients gave up on; there is no result before there are any."""
+        record, cells = self.progress.canceled, canceled_window(self.window)
+        kept = record if self.gap is not None else record.add(cells)
+        if not kept.evidence.canary.bad and not kept.evidence.stable.bad:
+            return (), kept
         if self.gap is not None:
-            return CheckResult(CANCELED_REQUESTS, Outcome.ERROR, *self.gap), record
-        return evaluate_share(canceled_rule(), self.policy, record, canceled_window(self.window), self.number)
+            return (CheckResult(CANCELED_REQUESTS, Outcome.ERROR, *self.gap),), record
+        result, kept = evaluate_share(canceled_rule(), self.policy, record, cells, self.number)
+        return (result,), kept
 
     def latency(self, check: str, record: ShareRecord, bound_seconds: float | None) -> tuple[CheckResult, ShareRecord]:
         """Check the share of requests above a bound."""
         if self.gap is not None:
             return CheckResult(check, Outcome.ERROR, *self.gap), record
-        unmeasured = latency_gap(self.window, bound_seconds, alone=self.alone)
+        unmeasured = self.window.latency_gap(bound_seconds, alone=self.alone)
         if bound_seconds is None and not self.window.untimed and self._is_idle:
             text = "no requests"
             return CheckResult(check, Outcome.INCONCLUSIVE, Why.TOO_FEW_REQUESTS, text), record
@@ -497,7 +500,7 @@ class _WindowChecks:
         cells = latency_cells(self.window, bound_seconds)
         return evaluate_share(rule, self.policy, record, cells, self.number)
 
-    @property
+    @cached_property
     def _is_idle(self) -> bool:
         """Whether neither revision got requests, so that missing latencies mean nothing."""
         return self.window.canary.requests + self.window.stable.requests == 0
@@ -535,7 +538,7 @@ class _WindowChecks:
         text = shorten(f"slower because {cause}, not by its own work ({sums.ratio:.2f}x stable's); {result.message}")
         return replace(result, outcome=Outcome.PASSED, why=Why.NOT_WORSE, message=text)
 
-    @property
+    @cached_property
     def other_hardware(self) -> str:
         """Return why latencies cannot be compared: the revisions have no GPU in common; empty if they have."""
         products = _products(self.window)

@@ -28,7 +28,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tritonfleet.api.canary import Analysis, ErrorMargin, LatencyMargin
-from tritonfleet.api.quantities import counted
 from tritonfleet.plan.rollout.analysis.results import (
     CheckResult,
     Numbers,
@@ -456,7 +455,6 @@ def canceled_window(window: Window) -> WindowCells:
 
 LATENCY: Final = "latency"
 LATENCY_OBJECTIVE: Final = "latency-objective"
-NO_HISTOGRAM = "no latency histogram with a suitable bound"
 TAIL = 0.01
 """The share above a p99."""
 
@@ -504,17 +502,3 @@ def is_overloaded(window: Window) -> bool:
     Fewer requests make a pod faster, so a canary that is slower with less load is worse.
     """
     return window.canary.requests_per_pod > LOAD_TOLERANCE * window.stable.requests_per_pod
-
-
-def latency_gap(window: Window, bound_seconds: float | None, *, alone: bool) -> str:
-    """Return why requests above the bound cannot be counted in this window; empty if they can."""
-    if window.untimed:
-        return window.untimed
-    timed = [counts for revision in (window.canary, window.stable) for counts in revision.timings.values()]
-    if bound_seconds is None or any(counts.timed and bound_seconds not in counts.within for counts in timed):
-        return NO_HISTOGRAM
-    for name, revision in (("canary", window.canary), ("stable", window.stable)):
-        served = revision.requests > revision.refused and not (alone and revision is window.stable)
-        if served and not any(counts.timed for counts in revision.timings.values()):
-            return f"no latency measured for the {name}, which had {counted(revision.requests, 'request')}"
-    return ""

@@ -9,6 +9,8 @@ first scrape. Example: a pod that counted 100 successes at the start and 40 at t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tritonfleet.api.quantities import counted
+
 Cell = tuple[int, int]
 """Bad requests and requests of one pod in one window."""
 CLIENT_FAILURES = frozenset({"CANCELED"})
@@ -247,3 +249,16 @@ class Window:
     probe_expected: bool = False
     """Whether golden requests are configured."""
     answers: tuple[QueryAnswer, ...] = ()
+
+    def latency_gap(self, bound_seconds: float | None, *, alone: bool) -> str:
+        """Return why requests above the bound cannot be counted in this window; empty if they can."""
+        if self.untimed:
+            return self.untimed
+        timed = [counts for revision in (self.canary, self.stable) for counts in revision.timings.values()]
+        if bound_seconds is None or any(counts.timed and bound_seconds not in counts.within for counts in timed):
+            return "no latency histogram with a suitable bound"
+        for name, revision in (("canary", self.canary), ("stable", self.stable)):
+            served = revision.requests > revision.refused and not (alone and revision is self.stable)
+            if served and not any(counts.timed for counts in revision.timings.values()):
+                return f"no latency measured for the {name}, which had {counted(revision.requests, 'request')}"
+        return ""
