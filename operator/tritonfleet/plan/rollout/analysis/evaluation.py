@@ -61,6 +61,8 @@ from tritonfleet.plan.rollout.analysis.samples import Cell, ScrapeInterval, Wind
 
 MIN_PROBES: Final = 30
 """Minimum of correct golden requests for `PassOnProbe` to pass."""
+WAITING_SHARE: Final = 0.5
+"""Least part of the time above a bound that waiting must account for to explain it; times vary by themselves too."""
 
 
 class AnalysisPolicy(Analysis):
@@ -356,13 +358,14 @@ def _measured(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResult
         compute, means = at.mean_latency(LATENCY if by_means else COMPUTE_TIME, means, intervals)
     if compares and not by_means:
         result, latency = at.latency(LATENCY, latency, latency_bound)
-        results.append(at.by_its_own_work(result, means if window.service else None))
+        results.append(at.by_its_own_work(result, latency, latency_bound, means if window.service else None))
     if compute is not None:
         results.append(compute)
     # An objective is about single requests, which means do not show.
     if policy.objective is not None and (window.intervals is None or objective_bound is not None):
         result, objective = at.latency(LATENCY_OBJECTIVE, objective, objective_bound)
-        results.append(at.by_its_own_work(result, means if window.service and compares else None))
+        known = means if window.service and compares else None
+        results.append(at.by_its_own_work(result, objective, objective_bound, known))
     return results, replace(
         progress,
         latency=latency,
@@ -516,10 +519,14 @@ class _WindowChecks:
         result, kept = evaluate_mean_latency(check, self.policy, kept, intervals, self.number)
         return (result if kept.sums.canary_queue or kept.sums.stable_queue else self._by_load(result)), kept
 
-    def by_its_own_work(self, result: CheckResult, means: MeanRecord | None) -> CheckResult:
+    def by_its_own_work(
+        self, result: CheckResult, record: ShareRecord, bound_seconds: float | None, means: MeanRecord | None
+    ) -> CheckResult:
         """Return the result; not a failure if queues or other GPUs explain it, and not the work of the canary.
 
-        `means` are those of what Triton itself needed for the requests; None if they are unknown.
+        `means` are those of what Triton itself needed for the requests; None if they are unknown. Queues explain a
+        share of requests above the bound if the requests wait long enough for it on average: a model that answers
+        after it has returned to Triton needs and waits for next to nothing by Triton's count.
         """
         if self.alone or result.why not in _SLOWER or result.outcome is Outcome.PASSED:
             return result
@@ -529,7 +536,10 @@ class _WindowChecks:
             return self._by_load(result)
         sums, products = means.sums, _products(self.window)
         elsewhere = products is not None and products[0] != products[1]
-        if sums.ratio > RATIO or not (sums.waits_longer or elsewhere):
+        recent = record.recent()
+        beyond = (recent.canary.share - recent.stable.share) * max(0.0, (bound_seconds or 0.0) - sums.canary_mean)
+        waits = sums.longer_wait_seconds > max(0.0, beyond * WAITING_SHARE)
+        if sums.ratio > RATIO or not (waits or elsewhere):
             return result
         cause = "of other GPUs" if elsewhere else "requests wait for their turn"
         if sums.intervals < MIN_INTERVALS:

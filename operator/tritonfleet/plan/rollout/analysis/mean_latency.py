@@ -139,11 +139,11 @@ class MeanLatency(NamedTuple):
         return math.exp(self.logs / self.intervals) if self.intervals else 1.0
 
     @property
-    def waits_longer(self) -> bool:
-        """Whether the canary's requests wait longer for their turn than stable's."""
+    def longer_wait_seconds(self) -> float:
+        """Return how much longer the canary's requests wait for their turn than stable's, on average."""
         if not self.canary or not self.stable:
-            return False
-        return self.canary_queue / self.canary > self.stable_queue / self.stable
+            return 0.0
+        return self.canary_queue / self.canary - self.stable_queue / self.stable
 
     @property
     def canary_mean(self) -> float:
