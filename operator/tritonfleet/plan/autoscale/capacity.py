@@ -413,10 +413,24 @@ class Capacity:
         most = self.hint if self.server is None or self.target is None else self.share * self.server.throughput
         if most <= 0 or self.rate(1) <= 0:
             return MOST_REPLICAS
-        count = max(1, math.ceil(demand / most - 1e-9))
-        while count < MOST_REPLICAS and (left := demand - self.rate(count)) > 1e-9 * demand:
-            count += max(1, math.floor(left / most))
-        return min(count, MOST_REPLICAS)
+        least = max(1, math.ceil(demand / most - 1e-9))
+        left = self._left(demand, least)
+        if left <= 0:
+            return min(least, MOST_REPLICAS)
+        # Usually the next guess is enough; replicas that carry next to nothing take ever longer strides.
+        few, many, stride = least, least, max(1, math.floor(left / most))
+        while many < MOST_REPLICAS and left > 0:
+            few, many, stride = many, min(MOST_REPLICAS, many + stride), 2 * stride
+            left = self._left(demand, many)
+        while many - few > 1:
+            middle = (few + many) // 2
+            few, many = (few, middle) if self._left(demand, middle) <= 0 else (middle, many)
+        return min(many, MOST_REPLICAS)
+
+    def _left(self, demand: float, replicas: int) -> float:
+        """Return what so many replicas do not carry of a demand; nothing if it is no more than rounding."""
+        left = demand - self.rate(replicas)
+        return left if left > 1e-9 * demand else 0.0
 
 
 def capacity_of(

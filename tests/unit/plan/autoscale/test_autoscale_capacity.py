@@ -76,6 +76,26 @@ def test_the_fleet_for_a_demand_carries_it_and_one_replica_less_does_not(server,
     assert count == 1 or capacity.rate(count - 1) < demand * 1.001
 
 
+class CountedServer(BatchServer):
+    """Counts how often its capacity is computed."""
+
+    asked = 0
+
+    def rate_at(self, latency, replicas=1):
+        CountedServer.asked += 1
+        return super().rate_at(latency, replicas)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("times", [1.01, 1.2, 1.7])
+def test_a_target_that_hardly_any_request_meets_is_not_decided_on_for_long(pooled, times, monkeypatch):
+    monkeypatch.setattr(CountedServer, "asked", 0)
+    server = CountedServer(0.8, 0.05, 8, 0.002, 1, 99.0, sigma=0.0, pooled=pooled)
+    for demand in (0.1, 20.0, 5000.0):
+        Capacity(1.0, server, server.idle_seconds * times, 1.0, infeasible=False).replicas_for(demand)
+    assert CountedServer.asked <= 3 * 40
+
+
 def batches(fit, alpha, beta, sizes):
     for size in sizes:
         seconds = size * (alpha + beta * size)
