@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from devcluster.errors import CommandFailed
@@ -19,6 +20,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     merged["PATH"] = os.pathsep.join([*folders, *(folder for folder in _SBIN if folder not in folders)])
     merged.update(extra or {})
     return merged
+
+
+def raise_priority(group: int) -> None:
+    """Give a group of processes, such as a build in the background, the priority of this process, if permitted."""
+    with suppress(PermissionError, ProcessLookupError):
+        os.setpriority(os.PRIO_PGRP, group, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def run(

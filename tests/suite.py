@@ -13,11 +13,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.report import Bar, Table, report
+from devcluster.commands import raise_priority
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".cache" / "suite"
@@ -109,10 +110,9 @@ class Background:
             )
 
     def raise_priority(self) -> None:
-        """Give what runs the priority of this process, if permitted: a busy machine would never finish it otherwise."""
+        """Give what runs the priority of the stages: a busy machine would never finish it otherwise."""
         for process in self._running.values():
-            with suppress(PermissionError, ProcessLookupError):
-                os.setpriority(os.PRIO_PGRP, process.pid, os.getpriority(os.PRIO_PROCESS, 0))
+            raise_priority(process.pid)
 
     def wait(self) -> Outcome:
         """Wait for all; one that failed is only told: the stage that needs it does what it could not, or fails."""

@@ -51,7 +51,7 @@ STABLE_PODS = 4
 BEFORE = 3
 """Windows of stable alone, while the canary's pods start."""
 WARMUP = 1
-"""Windows of a step that nobody looks at."""
+"""Windows at the start of a step that are not evaluated."""
 MOST_WINDOWS = 100
 PROMPT = 4
 """Windows after a fault's start within which it is to be caught."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -18,6 +18,7 @@ from devcluster import cluster as local_cluster
 from devcluster import host, release
 from devcluster.addons import gateway, prometheus, s3
 from devcluster.cluster import Cluster
+from devcluster.commands import raise_priority
 from devcluster.demo.console import (
     DemoFailed,
     Witness,
@@ -79,9 +80,8 @@ class Background:
     def wait(self, progress: Progress) -> None:
         """Show what it does until it is through; raises DemoFailed with its last words."""
         process = self._running
-        # It is needed now: raise the priority, if permitted.
-        with suppress(PermissionError, ProcessLookupError):
-            os.setpriority(os.PRIO_PGRP, process.pid, os.getpriority(os.PRIO_PROCESS, 0))
+        # It is needed now.
+        raise_priority(process.pid)
         with progress.step(f"waiting for {self.name}") as shown:
             while process.poll() is None:
                 shown.note = self._last_words(1)

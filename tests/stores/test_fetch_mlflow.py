@@ -234,7 +234,7 @@ def denied_with(registry, run_fetch, token):
 
 
 def answers(*given):
-    """Answer with each in turn, and with the last for ever."""
+    """Answer with each in turn, and with the last one from then on."""
     left = list(given)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 

@@ -100,7 +100,7 @@ class Hub:
             if len(found) > MAX_FILES:
                 raise FetchFailed(f"{where} holds more than {MAX_FILES} files; name the model's own folder")
             following = _NEXT.search(reply.headers.get("link", ""))
-            # An empty page that names another could go on for ever.
+            # An empty page that names another could go on forever.
             url = urljoin(url, following[1]) if following and page else ""
             if url and not url.startswith(f"{self._endpoint}/"):
                 raise FetchFailed(f"{where}: the list of files goes on at another server; set HF_ENDPOINT to that one")
