@@ -105,8 +105,9 @@ class Background:
     def begin(self, target: str) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
         with (LOGS / f"{target}.log").open("wb") as log:
+            # A group and not a session: Linux weighs the sessions against each other before it looks at any priority.
             self._running[target] = subprocess.Popen(
-                make(target), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                make(target), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
 
     def raise_priority(self) -> None:
