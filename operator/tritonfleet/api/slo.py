@@ -30,6 +30,8 @@ Percentile = Annotated[
     AfterValidator(_one_of_them),
 ]
 # Kubernetes cuts off what follows the point of a bound when a whole number is written: at 0.001 it would let 0 pass.
+Availability = Annotated[float, Field(ge=50, le=99.999)]
+"""Percent of requests."""
 RequestRate = Annotated[float, Field(ge=0, le=10_000_000, json_schema_extra={"exclusiveMinimum": True})]
 """Requests per second, above 0."""
 
@@ -47,7 +49,10 @@ class Slo(ApiModel):
     """Service level objective."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        rule("has(self.latency) || has(self.throughput)", "must have `latency`, `throughput` or both"),
+        rule(
+            "has(self.latency) || has(self.queueTime) || has(self.throughput) || has(self.availability)",
+            "must have `latency`, `queueTime`, `throughput` or `availability`",
+        ),
         rule(
             "!self.loadShedding || has(self.latency)",
             "must come with `latency`: it needs a target",
@@ -57,6 +62,10 @@ class Slo(ApiModel):
 
     latency: LatencyObjective | None = None
     """Latency objective."""
+    queue_time: Annotated[str, duration("1ms", "1h")] | None = None
+    """Maximum of the mean time that requests wait in Triton's queue, such as 5ms."""
+    availability: Availability | None = None
+    """Percent of requests that must be answered without an error, such as 99.9."""
     throughput: RequestRate | None = None
     """Requests per second that the replicas must be able to serve at any time."""
     load_shedding: bool = False

@@ -152,6 +152,10 @@ class AutoscalingStatus(ApiModel):
     """Source of the latency, at any percentile: Gateway, Triton or Estimated."""
     slo_attainment: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of requests within the target over the last minutes."""
+    availability: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of requests answered without an error over the last minutes, if the SLO has `availability`."""
+    queue_time: Latency | None = None
+    """Mean time in Triton's queue over the last minutes, if the SLO has `queueTime`, such as 1.2ms."""
     forecast: Rate | None = None
     """Requests per second of the burst that replicas are kept ready for; absent without one."""
     pod_startup_seconds: Rate | None = None

@@ -78,6 +78,7 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime, loaded: Mappi
     spec, allowed = deployment.spec, limits_of(deployment, now)
     latency = spec.slo.latency if spec.slo is not None else None
     throughput = spec.slo.throughput if spec.slo is not None else None
+    queue_time = spec.slo.queue_time if spec.slo is not None else None
     config, gpus = model_config(spec, deployment.model_name), spec.server.gpu.count
     batch, copies = loaded.get("largestBatch"), loaded.get("concurrentBatches")
     says_batch = config.HasField("max_batch_size") and config.HasField("dynamic_batching")
@@ -94,6 +95,8 @@ def autoscaling_policy(deployment: ModelDeployment, now: datetime, loaded: Mappi
         latency_target_seconds=duration_seconds(latency.target) if latency is not None else None,
         percentile=latency.percentile if latency is not None else 99.0,
         throughput=throughput or 0.0,
+        queue_seconds=duration_seconds(queue_time) if queue_time is not None else None,
+        availability=spec.slo.availability if spec.slo is not None else None,
         min_replicas=allowed.lowest,
         max_replicas=allowed.highest,
         max_batch_size=batch if batch and not says_batch else largest_batch(config),

@@ -123,8 +123,8 @@ def timestamp(now: datetime) -> str:
 
 
 def _document(deployment: ModelDeployment, verdict: Verdict, limits: Limits) -> Manifest:
-    latency = deployment.spec.slo.latency if deployment.spec.slo is not None else None
-    attainment = verdict.attainment
+    slo, attainment = deployment.spec.slo, verdict.attainment
+    latency = slo.latency if slo is not None else None
     found: dict[str, Any] = {
         "observedRate": significant(verdict.rate),
         "capacityPerReplica": significant(verdict.capacity_per_replica),
@@ -136,6 +136,10 @@ def _document(deployment: ModelDeployment, verdict: Verdict, limits: Limits) -> 
     if latency is not None and attainment.percentile_seconds is not None:
         found[FIELD_OF_PERCENTILE[latency.percentile]] = milliseconds(attainment.percentile_seconds)
         found["latencySource"] = attainment.source
+    if slo is not None and slo.availability is not None and attainment.available is not None:
+        found["availability"] = round(attainment.available, 5)
+    if slo is not None and slo.queue_time is not None:
+        found["queueTime"] = milliseconds(attainment.queue_seconds)
     if deployment.spec.scales_by_slo:
         found |= {
             "desiredReplicas": max(limits.lowest, min(limits.highest, verdict.replicas)),
@@ -173,11 +177,12 @@ def _has_moved(before: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
         return True
     if before.get("latencySource") != document.get("latencySource"):
         return True
-    if abs(before.get("sloAttainment", 1.0) - document.get("sloAttainment", 1.0)) > _NOTICEABLE_SHARE:
+    shares = ("sloAttainment", "availability")
+    if any(abs(before.get(name, 1.0) - document.get(name, 1.0)) > _NOTICEABLE_SHARE for name in shares):
         return True
     return any(
         _differ(_milliseconds_of(before.get(name)), _milliseconds_of(document.get(name)))
-        for name in FIELD_OF_PERCENTILE.values()
+        for name in (*FIELD_OF_PERCENTILE.values(), "queueTime")
     )
 
 
@@ -255,13 +260,17 @@ def _against_target(deployment: ModelDeployment, verdict: Verdict) -> str:
     if slo is not None and slo.latency is not None and attainment.percentile_seconds is not None:
         measured = milliseconds(attainment.percentile_seconds)
         parts.append(f"p{slo.latency.percentile:g} {measured}, target {slo.latency.target} ({attainment.source})")
-    if attainment.within is not None:
+    if attainment.within is not None and slo is not None and slo.latency is not None:
         window = f"over {attainment.window_seconds:.0f}s"
         parts.append(f"{100 * attainment.within:.4g}% of requests within the target {window}")
+    if slo is not None and slo.queue_time is not None and attainment.queue_seconds is not None:
+        parts.append(f"mean queue time {milliseconds(attainment.queue_seconds)}, limit {slo.queue_time}")
+    if slo is not None and slo.availability is not None and attainment.available is not None:
+        parts.append(f"{100 * attainment.available:.5g}% of requests answered, objective {slo.availability:g}%")
     if slo is not None and slo.throughput is not None and attainment.throughput is not None:
         parts.append(f"ready replicas can serve {significant(attainment.throughput):g} of {slo.throughput:g} req/s")
     if attainment.reason is ScaleReason.SLO_INFEASIBLE:
-        parts.append("even an idle replica misses it: speed up the model or raise the target")
+        parts.append("even an idle replica misses it: speed up the model, lower `maxQueueDelay`, or raise the target")
     if attainment.reason is ScaleReason.SLO_UNCERTAIN:
         parts.append("too near the objective for an estimate: a histogram of a gateway or of Triton would tell")
     return "; ".join(parts) or verdict.explain()

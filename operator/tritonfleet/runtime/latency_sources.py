@@ -82,16 +82,18 @@ class Gateway:
     def reading(self, key: Key, policy: Policy) -> LatencyReading | None:
         """Return the gateway's latest traffic of one ModelDeployment, however old; None if it had no requests."""
         traffic = self._traffic.get(key)
-        if traffic is None or policy.latency_target_seconds is None or not traffic.latency.total:
+        target = policy.latency_target_seconds
+        if traffic is None or not traffic.latency.total or (target is None and policy.availability is None):
             return None
         total = traffic.latency.total
-        within = max(0.0, traffic.latency.within(policy.latency_target_seconds) - traffic.failed)
+        within = max(0.0, (total if target is None else traffic.latency.within(target)) - traffic.failed)
         return LatencyReading(
             source="Gateway",
             at_seconds=self._at_seconds,
             percentile_seconds=traffic.latency.percentile(policy.percentile),
             within=within / total,
             requests_per_second=total,
+            failed=min(1.0, traffic.failed / total),
         )
 
     def history(self, key: Key, model: str) -> History | None:

@@ -46,6 +46,12 @@ _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
     ("metrics_age_seconds", "Age of the oldest sample used", lambda verdict: verdict.metrics_age_seconds),
     ("slo_met", "1 if the SLO is met, 0 if not", lambda verdict: verdict.attainment.met),
     ("slo_attainment_ratio", "Share of requests within the target", lambda verdict: verdict.attainment.within),
+    (
+        "availability_ratio",
+        "Share of requests answered without an error",
+        lambda verdict: verdict.attainment.available,
+    ),
+    ("queue_seconds", "Mean time in Triton's queue", lambda verdict: verdict.attainment.queue_seconds),
 )
 
 _LABELS: Final = ("namespace", "modeldeployment")

@@ -86,7 +86,21 @@ def test_an_slo_that_no_replica_can_keep_is_reported_as_infeasible(world):
     status, reason, message = world.condition("SLOMet")
     assert (status, reason) == ("False", "SLOInfeasible")
     assert message.startswith("p99 73.1ms, target 50ms (Triton)")
-    assert message.endswith("speed up the model or raise the target")
+    assert message.endswith("speed up the model, lower `maxQueueDelay`, or raise the target")
+
+
+def test_queue_time_and_availability_are_reported_where_they_are_promised(world):
+    world.edit(slo={"queueTime": "5ms", "availability": 99.9}, autoscaling={"maxReplicas": 10})
+    missed = replace(MET, met=False, percentile_seconds=None, available=0.99712, queue_seconds=0.00321)
+    world.scaling = says(4, attainment=missed)
+    world.settle()
+    scaling = world.status["autoscaling"]
+    assert (scaling["queueTime"], scaling["availability"]) == ("3.21ms", 0.99712)
+    assert world.condition("SLOMet") == (
+        "False",
+        "Missed",
+        "mean queue time 3.21ms, limit 5ms; 99.712% of requests answered, objective 99.9%",
+    )
 
 
 def test_a_steady_fleet_is_not_written_about(world):

@@ -71,6 +71,14 @@ async def test_answers_that_failed_fast_do_not_count_as_within_the_target():
     assert (reading.source, reading.at_seconds) == ("Gateway", now().timestamp())
     assert (reading.requests_per_second, reading.within) == (10, pytest.approx(0.7))
     assert reading.percentile_seconds == pytest.approx(0.05 + 0.05 * 0.9)
+    assert reading.failed == pytest.approx(0.2)
+
+
+async def test_failures_alone_are_read_where_only_availability_is_promised():
+    asker = asker_of(Prometheus({KEY: GatewayTraffic(LATENCY, failed=2.0)}))
+    await asker.ask()
+    reading = asker.reading(KEY, Policy(latency_target_seconds=None, availability=99.9))
+    assert (reading.failed, reading.within) == (pytest.approx(0.2), pytest.approx(0.8))
 
 
 async def test_a_route_without_requests_or_an_slo_without_a_target_has_no_reading():

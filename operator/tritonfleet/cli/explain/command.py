@@ -108,8 +108,12 @@ def _seen(account: Account) -> Iterator[str]:
     if slo is not None and slo.latency is not None:
         measured = f"{account.latency} ({scaling.latency_source})" if account.latency is not None else "unknown"
         yield f"p{slo.latency.percentile:g} {measured}, target {slo.latency.target}"
-    if scaling.slo_attainment is not None:
+    if scaling.slo_attainment is not None and slo is not None and slo.latency is not None:
         yield f"{scaling.slo_attainment:.2%} within the target"
+    if scaling.queue_time is not None and slo is not None and slo.queue_time is not None:
+        yield f"mean queue time {scaling.queue_time}, limit {slo.queue_time}"
+    if scaling.availability is not None and slo is not None and slo.availability is not None:
+        yield f"{100 * scaling.availability:.5g}% answered, objective {slo.availability:g}%"
     if scaling.forecast is not None:
         yield f"{per_second(scaling.forecast)} requests/s forecast"
     if scaling.metrics_age is not None:

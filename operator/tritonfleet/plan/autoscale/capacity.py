@@ -17,6 +17,8 @@ the best that applies counts:
   Probability, Statistics and Queueing Theory, 1990). Least-outstanding chooses when a request arrives, so that one and
   a half executions of the wait are not pooled.
 
+A limit of the mean time in the queue lowers that rate where it is reached earlier (`mean_wait()`).
+
 Example: T(b) = 60 + 15 b ms, batches of up to 16, p99 within 750 ms, times that vary by 5%. Full batches make 53
 requests/s. One replica carries 46 of them, two pooled ones 97 instead of 92, eight 412 instead of 370.
 """
@@ -215,6 +217,9 @@ Z = {percentile: NormalDist().inv_cdf(percentile / 100) for percentile in (50.0,
 """Standard deviations to a percentile: a batch is a Poisson count, nearly normal."""
 SIGMA_STEP = 0.05
 """The share of an execution under way is worked out for multiples of this, and interpolated."""
+BATCH_BEFORE = 0.6
+"""Executions that requests wait for the batch before theirs in the mean, where one instance is always busy: as in the
+simulated engine."""
 POOLED_LOAD, FULL_LOAD = 0.97, 0.95
 """Shares of the throughput with full batches that are never exceeded, where requests are pooled and where they are not:
 beyond them queues grow without bound."""
@@ -266,13 +271,15 @@ class BatchServer:
     """Standard deviation of the logarithm of T."""
     pooled: bool = False
     """Whether each request goes to the least busy replica."""
+    queue: float | None = None
+    """Longest mean time in the queue, seconds; None for any."""
 
     @classmethod
     def of(cls, policy: Policy, alpha: float, beta: float, sigma: float = 0.0) -> "BatchServer":
         """Return the server that the policy describes, with the learned times."""
         delay, batch = policy.max_queue_delay_seconds, max(1, policy.max_batch_size)
         instances = max(1, policy.instances)
-        return cls(alpha, beta, batch, delay, instances, policy.percentile, sigma, policy.pooled)
+        return cls(alpha, beta, batch, delay, instances, policy.percentile, sigma, policy.pooled, policy.queue_seconds)
 
     def seconds(self, batch: float) -> float:
         """Return T(batch), seconds."""
@@ -289,7 +296,10 @@ class BatchServer:
         return self.instances * self.max_batch / self.seconds(self.max_batch)
 
     def rate_at(self, latency: float, replicas: int = 1) -> float:
-        """Return the largest rate, inferences per second, that so many replicas carry within `latency` seconds."""
+        """Return the largest rate, inferences per second, that so many replicas carry within `latency` seconds.
+
+        Within the limit of the mean time in the queue too, if there is one; `latency` may be infinite.
+        """
         return _rate_of(self, latency, replicas)
 
     @cached_property
@@ -344,6 +354,34 @@ class BatchServer:
             low, high = (busy, high) if missed <= self._miss else (low, busy)
         return low * self.instances / seconds
 
+    def queueing_rate(self, wait: float, pool: int) -> float:
+        """Return the largest rate of one of `pool` replicas with a mean wait of at most `wait` seconds."""
+        low, high = 0.0, self.throughput
+        for _ in range(20):
+            rate = (low + high) / 2
+            low, high = (rate, high) if self.mean_wait(rate, pool) <= wait else (low, rate)
+        return low
+
+    def mean_wait(self, rate: float, pool: int) -> float:
+        """Return the mean seconds in the queue of one of `pool` replicas at a rate, inferences per second.
+
+        One by one: Allen and Cunneen's approximation. In batches, a request that finds all instances busy waits for the
+        rest of an execution, and often for the batch that was formed before its own; near full batches also for others
+        in front of it. A batch that is not full waits for its delay, of which the later ones in it see less.
+        """
+        servers, variation, load = pool * self.instances, math.exp(self.sigma * self.sigma), rate / self.throughput
+        if load >= 1:
+            return math.inf
+        if self.max_batch == 1:
+            return _waiting(servers, load) * self.seconds(1) * variation / 2 / servers / (1 - load)
+        room = self.instances - rate * self.beta
+        batch = min(float(self.max_batch), max(1.0, rate * self.alpha / room if room > 0 else math.inf))
+        busy = rate * self.seconds(1) / self.instances
+        found = _waiting(servers, busy) if busy < 1 else 1.0
+        behind = found / self.instances * (0.5 + BATCH_BEFORE * (found / self.instances) ** 2)
+        backlog = load * load / (1 - load) / self.throughput / math.sqrt(pool)
+        return max(behind * self.seconds(batch), self.delay * (1 + 1 / batch) / 2) + variation * backlog
+
     def _late(self, seconds: float) -> float:
         """Return the share of lone executions that take longer than `seconds`."""
         ratio = seconds / self.seconds(1)
@@ -356,9 +394,13 @@ class BatchServer:
 def _rate_of(server: BatchServer, latency: float, replicas: int) -> float:
     """Return `BatchServer.rate_at()`; kept, because the same few sizes are asked for at every decision."""
     pool = max(1, replicas) if server.pooled else 1
-    best = max(server.batch_rate(latency, pool), server.queued_rate(latency, pool))
-    if best <= 0 or server.max_batch == 1:
-        best = max(best, server.single_rate(latency, pool))
+    best = server.throughput
+    if latency < math.inf:
+        best = max(server.batch_rate(latency, pool), server.queued_rate(latency, pool))
+        if best <= 0 or server.max_batch == 1:
+            best = max(best, server.single_rate(latency, pool))
+    if server.queue is not None:
+        best = min(best, server.queueing_rate(server.queue, pool))
     return replicas * min(best, (POOLED_LOAD if server.pooled else FULL_LOAD) * server.throughput)
 
 
@@ -387,7 +429,7 @@ class Capacity:
     server: BatchServer | None
     """None before there is a fit."""
     target: float | None
-    """Latency in seconds; None where replicas follow the throughput."""
+    """Latency in seconds, infinite if only the queue is limited; None where replicas follow the throughput."""
     share: float
     """Requests per inference, with the trim."""
     infeasible: bool
@@ -456,7 +498,10 @@ def _model(policy: Policy, fit: Fit, trust: float, parts: Parts) -> Capacity:
         *(float(f"{value:.3g}") for value in (alpha, beta, fit.sigma if parts.variance else 0.0)),
     )
     target = policy.latency_target_seconds
+    if target is None and policy.queue_seconds is not None:
+        target = math.inf
     infeasible = target is not None and server.idle_seconds > target
+    infeasible = infeasible or (server.queue is not None and server.mean_wait(0.0, 1) > server.queue)
     plain = THROUGHPUT_LOAD * server.throughput / fit.per_request
     share = trust * fit.kappa / fit.per_request
     if target is None or infeasible or server.rate_at(target) <= 0:

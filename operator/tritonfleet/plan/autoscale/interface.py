@@ -21,6 +21,10 @@ class Policy:
     """In percent: 50, 90, 95, 99 or 99.9."""
     throughput: float = 0.0
     """Requests per second that the fleet must be able to carry at any time."""
+    queue_seconds: float | None = None
+    """Longest mean time that requests may wait in Triton's queue; None if it is not promised."""
+    availability: float | None = None
+    """Percent of requests that must not fail; None if it is not promised."""
     min_replicas: int = 1
     max_replicas: int = 1
     max_batch_size: int = 1
@@ -129,6 +133,8 @@ class LatencyReading:
     within: float
     """Share of requests that kept the target, 0..1; failures count as misses where the source counts them."""
     requests_per_second: float
+    failed: float | None = None
+    """Share of requests that failed, 0..1; None where the source does not count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,3 +211,7 @@ class Attainment:
     burn_1h: float | None
     """Error budget spent over the last hour, as a multiple of what the SLO allows for it."""
     burn_6h: float | None
+    available: float | None = None
+    """Share of requests that did not fail over the window, 0..1."""
+    queue_seconds: float | None = None
+    """Mean time that requests waited in Triton's queue over the window."""

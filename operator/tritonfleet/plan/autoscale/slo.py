@@ -43,6 +43,10 @@ class SloEvaluation(NamedTuple):
     misses: float
     doubt: float = 0.0
     """By how much there may be fewer misses, or more: 0 where they were counted."""
+    failures: float = 0.0
+    answered: float = 0.0
+    """Requests that Triton answered, and the seconds that these waited in its queue."""
+    queue_seconds: float = 0.0
 
 
 BUCKET_SECONDS = 300.0
@@ -54,9 +58,24 @@ class Bucket(NamedTuple):
     """Five minutes."""
 
     number: int
-    requests: float
-    misses: float
+    requests: float = 0.0
+    misses: float = 0.0
     doubt: float = 0.0
+    failures: float = 0.0
+    answered: float = 0.0
+    queue_seconds: float = 0.0
+
+    def plus(self, other: "Bucket | SloEvaluation") -> "Bucket":
+        """Return the sum under this number."""
+        return Bucket(
+            self.number,
+            self.requests + other.requests,
+            self.misses + other.misses,
+            self.doubt + other.doubt,
+            self.failures + other.failures,
+            self.answered + other.answered,
+            self.queue_seconds + other.queue_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +87,11 @@ class ErrorBudget:
     def lately(self, clock: float, buckets: int) -> Bucket:
         """Return the sum of the last `buckets` buckets."""
         since = int(clock // BUCKET_SECONDS) - buckets
-        requests = misses = doubt = 0.0
+        total = Bucket(since)
         for bucket in self.buckets:
             if bucket.number > since:
-                requests, misses, doubt = (
-                    requests + bucket.requests,
-                    misses + bucket.misses,
-                    doubt + bucket.doubt,
-                )
-        return Bucket(since, requests, misses, doubt)
+                total = total.plus(bucket)
+        return total
 
     def burn(self, clock: float, buckets: int, budget: float) -> float | None:
         """Return the share of requests that missed, over the share that may; None without requests."""
@@ -84,10 +99,14 @@ class ErrorBudget:
         return lately.misses / lately.requests / budget if lately.requests > 0 else None
 
     def document(self, clock: float) -> list[list[float]]:
-        """Serialize for the status: age in buckets, requests, misses, and their doubt if there is any."""
+        """Serialize for the status: age in buckets, requests, misses, their doubt, and failures if there are any.
+
+        Waits are not kept: they are of interest for some minutes.
+        """
         now = int(clock // BUCKET_SECONDS)
         return [
-            [now - bucket.number, round(bucket.requests), round(bucket.misses, 1), round(bucket.doubt, 1)]
+            [now - bucket.number, round(bucket.requests), *(round(each, 1) for each in bucket[2:4])]
+            + ([round(bucket.failures, 1)] if bucket.failures else [])
             for bucket in self.buckets
         ]
 
@@ -103,16 +122,9 @@ def record(error_budget: ErrorBudget, evaluation: SloEvaluation, clock: float) -
     index = int(clock // BUCKET_SECONDS)
     buckets = error_budget.buckets
     if buckets and buckets[-1].number == index:
-        last = buckets[-1]
-        newest = Bucket(
-            index,
-            last.requests + evaluation.requests,
-            last.misses + evaluation.misses,
-            last.doubt + evaluation.doubt,
-        )
-        return ErrorBudget((*buckets[:-1], newest))
+        return ErrorBudget((*buckets[:-1], buckets[-1].plus(evaluation)))
     kept = tuple(bucket for bucket in buckets if bucket.number > index - BUCKETS)
-    return ErrorBudget((*kept, Bucket(index, evaluation.requests, evaluation.misses, evaluation.doubt)))
+    return ErrorBudget((*kept, Bucket(index).plus(evaluation)))
 
 
 BUDGET_AIM = 0.6
@@ -155,7 +167,8 @@ def adjust(headroom: Headroom, evaluation: SloEvaluation, policy: Policy, second
 
     No headroom could have prevented the misses of a burst: they fall within a pod's start.
     """
-    if evaluation.source == ESTIMATED or not calm or evaluation.requests <= 0:
+    counted = evaluation.source != ESTIMATED and policy.latency_target_seconds is not None
+    if not counted or not calm or evaluation.requests <= 0:
         return headroom
     kept = math.exp(-seconds / HEADROOM_MEMORY_SECONDS)
     requests = headroom.requests * kept + evaluation.requests
@@ -179,25 +192,32 @@ def evaluate_slo(
 ) -> SloEvaluation:
     """Evaluate one tick by the best source: the gateway, Triton's histogram, or the counters and the model."""
     target = policy.latency_target_seconds
+    success = failed = queued = 0.0
+    for work in reading.work.values():
+        success, failed, queued = success + work.success, failed + work.failure, queued + work.queue_seconds
     if latency is not None and 0 <= now - latency.at_seconds <= LATENCY_FRESH_SECONDS and _sane(latency):
         requests = latency.requests_per_second * seconds
-        return SloEvaluation(latency.source, latency.percentile_seconds, requests, requests * (1 - latency.within))
-    requests = fewest = most = 0.0
+        share = latency.failed if latency.failed is not None else failed / (success + failed) if failed else 0.0
+        misses = requests * (1 - latency.within)
+        return SloEvaluation(
+            latency.source, latency.percentile_seconds, requests, misses, 0.0, requests * share, success, queued
+        )
+    fewest = most = failed
     slowest: float | None = None
     for work in reading.work.values():
-        requests += work.success + work.failure
-        fewest, most = fewest + work.failure, most + work.failure
         if work.success > 0 and target is not None:
             few, many, percentile = _estimate(policy, work, capacity, reading.ready, target)
             fewest, most = fewest + work.success * few, most + work.success * many
             slowest = percentile if slowest is None else max(slowest, percentile)
-    return SloEvaluation(ESTIMATED, slowest, requests, (fewest + most) / 2, (most - fewest) / 2)
+    misses, doubt = (fewest + most) / 2, (most - fewest) / 2
+    return SloEvaluation(ESTIMATED, slowest, success + failed, misses, doubt, failed, success, queued)
 
 
 def _sane(latency: LatencyReading) -> bool:
     return (
         math.isfinite(latency.percentile_seconds)
         and 0 <= latency.within <= 1
+        and 0 <= (latency.failed or 0.0) <= 1
         and 0 <= latency.requests_per_second < math.inf
     )
 
@@ -287,10 +307,16 @@ def attainment_of(
     throughput = capacity.rate(ready) if capacity is not None else None
     met: bool | None = None
     reason = blind
+    available = 1 - lately.failures / lately.requests if lately.requests > 0 else None
+    queue_seconds = lately.queue_seconds / lately.answered if lately.answered > 0 else None
     if blind is None and (within is not None or policy.latency_target_seconds is None):
-        kept = True if policy.latency_target_seconds is None else _kept(lately, budget)
-        enough = policy.throughput <= 0 or throughput is None or throughput >= policy.throughput
-        met = kept and enough if kept is not None or enough else False
+        parts = (
+            True if policy.latency_target_seconds is None else _kept(lately, budget),
+            policy.throughput <= 0 or throughput is None or throughput >= policy.throughput,
+            policy.availability is None or available is None or available >= policy.availability / 100,
+            policy.queue_seconds is None or queue_seconds is None or queue_seconds <= policy.queue_seconds,
+        )
+        met = False if False in parts else None if None in parts else True
         reason = ScaleReason.SLO_UNCERTAIN if met is None else None
     if blind is None and capacity is not None and capacity.infeasible:
         reason = ScaleReason.SLO_INFEASIBLE
@@ -304,6 +330,8 @@ def attainment_of(
         window_seconds=ATTAINMENT_WINDOW_SECONDS,
         burn_1h=error_budget.burn(clock, HOUR_BUCKETS, budget),
         burn_6h=error_budget.burn(clock, BUCKETS, budget),
+        available=available,
+        queue_seconds=queue_seconds,
     )
 
 

@@ -1,3 +1,4 @@
+import math
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tritonfleet.plan.autoscale import BatchServer, Capacity, Fit, ScaleReason, Work, update_fit
+from tritonfleet.plan.autoscale import BatchServer, Capacity, Fit, Policy, ScaleReason, Work, capacity_of, update_fit
 
 SERVERS = st.builds(
     BatchServer,
@@ -210,3 +211,35 @@ def test_nothing_grows_or_shrinks_faster_than_allowed(new_fleet):
     fleet.play(60.0, 600.0)
     before = fleet.replicas
     assert fleet.tick(20_000.0).replicas <= max(4 * before, before + 1)
+
+
+QUEUED = {(1, 0): 0.31, (8, 0): 0.31, (2, 1): 0.44, (1, 2): 0.62, (2, 2): 0.78, (8, 2): 0.93}
+"""Share of the full throughput at which requests wait as long in the mean as an idle replica takes for one, in the
+simulated engine, by replicas and model."""
+
+
+@pytest.mark.parametrize(("replicas", "model"), QUEUED)
+def test_a_limit_of_the_mean_wait_is_a_rate_near_that_of_the_engine(replicas, model):
+    server = (FAST, HEAVY, SECONDS)[model]
+    limited = replace(server, queue=server.seconds(1))
+    share = limited.rate_at(math.inf, replicas) / replicas / server.throughput
+    assert QUEUED[replicas, model] - 0.12 < share < QUEUED[replicas, model] + 0.02
+
+
+@FEW
+@given(server=SERVERS, times=st.floats(0.1, 10.0), replicas=SIZES)
+def test_a_limit_of_the_mean_wait_only_ever_lowers_the_capacity(server, times, replicas):
+    limited = replace(server, queue=times * server.seconds(1))
+    for target in (server.idle_seconds * 2, math.inf):
+        assert limited.rate_at(target, replicas) <= server.rate_at(target, replicas)
+    longer = replace(server, queue=2 * times * server.seconds(1))
+    assert longer.rate_at(math.inf, replicas) >= limited.rate_at(math.inf, replicas)
+
+
+def test_a_batching_delay_beyond_the_limit_of_the_queue_is_infeasible():
+    policy = Policy(None, queue_seconds=0.005, max_queue_delay_seconds=0.01, max_batch_size=8)
+    fit = Fit()
+    for batch in (1.0, 4.0):
+        fit = update_fit(fit, Work(5.0, 100 * batch, 0.0, 100 * batch, 100.0, 9.0, 1.0, batch * (3 + batch)), 8)
+    assert capacity_of(policy, {"a": fit}, "a").infeasible
+    assert not capacity_of(replace(policy, queue_seconds=0.02), {"a": fit}, "a").infeasible

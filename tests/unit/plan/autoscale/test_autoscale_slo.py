@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from tests.unit.plan.autoscale.conftest import POLICY
 from tritonfleet.plan.autoscale import LatencyReading, ScaleReason
-from tritonfleet.plan.autoscale.slo import ESTIMATED, Headroom, SloEvaluation, adjust, late_share
+from tritonfleet.plan.autoscale.slo import (
+    ESTIMATED,
+    ErrorBudget,
+    Headroom,
+    SloEvaluation,
+    adjust,
+    late_share,
+    record,
+)
 
 
 def waiting(times):
@@ -69,3 +77,32 @@ def test_counted_misses_raise_the_headroom_and_their_absence_lowers_it_within_bo
 def test_estimated_misses_and_those_of_bursts_teach_nothing():
     assert hours_of(ESTIMATED, 50.0) == 1.0
     assert hours_of("Gateway", 50.0, calm=False) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("source", "failed", "met"), [("Gateway", 0.0005, True), ("Gateway", 0.002, False), ("Triton", None, True)]
+)
+def test_failures_beyond_the_promised_availability_miss_the_slo_although_the_latency_is_kept(
+    fleet, source, failed, met
+):
+    fleet.follow, fleet.policy = False, replace(fleet.policy, availability=99.9)
+    for _ in range(180):
+        reading = LatencyReading(source, fleet.now, 0.4, 0.995, 120.0, failed)
+        verdict = fleet.tick(120.0, latency=reading)
+    assert verdict.attainment.met is met
+    assert verdict.attainment.available == pytest.approx(1 - (failed or 0.0))
+
+
+@pytest.mark.parametrize(("limit", "met"), [(0.02, True), (0.005, False)])
+def test_a_mean_wait_above_the_promised_queue_time_misses_the_slo(fleet, limit, met):
+    fleet.follow = False
+    fleet.policy = replace(fleet.policy, latency_target_seconds=None, queue_seconds=limit)
+    attainment = fleet.play(120.0, 900.0, broken=waiting(0.1))[-1].attainment
+    assert attainment.met is met
+    assert 0.005 < attainment.queue_seconds < 0.02
+
+
+def test_failures_survive_a_restart_and_waits_are_measured_anew():
+    evaluation = SloEvaluation("Gateway", 0.1, 1000.0, 20.0, 0.0, 7.0, 993.0, 3.5)
+    kept = ErrorBudget.restore(record(ErrorBudget(), evaluation, 0.0).document(0.0), 0.0).lately(0.0, 1)
+    assert (kept.requests, kept.misses, kept.failures, kept.answered) == (1000.0, 20.0, 7.0, 0.0)
