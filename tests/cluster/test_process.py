@@ -6,23 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.cluster.faultproxy import FaultProxy
 from tests.cluster.world import eventually
 
 
 class Process:
     """`python -m tritonfleet` against the test's namespace."""
 
-    def __init__(self, control_plane, world, port: int) -> None:
+    def __init__(self, control_plane, world, port: int, kubeconfig: Path) -> None:
         self.port = port
         self.log = control_plane.folder / f"operator-{world.namespace}.log"
         environment = {
             "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(control_plane.kubeconfig),
+            "KUBECONFIG": str(kubeconfig),
             "TRITONFLEET_NAMESPACES": world.namespace,
             "TRITONFLEET_LEASE_NAMESPACE": world.namespace,
             "TRITONFLEET_LEASE_NAME": "operator",
@@ -49,8 +51,8 @@ class Process:
 async def start(control_plane, world, unused_tcp_port) -> AsyncIterator:
     running = []
 
-    def start() -> Process:
-        running.append(Process(control_plane, world, unused_tcp_port))
+    def start(kubeconfig: Path = control_plane.kubeconfig) -> Process:
+        running.append(Process(control_plane, world, unused_tcp_port, kubeconfig))
         return running[-1]
 
     yield start
@@ -99,3 +101,36 @@ async def test_a_setting_that_cannot_be_used_ends_it_with_a_sentence():
     assert ended.returncode == 2
     assert ended.stderr.startswith("tritonfleet: TRITONFLEET_WORKERS: ")
     assert "Traceback" not in ended.stderr
+
+
+@pytest.fixture
+def busy_processors() -> Iterator[None]:
+    """Two processes that never rest."""
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for burner in burners:
+        burner.kill()
+        burner.wait()
+
+
+@pytest.mark.acceptance
+async def test_a_thousand_objects_at_once_beside_a_slow_api_server_and_busy_processors_cost_no_lease(
+    control_plane, world, start, busy_processors
+):
+    proxy = FaultProxy(control_plane).start()
+    try:
+        process = start(proxy.kubeconfig)
+        await eventually(process.is_ready, "/readyz")
+        proxy.delay_seconds = 2.0
+        await asyncio.gather(*(world.create(f"demo-{number}") for number in range(1000)))
+
+        async def all_have_pods() -> bool:
+            assert process.popen.poll() is None, process.log.read_text()[-2000:]
+            listing = await world.cluster.list("Deployment", world.namespace, metadata_only=True)
+            return len(listing.items) == 1000
+
+        await eventually(all_have_pods, "a Deployment for each", within=1800, every=5)
+    finally:
+        proxy.stop()
+    lease = await world.cluster.get("Lease", world.namespace, "operator")
+    assert lease["spec"]["leaseTransitions"] == 0
