@@ -7,16 +7,19 @@ end to end.
 """
 
 import contextlib
+import errno
+import fcntl
 import ipaddress
+import os
 import re
-import selectors
 import socket
 import socketserver
+import struct
 import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from tritonfleet.errors import Transient, TritonfleetError
 from tritonfleet.fetch.failure import FetchFailed
@@ -159,10 +162,14 @@ def _carried(address: Address) -> list[ipaddress.IPv4Address]:
 
 CONNECT_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 120.0
-_BUFFER_BYTES: Final = 256 * 1024
+_IDLE: Final = struct.pack("ll", int(IDLE_SECONDS), 0)
+_PIPE_BYTES: Final = 1024 * 1024
+_NO_SPLICE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
+"""How a sandbox says that it does not have that call."""
 _HEAD_BYTES: Final = 64 * 1024
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 _HOP_HEADERS: Final = (b"connection:", b"proxy-connection:")
+_BODY_HEADERS: Final = (b"content-length:", b"transfer-encoding:")
 
 
 _INSIDE: Final = (".svc", ".cluster.local")
@@ -312,23 +319,55 @@ class _Connection(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        """Serve one CONNECT, or one plain request; a refused one is closed without an answer."""
+        """Serve one CONNECT, or plain requests to one host; a refused one is closed without an answer."""
         self.request.settimeout(CONNECT_SECONDS)
         with contextlib.suppress(OSError, ValueError):
             head = _head_of(self.request)
-            method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ", 2)
-            url = urlsplit(f"//{target}" if method == "CONNECT" else target)
-            found = self.server.tunnel.connect(url.hostname or "", url.port or 80, plain=method != "CONNECT")
-            if found is None:
+            method, target = _asked(head)
+            if method != "CONNECT":
+                self._forward(head)
                 return
-            upstream, by_proxy = found
-            with upstream:
-                if method == "CONNECT":
+            url = urlsplit(f"//{target}")
+            found = self.server.tunnel.connect(url.hostname or "", url.port or 80)
+            if found is not None:
+                with found[0] as upstream:
                     self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                else:
-                    path = f"{url.path or '/'}{'?' + url.query if url.query else ''}"
-                    upstream.sendall(_retargeted(head, target if by_proxy else path))
+                    _pump(self.request, upstream)
+
+    def _forward(self, head: bytes) -> None:
+        """Send on requests without TLS, all to the host of the first, whose address was checked."""
+        target = _asked(head)[1]
+        url = urlsplit(target)
+        host = url.netloc
+        found = self.server.tunnel.connect(url.hostname or "", url.port or 80, plain=True)
+        if found is None:
+            return
+        with found[0] as upstream:
+            if found[1] or _is_last(head):
+                upstream.sendall(_retargeted(head, target if found[1] else _path(url), b"Connection: close"))
                 _pump(self.request, upstream)
+                return
+            _set_timeouts(self.request, upstream)
+            answers = threading.Thread(target=_relay, args=(upstream, self.request), daemon=True)
+            answers.start()
+            try:
+                while url.netloc == host and not _is_last(head):
+                    upstream.sendall(_retargeted(head, _path(url)))
+                    head = _head_of(self.request)
+                    url = urlsplit(_asked(head)[1])
+            finally:
+                _shut(self.request, upstream)
+                answers.join()
+
+
+def _asked(head: bytes) -> tuple[str, str]:
+    """Return the method and the target of a request; raises ValueError for what is none."""
+    method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ", 2)
+    return method, target
+
+
+def _path(url: SplitResult) -> str:
+    return f"{url.path or '/'}{'?' + url.query if url.query else ''}"
 
 
 def _head_of(connection: socket.socket) -> bytes:
@@ -342,29 +381,63 @@ def _head_of(connection: socket.socket) -> bytes:
     return head
 
 
-def _retargeted(head: bytes, target: str) -> bytes:
-    """Return a plain-http request for the target: a path for a server itself, an address for a proxy.
+def _is_last(head: bytes) -> bool:
+    """Return whether no further request may follow on the connection: this one has a word about it, or a body."""
+    return any(header.lower().startswith((*_HOP_HEADERS, *_BODY_HEADERS)) for header in head.split(b"\r\n"))
 
-    The connection is closed after it.
-    """
+
+def _retargeted(head: bytes, target: str, *more: bytes) -> bytes:
+    """Return a plain-http request for the target: a path for a server itself, an address for a proxy."""
     line, *headers = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     method = line.split(b" ", 1)[0]
     kept = [header for header in headers if not header.lower().startswith(_HOP_HEADERS)]
-    return b"\r\n".join([method + b" " + target.encode("ascii") + b" HTTP/1.1", *kept, b"Connection: close", b"", b""])
+    return b"\r\n".join([method + b" " + target.encode("ascii") + b" HTTP/1.1", *kept, *more, b"", b""])
 
 
 def _pump(client: socket.socket, upstream: socket.socket) -> None:
-    """Copy bytes both ways until either side closes, or nothing moves for IDLE_SECONDS."""
-    buffer = memoryview(bytearray(_BUFFER_BYTES))
-    with selectors.DefaultSelector() as selector:
-        selector.register(client, selectors.EVENT_READ, upstream)
-        selector.register(upstream, selectors.EVENT_READ, client)
-        for end in (client, upstream):
-            end.settimeout(IDLE_SECONDS)
-        while ready := selector.select(IDLE_SECONDS):
-            for key, _ in ready:
-                source: socket.socket = key.fileobj  # type: ignore[assignment]
-                received = source.recv_into(buffer)
-                if not received:
-                    return
-                key.data.sendall(buffer[:received])
+    """Pass bytes on both ways until either side closes, or the server sends nothing for IDLE_SECONDS."""
+    _set_timeouts(client, upstream)
+    requests = threading.Thread(target=_relay, args=(client, upstream), daemon=True)
+    requests.start()
+    _relay(upstream, client)
+    # Before both are closed: the number of a closed descriptor is given out again.
+    requests.join()
+
+
+def _set_timeouts(client: socket.socket, upstream: socket.socket) -> None:
+    """Let the kernel wait: for the server and for either to take bytes, but never for the client's next request."""
+    for end in (client, upstream):
+        end.settimeout(None)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IDLE)
+    upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IDLE)
+
+
+def _relay(source: socket.socket, sink: socket.socket) -> None:
+    """Pass bytes on from one side to the other until either ends, then shut both.
+
+    The kernel moves them by itself where it can: each piece costs neither a copy nor long turns of the interpreter.
+    """
+    moved = False
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        stack.callback(_shut, source, sink)
+        reader, writer = os.pipe()
+        stack.callback(os.close, reader)
+        stack.callback(os.close, writer)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        try:
+            while count := os.splice(source.fileno(), writer, _PIPE_BYTES):
+                moved = True
+                while count:
+                    count -= os.splice(reader, sink.fileno(), count)
+        except OSError as error:
+            if moved or error.errno not in _NO_SPLICE:
+                raise
+            while received := source.recv(_PIPE_BYTES):
+                sink.sendall(received)
+
+
+def _shut(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

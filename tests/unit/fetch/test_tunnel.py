@@ -1,6 +1,8 @@
 """All traffic goes to the addresses that were checked."""
 
 import errno
+import os
+import random
 import socket
 import threading
 from contextlib import contextmanager
@@ -70,6 +72,72 @@ def test_a_plain_request_reaches_the_server_in_its_own_form(echo):
     with Tunnel(Guard((), allow_private=True)) as tunnel:
         head = f"GET http://127.0.0.1:{echo}/b?x=1 HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\n\r\n"
         assert ask(tunnel, head.encode()) == b"got GET /b?x=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+def counting():
+    """A server that answers every request of a connection with the number of that connection and the request's line."""
+    found = SimpleNamespace(connections=0, port=0)
+
+    def answer(connection):
+        found.connections += 1
+        while request := connection.recv(65536):
+            connection.sendall(f"{found.connections} {request.decode().splitlines()[0]}\n".encode())
+
+    with listening(answer) as found.port:
+        yield found
+
+
+def sent(connection, *lines):
+    connection.sendall("\r\n".join([*lines, "", ""]).encode())
+    return connection.recv(65536).decode()
+
+
+def test_requests_without_tls_to_one_host_share_a_checked_connection(counting):
+    with Tunnel(Guard((), allow_private=True)) as tunnel:
+        port = int(tunnel.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            line = "GET http://127.0.0.1:{}/{} HTTP/1.1"
+            answers = [sent(connection, line.format(counting.port, number), "Host: h") for number in range(3)]
+    assert answers == [f"1 GET /{number} HTTP/1.1\n" for number in range(3)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "169.254.169.254", "LOCALHOST"])
+def test_no_second_request_of_a_connection_reaches_another_host(counting, host):
+    with Tunnel(Guard((), allow_private=True)) as tunnel:
+        port = int(tunnel.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            assert sent(connection, f"GET http://127.0.0.1:{counting.port}/a HTTP/1.1", "Host: h")
+            assert sent(connection, f"GET http://{host}:{counting.port}/b HTTP/1.1", "Host: h") == ""
+    assert counting.connections == 1
+
+
+@pytest.mark.parametrize("header", ["Connection: keep-alive", "Proxy-Connection: close", "Content-Length: 0"])
+def test_a_request_with_a_word_about_its_connection_or_a_body_shares_none(counting, header):
+    with Tunnel(Guard((), allow_private=True)) as tunnel:
+        port = int(tunnel.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            assert sent(connection, f"GET http://127.0.0.1:{counting.port}/a HTTP/1.1", "Host: h")
+            assert sent(connection, f"GET http://127.0.0.1:{counting.port}/b HTTP/1.1", header) == ""
+
+
+@pytest.mark.parametrize("has_splice", [True, False])
+def test_many_bytes_arrive_as_they_were_sent(has_splice, monkeypatch):
+    if not has_splice:
+
+        def missing(*_):
+            raise OSError(errno.ENOSYS, "Function not implemented")
+
+        monkeypatch.setattr(os, "splice", missing)
+    content = random.Random(0).randbytes(5_000_000)
+
+    def answer_in_full(connection):
+        connection.recv(65536)
+        connection.sendall(content)
+
+    with listening(answer_in_full) as server, Tunnel(Guard((), allow_private=True)) as t:
+        answer = ask(t, f"CONNECT 127.0.0.1:{server} HTTP/1.1\r\n\r\n".encode())
+    assert answer.removeprefix(b"HTTP/1.1 200 Connection established\r\n\r\n") == content
 
 
 def test_a_refused_host_gets_no_answer_and_its_reason_is_kept(echo):
