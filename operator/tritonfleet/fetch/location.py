@@ -170,7 +170,7 @@ def _problem(path: str) -> str | None:
         return "is absolute"
     if any(part in {"", ".", ".."} for part in parts):
         return "has an empty, '.' or '..' part"
-    if "\\" in path or not all(character.isprintable() for character in path):
+    if "\\" in path or not path.isprintable():
         return "has a backslash, a control character or invalid UTF-8"
     if any(code in path.lower() for code in _ENCODED):
         return "hides a dot, a slash or a NUL behind percent-encoding"

@@ -409,9 +409,10 @@ class Placement:
 
 
 def _move(contents: Sequence[Content], places: Mapping[str, str], tree: Path) -> None:
+    for parent in {(tree / places[content.path]).parent for content in contents}:
+        parent.mkdir(parents=True, exist_ok=True)
     for content in contents:
         place = tree / places[content.path]
-        place.parent.mkdir(parents=True, exist_ok=True)
         if _is_program(content):
             content.file.chmod(0o755)
         content.file.rename(place)

@@ -1,10 +1,12 @@
 """Bring remote files to disk: in parallel parts, each resumed where it broke, with a checksum per file.
 
-Eight threads read parts of 32 MiB. A read that fails is tried again with growing pauses (`Backoff`), from the byte that
-it had reached. `Journal` notes each finished part on disk, so that a restarted container fetches only what is missing;
-`Progress` reports every two seconds how far it is. The bytes come from a `Reader`, which is `remote.Remote`.
+Eight threads read parts of 32 MiB, and more of them small files, whose requests cost more than their bytes. A read that
+fails is tried again with growing pauses (`Backoff`), from the byte that it had reached. `Journal` notes each finished
+piece of 4 MiB on disk, so that a restarted container fetches only what is missing; `Progress` reports every two seconds
+how far it is. The bytes come from a `Reader`, which is `remote.Remote`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
@@ -125,9 +128,11 @@ class Progress:
         unit = max(0, min((max(self._total, 1).bit_length() - 1) // 10, len(_UNITS) - 1))
         percent = 100 * present // self._total if self._total else 100
         kept = f", {size_text(self._kept)} from an earlier attempt" if self._kept else ""
+        missing = self._total - present
+        left = f", {-(-missing // max(1, round(bytes_per_second)))}s left" if missing and bytes_per_second >= 1 else ""
         return (
             f"{self._verb} {_number(present / 1024**unit)} of {size_text(self._total)} ({percent}%), "
-            f"{size_text(round(bytes_per_second))}/s, {self._done_files} of {counted(self._files, 'file')}{kept}"
+            f"{size_text(round(bytes_per_second))}/s{left}, {self._done_files} of {counted(self._files, 'file')}{kept}"
         )
 
 
@@ -145,15 +150,20 @@ def _number(count: float) -> str:
     return f"{count:.0f}" if count >= 100 else f"{count:.3g}"
 
 
-class Journal:
-    """An append-only file of finished parts, keyed by the file's path, size and version.
+PIECE_BYTES: Final = 4 * 1024 * 1024
+"""What a kill can cost of each part that is being read."""
 
-    A part is written down after its bytes, so a kill at any moment loses at most the parts in flight.
+
+class Journal:
+    """An append-only file of finished pieces, keyed by the file's path, size and version.
+
+    A piece is written down after its bytes, so a kill at any moment loses at most the pieces in flight.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._descriptor = -1
         self._done: dict[tuple[object, ...], set[int]] = {}
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
@@ -165,27 +175,44 @@ class Journal:
             else:
                 self._done.setdefault(tuple(key), set()).add(start)
 
-    def finished_parts(self, file: RemoteFile) -> set[int]:
-        """Return the offsets of the parts on disk; none if the server does not tell versions apart."""
+    def finished_pieces(self, file: RemoteFile) -> set[int]:
+        """Return the offsets of the pieces on disk; none if the server does not tell versions apart."""
         return set(self._done.get(_key(file), ())) if file.version else set()
 
     def kept_bytes(self, file: RemoteFile) -> int:
-        """Return how many bytes of the file the finished parts hold."""
-        step = PART_BYTES if file.ranges else file.size
-        return sum(min(step, file.size - start) for start in self.finished_parts(file))
+        """Return how many bytes of the file the finished pieces hold."""
+        step = piece_bytes(file)
+        return sum(min(step, file.size - start) for start in self.finished_pieces(file))
 
     def record(self, file: RemoteFile, start: int | None) -> None:
-        """Write down that the part at `start` is complete on disk, or with None, that none of the file's parts is."""
-        with self._lock, self._path.open("a") as lines:
-            # The newline comes first: it also ends a line that a kill cut short.
-            lines.write("\n" + json.dumps([*_key(file), start]))
+        """Write down that the piece at `start` is complete on disk, or with None, that none of the file's is."""
+        # The newline comes first: it also ends a line that a kill cut short.
+        line = "\n" + json.dumps([*_key(file), start])
+        with self._lock:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.write(self._descriptor, line.encode())
+
+    def close(self) -> None:
+        """Close the file; the next record opens it again."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
+def piece_bytes(file: RemoteFile) -> int:
+    """Return how long each piece of a file is but the last: all of it where the server sends no parts."""
+    return min(PIECE_BYTES, PART_BYTES) if file.ranges else max(file.size, 1)
 
 
 def _key(file: RemoteFile) -> tuple[object, ...]:
-    return (file.path, file.size, file.version, PART_BYTES if file.ranges else 0)
+    return (file.path, file.size, file.version, piece_bytes(file) if file.ranges else 0)
 
 
 WORKERS: Final = 8
+SMALL_FILE_BYTES: Final = 1024 * 1024
+SMALL_FILE_WORKERS: Final = 16
 RENEWING_BYTES: Final = 1024 * 1024
 """An attempt that brought this much counts as success: the pauses start over."""
 SPARE_BYTES: Final = 16 * 1024 * 1024
@@ -214,7 +241,7 @@ class Source(Reader, Protocol):
 
 @dataclass(slots=True)
 class _Target:
-    """One file on its way: its parts may finish in any order, its checksum follows from the front."""
+    """One file on its way: its pieces may finish in any order, its checksum follows from the front."""
 
     file: RemoteFile
     path: Path
@@ -225,23 +252,64 @@ class _Target:
 
     @property
     def step(self) -> int:
-        return PART_BYTES if self.file.ranges else max(self.file.size, 1)
+        return piece_bytes(self.file)
+
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether one thread fetches all of it, from the front."""
+        return 0 < self.file.size <= self.step
 
     def parts(self) -> list[tuple[int, int]]:
-        return [(start, min(start + self.step, self.file.size)) for start in range(0, self.file.size, self.step)]
+        """Return the spans to fetch: what is missing of each part."""
+        size, step = self.file.size, self.step
+        found: list[tuple[int, int]] = []
+        for start in range(0, size, step):
+            if start in self.done:
+                continue
+            end = min(start + step, size)
+            if found and found[-1][1] == start and start % max(PART_BYTES, step):
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+        return found
+
+    def feed(self, chunk: memoryview, position: int) -> None:
+        """Hash what has just been written where nobody else can be at it: in a file of one piece."""
+        if self.is_one_piece and position == self.hashed_bytes:
+            self.sha256.update(chunk)
+            self.hashed_bytes += len(chunk)
+
+    def restart(self) -> None:
+        """Forget what was hashed of a file that comes again from its first byte."""
+        self.sha256 = hashlib.sha256()
+        self.hashed_bytes = 0
 
     def advance(self) -> bool:
-        """Feed the checksum with what is contiguous by now; True when that was the rest of the file."""
-        with self.lock, self.path.open("rb") as data:
-            before = self.hashed_bytes
-            data.seek(before)
-            while self.hashed_bytes in self.done:
-                end = min(self.hashed_bytes + self.step, self.file.size)
-                while self.hashed_bytes < end:
-                    chunk = data.read(min(HASH_BYTES, end - self.hashed_bytes))
-                    self.sha256.update(chunk)
-                    self.hashed_bytes += len(chunk)
-            return self.hashed_bytes == self.file.size and (before < self.hashed_bytes or self.file.size == 0)
+        """Feed the checksum with what is contiguous by now; True when that was the rest of the file.
+
+        One thread at a time does it, and goes on with what others finish meanwhile: they fetch instead of waiting.
+        """
+        if self.file.size <= self.step and self.hashed_bytes == self.file.size:
+            return True
+        while self.hashed_bytes in self.done and self.lock.acquire(blocking=False):
+            try:
+                with self.path.open("rb", buffering=0) as data:
+                    self._hash(data)
+                if self.hashed_bytes == self.file.size:
+                    return True
+            finally:
+                self.lock.release()
+        return False
+
+    def _hash(self, data: FileIO) -> None:
+        buffer = memoryview(bytearray(min(HASH_BYTES, self.file.size)))
+        data.seek(self.hashed_bytes)
+        while self.hashed_bytes in self.done:
+            left = min(self.step, self.file.size - self.hashed_bytes)
+            while left and (count := data.readinto(buffer[:left])):
+                self.sha256.update(buffer[:count])
+                self.hashed_bytes += count
+                left -= count
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,43 +329,50 @@ class Transfer:
         # Before any part is planned: a listing may claim sizes that would not even fit in memory as a plan.
         check_space(self.folder, total - sum(map(self.journal.kept_bytes, files)))
         targets = [self._prepared(file) for file in files]
-        kept = sum(end - start for target in targets for start, end in target.parts() if start in target.done)
-        with Progress(total, len(files), self.report) as progress:
-            progress.keep(kept)
+        parts = [(target, start, end) for target in targets for start, end in target.parts()]
+        with Progress(total, len(files), self.report) as progress, contextlib.closing(self.journal):
+            progress.keep(total - sum(end - start for _, start, end in parts))
             for target in targets:
-                self._advance(target, progress)
-            self._fetch_all(targets, progress)
+                if target.done or not target.file.size:
+                    self._advance(target, progress)
+            self._fetch_all(parts, progress)
         return [Content(t.file.path, t.file.size, t.sha256.hexdigest(), t.path) for t in targets]
 
     def _prepared(self, file: RemoteFile) -> _Target:
         # One flat folder: what an earlier attempt left can stand in the way of no path of this one.
         path = self.folder / hashlib.sha256(file.path.encode()).hexdigest()
+        done = self.journal.finished_pieces(file)
+        target = _Target(file, path, done)
+        if target.is_one_piece and not done:
+            return target  # it is made when it is fetched
         on_disk = path.exists() and path.stat().st_size == file.size
-        done = self.journal.finished_parts(file) if on_disk else set()
+        if not on_disk:
+            done.clear()
         with path.open("r+b" if on_disk else "wb") as data:
             data.truncate(file.size)
-        return _Target(file, path, done)
+        return target
 
-    def _fetch_all(self, targets: Sequence[_Target], progress: Progress) -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
+    def _fetch_all(self, parts: Sequence[tuple[_Target, int, int]], progress: Progress) -> None:
+        with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(SMALL_FILE_WORKERS) as small:
             futures = [
-                pool.submit(self._fetch_part, target, start, end, progress)
-                for target in targets
-                for start, end in target.parts()
-                if start not in target.done
+                (small if target.file.size <= SMALL_FILE_BYTES else pool).submit(
+                    self._fetch_part, target, start, end, progress
+                )
+                for target, start, end in parts
             ]
             try:
                 finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 self.stopping.set()
-                pool.shutdown(wait=True, cancel_futures=True)
+                for each in (pool, small):
+                    each.shutdown(wait=True, cancel_futures=True)
         errors = [error for future in finished if (error := future.exception())]
         for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
             raise error
 
     def _fetch_part(self, target: _Target, start: int, end: int, progress: Progress) -> None:
         backoff = Backoff(self.stopping, self.report)
-        position = start
+        position = piece = start
         while position < end:
             attempt_start = position
             try:
@@ -305,14 +380,17 @@ class Transfer:
                     position = reached
                     if position - attempt_start >= RENEWING_BYTES:
                         backoff.renew()
+                    while piece < end and position >= min(piece + target.step, end):
+                        self.journal.record(target.file, piece)
+                        target.done.add(piece)
+                        piece += target.step
+                        self._advance(target, progress)
             except Transient as error:
                 if not target.file.ranges:
                     progress.add(start - position)
                     position = start
+                    target.restart()
                 backoff.wait(error)
-        self.journal.record(target.file, start)
-        target.done.add(start)
-        self._advance(target, progress)
 
     def _advance(self, target: _Target, progress: Progress) -> None:
         if not target.advance():
@@ -328,16 +406,21 @@ class Transfer:
 
     def _written(self, target: _Target, position: int, end: int, progress: Progress) -> Iterator[int]:
         """Write what one read brings, yielding the position reached; Transient if it ends early."""
-        with target.path.open("r+b", buffering=0) as data:
+        cut = os.O_TRUNC if target.is_one_piece and position == 0 else 0
+        descriptor = os.open(target.path, os.O_WRONLY | os.O_CREAT | cut, 0o644)
+        try:
             for chunk in self.reader.read(target.file, position, end):
                 if self.stopping.is_set():
                     raise Stopped
                 if position + len(chunk) > end:
                     raise FetchFailed(f"{target.file.path}: the server sent more bytes than were asked for")
-                write_at(data.fileno(), chunk, position)
+                write_at(descriptor, chunk, position)
+                target.feed(chunk, position)
                 position += len(chunk)
                 progress.add(len(chunk))
                 yield position
+        finally:
+            os.close(descriptor)
         if position < end:
             raise Transient(f"{target.file.path}: the connection ended {counted(end - position, 'byte')} too early")
 

@@ -31,6 +31,10 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     words = " ".join(PAGE.split())
     assert f"parts of {remote.PART_BYTES >> 20} MiB, eight at a time" in words
     assert transfer.WORKERS == 8
+    assert f"sixteen files of at most {transfer.SMALL_FILE_BYTES >> 20} MiB" in words
+    assert transfer.SMALL_FILE_WORKERS == 16
+    assert f"the last {transfer.PIECE_BYTES >> 20} MiB of each part" in words
+    assert f"at most {transfer.WORKERS * transfer.PIECE_BYTES >> 20} MiB come again" in words
     assert transfer.ATTEMPTS == 7
     assert f"more than {archive.MAX_MEMBERS:,} files, or more than {archive.MAX_RATIO} times their size" in words
     assert f"({archive.FREE_BYTES >> 20} MiB are always allowed)" in words

@@ -2,9 +2,6 @@
 
 import pytest
 
-from tritonfleet.fetch.remote import PART_BYTES, RemoteFile
-from tritonfleet.fetch.transfer import Journal
-
 EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 
@@ -42,22 +39,3 @@ def test_a_server_with_virtual_hosts_gets_no_bucket_in_the_path(https, fetch):
     https.listing = EMPTY_LISTING
     outcome = fetch("s3://b/model.onnx", AWS_ENDPOINT_URL=https.url(""), AWS_VIRTUAL_HOSTED_STYLE_REQUEST="true")
     assert outcome.files() == {"1/model.onnx": b"weights"}
-
-
-def test_a_journal_cut_short_by_a_kill_keeps_what_was_written_before(tmp_path):
-    file = RemoteFile("1/model.onnx", "m/1/model.onnx", 3 * PART_BYTES + 5, '"one"')
-    journal = Journal(tmp_path / "journal")
-    journal.record(file, 0)
-    journal.record(file, 3 * PART_BYTES)
-    with (tmp_path / "journal").open("a") as lines:
-        lines.write('\n["1/model.onnx", 1006')
-    reread = Journal(tmp_path / "journal")
-    assert (reread.finished_parts(file), reread.kept_bytes(file)) == ({0, 3 * PART_BYTES}, PART_BYTES + 5)
-    reread.record(file, PART_BYTES)
-    assert Journal(tmp_path / "journal").finished_parts(file) == {0, PART_BYTES, 3 * PART_BYTES}
-
-
-def test_parts_of_a_file_without_a_version_are_never_trusted(tmp_path):
-    file = RemoteFile("1/model.onnx", "", 5, None)
-    Journal(tmp_path / "journal").record(file, 0)
-    assert Journal(tmp_path / "journal").finished_parts(file) == set()
