@@ -47,6 +47,12 @@ def test_one_object_can_be_the_model(bucket, fetch):
     assert fetch("models/resnet.onnx").files() == {"1/model.onnx": MODEL}
 
 
+def test_names_with_unusual_characters_are_read(bucket, fetch):
+    bucket.put({"m/1/model.onnx": MODEL, "m/1/a b+c~(1)&=,@é.bin": b"weights", "m/1/100%.txt": b"x"})
+    files = fetch("m").files()
+    assert files == {"1/model.onnx": MODEL, "1/a b+c~(1)&=,@é.bin": b"weights", "1/100%.txt": b"x"}
+
+
 def test_the_objects_of_folders_are_no_files(bucket, fetch):
     bucket.put({"models/resnet/1/model.onnx": MODEL})
     (bucket.folder / "models" / "empty").mkdir()

@@ -21,8 +21,10 @@ from tritonfleet.fetch.location import MAX_FILES, is_clutter, safe_relative
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tritonfleet.fetch.direct import Direct
     from tritonfleet.fetch.location import Location
     from tritonfleet.fetch.model_folder import Content
+    from tritonfleet.fetch.web import Reply
 
 
 PART_BYTES: Final = 32 * 1024 * 1024
@@ -58,6 +60,8 @@ class Remote:
     """Returns why the last connection, or the credentials for it, could not be had: FetchFailed or Transient."""
     remedy: str
     """What to do when the store denies access."""
+    direct: Direct | None = None
+    """What reads the objects that obstore has listed; None where obstore does."""
     version: ClassVar[str] = ""
     """A URI of these stores names the files themselves, nothing that moves."""
 
@@ -90,11 +94,13 @@ class Remote:
         import obstore  # noqa: PLC0415
 
         where = f"{self.location.scheme}://{self.location.authority}/{file.key or self.location.path}"
+        if self.direct is not None:
+            yield from self._direct(self.direct, where, file, None if (start, end) == (0, file.size) else (start, end))
+            return
         options: dict[str, Any] = {} if (start, end) == (0, file.size) else {"range": (start, end)}
         result = self._call(where, lambda: obstore.get(self.store, file.key, options=options))  # type: ignore[arg-type]
         now = _remote_file(result.meta, file.path)
-        if (now.size, now.version) != (file.size, file.version):
-            raise FetchFailed(f"{where} was replaced while it was being fetched; publish models under new paths")
+        _check_unchanged(file, now.size, now.version, where)
         if not options and file.size <= SMALL_BYTES:
             # In one turn instead of one for each piece and the end: it is what many small files are made of.
             yield memoryview(self._call(where, result.bytes))
@@ -102,6 +108,18 @@ class Remote:
         stream = result.stream(min_chunk_size=CHUNK_BYTES)
         while (chunk := self._call(where, lambda: next(stream, None))) is not None:
             yield memoryview(chunk)
+
+    def _direct(
+        self, direct: Direct, where: str, file: RemoteFile, span: tuple[int, int] | None
+    ) -> Iterator[memoryview]:
+        def check(size: int, version: str | None) -> None:
+            _check_unchanged(file, size, version, where)
+
+        def refused(reply: Reply) -> FetchFailed | Transient:
+            code = _CODE.search(reply.body.decode("utf-8", "replace"))
+            return by_status(reply.status, code[1] if code else "", where, self.remedy)
+
+        return direct.pieces(file.key, span, check, refused)
 
     def _pages(self) -> list[Any]:
         import obstore  # noqa: PLC0415
@@ -158,6 +176,11 @@ class Remote:
             result = explained(error, where, self.remedy)
             problem = self.problem() if isinstance(result, Transient) else None
             raise (_placed(problem, where) if problem else result) from error
+
+
+def _check_unchanged(file: RemoteFile, size: int, version: str | None, where: str) -> None:
+    if (size, version) != (file.size, file.version):
+        raise FetchFailed(f"{where} was replaced while it was being fetched; publish models under new paths")
 
 
 def in_parts(files: Sequence[RemoteFile], has_ranges: Callable[[RemoteFile], bool]) -> list[RemoteFile]:

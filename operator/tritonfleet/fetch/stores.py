@@ -24,6 +24,7 @@ from tritonfleet.fetch.transfer import Source
 from tritonfleet.fetch.tunnel import Tunnel
 
 if TYPE_CHECKING:
+    from tritonfleet.fetch.direct import Keys
     from tritonfleet.fetch.web import Web
 
 SILENCE: Final = timedelta(seconds=30)
@@ -76,13 +77,24 @@ class _Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class _Opened:
+    store: Any
+    """obstore's."""
+    remedy: str
+    """What to do when it denies access; empty for one that is read anonymously."""
+    base: str = ""
+    """URL below which the objects are, where they are read without obstore."""
+    keys: "Keys | None" = None
+    """What those reads are signed with."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Store:
     endpoints: tuple[str, ...]
     """Variables of the Secret that name another server, the first that is set counts."""
     keys: str
     """What the Secret must hold, for the message to someone whose anonymous request was denied."""
-    open: Callable[[_Opening], tuple[Any, str]]
-    """Returns obstore's store, and what to do when it denies access."""
+    open: Callable[[_Opening], _Opened]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +173,20 @@ def open_remote(
     for name in [name for name in os.environ if name.startswith(_READ_BY_OBSTORE)]:
         del os.environ[name]
     opening = _Opening(location, environment, endpoint, client, report)
-    store, remedy = _built(lambda: kind.open(opening))
+    opened = _built(lambda: kind.open(opening))
 
     def problem() -> TritonfleetError | None:
         return opening.failures.pop() if opening.failures else tunnel.problem
 
-    return Remote(location, store, problem, remedy or f"it was read anonymously; {kind.keys}")
+    direct = None
+    if opened.base:
+        from tritonfleet.fetch.direct import Direct  # noqa: PLC0415
+        from tritonfleet.fetch.web import Web  # noqa: PLC0415
+
+        web = Web(tunnel, trusted, location.uri, plain=endpoint.startswith("http:"))
+        direct = Direct(web, opened.base, opened.keys)
+    remedy = opened.remedy or f"it was read anonymously; {kind.keys}"
+    return Remote(location, opened.store, problem, remedy, direct)
 
 
 def _hub(call: _Call) -> Source:
@@ -226,7 +246,7 @@ def _endpoint(names: tuple[str, ...], environment: Mapping[str, str], *, allow_p
     return endpoint.rstrip("/")
 
 
-def _built(build: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
+def _built(build: Callable[[], _Opened]) -> _Opened:
     from obstore.exceptions import BaseError  # noqa: PLC0415
 
     try:
@@ -236,18 +256,21 @@ def _built(build: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
         raise FetchFailed("the endpoint, key or CA_CERTIFICATE in the Secret cannot be used; check each") from error
 
 
-def _https(opening: _Opening) -> tuple[Any, str]:
+def _https(opening: _Opening) -> _Opened:
     from obstore.store import HTTPStore  # noqa: PLC0415
 
     client, authorization = opening.client, opening.read("HTTPS_AUTHORIZATION")
     if authorization:
         client["default_headers"] = {"Authorization": authorization}
     store = HTTPStore(opening.location.uri, client_options=client, retry_config=_NO_RETRIES)
-    return store, "check HTTPS_AUTHORIZATION in the Secret named by credentialsSecretName" if authorization else ""
+    remedy = "check HTTPS_AUTHORIZATION in the Secret named by credentialsSecretName" if authorization else ""
+    return _Opened(store, remedy)
 
 
-def _s3(opening: _Opening) -> tuple[Any, str]:
+def _s3(opening: _Opening) -> _Opened:
     from obstore.store import S3Store  # noqa: PLC0415
+
+    from tritonfleet.fetch.direct import Keys  # noqa: PLC0415
 
     region = opening.read("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
     if not re.fullmatch("[a-z0-9-]+", region):
@@ -257,13 +280,14 @@ def _s3(opening: _Opening) -> tuple[Any, str]:
         config["endpoint"] = opening.endpoint
     if opening.read("AWS_VIRTUAL_HOSTED_STYLE_REQUEST").lower() == "true":
         config["virtual_hosted_style_request"] = True
-    credentials, remedy = None, ""
+    credentials, remedy, keys = None, "", None
     role, token = opening.read("AWS_ROLE_ARN"), identity.token_file("AWS_WEB_IDENTITY_TOKEN_FILE", opening.environment)
     of_pod = identity.of_eks(opening.environment)
     if opening.pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         names = ("access_key_id", "secret_access_key", "session_token")
         config |= {name: value for name in names if (value := opening.read(f"AWS_{name.upper()}"))}
         remedy = _KEYS
+        keys = Keys(region, *(config.get(name, "") for name in names))
         if role or of_pod:
             opening.report("the role of the pod's ServiceAccount is not used: the Secret has keys")
     elif role and token:
@@ -280,13 +304,25 @@ def _s3(opening: _Opening) -> tuple[Any, str]:
         if role:
             opening.report("AWS_ROLE_ARN is not used: the pod has no token for it in AWS_WEB_IDENTITY_TOKEN_FILE")
     options: Any = {"config": config, "client_options": opening.client, "retry_config": _NO_RETRIES}
-    return S3Store(opening.location.authority, credential_provider=credentials, **options), remedy
+    store = S3Store(opening.location.authority, credential_provider=credentials, **options)
+    return _Opened(store, remedy, _bucket_url(opening, config), keys)
+
+
+def _bucket_url(opening: _Opening, config: Mapping[str, Any]) -> str:
+    """Return where obstore finds the objects; empty where only it can read them, with a role's keys."""
+    bucket = opening.location.authority
+    if not ("secret_access_key" in config or "skip_signature" in config) or bucket.endswith("--x-s3"):
+        return ""
+    if "virtual_hosted_style_request" in config:
+        return opening.endpoint or f"https://{bucket}.s3.{config['region']}.amazonaws.com"
+    cloud = f"https://s3.{config['region']}.amazonaws.com"
+    return f"{opening.endpoint or cloud}/{bucket}"
 
 
 _SERVICE_ACCOUNT: Final = ("GOOGLE_SERVICE_ACCOUNT_KEY", "gcloud-application-credentials.json")
 
 
-def _gs(opening: _Opening) -> tuple[Any, str]:
+def _gs(opening: _Opening) -> _Opened:
     from obstore.store import GCSStore  # noqa: PLC0415
 
     config: Any = {"base_url": opening.endpoint} if opening.endpoint else {}
@@ -301,7 +337,7 @@ def _gs(opening: _Opening) -> tuple[Any, str]:
     else:
         config["skip_signature"] = True
     options: Any = {"config": config, "client_options": opening.client, "retry_config": _NO_RETRIES}
-    return GCSStore(opening.location.authority, credential_provider=credentials, **options), remedy
+    return _Opened(GCSStore(opening.location.authority, credential_provider=credentials, **options), remedy)
 
 
 def _service_account(key: str) -> dict[str, str]:
@@ -322,7 +358,7 @@ _AZURE_KEY: Final = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY", "AZURE_ST
 _AZURE_SIGN_IN: Final = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_AUTHORITY_HOST")
 
 
-def _az(opening: _Opening) -> tuple[Any, str]:
+def _az(opening: _Opening) -> _Opened:
     from obstore.store import AzureStore  # noqa: PLC0415
 
     account, _, container = opening.location.authority.partition("/")
@@ -346,7 +382,7 @@ def _az(opening: _Opening) -> tuple[Any, str]:
         remedy, unused = "", "it has no annotation azure.workload.identity/client-id"
     if token and "federated_token_file" not in config:
         opening.report(f"the identity of the pod's ServiceAccount is not used: {unused}")
-    return AzureStore(config=config, client_options=opening.client, retry_config=_NO_RETRIES), remedy
+    return _Opened(AzureStore(config=config, client_options=opening.client, retry_config=_NO_RETRIES), remedy)
 
 
 _STORES: Final = {

@@ -33,7 +33,8 @@ _MOST_REDIRECTS: Final = 10
 LONGEST_WAIT_SECONDS: Final = 60.0
 """The longest pause that a server can ask for."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_SECRET_HEADERS: Final = frozenset({"authorization"})
+_FOR_ONE_SERVER: Final = frozenset({"authorization", "host", "x-amz-security-token"})
+"""Headers that are not sent to the target of a redirect to another server."""
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
 
 Headers = Mapping[str, str]
@@ -97,11 +98,17 @@ class Web:
             return self._whole(response)
 
     def pieces(
-        self, url: str, headers: Headers, span: tuple[int, int] | None, refused: Callable[[Reply], Exception]
+        self,
+        url: str,
+        headers: Headers,
+        span: tuple[int, int] | None,
+        refused: Callable[[Reply], Exception],
+        check: Callable[[http.client.HTTPMessage], None] = lambda _: None,
     ) -> Iterator[memoryview]:
         """Yield the bytes of a file, or those of `span` from its first up to its second offset.
 
-        Each piece is valid until the next. Raises what `refused` returns for an answer that is no success.
+        Each piece is valid until the next. Raises what `refused` returns for an answer that is no success, and what
+        `check` raises for the headers of one.
         """
         asked = {**headers, "Range": f"bytes={span[0]}-{span[1] - 1}"} if span else headers
         with self._answer(url, asked) as response:
@@ -111,7 +118,8 @@ class Web:
                 raise refused(self._whole(response))
             if span and not response.headers.get("Content-Range", "").startswith(f"bytes {span[0]}-"):
                 raise FetchFailed(f"{self._where}: the server sent another range of bytes than was asked for")
-            buffer = memoryview(bytearray(_PIECE_BYTES))
+            check(response.headers)
+            buffer = memoryview(bytearray(min(_PIECE_BYTES, response.length or _PIECE_BYTES)))
             while count := self._guarded(lambda: response.readinto(buffer)):
                 yield buffer[:count]
 
@@ -154,7 +162,7 @@ class Web:
                     self._drop(url)
             before, url = url, urljoin(url, target)
             if _origin(before) != _origin(url):
-                sent = {name: value for name, value in sent.items() if name.lower() not in _SECRET_HEADERS}
+                sent = {name: value for name, value in sent.items() if name.lower() not in _FOR_ONE_SERVER}
         raise FetchFailed(f"{self._where}: it redirects more than {_MOST_REDIRECTS} times; name the final address")
 
     def _sent(self, url: str, headers: Headers) -> http.client.HTTPResponse:
