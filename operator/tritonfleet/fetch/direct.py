@@ -1,8 +1,8 @@
-"""Objects of S3 read without obstore: over a checked connection of our own, with a signature of our own.
+"""Objects of S3, and files of web servers, read without obstore: over a checked connection and signed here.
 
 obstore's TLS takes two to three times the processor time of OpenSSL, and what it reads also passes the tunnel: with a
 limit of one CPU that is what a download waits for. So where the keys are known here, or none are needed, obstore only
-lists the bucket. A role's keys are obstore's own, which then reads as well.
+lists the source. A role's keys are obstore's own, which then reads as well.
 """
 
 import hashlib
@@ -55,13 +55,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """The objects of one bucket."""
+    """The objects of one bucket, or one file of a web server."""
 
     web: Web
     base: str
-    """The bucket's URL, without a slash at its end."""
-    keys: Keys | None
-    """None for a bucket that everyone may read."""
+    """The bucket's URL, without a slash at its end, or the file's."""
+    login: Keys | str
+    """The whole header that logs in, or what makes it of each request; empty where everyone may read."""
 
     def pieces(
         self,
@@ -75,8 +75,11 @@ class Direct:
         `check` gets the object's size and version before the first piece. Raises what `refused` returns for an answer
         that is no success.
         """
-        url = f"{self.base}/{quote(key)}"
-        headers = self.keys.headers(url, datetime.now(UTC)) if self.keys else {}
+        url = f"{self.base}/{quote(key)}" if key else self.base
+        if isinstance(self.login, Keys):
+            headers = self.login.headers(url, datetime.now(UTC))
+        else:
+            headers = {"Authorization": self.login} if self.login else {}
         return self.web.pieces(url, headers, span, refused, lambda found: check(_size(found), _version(found)))
 
 

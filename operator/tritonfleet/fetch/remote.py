@@ -1,6 +1,7 @@
-"""Object stores and HTTPS servers, read through obstore and only through the tunnel.
+"""Object stores and HTTPS servers, listed by obstore through the tunnel.
 
-`Remote` lists the source and reads ranges of its files; `stores.open_remote()` makes one. `explained()` turns obstore's
+`Remote` lists the source and reads ranges of its files, by itself (`direct`) or through obstore where only that has the
+keys; `stores.open_remote()` makes one. `explained()` turns obstore's
 exceptions into a `FetchFailed` in the user's words, or a `Transient` where another try may succeed.
 """
 

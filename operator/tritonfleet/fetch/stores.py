@@ -83,9 +83,9 @@ class _Opened:
     remedy: str
     """What to do when it denies access; empty for one that is read anonymously."""
     base: str = ""
-    """URL below which the objects are, where they are read without obstore."""
-    keys: "Keys | None" = None
-    """What those reads are signed with."""
+    """URL below which the objects are, or the file's, where they are read without obstore."""
+    login: "Keys | str" = ""
+    """What those reads log in with, as `direct.Direct` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def open_remote(
         from tritonfleet.fetch.web import Web  # noqa: PLC0415
 
         web = Web(tunnel, trusted, location.uri, plain=endpoint.startswith("http:"))
-        direct = Direct(web, opened.base, opened.keys)
+        direct = Direct(web, opened.base, opened.login)
     remedy = opened.remedy or f"it was read anonymously; {kind.keys}"
     return Remote(location, opened.store, problem, remedy, direct)
 
@@ -264,7 +264,7 @@ def _https(opening: _Opening) -> _Opened:
         client["default_headers"] = {"Authorization": authorization}
     store = HTTPStore(opening.location.uri, client_options=client, retry_config=_NO_RETRIES)
     remedy = "check HTTPS_AUTHORIZATION in the Secret named by credentialsSecretName" if authorization else ""
-    return _Opened(store, remedy)
+    return _Opened(store, remedy, opening.location.uri, authorization)
 
 
 def _s3(opening: _Opening) -> _Opened:
@@ -280,14 +280,15 @@ def _s3(opening: _Opening) -> _Opened:
         config["endpoint"] = opening.endpoint
     if opening.read("AWS_VIRTUAL_HOSTED_STYLE_REQUEST").lower() == "true":
         config["virtual_hosted_style_request"] = True
-    credentials, remedy, keys = None, "", None
+    login: Keys | str = ""
+    credentials, remedy = None, ""
     role, token = opening.read("AWS_ROLE_ARN"), identity.token_file("AWS_WEB_IDENTITY_TOKEN_FILE", opening.environment)
     of_pod = identity.of_eks(opening.environment)
     if opening.pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         names = ("access_key_id", "secret_access_key", "session_token")
         config |= {name: value for name in names if (value := opening.read(f"AWS_{name.upper()}"))}
         remedy = _KEYS
-        keys = Keys(region, *(config.get(name, "") for name in names))
+        login = Keys(region, *(config.get(name, "") for name in names))
         if role or of_pod:
             opening.report("the role of the pod's ServiceAccount is not used: the Secret has keys")
     elif role and token:
@@ -305,7 +306,7 @@ def _s3(opening: _Opening) -> _Opened:
             opening.report("AWS_ROLE_ARN is not used: the pod has no token for it in AWS_WEB_IDENTITY_TOKEN_FILE")
     options: Any = {"config": config, "client_options": opening.client, "retry_config": _NO_RETRIES}
     store = S3Store(opening.location.authority, credential_provider=credentials, **options)
-    return _Opened(store, remedy, _bucket_url(opening, config), keys)
+    return _Opened(store, remedy, _bucket_url(opening, config), login)
 
 
 def _bucket_url(opening: _Opening, config: Mapping[str, Any]) -> str:

@@ -274,7 +274,7 @@ class _Target:
         return found
 
     def feed(self, chunk: memoryview, position: int) -> None:
-        """Hash what has just been written where nobody else can be at it: in a file of one piece."""
+        """Hash what has just been written of a file of one piece, which only one thread writes."""
         if self.is_one_piece and position == self.hashed_bytes:
             self.sha256.update(chunk)
             self.hashed_bytes += len(chunk)

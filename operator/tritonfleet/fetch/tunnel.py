@@ -1,4 +1,4 @@
-"""A proxy on loopback through which all transfers go, so that only checked addresses are connected to.
+"""The connections of all transfers, only to addresses that were checked, and a proxy on loopback for obstore's.
 
 obstore resolves names and follows redirects by itself. Sending it through a proxy takes both out of its hands: each
 connection, the first as well as one after a redirect, is resolved here, checked by a `Guard` against the

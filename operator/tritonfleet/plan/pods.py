@@ -165,6 +165,19 @@ def _report_in(message: str) -> Mapping[str, Any]:
     return found | {name: count for name, count in counts.items() if 1 <= count < 2**31}
 
 
+def fetching(pods: tuple[Manifest, ...]) -> str:
+    """Say how many pods download the model, and since when; empty if none does."""
+    since = [
+        running["startedAt"]
+        for pod in pods
+        if exists(pod)
+        for container in pod.get("status", {}).get("initContainerStatuses") or ()
+        if container["name"] == "fetch"
+        and (running := container.get("state", {}).get("running") or {}).get("startedAt")
+    ]
+    return f"{counted(len(since), 'pod')} fetching the model, since {min(since)}" if since else ""
+
+
 def diagnose(revision: KnownRevision, gpus: GpuPool | None, now: datetime) -> Finding | None:
     """Return what blocks the revision, the most specific cause first; None if it is just starting."""
     alive = [pod for pod in revision.pods if exists(pod)]

@@ -19,7 +19,7 @@ from tritonfleet.api.status import ModelState, Outcome
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.plan.gateway import NO_GATEWAY, GatewayReport
 from tritonfleet.plan.objects import PORTS
-from tritonfleet.plan.pods import Finding, fetch_report, gpu_need, image_digest, lost_pods
+from tritonfleet.plan.pods import Finding, fetch_report, fetching, gpu_need, image_digest, lost_pods
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.rolling_update import RevisionRoles
 from tritonfleet.plan.rollout import (
@@ -265,10 +265,12 @@ def _ready(seen: Assessment) -> Condition:
         message = f"{message}; {lost}" if lost else message
         return Condition(ConditionType.READY, ConditionStatus.TRUE, Reason.READY, message)
     count = f"{target.ready_replicas if target else 0}/{seen.replicas} replicas"
+    downloads = fetching(target.pods) if target is not None else ""
+    downloads = f"; {downloads}" if downloads else ""
     if seen.stable is None or seen.roles.serving == seen.roles.target:
-        return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.PROVISIONING, f"{count} ready")
+        return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.PROVISIONING, f"{count} ready{downloads}")
     number = target.number if target is not None else seen.stable.number + 1
-    message = f"{count} of revision {number} ready; revision {seen.stable.number} is serving"
+    message = f"{count} of revision {number} ready{downloads}; revision {seen.stable.number} is serving"
     return Condition(ConditionType.READY, ConditionStatus.FALSE, Reason.ROLLING_OUT, message)
 
 

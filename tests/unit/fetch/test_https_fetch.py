@@ -5,11 +5,10 @@ import io
 import json
 import os
 import tarfile
-from datetime import timedelta
 
 import pytest
 
-from tritonfleet.fetch import remote, stores, transfer
+from tritonfleet.fetch import remote, transfer, web
 
 MODEL = bytes(range(256)) * 4096  # 1 MiB
 BIG = hashlib.shake_256(b"weights").digest(3 * 1024 * 1024 + 17)
@@ -128,7 +127,7 @@ def test_a_silent_server_is_given_up_and_asked_again(https, fetch, impatient, mo
     https.files["/m/model.onnx"] = MODEL * 2
     https.chunk_pause_seconds = 1.5
     monkeypatch.setattr(transfer, "ATTEMPTS", 2)
-    monkeypatch.setattr(stores, "SILENCE", timedelta(seconds=0.3))
+    monkeypatch.setattr(web, "SILENCE_SECONDS", 0.3)
     outcome = fetch(https.url("/m/model.onnx"))
     assert "the server sent nothing for too long; gave up after 2 attempts" in outcome.message
 

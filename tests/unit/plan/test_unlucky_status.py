@@ -89,6 +89,31 @@ def test_the_replicas_stay_when_autoscaling_is_removed_until_replicas_is_set(wor
     assert world.replicas() == [1]
 
 
+def fetching(name: str, revision: str, since: str) -> dict[str, Any]:
+    running = {"name": "fetch", "image": "f", "ready": False, "state": {"running": {"startedAt": since}}}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {names.REVISION_LABEL: revision}},
+        "spec": {"containers": []},
+        "status": {"initContainerStatuses": [running]},
+    }
+
+
+def test_the_status_says_how_many_pods_are_fetching_the_model_and_since_when(world: Any) -> None:
+    world.settle()
+    (revision,) = world.revisions()
+    world.pods.append(fetching("m-1", revision, "2026-01-01T12:00:09Z"))
+    world.pods.append(fetching("m-2", revision, "2026-01-01T12:00:07Z"))
+    world.pods.append(fetching("m-3", "another", "2026-01-01T11:00:00Z"))
+    world.settle()
+    said = "0/1 replicas ready; 2 pods fetching the model, since 2026-01-01T12:00:07Z"
+    assert world.condition("Ready") == ("False", "Provisioning", said)
+    world.pods.clear()
+    world.settle()
+    assert world.condition("Ready") == ("False", "Provisioning", "0/1 replicas ready")
+    assert [event.partition(":")[0] for event in world.events] == ["Normal Provisioning"]
+
+
 def test_a_first_failure_is_a_warning_and_progress_is_not(world: Any) -> None:
     world.settle()
     (revision,) = world.revisions()
