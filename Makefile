@@ -117,6 +117,10 @@ bench-autoscale: venv ## Our scaler against HPA, KEDA, KPA and a clairvoyant; TR
 bench-tick: venv ## One tick for 1,000 ModelDeployments with 5,000 pods: CPU and queries
 	$(BIN)/python -m benchmarks.tick
 
+.PHONY: bench-fetch
+bench-fetch: venv ## The fetch step beside obstore and curl, from an S3 server on loopback (on a quiet machine)
+	$(BIN)/python -m benchmarks.fetch
+
 .PHONY: bench-fidelity
 bench-fidelity: venv ## The simulator beside a real Triton on the same arrivals (root; on a quiet machine)
 	$(BIN)/python -m benchmarks.fidelity

@@ -23,7 +23,7 @@ _NOTHING: Final = hashlib.sha256(b"").hexdigest()
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Keys:
     """What requests to S3 are signed with."""
 
