@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from tritonfleet.errors import Transient
 from tritonfleet.fetch.failure import FetchFailed
-from tritonfleet.fetch.web import Reply, Web
+from tritonfleet.fetch.web import Web
 
 _NOTHING: Final = hashlib.sha256(b"").hexdigest()
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -68,19 +68,21 @@ class Direct:
         key: str,
         span: tuple[int, int] | None,
         check: Callable[[int, str | None], None],
-        refused: Callable[[Reply], FetchFailed | Transient],
+        refused: Callable[[int, bytes], FetchFailed | Transient],
     ) -> Iterator[memoryview]:
-        """Yield the bytes of an object, or those of a span of it; each piece is valid until the next.
-
-        `check` gets the object's size and version before the first piece. Raises what `refused` returns for an answer
-        that is no success.
-        """
+        """Yield the bytes of an object, or those of a span of it, as `remote.Objects` does."""
         url = f"{self.base}/{quote(key)}" if key else self.base
         if isinstance(self.login, Keys):
             headers = self.login.headers(url, datetime.now(UTC))
         else:
             headers = {"Authorization": self.login} if self.login else {}
-        return self.web.pieces(url, headers, span, refused, lambda found: check(_size(found), _version(found)))
+        return self.web.pieces(
+            url,
+            headers,
+            span,
+            lambda reply: refused(reply.status, reply.body),
+            lambda found: check(_size(found), _version(found)),
+        )
 
 
 def _host(url: str) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import unquote
 
 from tritonfleet.errors import Transient, TritonfleetError
@@ -22,10 +22,8 @@ from tritonfleet.fetch.location import MAX_FILES, is_clutter, safe_relative
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tritonfleet.fetch.direct import Direct
     from tritonfleet.fetch.location import Location
     from tritonfleet.fetch.model_folder import Content
-    from tritonfleet.fetch.web import Reply
 
 
 PART_BYTES: Final = 32 * 1024 * 1024
@@ -51,6 +49,23 @@ class RemoteFile:
     """Hex digits of what the store says the content is; empty if it does not say."""
 
 
+class Objects(Protocol):
+    """What reads objects without obstore; `direct.Direct` is it."""
+
+    def pieces(
+        self,
+        key: str,
+        span: tuple[int, int] | None,
+        check: Callable[[int, str | None], None],
+        refused: Callable[[int, bytes], FetchFailed | Transient],
+    ) -> Iterator[memoryview]:
+        """Yield the bytes of an object, or those of a span of it; each piece is valid until the next.
+
+        `check` gets the object's size and version before the first piece. Raises what `refused` returns for the status
+        and the body of an answer that is no success.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Remote:
     """A store opened for one location."""
@@ -61,7 +76,7 @@ class Remote:
     """Returns why the last connection, or the credentials for it, could not be had: FetchFailed or Transient."""
     remedy: str
     """What to do when the store denies access."""
-    direct: Direct | None = None
+    direct: Objects | None = None
     """What reads the objects that obstore has listed; None where obstore does."""
     version: ClassVar[str] = ""
     """A URI of these stores names the files themselves, nothing that moves."""
@@ -111,14 +126,14 @@ class Remote:
             yield memoryview(chunk)
 
     def _direct(
-        self, direct: Direct, where: str, file: RemoteFile, span: tuple[int, int] | None
+        self, direct: Objects, where: str, file: RemoteFile, span: tuple[int, int] | None
     ) -> Iterator[memoryview]:
         def check(size: int, version: str | None) -> None:
             _check_unchanged(file, size, version, where)
 
-        def refused(reply: Reply) -> FetchFailed | Transient:
-            code = _CODE.search(reply.body.decode("utf-8", "replace"))
-            return by_status(reply.status, code[1] if code else "", where, self.remedy)
+        def refused(status: int, body: bytes) -> FetchFailed | Transient:
+            code = _CODE.search(body.decode("utf-8", "replace"))
+            return by_status(status, code[1] if code else "", where, self.remedy)
 
         return direct.pieces(file.key, span, check, refused)
 

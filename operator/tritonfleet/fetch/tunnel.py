@@ -343,18 +343,22 @@ class _Connection(socketserver.BaseRequestHandler):
         if found is None:
             return
         with found[0] as upstream:
-            if found[1] or _is_last(head):
-                upstream.sendall(_retargeted(head, target if found[1] else _path(url), b"Connection: close"))
-                _pump(self.request, upstream)
-                return
+            by_proxy = found[1]
             _set_timeouts(self.request, upstream)
             answers = threading.Thread(target=_relay, args=(upstream, self.request), daemon=True)
             answers.start()
             try:
-                while url.netloc == host and not _is_last(head):
-                    upstream.sendall(_retargeted(head, _path(url)))
+                while url.netloc == host:
+                    is_last = by_proxy or _is_last(head)
+                    closing = (b"Connection: close",) if is_last else ()
+                    upstream.sendall(_retargeted(head, target if by_proxy else _path(url), *closing))
+                    if is_last:
+                        # Its body, if it has one, until the answer ends.
+                        _relay(self.request, upstream)
+                        return
                     head = _head_of(self.request)
-                    url = urlsplit(_asked(head)[1])
+                    target = _asked(head)[1]
+                    url = urlsplit(target)
             finally:
                 _shut(self.request, upstream)
                 answers.join()

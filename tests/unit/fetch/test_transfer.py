@@ -127,7 +127,7 @@ def test_another_checksum_than_the_store_lists_is_told_once(tmp_path, small_piec
 
 
 def test_the_log_says_how_long_the_rest_takes():
-    lines = []
+    lines: list[str] = []
     with Progress(1000 * KIB * KIB, 2, lines.append, interval_seconds=0.05) as progress:
         progress.add(500 * KIB * KIB)
         while not lines:

@@ -39,6 +39,11 @@ def repeat(connection):
     connection.sendall(b"got " + connection.recv(65536))
 
 
+def repeat_all(connection):
+    while received := connection.recv(65536):
+        connection.sendall(received)
+
+
 @pytest.fixture
 def echo():
     """A server that answers each connection with what it got first."""
@@ -113,12 +118,14 @@ def test_no_second_request_of_a_connection_reaches_another_host(counting, host):
 
 
 @pytest.mark.parametrize("header", ["Connection: keep-alive", "Proxy-Connection: close", "Content-Length: 0"])
-def test_a_request_with_a_word_about_its_connection_or_a_body_shares_none(counting, header):
-    with Tunnel(Guard((), allow_private=True)) as tunnel:
+def test_a_request_with_a_word_about_its_connection_or_a_body_is_the_last_of_its_connection(header):
+    with listening(repeat_all) as server, Tunnel(Guard((), allow_private=True)) as tunnel:
         port = int(tunnel.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            assert sent(connection, f"GET http://127.0.0.1:{counting.port}/a HTTP/1.1", "Host: h")
-            assert sent(connection, f"GET http://127.0.0.1:{counting.port}/b HTTP/1.1", header) == ""
+            first = sent(connection, f"GET http://127.0.0.1:{server}/a HTTP/1.1", "Host: h")
+            second = sent(connection, f"GET http://127.0.0.1:{server}/b HTTP/1.1", header)
+    assert "Connection" not in first
+    assert "\r\nConnection: close\r\n" in second
 
 
 @pytest.mark.parametrize("has_splice", [True, False])
