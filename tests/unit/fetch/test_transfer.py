@@ -55,7 +55,9 @@ class Bytes:
             with self.lock:
                 if self.until is not None and self.served >= self.until:
                     raise Killed
-                chunk = self.contents[file.path][start : min(end, start + self.dice.randint(1, 40 * KIB))]
+                longest = self.dice.randint(1, 40 * KIB)
+                longest = longest if self.until is None else min(longest, self.until - self.served)
+                chunk = self.contents[file.path][start : min(end, start + longest)]
                 self.served += len(chunk)
             yield memoryview(chunk)
             start += len(chunk)
