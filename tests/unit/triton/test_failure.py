@@ -79,6 +79,23 @@ def test_a_very_long_reason_is_cut() -> None:
     assert reason == "x" * LONGEST_REASON + "..."
 
 
+def test_of_several_models_the_one_that_failed_is_named() -> None:
+    failed = (LOGS / "initialize_raises.txt").read_text()
+    assert load_failure(failed, of_several=True) == f"model 'raises': {REASONS['initialize_raises']}"
+    polled = (LOGS / "preferred_above_max.txt").read_text()
+    assert load_failure(polled, of_several=True) == f"model 'prefmax': {REASONS['preferred_above_max']}"
+    syntax = (LOGS / "unknown_flag.txt").read_text()
+    assert load_failure(syntax, of_several=True) == REASONS["unknown_flag"]
+
+
+def test_of_an_ensemble_the_member_that_failed_is_named_and_not_what_depends_on_it() -> None:
+    message = (
+        "error: creating server: Invalid argument - load failed for model 'all': ensemble 'all' depends on 'pre' which"
+        " has no loaded version;\nload failed for model 'pre': version 1 is at UNAVAILABLE state: Internal: no file;\n"
+    )
+    assert load_failure(message, of_several=True) == "model 'pre': no file"
+
+
 @pytest.mark.parametrize(
     "message",
     [
