@@ -36,6 +36,7 @@ REASONS = {
     "wrong_dtype_name": "the model configuration cannot be read at line:column 4:42: "
     'Unknown enumeration value of "TYPE_FLOAT" for field "data_type".',
     "config_syntax": "the model configuration cannot be read at line:column 6:50: Expected integer, got: }",
+    "ensemble_member": "RuntimeError: no table of squares (/models/square/1/model.py, line 8, in initialize)",
     "unknown_flag": "tritonserver did not accept its command line and printed its usage: correct `server.args`",
 }
 
@@ -89,11 +90,8 @@ def test_of_several_models_the_one_that_failed_is_named() -> None:
 
 
 def test_of_an_ensemble_the_member_that_failed_is_named_and_not_what_depends_on_it() -> None:
-    message = (
-        "error: creating server: Invalid argument - load failed for model 'all': ensemble 'all' depends on 'pre' which"
-        " has no loaded version;\nload failed for model 'pre': version 1 is at UNAVAILABLE state: Internal: no file;\n"
-    )
-    assert load_failure(message, of_several=True) == "model 'pre': no file"
+    message = (LOGS / "ensemble_member.txt").read_text()
+    assert load_failure(message, of_several=True) == f"model 'square': {REASONS['ensemble_member']}"
 
 
 @pytest.mark.parametrize(

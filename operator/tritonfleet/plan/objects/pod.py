@@ -104,8 +104,9 @@ def _identity_labels(spec: ModelDeploymentSpec) -> dict[str, str]:
     """Return the label by which Azure's webhook gives a pod the token of its ServiceAccount."""
     if spec.server.service_account_name is None:
         return {}
-    sources = [spec.model, *(companion for companion in spec.companions if companion.uri is not None)]
-    without_key = [str(source.uri) for source in sources if source.credentials_secret_name is None]
+    without_key = [spec.model.uri] if spec.model.credentials_secret_name is None else []
+    others = [companion for companion in spec.companions if companion.credentials_secret_name is None]
+    without_key += [companion.uri for companion in others if companion.uri is not None]
     if any(names.source_uri(uri).startswith("az://") for uri in without_key):
         return {"azure.workload.identity/use": "true"}
     return {}
