@@ -86,6 +86,33 @@ _URI_RULES = (
 )
 
 
+ModelName = Annotated[
+    str,
+    matching(
+        128,
+        r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        "must hold only letters, digits, '_', '.' and '-', and not start with '.' or '-'",
+    ),
+]
+"""The name of a model in Triton, which is also the name of its folder."""
+
+Digest = Annotated[
+    str,
+    matching(
+        71,
+        r"^sha256:[a-f0-9]{64}$",
+        "must be 'sha256:' and 64 lowercase hexadecimal digits",
+    ),
+]
+"""The digest of a model's content."""
+
+Backend = Annotated[
+    str,
+    matching(64, r"^[a-z0-9_]+$", "must be the name of a Triton backend, such as onnxruntime or python"),
+]
+"""The name of a Triton backend."""
+
+
 class VersionPolicy(ApiModel):
     """Which of the model's version folders are served; exactly one of the fields."""
 
@@ -117,17 +144,7 @@ class Model(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = _URI_RULES
 
-    name: (
-        Annotated[
-            str,
-            matching(
-                128,
-                r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
-                "must hold only letters, digits, '_', '.' and '-', and not start with '.' or '-'",
-            ),
-        ]
-        | None
-    ) = None
+    name: ModelName | None = None
     """Name of the model in Triton, used by clients; absent: the object's name. Immutable."""
     uri: Annotated[str, text(1024)]
     """URI of the files: `s3://bucket/path`, `gs://bucket/path`, `az://account/container/path`,
@@ -135,29 +152,13 @@ class Model(ApiModel):
     `mlflow://models:/name@alias`, `https://host/path` or `pvc://claim/path`.
 
     A Triton model folder (with version folders), or bare model files, which become version 1."""
-    digest: (
-        Annotated[
-            str,
-            matching(
-                71,
-                r"^sha256:[a-f0-9]{64}$",
-                "must be 'sha256:' and 64 lowercase hexadecimal digits",
-            ),
-        ]
-        | None
-    ) = None
+    digest: Digest | None = None
     """Expected digest; files of a claim are copied to hold to it. Absent: the digest is recorded per revision."""
     credentials_secret_name: ObjectName | None = None
     """Secret whose keys become environment variables of the fetch step only.
 
     Absent: a bucket or container is read with the workload identity of `server.serviceAccountName`, or anonymously."""
-    backend: (
-        Annotated[
-            str,
-            matching(64, r"^[a-z0-9_]+$", "must be the name of a Triton backend, such as onnxruntime or python"),
-        ]
-        | None
-    ) = None
+    backend: Backend | None = None
     """Triton backend, such as onnxruntime, pytorch, tensorrt, openvino, python; absent: inferred."""
     default_model_filename: (
         Annotated[str, matching(255, FILE_NAME, "must be the name of a file, without a path")] | None

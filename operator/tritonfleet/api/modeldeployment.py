@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import Field, ValidationError
 
 from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, ScalingMode
-from tritonfleet.api.base import DURATION, ApiModel, Rule, items, open_object, rule
+from tritonfleet.api.base import DURATION, ApiModel, Rule, items, rule
 from tritonfleet.api.batching import Batching, InstanceGroup
+from tritonfleet.api.companions import Companion, RawModelConfig
 from tritonfleet.api.model import Model
 from tritonfleet.api.problems import described
 from tritonfleet.api.renames import refusals
@@ -21,9 +22,7 @@ from tritonfleet.errors import InvalidSpec
 
 _OTHERS_DECIDE = "!has(self.autoscaling) || self.autoscaling.mode != 'SLO' || self.autoscaling.advisory"
 
-
-MODEL_CONFIG_SHAPES: Final = ("ooo", "lolo", "loolo", "loool", "olool", "ololol", "ooloool", "oolooool")
-"""How objects and lists are nested in Triton's ModelConfig (model_config.proto)."""
+COMPANIONS_MAX: Final = 16
 
 
 class ModelDeploymentSpec(ApiModel):
@@ -102,12 +101,14 @@ class ModelDeploymentSpec(ApiModel):
     """How requests are grouped into batches."""
     instances: Annotated[tuple[InstanceGroup, ...], items(16)] = ()
     """Copies of the model within one server; Triton's default is one per GPU."""
-    raw_model_config: Annotated[dict[str, Any], *open_object(64, MODEL_CONFIG_SHAPES)] = Field(
-        default_factory=dict, alias="modelConfig"
-    )
+    raw_model_config: RawModelConfig = Field(default_factory=dict, alias="modelConfig")
     """Triton's ModelConfig in JSON form, merged over the typed fields, for settings that they lack.
 
     Field names as in Triton's model_config.proto, snake_case or camelCase."""
+    companions: Annotated[tuple[Companion, ...], items(COMPANIONS_MAX, key="name")] = ()
+    """Further models in the same server, which the model calls: members of an ensemble, or models that its code calls.
+
+    Pods are ready when all are; clients call `model`, whose contract, golden requests and latency count."""
     server: Server = Server()
     """The pods that run Triton."""
     replicas: Annotated[int, Field(ge=0, le=REPLICAS_MAX)] | None = None
@@ -170,6 +171,13 @@ class ModelDeployment(ApiModel):
             "must not change, since clients use it: create a new ModelDeployment for another name",
             got="has(self.spec.model.name) ? self.spec.model.name : self.metadata.name",
             at=".spec.model.name",
+        ),
+        rule(
+            "!has(self.spec.companions) || self.spec.companions.all(c, c.name != "
+            "(has(self.spec.model.name) ? self.spec.model.name : self.metadata.name))",
+            "must have other names than the model that clients call",
+            got="has(self.spec.model.name) ? self.spec.model.name : self.metadata.name",
+            at=".spec.companions",
         ),
     )
 

@@ -20,6 +20,7 @@ EXAMPLES: Final = {
     "spec.batching": "{maxBatchSize: 32}",
     "spec.batching.dynamic": "{maxQueueDelay: 2ms}",
     "spec.instances": "[{count: 2}]",
+    "spec.companions": "[{name: tokenizer}]",
     "spec.server.image": "{repository: nvcr.io/nvidia/tritonserver, tag: 26.11-py3}",
     "spec.server.gpu": "{count: 1}",
     "spec.server.resources": "{requests: {cpu: 4, memory: 16Gi}}",
@@ -39,7 +40,11 @@ EXAMPLES: Final = {
 }
 """How to write an object or a list for which people write a single value, by the path of the field."""
 
-_ITEM_EXAMPLES: Final = {"spec.rollout.canary.steps": "{weight: 10}", "spec.instances": "{count: 2}"}
+_ITEM_EXAMPLES: Final = {
+    "spec.rollout.canary.steps": "{weight: 10}",
+    "spec.instances": "{count: 2}",
+    "spec.companions": "{name: tokenizer}",
+}
 _CONTAINERS: Final = {
     "dict_type": "must be an object",
     "model_type": "must be an object",

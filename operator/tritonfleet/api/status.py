@@ -60,6 +60,8 @@ class RevisionStatus(ApiModel):
     """Digest of that image when it was first run."""
     model_digest: Annotated[str, text(128)] | None = None
     """Digest of the model's content when it was first fetched."""
+    companions_digest: Annotated[str, text(128)] | None = None
+    """Digest of the companions' content when it was first fetched."""
     model_version: Annotated[str, text(128)] | None = None
     """What the URI's branch, tag or alias named then: a commit, the digest of a manifest, or a version."""
     stateful: bool | None = None

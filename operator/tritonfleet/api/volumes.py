@@ -100,7 +100,7 @@ class VolumeMount(ApiModel):
             ),
             rule(
                 f"!(self in {cel_list(SHARED_MOUNTS)})"
-                f" && !self.matches(r'^({'|'.join(OWNED_MOUNTS)}|/proc|/sys)(/|$)')",
+                f" && !self.matches(r'^({'|'.join(OWNED_MOUNTS)}|/source-[0-9]+|/proc|/sys)(/|$)')",
                 "must not be a folder that every pod already has, nor below /models, /config, /source, /proc or /sys",
                 got="self",
             ),
@@ -129,8 +129,8 @@ class VolumeMount(ApiModel):
 
 
 OWNED_VOLUME_RULE: Final = rule(
-    f"self.all(volume, !(volume.name in {cel_list(OWNED_VOLUMES)}))",
-    f"must not use the names of the volumes that every pod has: {', '.join(OWNED_VOLUMES)}",
+    f"self.all(volume, !(volume.name in {cel_list(OWNED_VOLUMES)}) && !volume.name.matches('^source-[0-9]+$'))",
+    f"must not use the names of the volumes that every pod has: {', '.join(OWNED_VOLUMES)}, and source-1 and so on",
 )
 
 Volumes = Annotated[tuple[Volume, ...], items(16, OWNED_VOLUME_RULE, key="name")]

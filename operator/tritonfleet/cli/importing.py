@@ -138,8 +138,7 @@ def _from_model(folder: Path, uri: str) -> Imported:
         found.notes.append(f"upload the folder and set spec.model.uri, or name its place with --uri; it is {uri} now")
         found.incomplete = True
     if config.platform == "ensemble" or config.HasField("ensemble_scheduling"):
-        found.notes.append("an ensemble calls other models, and each ModelDeployment serves one: it cannot be served")
-        found.incomplete = True
+        _add_members(found, folder, config)
     if config.backend:
         found.spec["model"]["backend"] = config.backend
     gpus = max((gpu + 1 for group in config.instance_group for gpu in group.gpus), default=1)
@@ -151,6 +150,30 @@ def _from_model(folder: Path, uri: str) -> Imported:
         if value:
             _add_if_equal(found, part, value, config)
     return found
+
+
+def _add_members(found: Imported, folder: Path, ensemble: ModelConfig) -> None:
+    """Make the members of an ensemble, and those of ensembles among them, its companions, from the same repository."""
+    members: dict[str, None] = {}
+    waiting, repository = [ensemble], folder.resolve().parent
+    while waiting:
+        for step in waiting.pop().ensemble_scheduling.step:
+            config = repository / step.model_name / _CONFIG
+            if step.model_name not in members and re.fullmatch(r"\w[\w.-]*", step.model_name):
+                members[step.model_name] = None
+                if config.is_file():
+                    waiting.append(parse_text(read_bytes(str(config)).decode(errors="replace"), str(config)))
+    found.spec["model"]["uri"] = found.spec["model"]["uri"].rpartition("/")[0]
+    found.spec["companions"] = [{"name": name} for name in members]
+    found.notes.append(
+        f"its members ({', '.join(members)}) are companions in the same server: they need no ModelDeployments of their"
+        " own unless clients call them too"
+    )
+    if missing := [name for name in members if not (repository / name).is_dir()]:
+        found.notes.append(
+            f"there is no folder of {', '.join(missing)} beside it: add it, or set `uri` of the companion"
+        )
+        found.incomplete = True
 
 
 def _add_if_equal(found: Imported, part: str, value: Any, config: ModelConfig) -> None:

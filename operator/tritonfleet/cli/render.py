@@ -35,7 +35,7 @@ from tritonfleet.plan.objects import (
 )
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import schema
-from tritonfleet.triton.config import TYPED, model_config
+from tritonfleet.triton.config import TYPED, companion_config, model_config
 from tritonfleet.triton.context import Context, Folder, completion
 
 _ABSENT: Final = "-"
@@ -57,6 +57,8 @@ def render(options: SimpleNamespace) -> int:
                 _print_effective(deployment, revision, Path(options.effective), options.output)
             elif options.config:
                 say(f"# {deployment.metadata.name}\n{revision.config[CONFIG_KEY].rstrip()}")
+                for index, companion in enumerate(deployment.spec.companions):
+                    say(f"# companion {companion.name}\n{schema.to_text(companion_config(companion, index)).rstrip()}")
             else:
                 _print(list(_objects(deployment, revision, defaults)), options.output)
     except (TritonfleetError, ValueError) as problem:
@@ -92,7 +94,7 @@ def _print(manifests: list[Manifest], output: str) -> None:
 
 def _print_effective(deployment: ModelDeployment, revision: Revision, folder: Path, output: str) -> None:
     """Print the configuration that Triton would load with the files of a folder, each value with its origin."""
-    container = revision.template["spec"]["initContainers"][0]
+    container = revision.template["spec"]["initContainers"][-1]
     environment = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     with TemporaryDirectory() as scratch:
         overlay = Path(scratch) / CONFIG_KEY

@@ -1,5 +1,7 @@
 """`tritonfleet fetch`: download one model into the pod and report its digest.
 
+A model with companions has a run for each of them before its own, which checks that all fit together.
+
 The command line calls `main()` in the init container. It reads `Settings` from the environment and writes its result to
 the termination message. One fetch, `fetched()`, runs from the check of the URI to the rename of the finished folder;
 when it fails, nothing is left in place.
@@ -32,9 +34,11 @@ from tritonfleet.fetch.model_folder import (
     batches_of,
     check_config,
     digest_of,
+    digest_of_chain,
     keeps_state,
     laid_out,
     merge_config,
+    of_folder,
     preload_schema,
     without_wrapper,
 )
@@ -68,6 +72,12 @@ class Settings:
     backend: str | None = None
     server: str = ""
     """What the configuration is checked against: JSON of the server's context; empty for no check."""
+    folder: str = ""
+    """The model's folder in what the URI names, if that holds several models."""
+    companion: int | None = None
+    """Which companion it is, counted from 0; None for the model that clients call."""
+    companions: tuple[str, ...] = ()
+    """Of the model that clients call: Triton's names of its companions, which are in place already."""
     allowed_schemes: tuple[str, ...] = SCHEMES
     allowed_hosts: tuple[str, ...] = ()
     """Host names, or `*.example.com`; empty means any host with a public address."""
@@ -92,6 +102,10 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     model, digest, private = required("MODEL"), read("DIGEST"), read("ALLOW_PRIVATE", "false").lower()
     if not _MODEL.fullmatch(model):
         _refuse("MODEL", model, "letters, digits, '.', '-' and '_', not starting with '.' or '-'")
+    folder, companions = read("FOLDER"), [name for name in read("COMPANIONS").split(",") if name]
+    for name in (*companions, folder or model):
+        if not _MODEL.fullmatch(name):
+            _refuse("COMPANIONS", name, "the names of models")
     if digest and not _DIGEST.fullmatch(digest):
         _refuse("DIGEST", digest, "'sha256:' and 64 lower-case hex digits")
     if private not in {"true", "false"}:
@@ -105,6 +119,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         source=Path(read("SOURCE", "/source")),
         backend=read("BACKEND") or None,
         server=read("SERVER"),
+        folder=folder,
+        companion=int(read("COMPANION")) if read("COMPANION").isdecimal() else None,
+        companions=tuple(companions),
         allowed_schemes=_words(read("ALLOWED_SCHEMES")) or SCHEMES,
         allowed_hosts=_words(read("ALLOWED_HOSTS")),
         allow_private=private == "true",
@@ -138,6 +155,8 @@ def fetched(settings: Settings, environment: Mapping[str, str], report: Report) 
         packed = len(contents) == 1 and is_archive(contents[0].path)
         if packed:
             contents = _unpacked(contents[0], placement.staging / "unpacked")
+        if settings.folder:
+            contents = of_folder(contents, settings.folder, source.uri)
         return _placed(contents, source, settings, placement, packed=packed, version=version)
     except OSError as error:
         raise disk_failure(error) from error
@@ -150,6 +169,10 @@ def _contents(
     if source.scheme == "pvc":
         # Only a copy holds what was hashed: anyone may write to a claim afterwards.
         copies = placement.staging / "files" if settings.digest else None
+        within = f"{source.path}/{settings.folder}".strip("/")
+        if settings.folder and (settings.source / within).is_dir():
+            found = contents_of(source.uri, settings.source, within, report, copies=copies)
+            return [replace(content, path=f"{settings.folder}/{content.path}") for content in found], ""
         return contents_of(source.uri, settings.source, source.path, report, copies=copies), ""
     return _downloaded(source, settings, environment, placement.staging, report)
 
@@ -179,7 +202,9 @@ def _downloaded(
         files = retry(remote.files, Backoff(threading.Event(), report))
         if remote.version:
             report(f"{source.uri} is at {remote.version}")
-        contents = Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(files)
+        # Of an archive or an image only the inside tells which files are the model's.
+        own = [file for file in files if file.path.startswith(f"{settings.folder}/")] if settings.folder else []
+        contents = Transfer(remote, staging / "files", Journal(staging / "journal"), report).run(own or files)
         return remote.arranged(contents, staging / "unpacked"), remote.version
 
 
@@ -211,11 +236,20 @@ def _placed(
             "files, or set model.digest to the new digest if the change is intended"
         )
     files = {places[content.path]: content.size for content in contents if content.path in places}
-    text = check_config(config, files, settings.server, model=settings.model, uri=source.uri)
+    chain = [Placement(settings.target, name) for name in settings.companions]
+    text = check_config(
+        config,
+        files,
+        settings.server,
+        model=settings.model,
+        uri=source.uri,
+        companion=settings.companion,
+        chain=chain,
+    )
     mount = settings.source.resolve()
     is_linked = source.scheme == "pvc" and all(content.file.is_relative_to(mount) for content in contents)
-    folder = (mount / source.path).resolve() if is_linked else None
-    facts = batches_of(config, settings.server) | ({"modelVersion": version} if version else {})
+    folder = (mount / source.path / settings.folder).resolve() if is_linked else None
+    facts = batches_of(config, settings.server, chain) | ({"modelVersion": version} if version else {})
     placement.publish(contents, places, text, linked_folder=folder, uri=source.uri, digest=digest, facts=facts)
     return digest
 
@@ -223,17 +257,21 @@ def _placed(
 def effective_config(environment: Mapping[str, str], folder: Path, overlay: Path) -> tuple[object, dict[str, Path]]:
     """Return the configuration that a pod would load if the model's files were those of a folder, and these files.
 
+    The folder may be one of several models, if that is what the URI names; companions themselves are not looked at.
     `environment` is that of the init container, `overlay` the configuration of the revision. Raises FetchFailed as the
     pod would; nothing is changed.
     """
     settings = from_environment(environment)
+    if settings.folder and (folder / settings.folder).is_dir():
+        folder = folder / settings.folder
     shown = str(folder)
     found = files_of(folder, shown)
     config, hints = merge_config(found.get(CONFIG), overlay, model=settings.model, uri=shown, backend=settings.backend)
     places = laid_out(list(found), hints, uri=shown)
     placed = {places[path]: file for path, file in found.items() if path in places}
     sizes = {path: file.stat().st_size for path, file in placed.items()}
-    check_config(config, sizes, settings.server, model=settings.model, uri=shown)
+    chain = None if settings.companions else ()
+    check_config(config, sizes, settings.server, model=settings.model, uri=shown, chain=chain)
     return config, placed
 
 
@@ -242,7 +280,7 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
 
     The termination message is `{"digest": "sha256:..."}`, with `"largestBatch"` and `"concurrentBatches"` by which the
     autoscaler plans, with `"stateful": true` for a model with sequence batching and `"modelVersion"` for a name that
-    moves, such as a branch, or one line `FetchFailed: ...`.
+    moves, such as a branch, and `"companionsDigest"` for a model with companions; or one line `FetchFailed: ...`.
     """
     _stop_at_once_on_sigterm()
     environment = dict(os.environ if environment is None else environment)
@@ -251,15 +289,21 @@ def main(environment: Mapping[str, str] | None = None, termination_log: Path = T
     def report(line: str) -> None:
         _say(masked(line, secrets))
 
+    is_companion = bool(environment.get(f"{_PREFIX}COMPANION"))
+    companion = environment.get(f"{_PREFIX}MODEL") if is_companion else None
     try:
         settings = from_environment(environment)
         result: dict[str, object] = {"digest": fetched(settings, environment, report)}
         placement = Placement(settings.target, settings.model)
         result |= placement.facts()
-        if keeps_state(placement.folder):
+        chain = [Placement(settings.target, name) for name in settings.companions]
+        if chain:
+            result["companionsDigest"] = digest_of_chain(chain)
+        if any(keeps_state(each.folder) for each in (placement, *chain)):
             result["stateful"] = True
     except TritonfleetError as error:
-        message, code = one_line(str(error), secrets), 1
+        text = str(error) if companion is None or "companion '" in str(error) else f"companion '{companion}': {error}"
+        message, code = one_line(text, secrets), 1
     except Exception as error:  # noqa: BLE001 - the pod's status must carry a reason in every case
         report(traceback.format_exc())
         message, code = (

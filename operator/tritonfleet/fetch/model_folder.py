@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -67,6 +67,7 @@ _DEFAULT_FILES: Final = {
     "dali": ("model.dali", (".dali",)),
 }
 """Per backend: the file that it loads, and the suffixes under which people keep it."""
+_ENSEMBLE: Final = "ensemble"
 _ONE_FILE_BACKENDS: Final = frozenset({"onnxruntime", "openvino", "python", "dali"})
 """Backends that have no other way to find their model than by its name."""
 _PLATFORMS: Final = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt", "pytorch_libtorch": "pytorch"}
@@ -95,6 +96,22 @@ def without_wrapper(paths: Iterable[str]) -> str:
     return f"{top}/" if is_wrapper and not _DIGITS.fullmatch(top) and not top.endswith(".savedmodel") else ""
 
 
+def of_folder(contents: Sequence[Content], folder: str, uri: str) -> list[Content]:
+    """Return the files of one model of several, by their paths in its folder; raises FetchFailed if it has none."""
+    found = [
+        replace(content, path=content.path.removeprefix(f"{folder}/"))
+        for content in contents
+        if content.path.startswith(f"{folder}/")
+    ]
+    if not found:
+        there = sorted({content.path.partition("/")[0] for content in contents if "/" in content.path})
+        raise FetchFailed(
+            f"{uri}: no folder '{folder}' there, which is the model's, since a companion without `uri` has its folder"
+            f" beside it; there {'is' if len(there) == 1 else 'are'} {', '.join(there[:5]) or 'no folders'}"
+        )
+    return found
+
+
 def laid_out(paths: Collection[str], hints: Hints, *, uri: str, packed: bool = False) -> dict[str, str]:
     """Map each source path that is used to its path below the model's folder, the configuration included.
 
@@ -112,6 +129,9 @@ def laid_out(paths: Collection[str], hints: Hints, *, uri: str, packed: bool = F
             raise FetchFailed(f"{uri}: there is no {newest}/{name}, which {_loader(hints)} loads; {remedy}")
         return {path: path for path in used}
     bare = [path for path in used if path != CONFIG]
+    if hints.backend == _ENSEMBLE:
+        # It has no file of its own, and stores of objects keep no empty folder: `Placement` makes its version.
+        return {path: path for path in used if path == CONFIG or _beside_versions(path, hints)}
     if not bare:
         raise FetchFailed(f"{uri}: no model file there; it needs version folders such as 1/ or the model's own files")
     _check_no_repository(bare, uri, packed=packed)
@@ -190,8 +210,8 @@ def _check_no_repository(paths: Collection[str], uri: str, *, packed: bool) -> N
     models = sorted({path.split("/")[0] for path in paths if _is_model_file_of_repository(path)})
     if models:
         raise FetchFailed(
-            f"{uri}: a repository of models ({', '.join(models[:5])}), of which one can be served: "
-            f"{_instead(uri, models[0], packed=packed)}"
+            f"{uri}: a repository of models ({', '.join(models[:5])}), of which one is served: "
+            f"{_instead(uri, models[0], packed=packed)}, or name the others in spec.companions"
         )
 
 
@@ -256,36 +276,90 @@ def merge_config(base: Path | None, overlay: Path, *, model: str, uri: str, back
     return config, hints
 
 
-def check_config(config: Any, files: Mapping[str, int], server: str, *, model: str, uri: str) -> str:
+def check_config(
+    config: Any,
+    files: Mapping[str, int],
+    server: str,
+    *,
+    model: str,
+    uri: str,
+    companion: int | None = None,
+    chain: Sequence["Placement"] | None = (),
+) -> str:
     """Return the text of a configuration; raises FetchFailed with the broken rules if Triton would not load it.
 
     `files` are the sizes of the model's files by their path in its folder. `server` is the operator's word about the
     server, as `server_context()` of `tritonfleet.triton.images` writes it; without it there is no check: the pods of
-    an older operator have none, and they keep what they were started with.
+    an older operator have none, and they keep what they were started with. `companion` is its number in the spec if the
+    model is one. Of the model itself, which comes last, `chain` are the companions, None if they are not at hand:
+    ensembles among all models are checked against them.
     """
-    from tritonfleet.triton import context, images, schema, validation  # noqa: PLC0415
+    from tritonfleet.triton import context, schema  # noqa: PLC0415
 
     if server:
-        folder = context.Folder(files)
-        known = images.read_server_context(server)
-        found = validation.problems(config, model_name=model, folder=folder, **known)
-        try:
-            validation.refuse_problems(found)
-        except InvalidSpec as error:
-            raise FetchFailed(
-                f"Triton would not load {uri} as its config.pbtxt and the spec have it: {error}"
-            ) from error
+        folder = _folder_of(config, files)
+        if companion is not None or chain is None:
+            _refuse(config, folder, None, server, model=model, uri=uri, companion=companion)
+        else:
+            members = {each.model: each.member() for each in chain} | {model: context.Member(config, folder)}
+            _refuse(config, folder, members, server, model=model, uri=uri)
+            for number, each in enumerate(chain):
+                one = members[each.model]
+                if one.config.HasField("ensemble_scheduling"):
+                    _refuse(one.config, one.folder, members, server, model=each.model, uri=uri, companion=number)
     return schema.to_text(config)
 
 
-def batches_of(config: Any, server: str) -> dict[str, int]:
-    """Return how the server batches by a configuration, for the status; `server` is as in `check_config`."""
+def _folder_of(config: Any, files: Mapping[str, int]) -> Any:
+    """Return a model's folder as Triton will find it: that of an ensemble has a version, see `Placement.publish`."""
+    from tritonfleet.triton import context  # noqa: PLC0415
+
+    folder = context.Folder(files)
+    if config.platform == _ENSEMBLE and not folder.versions:
+        return context.Folder({**files, "1/": 0})
+    return folder
+
+
+def _refuse(
+    config: Any, folder: Any, members: Any, server: str, *, model: str, uri: str, companion: int | None = None
+) -> None:
+    """Raise FetchFailed if Triton would not load a configuration beside `members`, the other models of the server."""
+    from tritonfleet.triton import images, validation  # noqa: PLC0415
+    from tritonfleet.triton.config import of_companion  # noqa: PLC0415
+
+    known = images.read_server_context(server)
+    try:
+        validation.refuse_problems(
+            validation.problems(config, model_name=model, folder=folder, members=members, **known)
+        )
+    except InvalidSpec as error:
+        text = str(error) if companion is None else of_companion(str(error), companion)
+        shown = uri if companion is None else f"companion '{model}'"
+        raise FetchFailed(f"Triton would not load {shown} as its config.pbtxt and the spec have it: {text}") from error
+
+
+def batches_of(config: Any, server: str, chain: Sequence["Placement"] = ()) -> dict[str, int]:
+    """Return how the server batches by a configuration, for the status; `server` is as in `check_config`.
+
+    An ensemble has as many executions side by side as the least of its companions has, which `chain` are.
+    """
     from tritonfleet.triton import images, schema  # noqa: PLC0415
 
     if not server:
         return {}
-    copies = schema.executions_side_by_side(config, images.read_server_context(server)["gpus"])
+    configs = [config]
+    if config.platform == _ENSEMBLE:
+        members = [each.member().config for each in chain]
+        configs = [member for member in members if member.platform != _ENSEMBLE] or configs
+    gpus = images.read_server_context(server)["gpus"]
+    copies = min(schema.executions_side_by_side(each, gpus) for each in configs)
     return {"largestBatch": schema.largest_batch(config), "concurrentBatches": copies}
+
+
+def digest_of_chain(chain: Sequence["Placement"]) -> str:
+    r"""Return `sha256:<hex>` of the lines `name\0digest\n` of models in place, in their order."""
+    lines = "".join(f"{each.model}\0{each.digest()}\n" for each in chain)
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def keeps_state(folder: Path) -> bool:
@@ -350,6 +424,25 @@ class Placement:
             return None
         return None
 
+    def member(self) -> Any:
+        """Return the model in place as another model's ensemble sees it; raises FetchFailed if it is not there."""
+        from tritonfleet.triton import context, schema  # noqa: PLC0415
+
+        try:
+            sizes = {str(path): int(size) for path, size, _ in json.loads(self._receipt.read_text())["files"]}
+            text = (self.folder / "configs" / OVERLAY).read_text("utf-8")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FetchFailed(f"the companion '{self.model}' is not in place, though it was fetched") from error
+        config = schema.parse_text(text, f"config.pbtxt of '{self.model}'")
+        return context.Member(config, _folder_of(config, sizes))
+
+    def digest(self) -> str:
+        """Return the digest of the model in place; empty if there is none."""
+        try:
+            return str(json.loads(self._receipt.read_text())["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
     def facts(self) -> dict[str, Any]:
         """Return the `facts` with which the model was put in place."""
         try:
@@ -388,6 +481,8 @@ class Placement:
             _move(used, places, tree)
         own = tree / "configs" / OVERLAY
         own.parent.mkdir(parents=True)
+        if not any(part.name.isdecimal() for part in tree.iterdir()):
+            (tree / "1").mkdir()
         own.write_text(config, "utf-8")
         files = [(places[content.path], content.size, content.sha256) for content in used]
         files.append((f"configs/{OVERLAY}", own.stat().st_size, sha256_of(own)))
@@ -429,7 +524,7 @@ def _is_program(content: Content) -> bool:
 def _link(contents: Sequence[Content], places: Mapping[str, str], tree: Path, folder: Path) -> None:
     """Link version folders whole: runtimes want a model's parts to lie in one real folder."""
     paths = [content.path for content in contents]
-    if folder.is_dir() and all(places[path] == f"1/{path}" for path in paths):
+    if paths and folder.is_dir() and all(places[path] == f"1/{path}" for path in paths):
         folders = {"1": folder}
     else:
         tops = {path.partition("/")[0] for path in paths if "/" in path and path == places[path]}

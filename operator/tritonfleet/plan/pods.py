@@ -158,7 +158,7 @@ def _report_in(message: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(report, dict):
         return {}
-    kinds = {"digest": str, "modelVersion": str, "stateful": bool}
+    kinds = {"digest": str, "companionsDigest": str, "modelVersion": str, "stateful": bool}
     found = {name: report[name] for name, kind in kinds.items() if isinstance(report.get(name), kind)}
     found = {name: value for name, value in found.items() if len(str(value)) <= _LONGEST_REPORT}
     counts = {name: report[name] for name in ("largestBatch", "concurrentBatches") if type(report.get(name)) is int}
@@ -252,7 +252,7 @@ def _container_findings(pod: Manifest) -> Iterator[Finding]:
             )
         ended = _last_failure(container)
         if ended is not None:
-            yield _explain_exit(container, ended)
+            yield _explain_exit(container, ended, of_several=_has_companions(pod))
 
 
 def _last_failure(container: Manifest) -> Manifest | None:
@@ -263,7 +263,11 @@ def _last_failure(container: Manifest) -> Manifest | None:
     return None
 
 
-def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
+def _has_companions(pod: Manifest) -> bool:
+    return any(each["name"] == "fetch-1" for each in pod["spec"].get("initContainers") or ())
+
+
+def _explain_exit(container: Manifest, ended: Manifest, *, of_several: bool) -> Finding:
     message = ended.get("message", "").strip()
     failures = container.get("restartCount", 0) + (1 if "terminated" in container.get("state", {}) else 0)
     stalled = failures >= FAILURES_BEFORE_STALLED
@@ -275,7 +279,7 @@ def _explain_exit(container: Manifest, ended: Manifest) -> Finding:
             f"container '{container['name']}' exceeded its memory limit: raise `server.resources.limits.memory`",
             stalled,
         )
-    cause = load_failure(message)
+    cause = load_failure(message, of_several=of_several)
     if cause is not None:
         return Finding(Reason.MODEL_LOAD_FAILED, cause, stalled)
     last_line = message.splitlines()[-1] if message else "no termination message"
@@ -434,6 +438,7 @@ def _changed(revision: KnownRevision, remembered: Mapping[str, Any]) -> str:
     for what, key, found in (
         ("image", "imageDigest", image_digest(revision.pods)),
         ("model", "modelDigest", model_digest(revision.pods)),
+        ("companions' content", "companionsDigest", fetch_report(revision.pods).get("companionsDigest")),
     ):
         first = remembered.get(key)
         if first is not None and found is not None and first != found:

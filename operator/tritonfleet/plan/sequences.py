@@ -10,11 +10,12 @@ Whether a model is one says its configuration: the spec's part of it when the re
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects import CONFIG_KEY, Revision
+from tritonfleet.plan.objects import CONFIG_SUFFIX, Revision
 from tritonfleet.plan.revisions import KnownRevision
 from tritonfleet.plan.world import Manifest
 
@@ -30,11 +31,13 @@ def is_stateful(revision: KnownRevision, body: Manifest) -> bool:
     data: dict[str, Any] = (revision.record or {}).get("data") or {}
     entries = (body.get("status") or {}).get("revisions") or ()
     remembered = any(entry.get("stateful") for entry in entries if entry["name"].endswith(f"-{revision.hash}"))
-    return remembered or _says((data.get("config") or {}).get(CONFIG_KEY, ""))
+    return remembered or _says(data.get("config") or {})
 
 
-def _says(config: str) -> bool:
-    return _SEQUENCE_BATCHING.search(config) is not None
+def _says(files: Mapping[str, str]) -> bool:
+    """Return whether the configuration of the model says so, or that of a companion."""
+    texts = [text for name, text in files.items() if name.endswith(CONFIG_SUFFIX)]
+    return any(_SEQUENCE_BATCHING.search(text) is not None for text in texts)
 
 
 def splits_sequences(spec: ModelDeploymentSpec) -> str:
@@ -58,7 +61,7 @@ def refuse_split_sequences(
 
     `existing` is the wanted revision in the cluster, if it was written before.
     """
-    if _says(wanted.config.get(CONFIG_KEY, "")) or (existing is not None and is_stateful(existing, body)):
+    if _says(wanted.config) or (existing is not None and is_stateful(existing, body)):
         split = splits_sequences(deployment.spec)
         if split:
             raise InvalidSpec(f"the model keeps state between requests (sequence batching): {split}")

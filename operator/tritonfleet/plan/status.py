@@ -374,6 +374,7 @@ def _entry(seen: Assessment, name: str, revision: KnownRevision, remembered: Map
         # The first one seen is kept, to reveal a model or image that was replaced behind its name.
         "imageDigest": remembered.get("imageDigest") or image_digest(revision.pods),
         "modelDigest": remembered.get("modelDigest") or report.get("digest"),
+        "companionsDigest": remembered.get("companionsDigest") or report.get("companionsDigest"),
         "modelVersion": report.get("modelVersion"),
         "stateful": report.get("stateful"),
         "largestBatch": report.get("largestBatch"),

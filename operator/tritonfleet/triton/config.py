@@ -1,10 +1,11 @@
-"""From a ModelDeployment's spec to Triton's ModelConfig."""
+"""From a ModelDeployment's spec to Triton's ModelConfig, that of the model and those of its companions."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tritonfleet.api.batching import Batching, DynamicBatching, InstanceGroup, QueuePolicy, TimeoutAction
+from tritonfleet.api.companions import Companion
 from tritonfleet.api.execution import Accelerator, Cuda, GraphShape, Optimization, WarmupSample
 from tritonfleet.api.model import Model, VersionPolicy
 from tritonfleet.api.modeldeployment import ModelDeploymentSpec
@@ -23,7 +24,7 @@ RAW_ONLY: Final[Mapping[str, str]] = {
     "platform": "the name of a backend and a format from before there were backends: `spec.model.backend`",
     "runtime": "chooses between libraries of one backend, of which images have one",
     "cc_model_filenames": "a file for each kind of GPU, where a fleet's pods are all of one kind",
-    "ensemble_scheduling": "its models must be in the same server, which serves one",
+    "ensemble_scheduling": "the maps of an ensemble, which come with its artifact; `spec.companions` has its models",
     "instance_group.secondary_devices": "NVDLA, an accelerator of embedded boards",
     "model_operations": "libraries of custom operations, which a flag or the backend's parameters load as well",
     "model_repository_agents": "refused: an agent may replace files that were checked",
@@ -347,10 +348,60 @@ def _add_instance(target: ModelConfig, instance: InstanceGroup) -> None:
                 setattr(resource, "global", True)
 
 
-def _refuse_second_scheduler(config: ModelConfig, overlay: ModelConfig) -> None:
+def _refuse_second_scheduler(config: ModelConfig, overlay: ModelConfig, at: str = "spec") -> None:
     typed, raw = (part.WhichOneof(SCHEDULERS) for part in (config, overlay))
     if typed is not None and raw is not None and typed != raw:
         raise InvalidSpec(
-            f"spec.batching.{typed.removesuffix('_batching')} and {_RAW}.{raw} are both set: a model has one"
+            f"{at}.batching.{typed.removesuffix('_batching')} and {at}.modelConfig.{raw} are both set: a model has one"
             " scheduler, remove one of them"
         )
+
+
+def companion_config(companion: Companion, index: int) -> ModelConfig:
+    """Return what the spec says about a companion; raises InvalidSpec as `model_config` does."""
+    config = schema.empty()
+    config.name = companion.name
+    if companion.backend == _ENSEMBLE:
+        config.platform = _ENSEMBLE
+    elif companion.backend is not None:
+        config.backend = companion.backend
+    batching = companion.batching
+    if batching is not None:
+        _set_given(config, batching, ("max_batch_size",))
+        if batching.dynamic is not None:
+            config.dynamic_batching.SetInParent()
+            _set_delay(config.dynamic_batching, batching.dynamic.max_queue_delay)
+    for instance in companion.instances:
+        group = config.instance_group.add()
+        group.kind, group.count = group.Kind.Value(f"KIND_{instance.kind.upper()}"), instance.count
+        group.gpus.extend(instance.gpus)
+    if not companion.raw_model_config:
+        return config
+    at = f"spec.companions[{index}]"
+    overlay = schema.parse_json(companion.raw_model_config, f"{at}.modelConfig")
+    _refuse_second_scheduler(config, overlay, at)
+    return merge(config, overlay)
+
+
+_FIELD: Final = re.compile(r"spec\.((?:model|batching|instances|modelConfig)\b(?:\.\w+|\[\d+\])*)")
+_COMPANION_FIELD: Final = re.compile(
+    r"model\.(name|uri|digest|backend)|batching(\.maxBatchSize|\.dynamic(\.maxQueueDelay)?)?"
+    r"|instances(\[\d+\])?(\.(kind|count|gpus))?|modelConfig\b.*"
+)
+
+
+def of_companion(message: str, index: int) -> str:
+    """Return a message about the model's fields as one about those of a companion.
+
+    What a companion has no typed field for is named by its place in `modelConfig`.
+    """
+
+    def placed(field: re.Match[str]) -> str:
+        path, at = field[1], f"spec.companions[{index}]"
+        if _COMPANION_FIELD.fullmatch(path):
+            return f"{at}.{path.removeprefix('model.')}"
+        bare = f"spec.{path}"
+        names = [name for name, typed in TYPED.items() if bare == typed or bare.startswith((f"{typed}.", f"{typed}["))]
+        return f"{at}.modelConfig.{names[-1]}" if names else f"{at}.modelConfig"
+
+    return _FIELD.sub(placed, message)

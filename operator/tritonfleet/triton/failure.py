@@ -22,6 +22,11 @@ _LOAD_FAILED: Final = re.compile(
     r"|Poll failed for model directory '[^']*': "
     r"|ERROR: Failed to create instance: |Failed to (?:pre)?initialize Python stub(?: for auto-complete)?: )"
 )
+_FAILED_MODELS: Final = (
+    re.compile(r"load failed for model '([\w.-]+)': version"),
+    re.compile(r"(?:load failed for|failed to load|Poll failed for)(?: model)?(?: directory)? '([\w.-]+)'"),
+)
+"""Where the model's name is: first as the server says it of one that failed itself, and not of what depends on it."""
 _STATUS: Final = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported|Unknown): ")
 _PROTOBUF: Final = re.compile(
     r"^\[libprotobuf ERROR .*?\] Error parsing text-format inference\.ModelConfig: (?P<text>.*)$",
@@ -42,12 +47,17 @@ _FAILURE_FILES: Final = frozenset(
 )
 
 
-def load_failure(termination_message: str) -> str | None:
-    """Return why Triton did not load its model, on one line, or None when the message does not say."""
+def load_failure(termination_message: str, *, of_several: bool = False) -> str | None:
+    """Return why Triton did not load its model, on one line, or None when the message does not say.
+
+    `of_several`: the server has more than one model, so that the one that failed is named, if the message does.
+    """
     reason = _fatal_reason(termination_message) or _logged_reason(termination_message)
     if reason is None:
         return _refused_command_line(termination_message) or _end_of_traceback(termination_message)
-    return _one_line(reason)
+    found = (pattern.search(reason) for pattern in _FAILED_MODELS if of_several)
+    named = next((match for match in found if match is not None), None)
+    return f"model '{named[1]}': {_one_line(reason)}" if named else _one_line(reason)
 
 
 def _fatal_reason(message: str) -> str | None:

@@ -33,6 +33,7 @@ def server_args(
     cache: ResponseCache | None = None,
     ipv6: bool = False,
     user_args: Sequence[str] = (),
+    companions: Sequence[str] = (),
 ) -> list[str]:
     """Return the arguments after `tritonserver`; raises InvalidSpec for a user argument that is ours.
 
@@ -42,6 +43,8 @@ def server_args(
     A gRPC connection that reaches its age takes no new calls, while those in flight, streams too, go on as
     long as they need: `--grpc-max-connection-age-grace` would cut them.
 
+    `companions` are the names of the other models of the server; one that cannot be loaded ends it, as the model does.
+
     `ipv6` listens on IPv6, for pods whose first address is one; by default Triton's HTTP and metrics only do on IPv4.
     """
     refuse_owned_flags(user_args)
@@ -49,6 +52,7 @@ def server_args(
         f"--model-repository={repository}",
         "--model-control-mode=explicit",
         f"--load-model={model_name}",
+        *(f"--load-model={companion}" for companion in companions),
         f"--model-config-name={CONFIG_NAME}",
         "--exit-on-error=true",
         f"--http-port={http_port}",

@@ -365,7 +365,9 @@ def _member_problems(config: ModelConfig, context: Context, members: Mapping[str
         field, name = f"{_STEPS}.step[{index}]", step.model_name
         member = members.get(name)
         if member is None:
-            yield Problem(f"{field}.model_name", f"'{name}'", "must be a model of the same server")
+            yield Problem(
+                f"{field}.model_name", f"'{name}'", "must be a model of the same server: name it in spec.companions"
+            )
             continue
         yield from _choice_problems(field, config, step, member)
         for kind, mapped, wanted in (

@@ -103,6 +103,7 @@ def test_every_map_has_a_size():
 def test_only_what_others_define_or_the_operator_remembers_is_open():
     is_open = sorted(path for path, node in NODES.items() if node.get("x-kubernetes-preserve-unknown-fields"))
     assert is_open == [
+        ".spec.companions[].modelConfig",
         ".spec.modelConfig",
         ".spec.server.affinity.podAffinity",
         ".spec.server.affinity.podAntiAffinity",

@@ -169,13 +169,38 @@ def test_without_a_uri_a_place_is_asked_for(imported, repository):
     assert said.status == 1
 
 
-def test_an_ensemble_is_said_not_to_be_served(imported, tmp_path):
-    (tmp_path / "config.pbtxt").write_text('name: "pipeline" platform: "ensemble" ensemble_scheduling { }')
+ENSEMBLE = (
+    'name: "pipeline" platform: "ensemble" ensemble_scheduling { step { model_name: "first" model_version: -1 }'
+    ' step { model_name: "second" model_version: -1 } }'
+)
 
-    _, said = imported(tmp_path / "config.pbtxt", "--uri", "s3://models/pipeline")
+
+def test_the_members_of_an_ensemble_are_its_companions(imported, tmp_path):
+    inner = (
+        ENSEMBLE.replace("pipeline", "second")
+        .replace("first", "third")
+        .replace('name: "second" model', 'name: "third" model')
+    )
+    for name, config in {"pipeline": ENSEMBLE, "first": "", "second": inner, "third": ""}.items():
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(config)
+
+    found, said = imported(tmp_path, "--uri", "s3://models/all")
+
+    assert found["pipeline"]["spec"]["model"] == {"uri": "s3://models/all"}
+    assert sorted(each["name"] for each in found["pipeline"]["spec"]["companions"]) == ["first", "second", "third"]
+    assert "are companions in the same server" in said.err
+    assert said.status == 0
+
+
+def test_members_that_are_not_beside_their_ensemble_are_named(imported, tmp_path):
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "config.pbtxt").write_text(ENSEMBLE)
+
+    _, said = imported(tmp_path / "pipeline" / "config.pbtxt", "--uri", "s3://models/pipeline")
 
     assert said.status == 1
-    assert "an ensemble calls other models" in said.err
+    assert "there is no folder of first, second beside it" in said.err
 
 
 def test_an_inference_service_keeps_its_pods(imported, tmp_path):

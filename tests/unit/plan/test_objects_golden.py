@@ -55,7 +55,7 @@ def children_of(name: str) -> str:
     return yaml.dump_all(children, Dumper=Block, sort_keys=False, width=110)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "gpu", "pvc", "everything"])
+@pytest.mark.parametrize("name", ["quickstart", "gpu", "pvc", "ensemble", "everything"])
 def test_the_children_are_the_ones_on_record(name: str) -> None:
     golden, found = GOLDEN / f"{name}.yaml", children_of(name)
     if os.environ.get("WRITE_GOLDEN"):

@@ -170,3 +170,15 @@ def test_what_a_branch_named_is_in_the_status_within_bounds(world: World, versio
 
     (entry,) = world.status["revisions"]
     assert (entry["modelDigest"], entry.get("modelVersion")) == ("sha256:m", shown)
+
+
+def test_companions_that_were_replaced_behind_their_names_are_told_from_those_of_the_first_start(world: World) -> None:
+    world.settle()
+    (revision,) = world.revisions()
+    world.make_ready(revision)
+    for digest in ("sha256:first", "sha256:second"):
+        fetched(world, revision, json.dumps({"digest": "sha256:m", "companionsDigest": digest}))
+        world.settle()
+
+    (entry,) = world.status["revisions"]
+    assert entry["companionsDigest"] == "sha256:first"

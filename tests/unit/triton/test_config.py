@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
+from tritonfleet.api.crd import root_schema
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.triton import schema
-from tritonfleet.triton.config import model_config, render
+from tritonfleet.triton.config import TYPED, model_config, of_companion, render
 
 
 def rendered(**spec: Any) -> str:
@@ -255,3 +256,17 @@ def test_the_model_s_name_is_the_one_that_is_given() -> None:
         "spec": {"model": model(name="other")},
     }
     assert model_config(ModelDeployment.parse(body).spec, "other").name == "other"
+
+
+def test_a_message_about_a_companion_names_only_fields_that_companions_have() -> None:
+    companion = root_schema()["properties"]["spec"]["properties"]["companions"]["items"]
+    fields = {field for field in TYPED.values() if not field.startswith("spec.server")}
+    for field in (*fields, "spec.instances[2].rateLimiter", "spec.batching.dynamic.priorityPolicies[1]"):
+        told = of_companion(f"{field} is 1: must fit {field} (2)", 3)
+        path = told.partition(" ")[0].removeprefix("spec.companions[3].")
+        assert told.count("spec.companions[3].") == 2
+        node, rest = companion, path.replace("[2]", "").split(".")
+        while rest and rest[0] != "modelConfig":
+            node = node.get("items", node)["properties"][rest.pop(0)]
+        assert not rest or rest[1] in schema.empty().DESCRIPTOR.fields_by_name
+    assert of_companion("spec.server.gpu.count is 1", 3) == "spec.server.gpu.count is 1"

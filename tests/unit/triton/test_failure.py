@@ -36,6 +36,7 @@ REASONS = {
     "wrong_dtype_name": "the model configuration cannot be read at line:column 4:42: "
     'Unknown enumeration value of "TYPE_FLOAT" for field "data_type".',
     "config_syntax": "the model configuration cannot be read at line:column 6:50: Expected integer, got: }",
+    "ensemble_member": "RuntimeError: no table of squares (/models/square/1/model.py, line 8, in initialize)",
     "unknown_flag": "tritonserver did not accept its command line and printed its usage: correct `server.args`",
 }
 
@@ -77,6 +78,20 @@ def test_a_very_long_reason_is_cut() -> None:
     reason = load_failure(f"error: creating server: Internal - {'x' * 2000}")
     assert reason is not None
     assert reason == "x" * LONGEST_REASON + "..."
+
+
+def test_of_several_models_the_one_that_failed_is_named() -> None:
+    failed = (LOGS / "initialize_raises.txt").read_text()
+    assert load_failure(failed, of_several=True) == f"model 'raises': {REASONS['initialize_raises']}"
+    polled = (LOGS / "preferred_above_max.txt").read_text()
+    assert load_failure(polled, of_several=True) == f"model 'prefmax': {REASONS['preferred_above_max']}"
+    syntax = (LOGS / "unknown_flag.txt").read_text()
+    assert load_failure(syntax, of_several=True) == REASONS["unknown_flag"]
+
+
+def test_of_an_ensemble_the_member_that_failed_is_named_and_not_what_depends_on_it() -> None:
+    message = (LOGS / "ensemble_member.txt").read_text()
+    assert load_failure(message, of_several=True) == f"model 'square': {REASONS['ensemble_member']}"
 
 
 @pytest.mark.parametrize(

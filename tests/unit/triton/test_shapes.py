@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tritonfleet.api.modeldeployment import MODEL_CONFIG_SHAPES
+from tritonfleet.api.companions import MODEL_CONFIG_SHAPES
 from tritonfleet.triton import schema
 
 

@@ -5,7 +5,7 @@ From the spec and the operator's defaults `build_revision()` decides what the po
 same arguments give the same objects, byte for byte. Import from here and not from the modules inside.
 """
 
-from tritonfleet.plan.objects.containers import CONFIG_KEY, PORTS, TRITON
+from tritonfleet.plan.objects.containers import CONFIG_KEY, CONFIG_SUFFIX, PORTS, TRITON
 from tritonfleet.plan.objects.httproute import (
     PLACES,
     SPLIT_RULES,
@@ -43,6 +43,7 @@ from tritonfleet.plan.objects.revision import (
 
 __all__ = [
     "CONFIG_KEY",
+    "CONFIG_SUFFIX",
     "GPU_PRODUCT_LABEL",
     "HASH_LENGTH",
     "PLACES",

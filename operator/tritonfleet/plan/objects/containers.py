@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tritonfleet.api.base import ApiModel
-from tritonfleet.api.model import Model
+from tritonfleet.api.modeldeployment import ModelDeploymentSpec
 from tritonfleet.api.quantities import canonical_quantities, canonical_quantity, duration_seconds
 from tritonfleet.api.server import Resources, Server
 from tritonfleet.api.volumes import Volume
@@ -31,14 +31,16 @@ PORTS: Final = {"http": 8000, "grpc": 8001, "metrics": 8002}
 TRITON_HTTP_PORT: Final = 8010
 """Where Triton itself speaks HTTP, behind the proxy."""
 
-CONFIG_KEY: Final = "tritonfleet.pbtxt"
+CONFIG_SUFFIX: Final = ".pbtxt"
+CONFIG_KEY: Final = f"tritonfleet{CONFIG_SUFFIX}"
 """Where a revision's ConfigMap holds the model's configuration, in protobuf text form."""
 PROXY_KEY: Final = "haproxy.cfg"
 """Where it holds the proxy's configuration."""
 
 MODELS_PATH: Final = "/models"
 CONFIG_PATH: Final = "/config"
-SOURCE_PATH: Final = "/source"
+_SOURCE: Final = "source"
+"""The volume of a claim with models; further ones are numbered from 1."""
 HOME_PATH: Final = "/home/triton"
 
 AUTHORITIES: Final = "authorities"
@@ -47,13 +49,12 @@ AUTHORITIES: Final = "authorities"
 _PATHS: Final = {
     "models": MODELS_PATH,
     "config": CONFIG_PATH,
-    "source": SOURCE_PATH,
     "home": HOME_PATH,
     "tmp": "/tmp",  # noqa: S108
     "shm": "/dev/shm",  # noqa: S108
     AUTHORITIES: "/authorities",
 }
-_READ_ONLY: Final = frozenset({"config", "source", AUTHORITIES})
+_READ_ONLY: Final = frozenset({"config", AUTHORITIES})
 
 
 def plain(model: ApiModel) -> Manifest:
@@ -67,8 +68,8 @@ def plain(model: ApiModel) -> Manifest:
     return found
 
 
-def volumes(config_map_name: str, server: Server, claim: str | None, authorities: str) -> list[Manifest]:
-    """Return the volumes: those of every pod, then the user's own."""
+def volumes(config_map_name: str, server: Server, claims: Sequence[str], authorities: str) -> list[Manifest]:
+    """Return the volumes: those of every pod, then the user's own. `claims` are those with models."""
     found: list[Manifest] = [
         {"name": "models", "emptyDir": {}},
         {"name": "config", "configMap": {"name": config_map_name}},
@@ -76,8 +77,8 @@ def volumes(config_map_name: str, server: Server, claim: str | None, authorities
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical_quantity(server.shared_memory)}},
     ]
-    if claim is not None:
-        found.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    for number, claim in enumerate(claims):
+        found.append({"name": source_volume(number), "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
     if authorities:
         # A namespace may lack it: public hosts need no further authority.
         found.append({"name": AUTHORITIES, "configMap": {"name": authorities, "optional": True}})
@@ -92,11 +93,20 @@ def _volume(volume: Volume) -> Manifest:
 
 
 def mounts(*names: str, read_only: frozenset[str] = frozenset()) -> list[Manifest]:
-    """Return the mounts of the named volumes."""
+    """Return the mounts of the named volumes; those of claims are mounted under their own names."""
     return [
-        {"name": name, "mountPath": _PATHS[name], **({"readOnly": True} if name in _READ_ONLY | read_only else {})}
+        {
+            "name": name,
+            "mountPath": _PATHS.get(name, f"/{name}"),
+            **({"readOnly": True} if name in _READ_ONLY | read_only or name.startswith(_SOURCE) else {}),
+        }
         for name in names
     ]
+
+
+def source_volume(number: int) -> str:
+    """Return the name of the volume of a claim, by its place among `claims_of()`."""
+    return f"{_SOURCE}-{number}" if number else _SOURCE
 
 
 PROBE_PERIOD_SECONDS: Final = 2
@@ -186,7 +196,7 @@ def server_container(
     model_name: str,
     image: str,
     args: list[str],
-    reads_claim: bool,
+    claims: Sequence[str],
     security: Manifest,
 ) -> Manifest:
     """Return the container; it has no credentials of the model store."""
@@ -201,7 +211,8 @@ def server_container(
         "resources": _resources(server.resources, gpus),
         "volumeMounts": [
             *mounts(
-                "models", "home", "tmp", "shm", *(["source"] if reads_claim else []), read_only=frozenset({"models"})
+                *("models", "home", "tmp", "shm", *map(source_volume, range(len(claims)))),
+                read_only=frozenset({"models"}),
             ),
             *(plain(mount) for mount in server.volume_mounts),
         ],
@@ -268,33 +279,91 @@ def _resources(given: Resources | None, gpus: Manifest | None = None) -> Manifes
 
 
 FETCH: Final = "fetch"
+"""The container that fetches the model, and the beginning of the names of those that fetch its companions."""
 
 
-def fetch_container(
-    model: Model, model_name: str, context: str, server: Server, defaults: Defaults, security: Manifest
+def fetch_containers(
+    spec: ModelDeploymentSpec, model_name: str, context: str, defaults: Defaults, security: Manifest
+) -> list[Manifest]:
+    """Return one container for each model, the companions' first: the last one checks that all fit together.
+
+    Each holds the credentials of its own model; the server has none.
+    """
+    is_repository = any(companion.uri is None for companion in spec.companions)
+    claims = claims_of(spec)
+    found = []
+    for index, companion in enumerate(spec.companions):
+        own = companion if companion.uri is not None else spec.model
+        found.append(
+            _fetch_container(
+                _Fetch(
+                    container=f"{FETCH}-{index + 1}",
+                    name=companion.name,
+                    uri=companion.uri or spec.model.uri,
+                    credentials=own.credentials_secret_name,
+                    variables={
+                        "DIGEST": companion.digest,
+                        "BACKEND": companion.backend,
+                        "CONFIG": f"{CONFIG_PATH}/{companion_key(companion.name)}",
+                        "FOLDER": companion.name if companion.uri is None else None,
+                        "COMPANION": str(index),
+                    },
+                ),
+                (context, spec.server, claims),
+                defaults,
+                security,
+            )
+        )
+    model = spec.model
+    called = _Fetch(
+        container=FETCH,
+        name=model_name,
+        uri=model.uri,
+        credentials=model.credentials_secret_name,
+        variables={
+            "DIGEST": model.digest,
+            "BACKEND": model.backend,
+            "CONFIG": f"{CONFIG_PATH}/{CONFIG_KEY}",
+            "FOLDER": model_name if is_repository else None,
+            "COMPANIONS": ",".join(companion.name for companion in spec.companions) or None,
+        },
+    )
+    return [*found, _fetch_container(called, (context, spec.server, claims), defaults, security)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """One model that a container fetches."""
+
+    container: str
+    name: str
+    uri: str
+    credentials: str | None
+    variables: Mapping[str, str | None]
+    """Of the environment of the container, without their prefix, where the models of a pod differ."""
+
+
+def _fetch_container(
+    fetch: _Fetch, server_and_claims: tuple[str, Server, Sequence[str]], defaults: Defaults, security: Manifest
 ) -> Manifest:
-    """Return the container; it holds the credentials, the server does not."""
+    context, server, claims = server_and_claims
+    claim = claim_name(fetch.uri)
+    source = source_volume(claims.index(claim)) if claim is not None else None
     container: Manifest = {
-        "name": FETCH,
+        "name": fetch.container,
         "image": defaults.fetch_image,
         "imagePullPolicy": defaults.fetch_image_pull_policy,
         "args": ["fetch"],
         "env": [
-            *(
-                {"name": name, "value": value}
-                for name, value in _fetch_environment(model, model_name, context, defaults)
-            ),
+            *({"name": name, "value": value} for name, value in _fetch_environment(fetch, context, source, defaults)),
             *_fixed(
                 _fetch_route(defaults)
-                | _fetch_identity(model, has_service_account=server.service_account_name is not None)
+                | _fetch_identity(fetch, has_service_account=server.service_account_name is not None)
             ),
         ],
         "volumeMounts": mounts(
-            "models",
-            "config",
-            "home",
-            "tmp",
-            *(["source"] if claim_name(model.uri) else []),
+            *("models", "config", "home", "tmp"),
+            *([source] if source is not None else []),
             *([AUTHORITIES] if defaults.fetch_ca_config_map else []),
         ),
         "resources": _resources(server.fetch_resources)
@@ -303,8 +372,8 @@ def fetch_container(
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    if model.credentials_secret_name is not None:
-        container["envFrom"] = [{"secretRef": {"name": model.credentials_secret_name}}]
+    if fetch.credentials is not None:
+        container["envFrom"] = [{"secretRef": {"name": fetch.credentials}}]
     return container
 
 
@@ -314,20 +383,34 @@ def claim_name(uri: str) -> str | None:
     return rest.partition("/")[0] if scheme == "pvc" else None
 
 
-def _fetch_environment(model: Model, model_name: str, context: str, defaults: Defaults) -> list[tuple[str, str]]:
+def claims_of(spec: ModelDeploymentSpec) -> tuple[str, ...]:
+    """Return the claims with models, that of the model itself first."""
+    uris = [spec.model.uri]
+    uris += [companion.uri for companion in spec.companions if companion.uri is not None]
+    return tuple(dict.fromkeys(claim for uri in uris if (claim := claim_name(uri)) is not None))
+
+
+def companion_key(name: str) -> str:
+    """Return where a revision's ConfigMap holds the configuration of a companion."""
+    return f"companion.{name}{CONFIG_SUFFIX}"
+
+
+def _fetch_environment(fetch: _Fetch, context: str, source: str | None, defaults: Defaults) -> list[tuple[str, str]]:
+    own = fetch.variables
     variables: dict[str, Any] = {
-        "URI": model.uri,
-        "MODEL": model_name,
-        "DIGEST": model.digest,
-        "BACKEND": model.backend,
+        "URI": fetch.uri,
+        "MODEL": fetch.name,
+        "DIGEST": own["DIGEST"],
+        "BACKEND": own["BACKEND"],
         "SERVER": context,
         "TARGET": MODELS_PATH,
-        "CONFIG": f"{CONFIG_PATH}/{CONFIG_KEY}",
-        "SOURCE": SOURCE_PATH if claim_name(model.uri) else None,
+        "CONFIG": own["CONFIG"],
+        "SOURCE": f"/{source}" if source is not None else None,
         "ALLOWED_SCHEMES": ",".join(defaults.fetch_allowed_schemes),
         "ALLOWED_HOSTS": ",".join(defaults.fetch_allowed_hosts) or None,
         "ALLOW_PRIVATE": "true" if defaults.fetch_allow_private_addresses else "false",
     }
+    variables |= {name: value for name, value in own.items() if name not in variables}
     given = [(f"TRITONFLEET_FETCH_{name}", value) for name, value in variables.items() if value is not None]
     return [*given, ("HOME", HOME_PATH)]
 
@@ -340,14 +423,14 @@ def _fetch_route(defaults: Defaults) -> dict[str, str]:
     }
 
 
-def _fetch_identity(model: Model, *, has_service_account: bool) -> dict[str, str]:
+def _fetch_identity(fetch: _Fetch, *, has_service_account: bool) -> dict[str, str]:
     """Let the pod ask Google's metadata server who it is: only for a store of Google's, and never beside a Secret.
 
     A Secret may name another server, to which a token of the pod's identity must not go.
     """
-    if not model.uri.startswith("gs://"):
+    if not fetch.uri.startswith("gs://"):
         return {}
-    return {"IDENTITY": "true" if has_service_account and model.credentials_secret_name is None else ""}
+    return {"IDENTITY": "true" if has_service_account and fetch.credentials is None else ""}
 
 
 def _fixed(variables: Mapping[str, str]) -> list[Manifest]:
@@ -364,7 +447,13 @@ _COMMAND: Final = ("/usr/bin/dumb-init", "--single-child", "--rewrite", "15:10",
 """HAProxy stops immediately on SIGTERM (15), which Kubernetes sends, and gracefully on SIGUSR1 (10)."""
 
 
-def proxy_config(lifecycle: Lifecycle, ip_families: Sequence[str]) -> str:
+READY_PATH: Final = "/tritonfleet/ready"
+"""Where the proxy of a server with companions says whether all models are ready."""
+READY_CHECK_SECONDS: Final = 5
+"""As often, and with as much patience, as the kubelet asks for a model alone; every second while one is missing."""
+
+
+def proxy_config(lifecycle: Lifecycle, ip_families: Sequence[str], chain: Sequence[str] = ()) -> str:
     """Return the configuration of HAProxy.
 
     Idle connections are closed after IDLE_SECONDS; requests have no timeout, since a model may compute for hours. A
@@ -373,6 +462,9 @@ def proxy_config(lifecycle: Lifecycle, ip_families: Sequence[str]) -> str:
     stops, it accepts no connection and ends each open one the same way, so that no request hits a closed connection.
 
     It listens on all of `ip_families`, and talks to Triton over the first, which is Triton's.
+
+    `chain` are the names of all models of a server with companions, empty for one with a model alone: the kubelet asks
+    one path only, so that the proxy asks for each of them and answers READY_PATH.
     """
     bind = f":::{PORTS['http']} v4v6" if "IPv6" in ip_families else f":{PORTS['http']}"
     loopback = "[::1]" if ip_families[0] == "IPv6" else "127.0.0.1"
@@ -405,11 +497,30 @@ listen http
   tcp-request session set-var(sess.opened) date
   http-after-response set-header Connection close if {{ date,sub(sess.opened) ge {HTTP_AGE_SECONDS} }}
   server triton {loopback}:{TRITON_HTTP_PORT}
-"""
+{_readiness_of_all(chain, f"{loopback}:{TRITON_HTTP_PORT}") if chain else ""}"""
 
 
-def proxy_container(model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest) -> Manifest:
+def _readiness_of_all(chain: Sequence[str], triton: str) -> str:
+    """Return the lines by which the proxy answers READY_PATH: with 200 if every model is ready, else with 503."""
+    names = [f"model-{number}" for number in range(len(chain))]
+    lines = [f"  monitor-uri {READY_PATH}", *(f"  acl is_missing nbsrv({name}) lt 1" for name in names)]
+    lines.append("  monitor fail if is_missing")
+    for name, model in zip(names, chain, strict=True):
+        lines += [
+            "",
+            f"backend {name}",
+            f"  timeout check {READY_CHECK_SECONDS}s",
+            f"  option httpchk GET /v2/models/{model}/ready",
+            f"  server triton {triton} check inter {READY_CHECK_SECONDS}s downinter 1s fall 2 rise 1",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def proxy_container(
+    model_name: str, defaults: Defaults, resources: Resources | None, security: Manifest, *, has_companions: bool
+) -> Manifest:
     """Return the container; the readiness probe goes through it, as clients do."""
+    path = READY_PATH if has_companions else f"/v2/models/{model_name}/ready"
     return {
         "name": PROXY,
         "image": defaults.fetch_image,
@@ -422,7 +533,7 @@ def proxy_container(model_name: str, defaults: Defaults, resources: Resources | 
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "readinessProbe": {
-            "httpGet": {"path": f"/v2/models/{model_name}/ready", "port": "http"},
+            "httpGet": {"path": path, "port": "http"},
             "periodSeconds": 5,
             "timeoutSeconds": 5,
             "failureThreshold": 2,

@@ -7,8 +7,7 @@ from then on `manifests.py` puts that copy into the Deployment.
 from typing import Final
 
 from tritonfleet.api import names
-from tritonfleet.api.model import Model
-from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from tritonfleet.api.server import Server
 from tritonfleet.api.workloads import Workloads
 from tritonfleet.plan.objects.containers import (
@@ -16,8 +15,8 @@ from tritonfleet.plan.objects.containers import (
     TRITON,
     TRITON_HTTP_PORT,
     Lifecycle,
-    claim_name,
-    fetch_container,
+    claims_of,
+    fetch_containers,
     plain,
     proxy_container,
     server_container,
@@ -47,7 +46,8 @@ def pod_template(
 
     `context` is what the fetch step checks the model's configuration against, as `server_context()` writes it.
     """
-    owner, model, server = deployment.metadata, deployment.spec.model, deployment.spec.server
+    owner, spec, server = deployment.metadata, deployment.spec, deployment.spec.server
+    companions = tuple(companion.name for companion in spec.companions)
     security = _pod_security(defaults.workloads.run_as_user)
     lifecycle = Lifecycle.of(server)
     args = server_args(
@@ -62,48 +62,52 @@ def pod_template(
         cache=server.response_cache,
         ipv6=defaults.ip_families[0] == "IPv6",
         user_args=server.args,
+        companions=companions,
     )
+    claims = claims_of(spec)
     triton = server_container(
         server,
         lifecycle,
         model_name=model_name,
         image=image,
         args=args,
-        reads_claim=claim_name(model.uri) is not None,
+        claims=claims,
         security=_CONTAINER_SECURITY,
     )
-    spec: Manifest = {
+    proxy = proxy_container(
+        model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY, has_companions=bool(companions)
+    )
+    pod: Manifest = {
         "terminationGracePeriodSeconds": lifecycle.grace,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": security,
-        "initContainers": [
-            fetch_container(model, model_name, context, server, defaults, _CONTAINER_SECURITY),
-        ],
-        "containers": [triton, proxy_container(model_name, defaults, server.proxy_resources, _CONTAINER_SECURITY)],
+        "initContainers": fetch_containers(spec, model_name, context, defaults, _CONTAINER_SECURITY),
+        "containers": [triton, proxy],
         "volumes": volumes(
-            names.revision_name(owner.name, revision_hash),
-            server,
-            claim_name(model.uri),
-            defaults.fetch_ca_config_map,
+            names.revision_name(owner.name, revision_hash), server, claims, defaults.fetch_ca_config_map
         ),
         **placement(server, owner.name, revision_hash, defaults.workloads),
     }
     if server.service_account_name is not None:
-        spec["serviceAccountName"] = server.service_account_name
+        pod["serviceAccountName"] = server.service_account_name
     pull_secrets = dict.fromkeys((*server.image_pull_secrets, *defaults.workloads.image_pull_secrets))
     if pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
-    given = {**_identity_labels(model, server), **server.pod_labels}
+        pod["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    given = {**_identity_labels(spec), **server.pod_labels}
     labels = {**given, **names.revision_labels(owner.name, revision_hash)}
     annotations = {**server.pod_annotations, "kubectl.kubernetes.io/default-container": TRITON}
-    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
 
 
-def _identity_labels(model: Model, server: Server) -> dict[str, str]:
+def _identity_labels(spec: ModelDeploymentSpec) -> dict[str, str]:
     """Return the label by which Azure's webhook gives a pod the token of its ServiceAccount."""
-    is_azure = names.source_uri(model.uri).startswith("az://")
-    if is_azure and server.service_account_name is not None and model.credentials_secret_name is None:
+    if spec.server.service_account_name is None:
+        return {}
+    without_key = [spec.model.uri] if spec.model.credentials_secret_name is None else []
+    others = [companion for companion in spec.companions if companion.credentials_secret_name is None]
+    without_key += [companion.uri for companion in others if companion.uri is not None]
+    if any(names.source_uri(uri).startswith("az://") for uri in without_key):
         return {"azure.workload.identity/use": "true"}
     return {}
 

@@ -16,7 +16,7 @@ full queue, Triton 24.10 was observed to start no batch for up to half a second 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -32,11 +32,12 @@ from tritonfleet.api.quantities import (
 )
 from tritonfleet.api.server import Server
 from tritonfleet.errors import InvalidSpec
-from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, proxy_config
+from tritonfleet.plan.objects.containers import CONFIG_KEY, PROXY_KEY, Lifecycle, companion_key, proxy_config
 from tritonfleet.plan.objects.pod import pod_template
 from tritonfleet.plan.world import Defaults, Manifest
 from tritonfleet.triton import images, schema
-from tritonfleet.triton.config import model_config
+from tritonfleet.triton.config import companion_config, model_config, of_companion
+from tritonfleet.triton.context import Member
 from tritonfleet.triton.flags import has_cache, limits_rate
 from tritonfleet.triton.images import Image
 from tritonfleet.triton.schema import ModelConfig, largest_batch
@@ -79,14 +80,20 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     config = model_config(spec, model_name)
     shed_load(config, spec, learned)
     mounts = [mount.mount_path for mount in spec.server.volume_mounts]
-    rate_limited = any(group.HasField("rate_limiter") for group in config.instance_group)
-    rate_limited = rate_limited or limits_rate(spec.server.args)
+    companions = {each.name: companion_config(each, index) for index, each in enumerate(spec.companions)}
+    members = {name: _known_of(each) for name, each in companions.items()}
+    texts = {companion_key(name): schema.to_text(each) for name, each in companions.items()}
+    groups = [group for each in (config, *companions.values()) for group in each.instance_group]
+    rate_limited = any(group.HasField("rate_limiter") for group in groups) or limits_rate(spec.server.args)
     cached = spec.server.response_cache is not None or has_cache(spec.server.args)
     image = image_of(deployment, defaults)
     context = images.server_context(
         image, gpus=spec.server.gpu.count, server_has_cache=cached, rate_limited=rate_limited, mounts=mounts
     )
-    refuse_problems(problems(config, model_name=model_name, partial=True, **images.read_server_context(context)))
+    known = images.read_server_context(context)
+    refuse_problems(problems(config, model_name=model_name, partial=True, members=members, **known))
+    if companions:
+        _refuse_companions(companions, members | {model_name: _known_of(config)}, context)
     if spec.server.priority_class_name is not None or spec.server.runtime_class_name is not None:
         defaults.workloads.refuse_classes(spec.server)
     normal = normalized_spec(spec)
@@ -102,10 +109,33 @@ def build_revision(deployment: ModelDeployment, defaults: Defaults, learned: Lea
     )
     files = {
         CONFIG_KEY: schema.to_text(config),
-        PROXY_KEY: proxy_config(Lifecycle.of(spec.server), defaults.ip_families),
+        **texts,
+        PROXY_KEY: proxy_config(
+            Lifecycle.of(spec.server), defaults.ip_families, (model_name, *members) if members else ()
+        ),
     }
     data = {"format": FORMAT, "spec": normal, "config": files, "template": template}
     return Revision(revision_hash, names.revision_name(owner.name, revision_hash), files, template, data)
+
+
+def _known_of(config: ModelConfig) -> Member:
+    """Return what an ensemble can be checked against: its tensors only if the spec says whether they are batched."""
+    if config.HasField("max_batch_size"):
+        return Member(config)
+    known = schema.merge(config, schema.empty())
+    known.ClearField("input")
+    known.ClearField("output")
+    return Member(known)
+
+
+def _refuse_companions(companions: Mapping[str, ModelConfig], everyone: Mapping[str, Member], context: str) -> None:
+    """Raise InvalidSpec for a companion that Triton would reject, in the words of its own fields."""
+    known = images.read_server_context(context)
+    for index, (name, config) in enumerate(companions.items()):
+        try:
+            refuse_problems(problems(config, model_name=name, partial=True, members=everyone, **known))
+        except InvalidSpec as problem:
+            raise InvalidSpec(of_companion(str(problem), index)) from problem
 
 
 def revision_from(controller_revision: Manifest) -> Revision:
@@ -137,7 +167,7 @@ FORMAT: Final = 1
 
 HASH_LENGTH: Final = 10
 
-_POD_AFFECTING: Final = {"model", "batching", "instances", "raw_model_config", "server"}
+_POD_AFFECTING: Final = {"model", "batching", "instances", "raw_model_config", "companions", "server"}
 POD_FIELDS: Final = frozenset(ModelDeploymentSpec.model_fields[name].alias or name for name in _POD_AFFECTING)
 """Fields of the spec that pods are made of, as they are written."""
 
@@ -177,6 +207,7 @@ _CANONICAL: Final[dict[tuple[str, ...], Callable[[Any], Any]]] = {
     ("batching", "sequence", "maxSequenceIdle"): duration_us,
     ("batching", "sequence", "direct", "maxQueueDelay"): duration_us,
     ("batching", "sequence", "oldest", "maxQueueDelay"): duration_us,
+    ("companions", "*", "batching", "dynamic", "maxQueueDelay"): duration_us,
     ("server", "startupTimeout"): duration_us,
     ("server", "drainTimeout"): duration_us,
     ("server", "grpcMaxConnectionAge"): duration_us,
