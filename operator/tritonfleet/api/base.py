@@ -94,6 +94,21 @@ def at_least_one(maximum: int, remedy: str) -> Any:
     return Field(ge=1, le=maximum, json_schema_extra=extra)
 
 
+def text_or_number(max_length: int, as_number: str, as_text: str, must: str) -> Any:
+    """Return the constraints of a string that may be written as a whole number too, such as `toRevision: 6`.
+
+    A CEL expression for each; `text_of_number` makes it a string in Python.
+    """
+    reads = rule(f"type(self) == int ? {as_number} : {as_text}", must, got="self")
+    extra: dict[str, Any] = {"x-kubernetes-int-or-string": True, "x-kubernetes-validations": [reads]}
+    return Field(max_length=max_length, json_schema_extra=extra)
+
+
+def text_of_number(value: Any) -> Any:
+    """Return a whole number as text, and everything else as it is."""
+    return str(value) if type(value) is int else value
+
+
 def text_not_number(max_length: int, expression: str, must: str, description: str | None = None) -> Any:
     """Return the constraints of a string where a number such as `target: 50` is a common mistake; `must` is the remedy.
 

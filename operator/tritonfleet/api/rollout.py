@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from tritonfleet.api.base import ApiModel, Rule, duration, matching, rule, text_not_number
+from tritonfleet.api.base import ApiModel, Rule, duration, matching, rule, text_of_number, text_or_number
 from tritonfleet.api.canary import Canary
 
 
@@ -20,13 +20,15 @@ class Strategy(StrEnum):
 _REVISION = "([a-z0-9-]+-)?[0-9a-f]{10}|[1-9][0-9]{0,15}"
 RevisionWord = Annotated[
     str,
-    text_not_number(
+    BeforeValidator(text_of_number),
+    text_or_number(
         63,
+        "self >= 1 && self < 10000000000000000",
         f"self.matches(r'^({_REVISION})$')",
-        "must be a revision: its name, such as shop-1a2b3c4d5e, its hash or number, in quotes",
+        "must be a revision: its name, such as shop-1a2b3c4d5e, its hash in quotes, or its number",
     ),
 ]
-"""The name of a revision, its hash, or its number."""
+"""The name of a revision, its hash, or its number; YAML may take the latter two for numbers."""
 _REQUESTS = ("approve", "promote", "abort", "retry")
 
 
