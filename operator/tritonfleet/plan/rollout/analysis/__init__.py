@@ -1,9 +1,10 @@
 """Canary analysis: is the canary worse than stable? Counts in, a verdict with numbers out.
 
 `plan/rollout` calls `analyze()` once per window while both revisions get traffic, `bake()` once per window after the
-last step, and `record_stable()` before the canary gets any. Each takes an `AnalysisPolicy` (from the spec, through
-`analysis_policy()`), the `Progress` stored in the status, and a `Window` of counters measured by
-`runtime/canary_monitor.py`; each returns the next `Progress`. There is no clock, no I/O and no randomness in it.
+last step, `watch()` after the promotion, and `record_stable()` before the canary gets any. Each takes the `Progress`
+stored in the status and a `Window` of counters measured by `runtime/canary_monitor.py`, all but `watch()` an
+`AnalysisPolicy` (from the spec, through `analysis_policy()`); each returns the next `Progress`. There is no clock, no
+I/O and no randomness in it.
 
 docs/explanation/canary-analysis.md describes the tests and their measured error rates. Import from here and not from
 the modules inside.
@@ -18,8 +19,10 @@ from tritonfleet.plan.rollout.analysis.evaluation import (
     analyze,
     bake,
     record_stable,
+    watch,
 )
 from tritonfleet.plan.rollout.analysis.results import (
+    EXPLAINED,
     CheckResult,
     Evidence,
     Numbers,
@@ -28,6 +31,7 @@ from tritonfleet.plan.rollout.analysis.results import (
     Why,
     percent,
     probability,
+    rank,
     shorten,
     title_of,
     value_of,
@@ -45,6 +49,7 @@ from tritonfleet.plan.rollout.analysis.samples import (
 )
 
 __all__ = [
+    "EXPLAINED",
     "GOLDEN_REQUESTS",
     "PROMQL_PREFIX",
     "AnalysisPolicy",
@@ -70,8 +75,10 @@ __all__ = [
     "is_cold",
     "percent",
     "probability",
+    "rank",
     "record_stable",
     "shorten",
     "title_of",
     "value_of",
+    "watch",
 ]

@@ -1,14 +1,12 @@
 """The evaluation of one window: every check in order, and the verdict on the step.
 
 `plan/rollout` calls `analyze` for a window in which both revisions got traffic, and `bake` for a window after the last
-step, when the canary has all the traffic. The window has no stable traffic then, and comparing with an earlier hour
-would blame the canary for the time of day; so `bake` runs only the checks without a comparison: the hard limit, the
-objectives, golden requests, and custom queries. `record_stable` estimates stable's variance from a window before the
-canary gets traffic.
+step, when the canary has all the traffic. There is no stable traffic then, and comparing with an earlier hour would
+blame the canary for the time of day; so `bake` runs only the checks without a comparison: the hard limit, the
+objectives, golden requests, and custom queries. `record_stable` learns from windows before the canary gets traffic.
 
-Every result is a pure function of the stored `Progress` and of one window's counters: evaluating the same window again
-gives the same verdict, so a crash before the status is written changes nothing. `evaluate_window` runs the checks in
-the order in which they are shown; the worst outcome decides.
+Every result is a pure function of the stored `Progress` and of one window's counters, so a crash before the status is
+written changes nothing. `evaluate_window` runs the checks in the order in which they are shown; the worst decides.
 """
 
 from collections.abc import Mapping
@@ -41,6 +39,7 @@ from tritonfleet.plan.rollout.analysis.mean_latency import (
 from tritonfleet.plan.rollout.analysis.proportions import (
     CANCELED_REQUESTS,
     ERROR_RATE,
+    GROSS_SLOW,
     LATENCY,
     LATENCY_OBJECTIVE,
     LOAD_TOLERANCE,
@@ -56,8 +55,16 @@ from tritonfleet.plan.rollout.analysis.proportions import (
     latency_cells,
     latency_rule,
 )
-from tritonfleet.plan.rollout.analysis.results import CheckResult, Outcome, Why, shorten, title_of
-from tritonfleet.plan.rollout.analysis.samples import Cell, ScrapeInterval, Window
+from tritonfleet.plan.rollout.analysis.results import (
+    EXPLAINED,
+    CheckResult,
+    Outcome,
+    Why,
+    deciding,
+    sentence_of,
+    shorten,
+)
+from tritonfleet.plan.rollout.analysis.samples import Cell, PodCounts, ScrapeInterval, Window
 
 MIN_PROBES: Final = 30
 """Minimum of correct golden requests for `PassOnProbe` to pass."""
@@ -110,6 +117,8 @@ class Progress:
     mean_latency: Annotated[MeanRecord, Field(alias="meanLatency")] = field(default_factory=MeanRecord)
     cold: bool = False
     """Whether the latencies of the last window were those of pods that warm up."""
+    usual: PodCounts = field(default_factory=lambda: PodCounts(0, 0))
+    """Latencies of stable in all windows so far, from which `latency_bound_seconds` is chosen."""
 
     @property
     def elapsed(self) -> int:
@@ -126,6 +135,7 @@ class Progress:
             latency_bound_seconds=self.latency_bound_seconds,
             objective=self.objective.stable_only(),
             objective_bound_seconds=self.objective_bound_seconds,
+            usual=self.usual,
         )
 
     def document(self) -> dict[str, Any]:
@@ -150,7 +160,7 @@ class Progress:
 
 _PROGRESS: Final = TypeAdapter(Progress)
 _EMPTY: Final = Progress().document()
-_NEW: Final = frozenset({"silent", "canceled", "cold"})
+_NEW: Final = frozenset({"silent", "canceled", "cold", "usual"})
 """What a former version did not write."""
 
 
@@ -188,13 +198,13 @@ def analyze(policy: AnalysisPolicy, progress: Progress, window: Window) -> Analy
     if seen is not None:
         return seen
     results, progress = evaluate_window(policy, progress, window, alone=False)
-    worst = _deciding(results)
-    verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
+    worst = deciding(results)
+    verdict = AnalysisVerdict(worst.outcome, worst.why, sentence_of(worst), results, progress)
     if worst.outcome in (Outcome.FAILED, Outcome.ERROR):
         return verdict
     silent = worst.why is Why.TOO_FEW_REQUESTS and progress.elapsed >= policy.windows
     if progress.windows < policy.windows and worst.why is not Why.CONFIRMING and not silent:
-        ahead = shorten(f"window {progress.windows} of {policy.windows}; {_text_of(worst)}")
+        ahead = shorten(f"window {progress.windows} of {policy.windows}; {sentence_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.ANALYSIS_RUNNING, message=ahead)
     if worst.outcome is Outcome.INCONCLUSIVE and progress.elapsed >= policy.max_windows:
         return _on_too_few_requests(policy, replace(verdict, needs_person=True))
@@ -210,61 +220,37 @@ def _already_seen(progress: Progress, window: Window) -> AnalysisVerdict | None:
     return AnalysisVerdict(Outcome.INCONCLUSIVE, Why.ALREADY_SEEN, text, (), progress)
 
 
-def _deciding(results: tuple[CheckResult, ...]) -> CheckResult:
-    """Return the result that decides: the first with the worst outcome, one awaiting confirmation before others."""
-    order = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED)
-    return min(results, key=lambda result: (order.index(result.outcome), result.why is not Why.CONFIRMING))
-
-
-_PHRASES: Final = {
-    Why.BAD_ANSWER: "unknown",
-    Why.BEYOND_LIMIT: "beyond the limit",
-    Why.CONFIRMING: "failing, to be confirmed",
-    Why.HARD_LIMIT: "above the hard limit",
-    Why.NOT_WORSE: "OK",
-    Why.NO_CANARY_TRAFFIC: "too low",
-    Why.NO_SERIES: "unknown",
-    Why.OTHER_HARDWARE: "not comparable",
-    Why.PODS_MISSING: "unknown",
-    Why.PROBE_FAILED: "failed",
-    Why.REJECTS_EVERYTHING: "too low",
-    Why.SHARED_INCIDENT: "beyond the limit on both revisions",
-    Why.SHARE_MISMATCH: "off target",
-    Why.SUSPECT: "suspect",
-    Why.TOO_FEW_REQUESTS: "needs more requests",
-    Why.UNEQUAL_LOAD: "not comparable",
-    Why.UNREACHABLE: "unknown",
-    Why.WARMING_UP: "not judged yet",
-    Why.WORSE: "worse than stable",
-}
-"""The reasons in the words of a message, after the name of a check."""
-
-
-def _text_of(result: CheckResult) -> str:
-    """Return a result as one sentence, such as `error rate OK: canary 0.40% (2/500), ...`."""
-    return shorten(f"{title_of(result.check)} {_PHRASES.get(result.why, result.why)}: {result.message}")
-
-
-def bake(policy: AnalysisPolicy, progress: Progress, window: Window, started_seconds: float) -> AnalysisVerdict:
+def bake(
+    policy: AnalysisPolicy, progress: Progress, window: Window, started_seconds: float, *, unseen: bool = False
+) -> AnalysisVerdict:
     """Return the verdict after one more window of the bake time, which started at `started_seconds`.
 
     Too few requests do not block it, as the canary has all traffic already. It passes when the bake time is over and
-    all other checks pass; missing metrics are not a pass.
+    all other checks pass; missing metrics are not a pass. A canary that was never compared with stable (`unseen`) must
+    not be grossly worse than stable was before.
     """
     seen = _already_seen(progress, window)
     if seen is not None:
         return seen
-    results, progress = evaluate_window(policy, progress, window, alone=True)
+    results, progress = evaluate_window(policy, progress, window, alone=True, unseen=unseen)
     open_results = tuple(result for result in results if result.why is not Why.TOO_FEW_REQUESTS)
-    worst = _deciding(open_results or results)
-    verdict = AnalysisVerdict(worst.outcome, worst.why, _text_of(worst), results, progress)
+    worst = deciding(open_results or results)
+    verdict = AnalysisVerdict(worst.outcome, worst.why, sentence_of(worst), results, progress)
     if open_results and worst.outcome is not Outcome.PASSED:
         return verdict
     left = started_seconds + duration_seconds(policy.bake_time) - window.end_seconds
     if left > 0:
-        text = shorten(f"{left:.0f}s of the bake time left; {_text_of(worst)}")
+        text = shorten(f"{left:.0f}s of the bake time left; {sentence_of(worst)}")
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, why=Why.BAKING, message=text)
     return replace(verdict, outcome=Outcome.PASSED, why=Why.NOT_WORSE)
+
+
+_WATCHED: Final = AnalysisPolicy(compare_latency=False)
+
+
+def watch(progress: Progress, window: Window) -> AnalysisVerdict:
+    """Return the verdict on a promoted revision after one more window: it fails by the hard limit alone."""
+    return _already_seen(progress, window) or bake(_WATCHED, progress, window, window.end_seconds)
 
 
 def _on_too_few_requests(policy: AnalysisPolicy, verdict: AnalysisVerdict) -> AnalysisVerdict:
@@ -289,14 +275,14 @@ def _on_probe(verdict: AnalysisVerdict) -> AnalysisVerdict:
 
 
 def evaluate_window(
-    policy: AnalysisPolicy, progress: Progress, window: Window, *, alone: bool
+    policy: AnalysisPolicy, progress: Progress, window: Window, *, alone: bool, unseen: bool = False
 ) -> tuple[tuple[CheckResult, ...], Progress]:
     """Return the result of every check on `window`, and the progress after it.
 
     A window without counters is not counted: the checks on counters return `Error` and keep their records. `alone` runs
-    only the checks that need no stable traffic.
+    only the checks that need no stable traffic; with `unseen`, they compare with what stable was before, roughly.
     """
-    at = _WindowChecks(policy, progress, window, alone)
+    at = _WindowChecks(policy, progress, window, alone, unseen)
     results: list[CheckResult] = []
     error, error_record = at.error_rate()
     results.append(error)
@@ -332,6 +318,8 @@ def _latencies(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResul
     first window after it is bad as well; otherwise they are forgotten.
     """
     policy, is_cold = at.policy, at.window.canary.is_cold
+    if not at.alone:
+        progress = replace(progress, usual=at.window.stable.with_latencies(progress.usual))
     was_cold = progress.cold and not is_cold and at.gap is None
     results, kept = _measured(at, progress)
     if was_cold and not _is_still_slow(policy, kept):
@@ -347,11 +335,17 @@ def _measured(at: "_WindowChecks", progress: Progress) -> tuple[list[CheckResult
     """Return the results of the checks of latency, as if every pod were warm."""
     policy, window, results = at.policy, at.window, list[CheckResult]()
     latency_bound, objective_bound = _bounds(policy, progress, window)
+    if at.alone:
+        # Stable's, if it was measured before.
+        latency_bound = progress.latency_bound_seconds
     if latency_bound != progress.latency_bound_seconds:
         progress = replace(progress, latency=ShareRecord())
     latency, objective, means = progress.latency, progress.objective, progress.mean_latency
     compute: CheckResult | None = None
     compares = policy.compare_latency and not at.alone
+    if at.unseen and policy.compare_latency and latency.gross_limit(GROSS_SLOW) is not None:
+        result, latency = at.latency(LATENCY, latency, latency_bound)
+        results.append(result)
     by_means = window.intervals is not None and latency_bound is None
     if compares and (by_means or window.service or at.other_hardware):
         intervals = (window.intervals if by_means else window.service) or ()
@@ -419,6 +413,7 @@ def record_stable(policy: AnalysisPolicy, progress: Progress, window: Window) ->
     is_old = progress.last_end_seconds is not None and window.end_seconds <= progress.last_end_seconds
     if is_old or window.unreachable or not window.stable.pods:
         return progress
+    progress = replace(progress, usual=window.stable.with_latencies(progress.usual))
     latency_bound, objective_bound = _bounds(policy, progress, window)
     if latency_bound != progress.latency_bound_seconds:
         progress = replace(progress, latency=ShareRecord())
@@ -445,6 +440,7 @@ class _WindowChecks:
     progress: Progress
     window: Window
     alone: bool
+    unseen: bool = False
 
     @cached_property
     def gap(self) -> tuple[Why, str] | None:
@@ -470,20 +466,21 @@ class _WindowChecks:
 
     def error_rate(self) -> tuple[CheckResult, ShareRecord]:
         """Check the error rate."""
-        rule = error_rate_rule(self.policy, alone=self.alone)
         record = self.progress.error_rate
+        rule = error_rate_rule(self.policy, alone=self.alone, before=record if self.unseen else None)
         if self.gap is not None:
             return CheckResult(ERROR_RATE, Outcome.ERROR, *self.gap), record
         return evaluate_share(rule, self.policy, record, error_cells(self.window), self.number)
 
     def canceled(self) -> tuple[tuple[CheckResult, ...], ShareRecord]:
         """Check the share of requests that clients gave up on; there is no result before there are any."""
-        record, cells = self.progress.canceled, canceled_window(self.window)
-        kept = record if self.gap is not None else record.add(cells)
-        if not kept.evidence.canary.bad and not kept.evidence.stable.bad:
-            return (), kept
+        record, known = self.progress.canceled, self.progress.canceled.evidence
+        before = known.canary.bad + known.stable.bad
         if self.gap is not None:
-            return (CheckResult(CANCELED_REQUESTS, Outcome.ERROR, *self.gap),), record
+            return ((CheckResult(CANCELED_REQUESTS, Outcome.ERROR, *self.gap),) if before else ()), record
+        cells = canceled_window(self.window)
+        if not before and cells.is_clean:
+            return (), record.add(cells)
         result, kept = evaluate_share(canceled_rule(), self.policy, record, cells, self.number)
         return (result,), kept
 
@@ -499,6 +496,8 @@ class _WindowChecks:
             why = Why.UNREACHABLE if self.window.untimed else Why.NO_SERIES
             return CheckResult(check, Outcome.ERROR, why, shorten(unmeasured)), record
         allowed = self.policy.objective_share if check == LATENCY_OBJECTIVE else None
+        if self.unseen and check == LATENCY:
+            allowed = record.gross_limit(GROSS_SLOW)
         rule = latency_rule(self.policy, check, bound_seconds, allowed, alone=self.alone)
         cells = latency_cells(self.window, bound_seconds)
         return evaluate_share(rule, self.policy, record, cells, self.number)
@@ -545,7 +544,7 @@ class _WindowChecks:
         if sums.intervals < MIN_INTERVALS:
             text = shorten(f"not certain that it is no more than that {cause}; {result.message}")
             return replace(result, outcome=Outcome.INCONCLUSIVE, why=Why.UNEQUAL_LOAD, message=text)
-        text = shorten(f"slower because {cause}, not by its own work ({sums.ratio:.2f}x stable's); {result.message}")
+        text = shorten(f"{EXPLAINED} {cause}, not by its own work ({sums.ratio:.2f}x stable's); {result.message}")
         return replace(result, outcome=Outcome.PASSED, why=Why.NOT_WORSE, message=text)
 
     @cached_property
@@ -586,12 +585,16 @@ def _stable_cells(window: Window, bound_seconds: float | None) -> tuple[Cell, ..
 
 
 def _bounds(policy: AnalysisPolicy, progress: Progress, window: Window) -> tuple[float | None, float | None]:
-    """Return the histogram bounds for latency and objective: chosen in the first window of a step, and kept for it."""
+    """Return the histogram bounds for latency and objective: chosen in the first window of a step, and kept for it.
+
+    That for latency is chosen by all windows of stable so far.
+    """
     objective = progress.objective_bound_seconds
     latency = progress.latency_bound_seconds if progress.latency.ring else None
     pods = list(window.stable.timings.values()) or list(window.canary.timings.values())
     if latency is None and policy.compare_latency:
-        latency = bound_nearest_p99(pods) or progress.latency_bound_seconds
+        usual = [progress.usual] if progress.usual.timed else pods
+        latency = bound_nearest_p99(usual) or progress.latency_bound_seconds
     if objective is None and policy.objective is not None:
         objective = bound_at_least(duration_seconds(policy.objective.target), pods)
     return latency, objective

@@ -44,6 +44,9 @@ from tritonfleet.plan.rollout.analysis.stats import ALPHA, LATE_ALPHA, Dispersio
 
 HARD_SHARE: Final = 0.2
 """Error rate at which a canary fails at once."""
+HARD_FLOOR: Final = 0.15
+"""Share that it must exceed significantly: a window with bad luck is not enough."""
+HARD_ALPHA: Final = 0.002
 HARD_REQUESTS: Final = 50
 """Requests that the hard limit needs, unless nearly all of them fail."""
 FEW_ALPHA: Final = 0.002
@@ -186,6 +189,16 @@ SINGLE_ALPHA: Final = 0.001
 """p-value under which one window is significant alone."""
 BURST_SHARE: Final = 0.85
 """Share of an excess above which one window explains it: a burst, which the others have to confirm."""
+REST_ALPHA: Final = 0.001
+"""p-value above which other windows do not confirm one that is significant alone: an error or two may be chance."""
+GROSS_RATIO: Final = 3.0
+"""Ratio to what stable had before, which the canary may not exceed where nothing of stable is left to compare with."""
+GROSS_ERRORS: Final = 0.05
+"""Difference of the error rates that must be exceeded as well."""
+GROSS_SLOW: Final = 0.25
+"""The same of the shares of slow requests."""
+GROSS_REQUESTS: Final = 200
+"""Requests of stable that must be known."""
 LASTING: Final = 0.7
 """Share of a difference that remains if a canary that has warmed up is no faster than before."""
 
@@ -230,6 +243,17 @@ class ShareRecord:
             before.share - others.share
         )
 
+    def gross_limit(self, difference: float) -> float | None:
+        """Return the share of a revision that is grossly worse than stable was; None if too little is known of it.
+
+        Hours may lie between, so that a smaller difference proves nothing.
+        """
+        known = self.evidence.by_pod
+        if known.trials < GROSS_REQUESTS:
+            return None
+        share = known.events / known.trials
+        return min(1.0, max(GROSS_RATIO * share, share + difference))
+
     def stable_only(self) -> "ShareRecord":
         """Return stable's variance, without the comparison."""
         return ShareRecord(ShareEvidence(by_pod=self.evidence.by_pod, by_window=self.evidence.by_window))
@@ -246,7 +270,7 @@ class ShareRule:
 
     check: str
     bad: str
-    """Prefix of the message, such as `requests above 250ms: `; empty for errors."""
+    """Prefix of the message, such as `requests above 250ms: `; mostly empty for errors."""
     margin: ErrorMargin | LatencyMargin
     min_requests: int
     limit: float | None = None
@@ -262,6 +286,11 @@ class WindowCells:
 
     canary: tuple[Cell, ...]
     stable: tuple[Cell, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no request is bad."""
+        return not any(bad for bad, _ in (*self.canary, *self.stable))
 
 
 def evaluate_share(
@@ -337,7 +366,14 @@ class _Judged:
             return False
         _, stable = _sums(windows)
         excess = [bad - stable.share * of for bad, of, _, _ in windows]
-        return max(excess, default=0.0) > BURST_SHARE * sum(excess)
+        worst = excess.index(max(excess))
+        if excess[worst] > BURST_SHARE * sum(excess):
+            return True
+        if len(windows) <= self.analysis.failure_threshold or not self.is_significant(windows[worst]):
+            return False
+        canary, stable = _sums([*windows[:worst], *windows[worst + 1 :]])
+        rest = self._comparison(replace(self.record.evidence, canary=canary, stable=stable))
+        return rest.p_ratio(1.0) > REST_ALPHA
 
     def is_confirmed(self) -> bool:
         """Return whether each of the last windows shows it by itself."""
@@ -365,6 +401,8 @@ def _hits_hard_limit(rule: ShareRule, canary: RequestCounts, stable: RequestCoun
     if rule.hard_share is None or canary.share < rule.hard_share:
         return False
     if canary.requests < HARD_REQUESTS and not _nearly_all_fail(rule, canary, stable):
+        return False
+    if upper_tail(canary.bad, canary.requests, HARD_FLOOR) > HARD_ALPHA:
         return False
     return rule.alone or not stable.requests or canary.share > largest_share(rule.margin, stable)
 
@@ -427,10 +465,16 @@ def _share_result(rule: ShareRule, now: Comparison, outcome: Outcome, why: Why) 
 ERROR_RATE: Final = "error-rate"
 
 
-def error_rate_rule(analysis: Analysis, *, alone: bool) -> ShareRule:
-    """Return the limits of the error rate."""
+def error_rate_rule(analysis: Analysis, *, alone: bool, before: ShareRecord | None = None) -> ShareRule:
+    """Return the limits of the error rate; `before` has what stable had, if there is no other comparison with it."""
     limit = analysis.max_error_rate / 100 if analysis.max_error_rate is not None else None
-    return ShareRule(ERROR_RATE, "", analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
+    rule = ShareRule(ERROR_RATE, "", analysis.error_rate, analysis.min_requests, limit, HARD_SHARE, alone=alone)
+    gross = before.gross_limit(GROSS_ERRORS) if before is not None else None
+    if before is None or gross is None:
+        return rule
+    known = before.evidence.by_pod
+    said = f"stable had {share_of(round(known.events), round(known.trials))} before; "
+    return replace(rule, bad=said, limit=min(gross, limit or 1.0), hard_share=max(HARD_SHARE, gross))
 
 
 def error_cells(window: Window) -> WindowCells:

@@ -6,9 +6,10 @@ numbers behind it. The formatting functions keep messages within `MOST_CHARACTER
 of one attempt.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
 
@@ -132,6 +133,55 @@ def seconds_of(seconds: float) -> str:
 def title_of(check: str) -> str:
     """Return a check's name in messages: `error rate` for `error-rate`; that of a custom query as it is."""
     return check if "/" in check else check.replace("-", " ")
+
+
+EXPLAINED: Final = "slower because"
+"""How the message of a check begins that passes because something else than the version explains the difference."""
+
+
+def rank(outcome: str, why: str) -> tuple[int, bool]:
+    """Return the rank of a result, or of what the status says of it: the lowest decides.
+
+    The worst outcome goes first, and among equal ones what awaits confirmation.
+    """
+    return _WORST_FIRST.index(outcome), why != Why.CONFIRMING
+
+
+_WORST_FIRST: Final = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED)
+
+
+def deciding(results: Sequence[CheckResult]) -> CheckResult:
+    """Return the result that decides: the first with the lowest rank."""
+    return min(results, key=lambda result: rank(result.outcome, result.why))
+
+
+_PHRASES: Final = {
+    Why.BAD_ANSWER: "unknown",
+    Why.BEYOND_LIMIT: "beyond the limit",
+    Why.CONFIRMING: "failing, to be confirmed",
+    Why.HARD_LIMIT: "above the hard limit",
+    Why.NOT_WORSE: "OK",
+    Why.NO_CANARY_TRAFFIC: "too low",
+    Why.NO_SERIES: "unknown",
+    Why.OTHER_HARDWARE: "not comparable",
+    Why.PODS_MISSING: "unknown",
+    Why.PROBE_FAILED: "failed",
+    Why.REJECTS_EVERYTHING: "too low",
+    Why.SHARED_INCIDENT: "beyond the limit on both revisions",
+    Why.SHARE_MISMATCH: "off target",
+    Why.SUSPECT: "suspect",
+    Why.TOO_FEW_REQUESTS: "needs more requests",
+    Why.UNEQUAL_LOAD: "not comparable",
+    Why.UNREACHABLE: "unknown",
+    Why.WARMING_UP: "not judged yet",
+    Why.WORSE: "worse than stable",
+}
+"""The reasons in the words of a message, after the name of a check."""
+
+
+def sentence_of(result: CheckResult) -> str:
+    """Return a result as one sentence, such as `error rate OK: canary 0.40% (2/500), ...`."""
+    return shorten(f"{title_of(result.check)} {_PHRASES.get(result.why, result.why)}: {result.message}")
 
 
 @dataclass(frozen=True, slots=True)

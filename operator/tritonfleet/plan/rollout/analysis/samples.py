@@ -13,6 +13,8 @@ from tritonfleet.api.quantities import counted
 
 Cell = tuple[int, int]
 """Bad requests and requests of one pod in one window."""
+FADING = 0.9
+"""Part of their weight that older latencies keep from window to window."""
 CLIENT_FAILURES = frozenset({"CANCELED"})
 """Failure reasons that are caused by the client."""
 
@@ -76,6 +78,19 @@ class RevisionCounts:
     def timings(self) -> Mapping[str, PodCounts]:
         """Return the timed requests: by gateway instance if there are any, else by pod."""
         return self.gateways or self.pods
+
+    def with_latencies(self, before: PodCounts) -> PodCounts:
+        """Return latencies with those of this window; the older ones fade, or are forgotten if the bounds differ."""
+        fresh = [counts for counts in self.timings.values() if counts.timed and counts.within]
+        if not fresh:
+            return before
+        bounds = set.intersection(*(set(counts.within) for counts in fresh))
+        known = before if before.within.keys() == bounds else PodCounts(0, 0)
+        within = {
+            bound: round(FADING * known.within.get(bound, 0)) + sum(counts.within[bound] for counts in fresh)
+            for bound in sorted(bounds)
+        }
+        return PodCounts(0, 0, round(FADING * known.timed) + sum(counts.timed for counts in fresh), within)
 
     @property
     def is_cold(self) -> bool:

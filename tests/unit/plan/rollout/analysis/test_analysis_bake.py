@@ -13,6 +13,7 @@ from tritonfleet.plan.rollout.analysis import (
     Why,
     Window,
     bake,
+    record_stable,
 )
 
 
@@ -57,6 +58,45 @@ def test_a_revision_that_turns_bad_is_rolled_back(given, why):
     verdict = baked(**given)
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, why)
+
+
+def measured(*, errors=0, above=0, requests=1000, windows=2):
+    """Return the progress after windows of stable alone, before the canary had traffic."""
+    progress = Progress()
+    for number in range(windows):
+        counts = PodCounts(requests, errors, requests, {0.1: requests - above, 1.0: requests})
+        progress = record_stable(
+            AnalysisPolicy(), progress, Window(number - 10.0, stable=RevisionCounts({"s": counts}))
+        )
+    return progress.next_step()
+
+
+def unseen(progress, *, errors=0, above=0, windows=3):
+    """Return the verdict on a canary that has all traffic and was never compared."""
+    for number in range(windows):
+        counts = PodCounts(1000, errors, 1000, {0.1: 1000 - above, 1.0: 1000})
+        window = Window(60.0 * (number + 1), RevisionCounts({"c": counts}), desired_share=1.0)
+        verdict = bake(AnalysisPolicy(), progress, window, 0.0, unseen=True)
+        progress = verdict.progress
+    return verdict
+
+
+@pytest.mark.parametrize(("given", "check"), [({"errors": 100}, "error-rate"), ({"above": 400}, "latency")])
+def test_where_nothing_of_stable_is_left_a_canary_must_not_be_grossly_worse_than_it_was(given, check):
+    verdict = unseen(measured(errors=5, above=10), **given)
+
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.BEYOND_LIMIT)
+    assert next(each.check for each in verdict.results if each.outcome is Outcome.FAILED) == check
+    assert unseen(Progress(), **given).outcome is not Outcome.FAILED
+
+
+def test_a_difference_that_the_time_of_day_may_explain_fails_nothing():
+    assert unseen(measured(errors=5, above=10), errors=30, above=100).why is Why.BAKING
+
+
+def test_a_canary_that_fails_no_more_than_stable_did_is_not_beyond_the_hard_limit():
+    assert unseen(measured(errors=600), errors=600).why is Why.BAKING
+    assert unseen(measured(errors=5), errors=600, windows=1).why is Why.HARD_LIMIT
 
 
 def test_an_outage_of_the_metrics_is_no_pass():

@@ -39,10 +39,24 @@ def test_a_look_without_requests_confirms_nothing(rollout):
     assert step.look(canary_errors=15, stable_errors=1).outcome is Outcome.FAILED
 
 
-def test_a_fifth_of_requests_failing_fails_at_once(rollout):
-    verdict = rollout().look(canary_errors=10, canary=50, stable_errors=1)
+@pytest.mark.parametrize(("errors", "requests"), [(17, 50), (60, 200), (210, 1000)])
+def test_a_fifth_of_requests_failing_fails_at_once(rollout, errors, requests):
+    verdict = rollout().look(canary_errors=errors, canary=requests, stable_errors=1)
 
     assert (verdict.outcome, verdict.why) == (Outcome.FAILED, Why.HARD_LIMIT)
+
+
+def test_a_window_with_bad_luck_is_not_beyond_the_hard_limit(rollout):
+    assert rollout().look(canary_errors=10, canary=50, stable_errors=1).why is Why.CONFIRMING
+
+
+def test_a_burst_is_not_confirmed_by_an_error_in_some_of_the_windows_after_it(rollout):
+    step = rollout()
+    step.windows(2, canary=225, stable=170)
+    step.look(canary_errors=34, canary=225, stable=170)
+    after = [step.look(canary_errors=errors, canary=225, stable=170) for errors in (1, 1, 0, 0, 1, 1)]
+
+    assert Outcome.FAILED not in {verdict.outcome for verdict in after}
 
 
 def test_the_hard_limit_needs_fifty_requests(rollout):

@@ -1,9 +1,21 @@
 """Slow requests of a canary."""
 
+import json
+
 import pytest
 
 from tritonfleet.api.slo import LatencyObjective
-from tritonfleet.plan.rollout.analysis import Outcome, PodCounts, RevisionCounts, Why
+from tritonfleet.plan.rollout.analysis import (
+    AnalysisPolicy,
+    Outcome,
+    PodCounts,
+    Progress,
+    RevisionCounts,
+    Why,
+    Window,
+    analyze,
+    record_stable,
+)
 from tritonfleet.plan.rollout.analysis.proportions import bound_nearest_p99
 
 
@@ -101,3 +113,23 @@ def test_the_bound_stays_for_the_step(rollout):
     step.look(canary=pods("c", 1, 400, 200, 100), stable=pods("s", 3, 400, 200, 100))
 
     assert step.progress.latency_bound_seconds == 0.25
+
+
+def test_the_bound_is_chosen_by_all_windows_of_stable_and_not_by_an_odd_one():
+    progress = Progress()
+    for end in range(1, 11):
+        stable = RevisionCounts({"s": timed(1000, 1)})
+        progress = record_stable(AnalysisPolicy(), progress, Window(float(end), stable=stable))
+    progress = Progress.restore(json.loads(json.dumps(progress.document()))).next_step()
+    window = Window(99.0, pods("c", 1, 400, 4), RevisionCounts({"s": timed(1000, 40)}), desired_share=0.25)
+    quiet, odd = (analyze(AnalysisPolicy(), before, window).progress for before in (progress, Progress()))
+
+    assert (quiet.latency_bound_seconds, odd.latency_bound_seconds) == (0.25, 0.5)
+    assert 6000 < quiet.usual.timed < 7000
+
+
+def test_latencies_with_other_bounds_replace_those_that_were_seen():
+    seen = RevisionCounts({"s": timed(1000, 5)}).with_latencies(PodCounts(0, 0, 9000, {7.0: 8000}))
+
+    assert (seen.timed, dict(seen.within)) == (1000, {0.1: 500, 0.25: 995, 0.5: 1000})
+    assert RevisionCounts().with_latencies(seen) is seen
