@@ -54,7 +54,7 @@ def test_each_check_has_both_values_their_requests_the_limit_and_the_verdict() -
     assert lines(said, "error-rate ") == ["0.40% (1,234)  0.35% (11,002)  0.60%  0.31  Pass"]
     assert lines(said, "latency ") == ["2.1% (1,000)   1.0% (11,002)   1.5%         Inconclusive, Suspect"]
     assert lines(said, "promql/gpu ") == ["91.2                           95           Pass"]
-    assert lines(said, "  latency: ") == ["requests above 250ms"]
+    assert lines(said, "decided by") == ["latency: requests above 250ms"]
 
 
 def test_before_any_window_the_verification_is_shown() -> None:
@@ -62,7 +62,28 @@ def test_before_any_window_the_verification_is_shown() -> None:
     said = plain(account(under_way(Phase.VERIFYING, verification=(broken.document(),))))
 
     assert lines(said, "contract ") == ["Fail, BadAnswer"]
-    assert lines(said, "  contract: ") == ["output SCORES is gone"]
+    assert lines(said, "decided by") == ["contract: output SCORES is gone"]
+
+
+def test_it_says_which_evidence_decided_and_which_was_left_out_and_why() -> None:
+    results = (
+        CheckResult("error-rate", Outcome.INCONCLUSIVE, Why.SUSPECT, "canary 1.0%"),
+        CheckResult("latency", Outcome.PASSED, Why.NOT_WORSE, "slower because requests wait for their turn"),
+        CheckResult("compute-time", Outcome.INCONCLUSIVE, Why.WARMING_UP, "pods of the canary warm up; mean: 3x"),
+        CheckResult("traffic-share", Outcome.PASSED, Why.NOT_WORSE, "canary 10%, desired 10%"),
+        CheckResult("golden-requests", Outcome.INCONCLUSIVE, Why.CONFIRMING, "1/2 answered wrong"),
+    )
+    shown = tuple(result.document() for result in results)
+    said = plain(account(under_way(Phase.ANALYZING, results=shown, analysis=Progress(windows=4, silent=60))))
+
+    assert lines(said, "decided by") == ["golden-requests: 1/2 answered wrong"]
+    assert lines(said, "left out") == [
+        "latency: slower because requests wait for their turn",
+        "compute-time: pods of the canary warm up; mean: 3x",
+        "60 windows without requests",
+    ]
+    assert lines(said, "              error-rate: ") == ["canary 1.0%"]
+    assert "left out      latency" in plain(account(under_way(Phase.ROLLED_BACK, results=shown)))
 
 
 def test_rejected_revisions_and_the_last_transitions_are_listed() -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from tritonfleet.api import names
 from tritonfleet.api.conditions import ConditionType
+from tritonfleet.api.quantities import counted
 from tritonfleet.api.rollout_status import Check, RolloutStatus
 from tritonfleet.api.status import RevisionStatus
 from tritonfleet.cli.arguments import format_duration
@@ -24,8 +25,8 @@ from tritonfleet.cli.rollout.requests import command_of, permitted
 from tritonfleet.cli.terminal import UsageError, rows, sparkline
 from tritonfleet.plan.objects import readable_spec, revision_from
 from tritonfleet.plan.rollout import Phase, resolve_revision, traits_of
+from tritonfleet.plan.rollout.analysis import EXPLAINED, Outcome, Why, percent, probability, rank, value_of
 from tritonfleet.plan.rollout.analysis import PROMQL_PREFIX as PROMQL
-from tritonfleet.plan.rollout.analysis import Outcome, percent, probability, value_of
 from tritonfleet.plan.world import Manifest
 
 _LABEL_WIDTH: Final = 14
@@ -40,6 +41,11 @@ _VALUE_WIDTH: Final = 10
 _DIGEST_SHOWN = 19
 
 _OWN_NAME = "REVISION"
+_LEFT_OUT: Final = frozenset(
+    {Why.BAD_ANSWER, Why.NO_SERIES, Why.OTHER_HARDWARE, Why.PODS_MISSING, Why.TOO_FEW_REQUESTS}
+    | {Why.UNEQUAL_LOAD, Why.UNREACHABLE, Why.WARMING_UP}
+)
+"""Reasons of checks whose evidence is missing or says nothing about the version; their messages say why."""
 
 
 def plain(account: Account) -> str:
@@ -112,9 +118,27 @@ def _checks(account: Account) -> Iterator[str]:
         yield from rows([["CHECK", "CANARY", "STABLE", "LIMIT", "P", "VERDICT"], *map(_result, rollout.results)])
     else:
         yield from rows([["CHECK", "VERDICT"], *([each.check, _verdict(each)] for each in rollout.verification)])
-    for check in rollout.results or rollout.verification:
-        if check.outcome != Outcome.PASSED and check.message:
-            yield f"  {check.message}" if check.message.startswith(check.check) else f"  {check.check}: {check.message}"
+    checks = rollout.results or rollout.verification
+    counted_ones = [each for each in checks if not _is_left_out(each)]
+    decisive = min(counted_ones, key=lambda each: rank(each.outcome, each.reason), default=None)
+    for check in checks:
+        if check.message and (check.outcome != Outcome.PASSED or _is_left_out(check)):
+            label = "left out" if _is_left_out(check) else "decided by" if check is decisive else ""
+            yield _labeled(label, check.message if check.message.startswith(check.check) else _said(check))
+    silent = int(rollout.analysis.get("silent") or 0)
+    if silent and account.phase is Phase.ANALYZING:
+        yield _labeled("left out", f"{counted(silent, 'window')} without requests")
+
+
+def _said(check: Check) -> str:
+    return f"{check.check}: {check.message}"
+
+
+def _is_left_out(check: Check) -> bool:
+    """Return whether the check had no evidence that counts, or passed because something else explains its own."""
+    if check.outcome == Outcome.PASSED:
+        return (check.message or "").startswith(EXPLAINED)
+    return check.outcome != Outcome.FAILED and check.reason in _LEFT_OUT
 
 
 def _result(result: Check) -> list[str]:
