@@ -93,7 +93,7 @@ class History:
 def _scale(history: History) -> None:
     cluster = history.scene.cluster
     now = int(cluster.api.body["spec"]["replicas"])
-    cluster.edit(replicas=history.dice.choice((now * 2 if now < 5 else 4, max(1, now // 2), now + 1, 1)))
+    cluster.edit(replicas=history.dice.choice((now * 2 if 0 < now < 5 else 4, max(1, now // 2), now + 1, 1)))
 
 
 def _to_revision(history: History) -> None:
@@ -147,7 +147,7 @@ def _metrics(history: History) -> None:
 
 def _gateway(history: History) -> None:
     cluster = history.scene.cluster
-    if not cluster.api.body["spec"].get("suspend"):
+    if not cluster.api.body["spec"].get("suspend") and cluster.api.body["spec"]["replicas"]:
         cluster.gateway.admits = not cluster.gateway.admits or history.dice.random() < 0.5
 
 
@@ -155,6 +155,12 @@ def _suspend(history: History) -> None:
     """Let nothing run; a gateway that refuses just then would keep sending requests to pods that are gone."""
     history.scene.cluster.gateway.admits = True
     history.scene.cluster.edit(suspend=True)
+
+
+def _scale_to_zero(history: History) -> None:
+    """Let nothing run, for the other reason."""
+    history.scene.cluster.gateway.admits = True
+    history.scene.cluster.edit(replicas=0)
 
 
 def _revert_route(history: History) -> None:
@@ -238,6 +244,7 @@ ACTS: tuple[tuple[str, Callable[[History], None]], ...] = (
     ("suspend", _suspend),
     *(("wake", lambda history: history.scene.cluster.edit(suspend=None)),) * 2,
     *(("scale", _scale),) * 3,
+    ("scale to zero", _scale_to_zero),
     ("to revision", _to_revision),
     *(("lose a pod", _lose_pod),) * 3,
     *(("crash a pod", _crash_pod),) * 2,

@@ -57,6 +57,8 @@ def checkpoints(number: int) -> tuple[Scene, ...]:
                 found += _interrupted(scene)
             if scene.phase is Phase.AWAITING_APPROVAL is not before:
                 found.append(_paused(scene))
+            if scene.phase is Phase.STABLE is not before and scene.state.standby is not None:
+                found.append(_spoiled(scene))
             if scene.phase is Phase.AWAITING_APPROVAL and scene.attempt.step >= approved:
                 approved = scene.attempt.step + 1
                 scene.ask("approve", f"m-{scene.state.canary}:{approved}")
@@ -83,6 +85,14 @@ def _interrupted(scene: Scene) -> Iterator[Scene]:
     for pod in lost.cluster.pool.of(lost.state.stable):
         pod.crash(lost.cluster.now)
     yield lost.run(1)
+
+
+def _spoiled(scene: Scene) -> Scene:
+    """Return it with a promoted version that has begun to fail."""
+    spoiled = scene.copy()
+    for pod in spoiled.cluster.pods(spoiled.state.stable):
+        pod.behavior = Behavior(errors=0.6)
+    return spoiled.run(28, CHECKPOINT_TICK_SECONDS)
 
 
 def _paused(scene: Scene) -> Scene:

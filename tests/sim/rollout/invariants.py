@@ -158,7 +158,7 @@ class Invariants:
     def _floor(self, state: State | None) -> int:
         """Return the ready pods that carry all requests by the promise of the capacity mode."""
         spec = self.cluster.api.body["spec"]
-        if spec.get("suspend") or state is None:
+        if spec.get("suspend") or spec.get("replicas") == 0 or state is None:
             return 0
         wanted = int(spec.get("replicas", 1)) if isinstance(spec.get("replicas", 1), int) else 0
         if not state.traits.under_way:
@@ -197,7 +197,8 @@ class Invariants:
             if new.phase is not Phase.STABLE and old.phase is not Phase.ROLLING_BACK:
                 self._was_proven(old, new, observed)
         if old.stable and old.stable != new.stable:
-            assert old.phase in (Phase.PROMOTING, Phase.INITIALIZING), f"stable changed in {old.phase}"
+            taken_back = old.phase is Phase.STABLE and new.phase is Phase.ROLLING_BACK and new.canary == old.stable
+            assert old.phase in (Phase.PROMOTING, Phase.INITIALIZING) or taken_back, f"stable changed in {old.phase}"
         if new.phase in (Phase.HELD, Phase.WAITING_FOR_CAPACITY, Phase.ROLLED_BACK, Phase.STABLE_LOST):
             assert new.reason, f"{new.phase} without a reason"
             assert new.message, f"{new.phase} without a message"

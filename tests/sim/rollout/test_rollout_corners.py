@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.sim.rollout.scene import Scene, spec_of
+from tests.sim.rollout.behavior import Behavior
+from tests.sim.rollout.scene import EIGHT_GPUS, Scene, model, spec_of
 from tritonfleet.plan.rollout import Phase
 
 FAST = {"windows": 1, "bakeTime": "10s"}
@@ -71,6 +72,80 @@ def test_a_rollout_without_capacity_takes_none_from_stable(how: str) -> None:
 
     assert scene.asked()["1"] == 1
     assert scene.ready("1") == 1
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_a_canary_that_was_scaled_to_zero_in_its_midst_is_held_and_judged_once_there_are_replicas(version: str) -> None:
+    scene = Scene(behaviors={"3": Behavior(errors=0.05)}).serve().roll(version).run_to(Phase.ANALYZING).run(3)
+    scene.edit(replicas=0).run(120)
+    assert (scene.phase, scene.state.reason, sum(scene.asked().values())) == (Phase.HELD, "NoReplicas", 0)
+    assert scene.cluster.api.body["status"]["rollout"]["message"].startswith("replicas is 0: held")
+
+    scene.edit(replicas=4).run_to(Phase.STABLE, Phase.ROLLED_BACK)
+    assert stable_of(scene) == ("2" if version == "2" else "1")
+    assert "Analyzing" in scene.path()[scene.path().index("Held") :]
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_a_version_that_was_asked_for_at_zero_replicas_is_compared_with_stable_once_there_are_some(
+    version: str,
+) -> None:
+    scene = Scene(behaviors={"3": Behavior(errors=0.05)}).serve().edit(replicas=0).run(20).roll(version).run(20)
+    assert (scene.phase, scene.state.reason, sum(scene.asked().values())) == (Phase.STABLE, "NoReplicas", 0)
+
+    scene.edit(replicas=4).run_to(Phase.ANALYZING)
+    assert (scene.ready("1"), scene.shares()) == (4, {"1": 75, version: 25})
+    assert stable_of(scene.run_to(Phase.STABLE, Phase.ROLLED_BACK)) == ("2" if version == "2" else "1")
+
+
+@pytest.mark.parametrize("errors", [0.1, 0.6])
+def test_a_bad_version_that_is_recreated_is_rolled_back_by_what_stable_was_before(errors: float) -> None:
+    spec = spec_of(steps=(), mode="Recreate", replicas=2, analysis={"bakeTime": "60s"})
+    scene = Scene(spec, gpus={"a": 2}, behaviors={"2": Behavior(errors=errors)}).serve().roll("2")
+    scene.run_to(Phase.ROLLED_BACK)
+
+    assert stable_of(scene) == "1"
+    assert scene.ready("1") == 2
+
+
+def test_what_is_recreated_in_a_shared_incident_is_not_blamed_for_it() -> None:
+    spec = spec_of(steps=(), mode="Recreate", replicas=2, analysis={"bakeTime": "60s"})
+    scene = Scene(spec, gpus={"a": 2}).serve()
+    scene.cluster.traffic.incident = 60.0
+
+    assert stable_of(scene.roll("2").run_to_stable("2")) == "2"
+
+
+@pytest.mark.parametrize("max_surge", [4, 2, 1])
+@pytest.mark.parametrize("gateway", [True, False], ids=["gateway", "service"])
+def test_a_promoted_version_that_begins_to_fail_while_the_previous_stands_by_is_taken_back(
+    max_surge: int, gateway: bool
+) -> None:
+    spec = spec_of(gateway=gateway, capacity={"maxSurge": max_surge}, rollout={"stableRetention": "600s"})
+    scene = Scene(spec).serve().roll("2").run_to_stable("2").run(60)
+    assert scene.phase is Phase.STABLE
+    for pod in scene.cluster.pods(scene.revision("2")):
+        pod.behavior = Behavior(errors=0.6)
+    scene.run_to(Phase.ROLLING_BACK, within=30).run_to(Phase.ROLLED_BACK)
+
+    assert (stable_of(scene), scene.shares(), scene.ready("1")) == ("1", {"1": 100}, 4)
+    assert scene.version(scene.state.rejected[-1].revision) == "2"
+    assert scene.cluster.traffic.unserved == 0
+
+
+def test_a_promotion_starts_no_pod_and_copies_nothing_so_that_none_can_fail() -> None:
+    scene = Scene(gpus=EIGHT_GPUS).serve().roll("2")
+    scene.run_until(lambda: scene.state.applied_weight == 100)
+    carrying = [(pod.name, pod.started) for pod in scene.cluster.pods(scene.revision("2"))]
+    # From here on no pod could be started, nor any image be pulled.
+    scene.cluster.pool.gpus = dict.fromkeys(scene.cluster.pool.gpus, 0)
+    scene.cluster.behaviors = {uri["uri"]: Behavior(waits_with="ImagePullBackOff") for uri in map(model, "123")}
+    scene.operator.dies_after = 1
+    scene.run_to(Phase.STABLE).run(90)
+
+    assert (stable_of(scene), scene.shares()) == ("2", {"2": 100})
+    assert [(pod.name, pod.started) for pod in scene.cluster.pods(scene.revision("2"))] == carrying
+    assert scene.cluster.traffic.unserved == 0
 
 
 def test_a_scaler_that_wants_more_than_there_is_room_for_does_not_keep_a_canary_from_its_promotion() -> None:

@@ -31,12 +31,13 @@ from tritonfleet.plan.rollout.analysis import (
     bake,
     record_stable,
     title_of,
+    watch,
 )
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
 from tritonfleet.plan.rollout.reasons import RolloutReason, of_finding, of_why
 from tritonfleet.plan.rollout.rollback import roll_back
 from tritonfleet.plan.rollout.sizing import pods_for_step, reachable_weight, revision_sizes
-from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase
+from tritonfleet.plan.rollout.state import FULL_WEIGHT, WATCHED_STEP, Attempt, Phase
 
 IMAGE_GRACE: Final = timedelta(seconds=60)
 """A registry may be unavailable briefly."""
@@ -195,7 +196,8 @@ def analyze_window(context: RolloutContext) -> RolloutContext:
     policy = analysis_policy(attempt.plan.analysis, context.inputs.slo)
     progress = attempt.analysis or Progress()
     if attempt.applied_weight >= FULL_WEIGHT:
-        verdict = bake(policy, progress, window, attempt.step_entered_at.timestamp())
+        since = attempt.step_entered_at.timestamp()
+        verdict = bake(policy, progress, window, since, unseen=len(attempt.steps) == 1)
     else:
         if not 0 < window.desired_share < 1:
             window = replace(window, desired_share=attempt.applied_weight / FULL_WEIGHT)
@@ -210,6 +212,21 @@ def analyze_window(context: RolloutContext) -> RolloutContext:
     )
     results = tuple(map(CheckResult.document, verdict.results))[:CHECKS_MAX]
     return context.after(replace(state, attempt=analyzed, results=results), verdict)
+
+
+def watch_promoted(context: RolloutContext) -> AnalysisVerdict | None:
+    """Return the verdict on the promoted revision after the newest window, while the previous one is retained.
+
+    Only the hard limit fails it. None if there is no new window.
+    """
+    state, evidence = context.state, context.inputs.evidence
+    if evidence is None or evidence.window is None or state.standby is None:
+        return None
+    own = (evidence.canary, evidence.attempt, evidence.step) == (state.stable, state.attempts, WATCHED_STEP)
+    if not own or evidence.window.end_seconds <= state.entered_at.timestamp():
+        return None
+    verdict = watch(state.standby.analysis or Progress(), evidence.window)
+    return verdict if verdict.progress is not state.standby.analysis else None
 
 
 def fresh_window(context: RolloutContext) -> Window | None:

@@ -11,14 +11,15 @@ from datetime import timedelta
 from typing import Final
 
 from tritonfleet.api.canary import Capacity, CapacityMode, OnTimeout
-from tritonfleet.api.quantities import counted
+from tritonfleet.api.conditions import Reason
+from tritonfleet.api.quantities import counted, duration_seconds
 from tritonfleet.api.rollout import Strategy
 from tritonfleet.plan.rollout.canary import provision, trouble
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, pods_take
 from tritonfleet.plan.rollout.inputs import RolloutInputs
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back
-from tritonfleet.plan.rollout.sizing import without_contract_check
+from tritonfleet.plan.rollout.sizing import without_contract_check, without_steps
 from tritonfleet.plan.rollout.state import Phase
 
 GPU: Final = "GPU"
@@ -51,7 +52,7 @@ def fitting(inputs: RolloutInputs, most: int) -> int:
 def choose_capacity(context: RolloutContext) -> CapacityChoice | None:
     """Return the mode that the plan and the free GPUs allow; None if there is no capacity."""
     capacity, replicas = context.attempt.plan.capacity, context.state.replicas
-    if CapacityMode.RECREATE in (capacity.mode, _by_strategy(context)):
+    if _is_recreate(context):
         said = (
             f"stopping {counted(replicas, 'stable pod')} first, an outage until the canary is ready"
             f"{pods_take(context, 1)}; contract not compared, as no stable pod is left"
@@ -78,8 +79,9 @@ def shortage(context: RolloutContext) -> str:
     )
 
 
-def _by_strategy(context: RolloutContext) -> CapacityMode | None:
-    return CapacityMode.RECREATE if context.inputs.policy.strategy is Strategy.RECREATE else None
+def _is_recreate(context: RolloutContext) -> bool:
+    by_strategy = context.inputs.policy.strategy is Strategy.RECREATE
+    return by_strategy or context.attempt.plan.capacity.mode is CapacityMode.RECREATE
 
 
 def _would_empty(capacity: Capacity, replicas: int) -> bool:
@@ -101,6 +103,8 @@ def _free(inputs: RolloutInputs) -> str:
 
 COUNTING: Final = timedelta(seconds=30)
 """How long to wait for the count of free GPUs before a rollout starts without it."""
+MEASURING_WINDOWS: Final = 2
+"""For how many windows Recreate waits for one of stable, before a rollout starts without it."""
 
 
 def admitting(context: RolloutContext) -> StepResult:
@@ -112,13 +116,40 @@ def admitting(context: RolloutContext) -> StepResult:
     if ending and (left > 0 or serving):
         message = f"waiting for pods of {', '.join(context.name(each) for each in ending)} to terminate"
         return context.say(RolloutReason.PODS_ENDING, message, wait_seconds=REQUEUE_SECONDS)
+    if context.stable.ready == 0 and not _is_recreate(context):
+        if context.attempt.plan.steps and _may_start(context):
+            message = f"waiting for a ready pod of {context.name(context.state.stable)} to compare with"
+            return context.say(RolloutReason.STABLE_NOT_READY, message, wait_seconds=REQUEUE_SECONDS)
+        alone = without_contract_check(without_steps(context.attempt.plan))
+        context = context.after(replace(context.attempt, plan=alone))
     if uncounted(context.inputs) and context.now - context.state.entered_at < COUNTING:
         message = f"counting free GPUs: a canary pod needs {context.inputs.gpus_per_pod}"
         return context.say(RolloutReason.COUNTING_GPUS, message, wait_seconds=REQUEUE_SECONDS)
     found = choose_capacity(context)
     if found is None:
         return context.go(Phase.WAITING_FOR_CAPACITY, RolloutReason.NO_CAPACITY, shortage(context))
+    if found.mode is CapacityMode.RECREATE and _is_unmeasured(context):
+        message = f"measuring {context.name(context.state.stable)} for a window, before its pods are stopped"
+        return context.say(RolloutReason.MEASURING_STABLE, message, wait_seconds=REQUEUE_SECONDS)
     return _admitted(context, found, RolloutReason.ADMITTED)
+
+
+def _may_start(context: RolloutContext) -> bool:
+    """Return whether stable, which has no ready pod, may get one: it has just been scaled up, or lost its pods."""
+    stable = context.stable
+    if stable.unsteady or (stable.finding is not None and stable.finding.reason is not Reason.PODS_LOST):
+        return False
+    return context.seconds_left(context.state.entered_at, context.inputs.policy.progress_deadline) > 0
+
+
+def _is_unmeasured(context: RolloutContext) -> bool:
+    """Return whether stable serves, and a window of it that the canary can be compared with may still come."""
+    analysis, progress = context.attempt.plan.analysis, context.attempt.analysis
+    if context.stable.ready == 0 or (progress is not None and progress.last_end_seconds is not None):
+        return False
+    return context.now - context.state.entered_at < MEASURING_WINDOWS * timedelta(
+        seconds=duration_seconds(analysis.interval)
+    )
 
 
 def waiting(context: RolloutContext) -> StepResult:
@@ -159,7 +190,11 @@ def _ending(context: RolloutContext) -> list[str]:
 
 def _admitted(context: RolloutContext, found: CapacityChoice, reason: RolloutReason) -> StepResult:
     attempt = context.attempt
-    message = f"attempt {context.state.attempts}, {counted(len(attempt.steps), 'step')}, {found.mode}: {found.message}"
+    alone = ""
+    if context.stable.ready == 0 and found.mode is not CapacityMode.RECREATE:
+        alone = f"; without steps: {context.name(context.state.stable)} has no ready pod to compare it with"
+    steps = counted(len(attempt.steps), "step")
+    message = f"attempt {context.state.attempts}, {steps}, {found.mode}: {found.message}{alone}"
     plan = without_contract_check(attempt.plan) if found.mode is CapacityMode.RECREATE else attempt.plan
     admitted = replace(attempt, mode=found.mode, surge=found.surge, plan=plan)
     return provision(context, reason, message, admitted)

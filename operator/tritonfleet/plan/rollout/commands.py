@@ -22,7 +22,7 @@ from tritonfleet.plan.rollout.holds import resume
 from tritonfleet.plan.rollout.inputs import Request, Verb
 from tritonfleet.plan.rollout.reasons import RolloutReason
 from tritonfleet.plan.rollout.rollback import roll_back
-from tritonfleet.plan.rollout.sizing import pods_for_step, without_contract_check, without_steps
+from tritonfleet.plan.rollout.sizing import pods_for_step, without_analysis, without_contract_check
 from tritonfleet.plan.rollout.state import Phase
 from tritonfleet.plan.world import Event, Manifest
 
@@ -255,7 +255,7 @@ def _promote(context: RolloutContext, request: Request) -> StepResult:
         raise Refusal("spec.rollout.paused is set: unset it first")
     if not state.traits.before_promotion or state.phase is Phase.ADMITTING:
         raise Refusal(f"nothing to promote in {state.phase}")
-    plan = without_steps(attempt.plan)
+    plan = without_analysis(attempt.plan)
     promoted = replace(
         attempt,
         plan=plan if context.stable.ready else without_contract_check(plan),

@@ -127,6 +127,7 @@ def _is_unsuspended(context: RolloutContext) -> bool:
 ENDS_WHEN: Final[Mapping[str, Callable[[RolloutContext], bool]]] = {
     RolloutReason.PAUSED_BY_SPEC: _is_unpaused,
     RolloutReason.SUSPENDED: _is_unsuspended,
+    RolloutReason.NO_REPLICAS: _is_unsuspended,
     RolloutReason.NO_CAPACITY: _has_room,
     RolloutReason.CANARY_EVICTED: _canary_is_back,
     RolloutReason.ROUTE_REFUSED: _route_is_taken,

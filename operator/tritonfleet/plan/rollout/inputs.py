@@ -95,6 +95,9 @@ class RolloutInputs:
     """All requests of the object, handled ones included, in the order in which they are handled."""
     slo: Slo | None = None
     suspended: bool = False
+    """Whether no pod may run."""
+    scaled_to_zero: bool = False
+    """Whether that is because of `replicas: 0` in the midst of a rollout, and not because of `suspend`."""
     older: bool = False
     """Whether `target` comes from `spec.rollback.toRevision`."""
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tritonfleet.api.canary import ContractPolicy, Golden, PromQuery
+from tritonfleet.api.canary import Analysis, ContractPolicy, Golden, PromQuery
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.slo import MetricsSource
 from tritonfleet.plan.objects import backends
 from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts
-from tritonfleet.plan.rollout.state import EPOCH, Attempt, Phase, State
+from tritonfleet.plan.rollout.state import EPOCH, FULL_WEIGHT, WATCHED_STEP, Attempt, Phase, Standby, State
 from tritonfleet.plan.world import Manifest
 
 
@@ -83,6 +83,8 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
     The plan is that of the rollout's start; later edits of the spec do not change it.
     """
     attempt = state.attempt
+    if state.phase is Phase.STABLE and state.standby is not None:
+        return _after_promotion(body, state, state.standby)
     if attempt is None or not state.stable:
         return None
     with_traffic = attempt.applied_weight > 0 and state.traits.has_traffic
@@ -105,6 +107,26 @@ def measurement_of(body: Manifest, state: State) -> MeasurementSpec | None:
         pod_warmup_seconds=duration_seconds(plan.analysis.pod_warmup),
         # In later steps older pods have had traffic for the whole step before.
         traffic_since_seconds=attempt.step_entered_at.timestamp() if attempt.step == 0 else 0.0,
+    )
+
+
+def _after_promotion(body: Manifest, state: State, standby: Standby) -> MeasurementSpec:
+    """Return what to measure while the previous revision is retained: the promoted one, which has all traffic."""
+    spec = body["spec"]
+    analysis = ((spec.get("rollout") or {}).get("canary") or {}).get("analysis") or {}
+    last_end = standby.analysis.last_end_seconds if standby.analysis is not None else None
+    return MeasurementSpec(
+        key=MeasurementKey(state.stable, state.attempts, WATCHED_STEP, FULL_WEIGHT),
+        stable=standby.revision,
+        model=(spec.get("model") or {}).get("name") or body["metadata"]["name"],
+        opens_seconds=max(state.entered_at.timestamp(), last_end or 0.0),
+        interval_seconds=duration_seconds(analysis.get("interval") or Analysis().interval),
+        verifies=False,
+        by_gateway=bool((spec.get("traffic") or {}).get("gateway")),
+        source=MetricsSource((spec.get("metrics") or {}).get("source", MetricsSource.AUTO)),
+        contract=ContractPolicy.OFF,
+        golden=None,
+        queries=(),
     )
 
 

@@ -224,6 +224,7 @@ def _gather_inputs(
     now: datetime,
 ) -> RolloutInputs:
     spec = deployment.spec
+    scaled_to_zero = replicas == 0 and not spec.suspend and not spec.scaled_by_us and state.traits.under_way
     return RolloutInputs(
         target=target or "",
         replicas=replicas,
@@ -236,7 +237,8 @@ def _gather_inputs(
         evidence=observed.evidence,
         requests=requests_of(observed.body, spec.rollout),
         slo=spec.slo,
-        suspended=spec.suspend,
+        suspended=spec.suspend or scaled_to_zero,
+        scaled_to_zero=scaled_to_zero,
         older=spec.rollback is not None,
     )
 
@@ -332,8 +334,11 @@ def _suspended(context: RolloutContext) -> StepResult | None:
     resume = Phase.PROVISIONING if attempt.mode is not None else Phase.WAITING_FOR_CAPACITY
     without_share = replace(attempt, weight=0, applied_weight=0, settled_at=None)
     if state.traits.can_hold or state.phase is Phase.STABLE_LOST:
-        message = f"suspended in {state.phase} at {attempt.applied_weight}%"
-        return context.hold(RolloutReason.SUSPENDED, message, without_share, resume=resume)
+        reason, why = RolloutReason.SUSPENDED, "suspended"
+        if context.inputs.scaled_to_zero:
+            reason, why = RolloutReason.NO_REPLICAS, "replicas is 0: held"
+        message = f"{why} in {state.phase} at {attempt.applied_weight}%"
+        return context.hold(reason, message, without_share, resume=resume)
     if state.phase is Phase.HELD and max(attempt.weight, attempt.applied_weight) > 0:
         return context.stay(replace(without_share, resume=resume))
     return context.stay()

@@ -36,11 +36,16 @@ def snapshot_plan(policy: Rollout) -> Canary:
         return policy.canary
     if policy.strategy is Strategy.CANARY:
         return Canary()
-    return without_steps(Canary(verification=VerificationPolicy(contract=ContractPolicy.OFF)))
+    return Canary(verification=VerificationPolicy(contract=ContractPolicy.OFF))
 
 
 def without_steps(plan: Canary) -> Canary:
-    """Return the plan without steps and bake time: 100% as soon as the canary is verified."""
+    """Return the plan without steps: 100% as soon as the canary is verified, and then the bake time."""
+    return plan.model_copy(update={"steps": ()})
+
+
+def without_analysis(plan: Canary) -> Canary:
+    """Return the plan without steps and bake time: stable as soon as the canary is verified and has all traffic."""
     return plan.model_copy(update={"steps": (), "analysis": plan.analysis.model_copy(update={"bake_time": NO_BAKE})})
 
 

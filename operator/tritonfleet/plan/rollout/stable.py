@@ -2,8 +2,8 @@
 
 Initializing waits for the first revision, Stable and RolledBack serve one revision until another is wanted, and
 Promoting, past the point of no return, waits until the canary serves all traffic. Stable also retains pods of the
-previous revision, and switches back to them at once if the promoted one fails. The planner dispatches to these
-handlers.
+previous revision, and switches back to them at once if the promoted one's pods fail, or so many of its requests that
+the hard limit is exceeded. The planner dispatches to these handlers.
 """
 
 from dataclasses import replace
@@ -11,10 +11,12 @@ from datetime import timedelta
 
 from tritonfleet.api.canary import Canary, CapacityMode
 from tritonfleet.api.quantities import counted, duration_seconds
+from tritonfleet.plan.rollout.analysis import Outcome
+from tritonfleet.plan.rollout.canary import watch_promoted
 from tritonfleet.plan.rollout.context import REQUEUE_SECONDS, RolloutContext, StepResult, in_force
 from tritonfleet.plan.rollout.reasons import RolloutReason
-from tritonfleet.plan.rollout.rollback import with_rejection
-from tritonfleet.plan.rollout.sizing import snapshot_plan, without_contract_check, without_steps
+from tritonfleet.plan.rollout.rollback import roll_back, with_rejection
+from tritonfleet.plan.rollout.sizing import snapshot_plan, without_analysis
 from tritonfleet.plan.rollout.state import FULL_WEIGHT, Attempt, Phase, Standby, State
 
 
@@ -46,14 +48,15 @@ def stable(context: RolloutContext) -> StepResult:
     state, wanted, standby = context.state, context.wanted, context.state.standby
     if standby is not None and _is_released(context, standby):
         return context.stay(replace(state, standby=None))
+    if standby is not None:
+        context, failed = _with_watch(context, standby)
+        if failed is not None:
+            return failed
+        state, standby = context.state, context.state.standby
     wait = (standby.until - context.now).total_seconds() if standby is not None and standby.until is not None else None
     if wait is not None and context.stable.ready < context.inputs.replicas:
         # No event reports that a pod has not been ready for a minute.
         wait = min(wait, REQUEUE_SECONDS)
-    if standby is not None and _is_broken(context) and context.previous.ready > context.stable.ready:
-        trouble = context.stable.unsteady or (context.stable.finding.message if context.stable.finding else "")
-        message = f"{context.name(state.stable)} has {counted(context.stable.ready, 'ready pod')}: {trouble}"
-        return _flip(context, standby, RolloutReason.PROMOTED_REVISION_FAILED, message, rejecting=True)
     if not wanted or wanted == state.stable:
         return _served(context, wait)
     if context.rejected(wanted):
@@ -95,6 +98,21 @@ def _is_released(context: RolloutContext, standby: Standby) -> bool:
     return standby.until is None or context.now >= standby.until or crowded
 
 
+def _with_watch(context: RolloutContext, standby: Standby) -> tuple[RolloutContext, StepResult | None]:
+    """Return the context after the newest window, and the way back if the promoted revision has failed."""
+    verdict = watch_promoted(context)
+    if verdict is not None:
+        if verdict.outcome is Outcome.FAILED and context.previous.asked:
+            return context, _take_back(context, standby, verdict.message)
+        standby = replace(standby, analysis=verdict.progress)
+        context = context.after(replace(context.state, standby=standby))
+    if not _is_broken(context) or context.previous.ready <= context.stable.ready:
+        return context, None
+    trouble = context.stable.unsteady or (context.stable.finding.message if context.stable.finding else "")
+    message = f"{context.name(context.state.stable)} has {counted(context.stable.ready, 'ready pod')}: {trouble}"
+    return context, _flip(context, standby, RolloutReason.PROMOTED_REVISION_FAILED, message, rejecting=True)
+
+
 def _is_broken(context: RolloutContext) -> bool:
     serving = context.stable
     stalled = serving.ready == 0 and serving.finding is not None and serving.finding.stalled
@@ -107,7 +125,7 @@ def _flip(
     """Return the switch back to the previous revision, whose pods are retained: only the weight changes."""
     attempt = Attempt(
         canary=standby.revision,
-        plan=without_steps(Canary()),
+        plan=without_analysis(Canary()),
         mode=CapacityMode.SURGE,
         surge=standby.surge,
         canary_replicas=context.inputs.replicas,
@@ -117,6 +135,27 @@ def _flip(
         rejecting=rejecting,
     )
     return context.go(Phase.PROMOTING, reason, message, _started(context, attempt))
+
+
+def _take_back(context: RolloutContext, standby: Standby, said: str) -> StepResult:
+    """Return the rollback of the promoted revision: it is the canary again, with all of the traffic.
+
+    Traffic returns as far as the retained pods can serve it, and others of them start for the rest.
+    """
+    promoted = Attempt(
+        canary=context.state.stable,
+        plan=without_analysis(snapshot_plan(context.inputs.policy)),
+        mode=CapacityMode.SURGE,
+        surge=standby.surge,
+        canary_replicas=context.inputs.replicas,
+        step_entered_at=context.now,
+        weight=FULL_WEIGHT,
+        applied_weight=FULL_WEIGHT,
+        verified=True,
+    )
+    message = f"{context.name(promoted.canary)} fails after its promotion: {said}"
+    state = replace(_started(context, promoted), stable=standby.revision)
+    return roll_back(context.after(state), RolloutReason.PROMOTED_REVISION_FAILED, message, rejecting=True)
 
 
 def _admit(context: RolloutContext, wait: float | None) -> StepResult:
@@ -129,10 +168,7 @@ def _admit(context: RolloutContext, wait: float | None) -> StepResult:
         return context.say(RolloutReason.NO_REPLICAS, message, replace(state, replicas=0), wait_seconds=wait)
     plan, reason, how = snapshot_plan(context.inputs.policy), RolloutReason.NEW_REVISION, ""
     if context.inputs.older or wanted == state.override:
-        plan, reason, how = without_steps(plan), RolloutReason.OLDER_REVISION, ", without steps"
-    elif context.stable.ready == 0:
-        plan = without_contract_check(without_steps(plan))
-        how = f", without steps: {context.name(state.stable)} has no ready pod to compare it with"
+        plan, reason, how = without_analysis(plan), RolloutReason.OLDER_REVISION, ", without steps"
     message = f"starting rollout of {context.name(wanted)}, replacing {context.name(state.stable)}{how}"
     attempt = Attempt(canary=wanted, plan=plan, step_entered_at=context.now)
     return context.go(Phase.ADMITTING, reason, message, _started(context, attempt))

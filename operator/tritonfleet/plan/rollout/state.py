@@ -111,7 +111,12 @@ TRAITS: Final[Mapping[Phase, PhaseTraits]] = {
     Phase.INITIALIZING: _NO_ROLLOUT,
     Phase.STABLE: _NO_ROLLOUT,
     Phase.ADMITTING: PhaseTraits(
-        can_hold=False, can_promote_now=False, has_traffic=False, stable_may_be_lost=False, needs_capacity=True
+        can_hold=False,
+        can_promote_now=False,
+        has_traffic=False,
+        before_traffic=True,
+        stable_may_be_lost=False,
+        needs_capacity=True,
     ),
     Phase.PROVISIONING: PhaseTraits(
         can_promote_now=False, before_traffic=True, between_steps=True, needs_capacity=True
@@ -189,6 +194,11 @@ TRANSITIONS: Final = _edges(
         "all traffic is at the retained revision, and the other one is rejected",
     ),
     ((*_BEFORE_PROMOTION, Phase.PROMOTING), (Phase.ROLLING_BACK,), "failed, aborted or superseded"),
+    (
+        (Phase.STABLE,),
+        (Phase.ROLLING_BACK,),
+        "the promoted revision exceeds the hard limit, and the previous is retained",
+    ),
     ((Phase.ROLLING_BACK,), (Phase.ROLLED_BACK,), "stable has all traffic and the revision is rejected"),
     ((Phase.ROLLING_BACK,), (Phase.STABLE,), "stable has all traffic and nothing is rejected"),
 )
@@ -197,6 +207,8 @@ TRANSITIONS: Final = _edges(
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 FULL_WEIGHT: Final = 100
+WATCHED_STEP: Final = -1
+"""The step, from 0, of the windows after a promotion."""
 
 
 def _read_time(said: str) -> datetime:
@@ -254,6 +266,11 @@ _Time = Annotated[datetime, PlainValidator(_read_time), PlainSerializer(_write_t
 _Revision = Annotated[str, PlainValidator(_read_revision), PlainSerializer(_write_revision)]
 _Message = Annotated[str, PlainSerializer(_write_message)]
 _Checks = Annotated[tuple[Mapping[str, Any], ...], PlainSerializer(_write_checks)]
+_Progress = Annotated[
+    Progress | None,
+    PlainValidator(_read_progress),
+    PlainSerializer(lambda progress: progress.document() if progress is not None else None),
+]
 NO_PLAN: Final = Canary()
 _STATUS: Final = ConfigDict(alias_generator=to_camel, extra="ignore")
 """Field names are in camelCase, as in `status.rollout`."""
@@ -327,11 +344,7 @@ class Attempt:
 
     verified: bool = False
     """Whether the checks before traffic have passed."""
-    analysis: Annotated[
-        Progress | None,
-        PlainValidator(_read_progress),
-        PlainSerializer(lambda progress: progress.document() if progress is not None else None),
-    ] = None
+    analysis: _Progress = None
     """The step's progress; None before the first window."""
     metrics_lost_since: _Time | None = None
     """Since when metrics are missing."""
@@ -383,6 +396,8 @@ class Standby:
     until: Annotated[_Time | None, Field(alias="retainedUntil")] = None
     surge: int = 0
     """Maximum number of retained pods."""
+    analysis: _Progress = None
+    """What is known of the promoted revision's requests; None before the first window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +415,7 @@ class State:
     """The same in words, with numbers."""
 
     stable: _Revision = ""
-    """The stable revision; changes only in Promoting."""
+    """The stable revision; changes only in Promoting, and where a promoted one is taken back."""
     attempts: int = 0
     """Number of rollouts of this ModelDeployment so far."""
     replicas: int = 0

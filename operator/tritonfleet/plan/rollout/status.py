@@ -40,7 +40,7 @@ def rollout_document(state: State, owner: str) -> dict[str, Any]:
         attempt["weights"] = {"desired": attempt.pop("weight"), "applied": attempt.pop("appliedWeight")}
         if measured is not None:
             attempt["weights"]["measured"] = round(100 * measured, 2)
-    return {key: value for key, value in {**said, **attempt, **standby}.items() if value}
+    return {key: value for part in (said, attempt, standby) for key, value in part.items() if value}
 
 
 def restore_state(document: Any) -> State | None:
@@ -100,6 +100,7 @@ def _refuse_unworkable(state: State) -> None:
 
 
 _PAUSES: Final = frozenset({RolloutReason.PAUSED, RolloutReason.PAUSED_BY_SPEC})
+_NO_PODS: Final = frozenset({RolloutReason.SUSPENDED, RolloutReason.NO_REPLICAS})
 _CHECK_WORDS: Final = frozenset(reason.value for reason in RolloutReason)
 _STALLED: Final = frozenset({Reason.HELD, Reason.ROLLED_BACK, Reason.STABLE_LOST, Reason.OVERRIDDEN})
 _WORDS: Final = {
@@ -164,7 +165,7 @@ def _reason(state: State) -> Reason | None:
     if state.phase is Phase.STABLE or state.phase is Phase.HELD:
         if state.reason in _PAUSES:
             return Reason.PAUSED
-        if state.phase is Phase.STABLE or state.reason == RolloutReason.SUSPENDED:
+        if state.phase is Phase.STABLE or state.reason in _NO_PODS:
             return None
     if state.phase is Phase.PROMOTING and state.attempt is not None and state.attempt.rejecting:
         return Reason.ROLLING_BACK

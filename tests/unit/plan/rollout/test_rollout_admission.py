@@ -9,6 +9,7 @@ from tests.unit.plan.rollout.stage import (
     OLD,
     THIRD,
     but,
+    evidence,
     go,
     gpus,
     plan,
@@ -17,6 +18,7 @@ from tests.unit.plan.rollout.stage import (
     track,
 )
 from tritonfleet.plan.rollout import Phase
+from tritonfleet.plan.rollout.analysis import PodCounts, RevisionCounts, Window
 
 FRESH = {"mode": None, "surge": 0, "canary_replicas": 0, "verified": False}
 
@@ -42,18 +44,28 @@ def with_gpus(free, **more):
     ],
 )
 def test_the_mode_follows_from_the_free_gpus(mode, free, found):
-    state = go(admitting(mode), with_gpus(free)).state
+    state = go(admitting(mode), with_gpus(free), after=60).state
 
     assert (state.phase, (state.attempt.mode, state.attempt.surge)) == (Phase.PROVISIONING, found)
     assert state.attempt.canary_replicas == (4 if mode == "Recreate" else 1)
 
 
 def test_a_recreate_compares_no_contract_for_it_leaves_no_pod_of_stable_to_ask():
-    state = go(admitting("Recreate"), with_gpus(8)).state
+    state = go(admitting("Recreate"), with_gpus(8), after=60).state
 
     assert state.attempt.plan.verification.contract == "Off"
     assert state.message.endswith("; contract not compared, as no stable pod is left")
     assert go(admitting("InPlace"), with_gpus(8)).state.attempt.plan.verification.contract == "Enforce"
+
+
+def test_a_recreate_measures_stable_for_a_window_before_it_stops_it():
+    state = go(admitting("Recreate"), with_gpus(8)).state
+    assert (state.phase, state.reason) == (Phase.ADMITTING, "MeasuringStable")
+    alone = Window(state.entered_at.timestamp() + 10, stable=RevisionCounts({"old": PodCounts(600, 3)}))
+    found = go(state, with_gpus(8, evidence=evidence(state, window=alone)), after=10).state
+
+    assert (found.phase, found.attempt.analysis.error_rate.evidence.by_pod.events) == (Phase.PROVISIONING, 3)
+    assert go(state, with_gpus(8, old=track(0, OLD)), after=1).state.phase is Phase.PROVISIONING
 
 
 @pytest.mark.parametrize(

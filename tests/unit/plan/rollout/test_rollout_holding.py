@@ -114,6 +114,14 @@ def test_a_suspended_rollout_is_held_without_traffic_and_goes_on_with_its_pods()
     assert go(held, seen(old=0, new=0), after=3601).state.phase is Phase.PROVISIONING
 
 
+def test_a_rollout_scaled_to_zero_is_held_for_that_reason_and_goes_on_with_its_pods():
+    held = go(running(Phase.ANALYZING), seen(suspended=True, scaled_to_zero=True, replicas=0)).state
+    assert (held.phase, held.reason, held.attempt.weight, held.applied_weight) == (Phase.HELD, "NoReplicas", 0, 0)
+    assert held.message == "replicas is 0: held in Analyzing at 25%"
+
+    assert go(held, seen(old=0, new=0), after=3601).state.phase is Phase.PROVISIONING
+
+
 @pytest.mark.parametrize("phase", [Phase.STABLE, Phase.ROLLED_BACK, Phase.ROLLING_BACK])
 def test_what_is_suspended_elsewhere_stands_still(phase):
     state = running(phase)

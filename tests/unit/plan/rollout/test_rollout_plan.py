@@ -8,7 +8,7 @@ from tests.unit.plan.rollout.stage import plan, policy, running
 from tritonfleet.api.canary import Canary
 from tritonfleet.api.rollout import Rollout
 from tritonfleet.plan.rollout import Phase
-from tritonfleet.plan.rollout.sizing import canary_pods, snapshot_plan, without_steps
+from tritonfleet.plan.rollout.sizing import canary_pods, snapshot_plan, without_analysis, without_steps
 
 
 def weights(state):
@@ -37,17 +37,18 @@ def test_a_plan_is_kept_as_it_was_written_and_read_back_the_same():
     assert snapshot_plan(wanted) == wanted.canary
 
 
-def test_a_plain_recreate_asks_nothing_and_waits_for_nothing():
+def test_a_plain_recreate_asks_nothing_and_has_a_bake_time():
     found = snapshot_plan(Rollout.model_validate({"strategy": "Recreate"}))
 
-    assert (found.steps, found.analysis.bake_time, found.verification.contract) == ((), "0s", "Off")
+    assert (found.steps, found.analysis.bake_time, found.verification.contract) == ((), "10m", "Off")
 
 
-def test_straight_keeps_the_questions_and_drops_steps_and_bake():
+@pytest.mark.parametrize(("straight", "bake_time"), [(without_steps, "20s"), (without_analysis, "0s")])
+def test_straight_keeps_the_questions_and_drops_the_steps(straight, bake_time):
     verification = {"contract": "Warn", "golden": {"configMapName": "golden"}}
-    found = without_steps(Canary.model_validate(plan(10, 50, verification=verification)))
+    found = straight(Canary.model_validate(plan(10, 50, verification=verification)))
 
-    assert (found.steps, found.analysis.bake_time) == ((), "0s")
+    assert (found.steps, found.analysis.bake_time) == ((), bake_time)
     assert found.verification == Canary.model_validate(plan(verification=verification)).verification
 
 

@@ -4,9 +4,24 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.plan.rollout.stage import CRASHING, NEW, NO_GPU, NOW, OLD, THIRD, go, plan, policy, seen, track
+from tests.unit.plan.rollout.stage import (
+    CRASHING,
+    NEW,
+    NO_GPU,
+    NOW,
+    OLD,
+    THIRD,
+    go,
+    plan,
+    policy,
+    seen,
+    settle,
+    track,
+    window,
+)
 from tritonfleet.api.canary import Canary
-from tritonfleet.plan.rollout import Phase, Rejection, Standby, State
+from tritonfleet.plan.rollout import Phase, Rejection, Standby, State, restore_state, rollout_document
+from tritonfleet.plan.rollout.analysis import Evidence
 
 SERVES = State(phase=Phase.STABLE, entered_at=NOW, stable=OLD, replicas=4, reason="Serves", message="it serves")
 REJECTED = (Rejection(NEW, "Worse", "error rate 5.0%", NOW),)
@@ -82,12 +97,34 @@ def test_a_revision_asked_for_by_name_is_verified_and_takes_no_steps():
     assert state.attempt.plan == Canary.model_validate(plan(analysis={"bakeTime": "0s"}))
 
 
-def test_nothing_is_compared_with_a_stable_that_has_no_ready_pod():
-    found = go(SERVES, seen(old=track(0, OLD, asked=4))).state
+def test_a_stable_that_has_just_been_scaled_up_gets_a_pod_before_another_revision_is_compared_with_it():
+    starting = seen(old=track(0, OLD, asked=4))
+    waiting = settle(SERVES, starting)
+    assert (waiting.phase, waiting.reason) == (Phase.ADMITTING, "StableNotReady")
+    assert waiting.message == "waiting for a ready pod of revision 1 to compare with"
+    assert go(waiting, starting, after=600).state is waiting
 
-    assert found.attempt.plan.steps == ()
+    found = go(waiting, seen(old=track(1, OLD, asked=4)), after=600).state
+    assert (found.phase, len(found.attempt.plan.steps)) == (Phase.PROVISIONING, 2)
+
+
+@pytest.mark.parametrize(
+    ("broken", "after"),
+    [
+        ({"finding": CRASHING}, 1),
+        ({"finding": NO_GPU}, 1),
+        ({"unsteady": "pod 'm-1' has not been ready for 60s"}, 1),
+        ({}, 901),
+    ],
+)
+def test_nothing_is_compared_with_a_stable_that_gets_no_ready_pod_but_the_bake_time_remains(broken, after):
+    inputs = seen(old=track(0, OLD, asked=4, **broken))
+    found = go(go(SERVES, inputs).state, inputs, after=after).state
+
+    assert (found.phase, found.attempt.plan.steps) == (Phase.PROVISIONING, ())
+    assert found.attempt.plan.analysis.bake_time == "20s"
     assert found.attempt.plan.verification.contract == "Off"
-    assert "no ready pod" in found.message
+    assert found.message.endswith("; without steps: revision 1 has no ready pod to compare it with")
 
 
 def test_within_retention_going_back_is_a_change_of_weight_alone():
@@ -114,6 +151,48 @@ def test_a_revision_that_has_fewer_pods_left_than_the_broken_one_does_not_take_o
     broken = track(3, asked=4, unsteady="restarted")
 
     assert go(RETAINED, seen(old=2, new=broken)).state is RETAINED
+
+
+def after_promotion(errors, *, end=60.0, requests=2000, old=4):
+    """Return what is seen of a promoted revision, NEW, in a window."""
+    look = window(end, errors=errors, share=1.0, requests=requests)
+    return seen(old=old, new=4, evidence=Evidence(NEW, RETAINED.attempts, -1, window=look))
+
+
+def test_within_retention_a_promoted_revision_whose_requests_fail_is_taken_back():
+    watched = go(RETAINED, after_promotion(2), after=61).state
+    assert (watched.phase, watched.standby.analysis.windows) == (Phase.STABLE, 1)
+    assert restore_state(rollout_document(watched, "shop")).standby == watched.standby
+    assert go(watched, after_promotion(2), after=62).state is watched
+
+    state = go(watched, after_promotion(1200, end=120.0), after=121).state
+    assert (state.phase, state.reason, state.stable, state.canary) == (
+        Phase.ROLLING_BACK,
+        "PromotedRevisionFailed",
+        OLD,
+        NEW,
+    )
+    assert (state.attempt.weight, state.attempt.applied_weight, state.attempt.rejecting) == (0, 100, True)
+    assert state.message.startswith("revision 2 fails after its promotion: error rate above the hard limit: canary ")
+
+
+def test_traffic_returns_to_the_retained_pods_as_far_as_they_can_serve_it():
+    few = go(RETAINED, after_promotion(1200, old=track(1, OLD, asked=1)), after=61).state
+
+    assert (few.phase, few.attempt.weight) == (Phase.ROLLING_BACK, 75)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"errors": 300},
+        {"errors": 1200, "end": 0.0},
+        {"errors": 12, "requests": 20, "old": track(0, OLD, asked=0)},
+    ],
+    ids=["15%", "a window of the bake time", "nothing is retained"],
+)
+def test_a_promoted_revision_is_not_taken_back_for_less(given):
+    assert go(RETAINED, after_promotion(**given), after=61).state.phase is Phase.STABLE
 
 
 def test_after_retention_a_promoted_revision_that_breaks_has_nothing_to_go_back_to():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.plan.rollout.stage import but
 from tritonfleet.api.canary import ContractPolicy
 from tritonfleet.api.slo import MetricsSource
-from tritonfleet.plan.rollout import Attempt, MeasurementKey, Phase, State, TransitionRecord, measurement_of
+from tritonfleet.plan.rollout import Attempt, MeasurementKey, Phase, Standby, State, TransitionRecord, measurement_of
 from tritonfleet.plan.rollout.analysis import Progress
 from tritonfleet.plan.world import Manifest
 
@@ -72,10 +72,20 @@ def test_before_traffic_stable_is_watched_while_the_canary_starts(phase):
     state = but(STATE, phase=phase, applied_weight=0, plan={"analysis": {"queries": []}})
     found = measurement_of(BODY, state)
 
-    assert (found is not None) == (phase in {Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING})
+    early = {Phase.ADMITTING, Phase.PROVISIONING, Phase.WAITING_FOR_CAPACITY, Phase.VERIFYING}
+    assert (found is not None) == (phase in early)
     if found is not None:
         assert (found.opens_seconds, found.queries) == (after(0), ())
         assert found.verifies == (phase is Phase.VERIFYING)
+
+
+def test_a_promoted_revision_is_watched_while_the_previous_one_is_retained():
+    state = State(Phase.STABLE, START, stable=CANARY, attempts=3, standby=Standby(STABLE, START + timedelta(minutes=9)))
+    found = measurement_of(BODY, state)
+
+    assert (found.key, found.stable) == (MeasurementKey(CANARY, 3, -1, 100), STABLE)
+    assert (found.opens_seconds, found.alone, found.probes) == (after(0), True, False)
+    assert measurement_of(BODY, replace(state, standby=None)) is None
 
 
 def test_who_was_verified_is_not_asked_again():
