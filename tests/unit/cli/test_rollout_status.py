@@ -80,7 +80,7 @@ def test_it_says_which_evidence_decided_and_which_was_left_out_and_why() -> None
     assert lines(said, "left out") == [
         "latency: slower because requests wait for their turn",
         "compute-time: pods of the canary warm up; mean: 3x",
-        "60 windows without requests",
+        "60 windows, as no request came",
     ]
     assert lines(said, "              error-rate: ") == ["canary 1.0%"]
     assert "left out      latency" in plain(account(under_way(Phase.ROLLED_BACK, results=shown)))

@@ -119,15 +119,15 @@ def _checks(account: Account) -> Iterator[str]:
     else:
         yield from rows([["CHECK", "VERDICT"], *([each.check, _verdict(each)] for each in rollout.verification)])
     checks = rollout.results or rollout.verification
-    counted_ones = [each for each in checks if not _is_left_out(each)]
-    decisive = min(counted_ones, key=lambda each: rank(each.outcome, each.reason), default=None)
+    considered = [each for each in checks if not _is_left_out(each)]
+    decisive = min(considered, key=lambda each: rank(each.outcome, each.reason), default=None)
     for check in checks:
         if check.message and (check.outcome != Outcome.PASSED or _is_left_out(check)):
             label = "left out" if _is_left_out(check) else "decided by" if check is decisive else ""
             yield _labeled(label, check.message if check.message.startswith(check.check) else _said(check))
     silent = int(rollout.analysis.get("silent") or 0)
     if silent and account.phase is Phase.ANALYZING:
-        yield _labeled("left out", f"{counted(silent, 'window')} without requests")
+        yield _labeled("left out", f"{counted(silent, 'window')}, as no request came")
 
 
 def _said(check: Check) -> str:

@@ -97,7 +97,7 @@ class RolloutInputs:
     suspended: bool = False
     """Whether no pod may run."""
     scaled_to_zero: bool = False
-    """Whether that is because of `replicas: 0` in the midst of a rollout, and not because of `suspend`."""
+    """Whether that is because of `replicas: 0` during a rollout, and not because of `suspend`."""
     older: bool = False
     """Whether `target` comes from `spec.rollback.toRevision`."""
 

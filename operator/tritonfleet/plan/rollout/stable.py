@@ -99,11 +99,11 @@ def _is_released(context: RolloutContext, standby: Standby) -> bool:
 
 
 def _with_watch(context: RolloutContext, standby: Standby) -> tuple[RolloutContext, StepResult | None]:
-    """Return the context after the newest window, and the way back if the promoted revision has failed."""
+    """Return the context after the newest window, and the rollback if the promoted revision has failed."""
     verdict = watch_promoted(context)
     if verdict is not None:
         if verdict.outcome is Outcome.FAILED and context.previous.asked:
-            return context, _take_back(context, standby, verdict.message)
+            return context, _roll_back_promoted(context, standby, verdict.message)
         standby = replace(standby, analysis=verdict.progress)
         context = context.after(replace(context.state, standby=standby))
     if not _is_broken(context) or context.previous.ready <= context.stable.ready:
@@ -137,7 +137,7 @@ def _flip(
     return context.go(Phase.PROMOTING, reason, message, _started(context, attempt))
 
 
-def _take_back(context: RolloutContext, standby: Standby, said: str) -> StepResult:
+def _roll_back_promoted(context: RolloutContext, standby: Standby, said: str) -> StepResult:
     """Return the rollback of the promoted revision: it is the canary again, with all of the traffic.
 
     Traffic returns as far as the retained pods can serve it, and others of them start for the rest.

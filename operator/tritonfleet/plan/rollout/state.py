@@ -415,7 +415,7 @@ class State:
     """The same in words, with numbers."""
 
     stable: _Revision = ""
-    """The stable revision; changes only in Promoting, and where a promoted one is taken back."""
+    """The stable revision; changes only in Promoting, and where a promoted one is rolled back."""
     attempts: int = 0
     """Number of rollouts of this ModelDeployment so far."""
     replicas: int = 0

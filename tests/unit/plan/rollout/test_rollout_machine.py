@@ -169,7 +169,7 @@ def test_a_count_that_changes_is_no_reason_to_write_anything(data):
     }
     again = go(last, replace(inputs, revisions=more), 31).state
 
-    assert again.phase is not last.phase or again.message == last.message or last.reason == "PodsEnding"
+    assert again.phase is not last.phase or again.message == last.message or "PodsEnding" in (last.reason, again.reason)
 
 
 def test_a_step_that_the_table_does_not_have_is_refused():
@@ -186,10 +186,10 @@ def test_every_transition_is_listed_once_and_every_phase_can_be_left_and_reached
     assert all(edge.when for edge in TRANSITIONS)
 
 
-def test_a_rollout_can_be_rolled_back_from_every_phase_before_it_is_stable():
+def test_a_rollout_can_be_rolled_back_from_every_phase_before_it_is_stable_and_while_the_former_one_is_retained():
     back = {edge.source for edge in TRANSITIONS if edge.target is Phase.ROLLING_BACK}
 
-    assert back == {*(phase for phase in Phase if TRAITS[phase].before_promotion), Phase.PROMOTING}
+    assert back == {*(phase for phase in Phase if TRAITS[phase].before_promotion), Phase.PROMOTING, Phase.STABLE}
 
 
 def test_steps_edited_during_a_rollout_are_for_the_next_rollout():
