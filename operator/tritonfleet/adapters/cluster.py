@@ -323,6 +323,13 @@ class Cluster:
         kind, query = manifest["kind"], {"fieldManager": names.PERSON_FIELD_MANAGER}
         return _found(await self._call("PATCH", kind, _path(manifest), query, patch, MERGE_PATCH), kind)
 
+    async def patch_spec(self, manifest: Manifest, spec: Manifest) -> Manifest:
+        """Merge patch the spec of an object; Conflict if it is no longer at the manifest's resourceVersion."""
+        metadata = {"uid": manifest["metadata"]["uid"], "resourceVersion": manifest["metadata"]["resourceVersion"]}
+        kind, query = manifest["kind"], {"fieldManager": names.PERSON_FIELD_MANAGER}
+        patch = {"metadata": metadata, "spec": spec}
+        return _found(await self._call("PATCH", kind, _path(manifest), query, patch, MERGE_PATCH), kind)
+
     async def whoami(self) -> str:
         """Return this client's user according to the API server; empty if unknown."""
         kind = "SelfSubjectReview"

@@ -20,6 +20,8 @@ MANAGED_BY: Final = "tritonfleet"
 OWNER_LABEL: Final = f"{GROUP}/modeldeployment"
 REVISION_LABEL: Final = f"{GROUP}/revision"
 REVISION_NUMBER_ANNOTATION: Final = f"{GROUP}/revision-number"
+TRIAL_LABEL: Final = f"{GROUP}/trial-of"
+"""On the temporary objects of `tritonfleet tune`, which the operator and the Services do not see."""
 SPLIT_ANNOTATION: Final = f"{GROUP}/split"
 """On an HTTPRoute: the weights that the operator wrote, to detect changes by others."""
 

@@ -77,6 +77,15 @@ def service(text: str) -> tuple[float, float]:
     return alpha, beta
 
 
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return an input's name and its sizes."""
+    name, _, sizes = text.rpartition(":")
+    parts = sizes.split(",")
+    if not name or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"must be an input and its sizes, such as IMAGE:3,224,224, not '{text}'")
+    return name, tuple(map(int, parts))
+
+
 def names(text: str) -> tuple[str, ...]:
     """Return the words between commas, at least one."""
     found = tuple(word.strip() for word in text.split(",") if word.strip())

@@ -1,8 +1,8 @@
 """The `tritonfleet` command, which is also `kubectl tritonfleet`.
 
 `main()` reads the arguments and runs one subcommand; the options of all of them are declared here. Each subcommand
-imports what it runs when it runs: `fetch` starts in every pod and needs no Kubernetes client, `simulate` alone needs
-numpy, numba and matplotlib, and `--help` needs none of them. docs/reference/cli.md lists the subcommands.
+imports what it runs when it runs: `fetch` starts in every pod and needs no Kubernetes client, `simulate` and `tune`
+alone need numpy, numba and matplotlib, and `--help` needs none of them. docs/reference/cli.md lists the subcommands.
 """
 
 import os
@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from tritonfleet.cli import arguments
-from tritonfleet.cli.terminal import say
+from tritonfleet.cli.terminal import UsageError, report_error, require_extra, say
 
 _Command = TypeVar("_Command", bound=Callable[..., int])
 
@@ -279,6 +279,54 @@ def _simulate(**options: Any) -> int:
     from tritonfleet.cli.simulate import run  # noqa: PLC0415
 
     return run(SimpleNamespace(**options))
+
+
+@tritonfleet.command("tune")
+@click.option("--kubeconfig", metavar="FILE", help="Default: $KUBECONFIG, else ~/.kube/config.")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig; default: the current one.")
+@click.option("-n", "--namespace", metavar="NAME", help="Its namespace; default: that of the context.")
+@click.argument("source", metavar="FILE|NAME")
+@click.option("--server", metavar="URL", help="Try settings on this Triton, which must have explicit model control.")
+@click.option("--requests", metavar="FILE", help="Requests to send: golden.json, or a ConfigMap.")
+@click.option(
+    "--shape",
+    type=arguments.Parsed("INPUT:SIZE,...", arguments.shape),
+    multiple=True,
+    help="Shape of an input of variable size, without the batch; may be repeated.",
+)
+@click.option("--budget", type=_DURATION, default="10m", show_default=True, help="Time for trials.")
+@click.option("--state", metavar="FILE", help="Where trials are kept, to go on later; default: NAME.tune.json.")
+@click.option(
+    "--max-batch-size",
+    type=arguments.Parsed("N", arguments.count),
+    default="32",
+    show_default=True,
+    help="Largest batch to try.",
+)
+@click.option(
+    "--max-instances",
+    type=arguments.Parsed("N", arguments.count),
+    default="4",
+    show_default=True,
+    help="Most instances to try, on each GPU.",
+)
+@click.option("--rate", type=arguments.Parsed("RATE", arguments.rate), help="Say how many replicas this load takes.")
+@click.option("--apply", is_flag=True, help="Patch the ModelDeployment, which starts a rollout.")
+@click.option("--plot", metavar="FILE", help="Plot throughput against latency as PNG, SVG or PDF.")
+@click.option("--html", metavar="FILE", help="Write a self-contained HTML report.")
+@_output("text", "json")
+def _tune(**options: Any) -> int:
+    """Find the batching and the instances that carry the most load within the SLO, by trials.
+
+    FILE needs --server. NAME is tried in a temporary pod beside its own, which gets no traffic.
+    """
+    try:
+        require_extra("simulate", ("numpy", "numba", "matplotlib"))
+    except UsageError as problem:
+        return report_error("tune", problem)
+    from tritonfleet.cli.tune import tune  # noqa: PLC0415
+
+    return tune(SimpleNamespace(**options))
 
 
 _files = click.argument("files", nargs=-1, required=True, metavar="FILE...")

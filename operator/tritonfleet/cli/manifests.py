@@ -3,7 +3,7 @@
 `read_manifests()` reads untrusted text within limits. `model_deployments()` finds the ModelDeployments among the
 objects of files, such as the output of Helm or Kustomize, and `Document.line()` says where in the text a field is.
 `read_manifest()` returns the one ModelDeployment of a file, checked as the cluster would. `golden`, `simulate`,
-`validate`, `render` and `diff` read with them.
+`validate`, `render`, `diff` and `tune` read with them.
 """
 
 import re
@@ -173,3 +173,16 @@ def parsed(body: dict[str, Any]) -> ModelDeployment:
     if unknown is not None:
         raise InvalidSpec(f"{unknown}: unknown field (see kubectl explain mdep.spec)")
     return deployment
+
+
+def merge_patched(value: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(value) if isinstance(value, dict) else {}
+    for name, part in patch.items():
+        if part is None:
+            found.pop(name, None)
+        else:
+            found[name] = merge_patched(found.get(name), part)
+    return found

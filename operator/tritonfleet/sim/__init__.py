@@ -30,6 +30,20 @@ from tritonfleet.sim.scenario import (
 )
 from tritonfleet.sim.state import EngineRules
 from tritonfleet.sim.traffic import STEP_SECONDS, WORKLOAD_NAMES, RateTrace, Times, TimestampTrace, Trace, workload
+from tritonfleet.sim.tuning import (
+    NextTrial,
+    SearchOutcome,
+    SearchSpace,
+    Setting,
+    SettingResult,
+    Trial,
+    grid,
+    next_trial,
+    outcome,
+    predicted_load,
+    replicas_for,
+    verdict,
+)
 
 __all__ = [
     "SEARCH_STEPS",
@@ -44,6 +58,7 @@ __all__ = [
     "Fixed",
     "ForeignWrite",
     "Metrics",
+    "NextTrial",
     "NodesFull",
     "Plant",
     "PodLoss",
@@ -53,7 +68,11 @@ __all__ = [
     "Run",
     "Scaler",
     "Scheduled",
+    "SearchOutcome",
+    "SearchSpace",
     "ServerModel",
+    "Setting",
+    "SettingResult",
     "SilentPods",
     "Slo",
     "SlowStart",
@@ -61,10 +80,17 @@ __all__ = [
     "Times",
     "TimestampTrace",
     "Trace",
+    "Trial",
     "Tritonfleet",
     "Unscraped",
     "clairvoyant",
     "engine_rules",
+    "grid",
+    "next_trial",
+    "outcome",
+    "predicted_load",
+    "replicas_for",
     "simulate",
+    "verdict",
     "workload",
 ]

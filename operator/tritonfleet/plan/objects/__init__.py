@@ -24,6 +24,7 @@ from tritonfleet.plan.objects.manifests import (
     revision_children,
     revision_deployment,
     shared_children,
+    trial_objects,
 )
 from tritonfleet.plan.objects.pod import GPU_PRODUCT_LABEL
 from tritonfleet.plan.objects.revision import (
@@ -74,4 +75,5 @@ __all__ = [
     "split_seen",
     "split_written",
     "statuses_by_parent",
+    "trial_objects",
 ]

@@ -8,14 +8,14 @@ or differs. The HTTPRoute, which is also read back, has a module of its own.
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from tritonfleet.api import names
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import duration_seconds
 from tritonfleet.api.resources import BACKEND_TRAFFIC_POLICY, HTTP_ROUTE
 from tritonfleet.api.workloads import PodMonitor
-from tritonfleet.plan.objects.containers import PORTS, Lifecycle
+from tritonfleet.plan.objects.containers import CONFIG_KEY, PORTS, Lifecycle
 from tritonfleet.plan.objects.httproute import http_route
 from tritonfleet.plan.objects.revision import Revision
 from tritonfleet.plan.world import Defaults, Manifest
@@ -59,6 +59,48 @@ def revision_deployment(
             "template": template,
         },
     }
+
+
+TRIAL_GRACE_SECONDS: Final = 5
+_ADMISSION: Final = ("kueue.x-k8s.io/", "azure.workload.identity/")
+"""Labels of pods that a trial needs as well: without them it would pass by a quota, or not reach the model."""
+
+
+def trial_objects(deployment: ModelDeployment, revision: Revision, config: str, seconds: int) -> tuple[Manifest, ...]:
+    """Return the ConfigMap and the pod of a trial: the revision's pod, with another configuration of the model.
+
+    They have none of the labels that Services, budgets and the operator select by. The pod ends by itself after so
+    many seconds, serves no one that would have to be drained, and is deleted with the ModelDeployment.
+    """
+    owner = _owner_of(deployment)
+    kept = {key: value for key, value in revision.template["metadata"]["labels"].items() if key.startswith(_ADMISSION)}
+    metadata: Manifest = {
+        "name": f"{owner['name']}-tune",
+        "namespace": owner["namespace"],
+        "labels": {names.TRIAL_LABEL: owner["name"]},
+        "ownerReferences": [names.owner_reference(owner) | {"controller": False}],
+    }
+    spec = {name: value for name, value in revision.template["spec"].items() if name != "topologySpreadConstraints"}
+    spec |= {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": seconds,
+        "terminationGracePeriodSeconds": TRIAL_GRACE_SECONDS,
+        "containers": [
+            {name: value for name, value in container.items() if name != "lifecycle"}
+            for container in spec["containers"]
+        ],
+        "volumes": [
+            {**volume, "configMap": {"name": metadata["name"]}} if volume["name"] == "config" else volume
+            for volume in spec["volumes"]
+        ],
+    }
+    pod_metadata = {
+        **metadata,
+        "labels": {**kept, **metadata["labels"]},
+        "annotations": dict(revision.template["metadata"].get("annotations") or {}),
+    }
+    files = config_map(metadata, {**revision.config, CONFIG_KEY: config})
+    return files, {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": spec}
 
 
 def shared_children(
