@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from tritonfleet.api.base import Schema
 from tritonfleet.api.crd import root_schema
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.quantities import quantity
 from tritonfleet.api.renames import RENAMES
-from tritonfleet.api.structural import Schema
 from tritonfleet.errors import InvalidSpec
 
 _OPEN: Final = "x-kubernetes-preserve-unknown-fields"

@@ -4,11 +4,11 @@ import copy
 from typing import Any
 
 from tritonfleet.api import names
+from tritonfleet.api.base import Schema, structural
 from tritonfleet.api.modeldeployment import ModelDeployment
 from tritonfleet.api.problems import with_examples
 from tritonfleet.api.renames import RENAMES
 from tritonfleet.api.status import ModelDeploymentStatus
-from tritonfleet.api.structural import Schema, structural
 
 _UNQUOTABLE = "must be one line"
 _SLO_MET = '.status.conditions[?(@.type=="SLOMet")]'

@@ -3,7 +3,7 @@
 from typing import Annotated, ClassVar
 
 from tritonfleet.api.base import ApiModel, DataKey, ObjectName, Rule, cel_list, matching, rule, text
-from tritonfleet.api.reserved import OWNED_ENVIRONMENT
+from tritonfleet.api.names import OWNED_ENVIRONMENT
 
 
 class KeyReference(ApiModel):

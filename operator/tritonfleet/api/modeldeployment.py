@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import Field, ValidationError
 
 from tritonfleet.api.autoscaling import REPLICAS_MAX, Autoscaling, ScalingMode
-from tritonfleet.api.base import DURATION, ApiModel, Rule, items, rule
+from tritonfleet.api.base import DURATION, ApiModel, Rule, Schema, items, rule, structural
 from tritonfleet.api.batching import Batching, InstanceGroup
 from tritonfleet.api.companions import Companion, RawModelConfig
 from tritonfleet.api.model import Model
@@ -16,7 +16,6 @@ from tritonfleet.api.renames import refusals
 from tritonfleet.api.rollout import Rollback, Rollout
 from tritonfleet.api.server import Server
 from tritonfleet.api.slo import Metrics, Slo
-from tritonfleet.api.structural import Schema, structural
 from tritonfleet.api.traffic import Traffic
 from tritonfleet.errors import InvalidSpec
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from tritonfleet.api.structural import Schema
+from tritonfleet.api.base import Schema
 
 EXAMPLES: Final = {
     "spec.model": "{uri: s3://models/recommender/7}",

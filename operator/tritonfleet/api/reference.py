@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tritonfleet.api import names
-from tritonfleet.api.base import Rule
-from tritonfleet.api.structural import Schema
+from tritonfleet.api.base import Rule, Schema
 
 _RULES_IN_A_CELL: Final = 2
 _HEAD: Final = f"""\

@@ -21,8 +21,8 @@ from tritonfleet.api.base import (
     text,
 )
 from tritonfleet.api.environment import EnvironmentSource, EnvironmentVariable
+from tritonfleet.api.names import OWNED_FLAGS, POD_LABEL_RULE
 from tritonfleet.api.placement import Affinity, Toleration, TopologySpread
-from tritonfleet.api.reserved import OWNED_FLAGS, POD_LABEL_RULE
 from tritonfleet.api.traffic import Annotations
 from tritonfleet.api.volumes import VolumeMounts, Volumes
 

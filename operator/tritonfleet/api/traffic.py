@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tritonfleet.api.base import DNS_SUBDOMAIN, ApiModel, ObjectName, items, mapping, matching, text
-from tritonfleet.api.reserved import ANNOTATION_RULES
+from tritonfleet.api.names import ANNOTATION_RULES
 
 
 class ServiceType(StrEnum):

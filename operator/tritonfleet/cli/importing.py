@@ -19,8 +19,8 @@ from tritonfleet.api import names
 from tritonfleet.api.admission import in_namespace
 from tritonfleet.api.batching import InstanceKind
 from tritonfleet.api.modeldeployment import ModelDeployment
+from tritonfleet.api.names import OWNED_FLAGS
 from tritonfleet.api.quantities import duration_text
-from tritonfleet.api.reserved import OWNED_FLAGS
 from tritonfleet.api.server import GPU_RESOURCE
 from tritonfleet.cli.manifests import objects, parsed
 from tritonfleet.cli.terminal import UsageError, read_bytes, report_error, say

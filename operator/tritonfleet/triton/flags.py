@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
+from tritonfleet.api.names import OWNED_FLAGS
 from tritonfleet.api.quantities import whole_amount
-from tritonfleet.api.reserved import OWNED_FLAGS
 from tritonfleet.api.server import ResponseCache
 from tritonfleet.errors import InvalidSpec
 

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from tritonfleet.api import schema
+from tritonfleet.api.base import structural
 from tritonfleet.api.crd import definition, root_schema
 from tritonfleet.api.modeldeployment import ModelDeploymentSpec
 from tritonfleet.api.status import ModelDeploymentStatus
-from tritonfleet.api.structural import structural
 
 ROOT = Path(__file__).parents[3]
 VERSION = definition()["spec"]["versions"][0]

@@ -114,7 +114,7 @@ def test_a_server_with_one_model_is_probed_as_before() -> None:
 
 
 def test_the_configuration_of_a_companion_is_a_file_of_its_own() -> None:
-    given = {"name": "pre", "batching": {"maxBatchSize": 4, "dynamic": {"maxQueueDelay": "2ms"}}}
+    given: dict[str, object] = {"name": "pre", "batching": {"maxBatchSize": 4, "dynamic": {"maxQueueDelay": "2ms"}}}
     given |= {"instances": [{"kind": "CPU", "count": 3}], "modelConfig": {"parameters": {"a": {"string_value": "1"}}}}
     assert built(companions=[given]).config["companion.pre.pbtxt"] == (
         'name: "pre"\nmax_batch_size: 4\ninstance_group {\n  count: 3\n  kind: KIND_CPU\n}\ndynamic_batching {\n'

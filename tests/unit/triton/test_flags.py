@@ -1,6 +1,6 @@
 import pytest
 
-from tritonfleet.api.reserved import OWNED_FLAGS
+from tritonfleet.api.names import OWNED_FLAGS
 from tritonfleet.api.server import ResponseCache
 from tritonfleet.errors import InvalidSpec
 from tritonfleet.triton.flags import has_cache, refuse_owned_flags, server_args
