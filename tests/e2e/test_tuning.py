@@ -53,7 +53,7 @@ def test_a_killed_search_leaves_nothing_and_goes_on_where_it_ended(place: Any, r
     first = json.loads(state.read_text())["trials"]
     assert first
 
-    with command(place, tmp_path, "--budget", "2m", "-o", "json", "--apply") as whole:
+    with command(place, tmp_path, "--budget", "4m", "-o", "json", "--apply") as whole:
         printed, said = whole.communicate(timeout=600)
     assert (whole.returncode, left(place)) == (0, []), said
     result = json.loads(printed)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from tritonfleet.api.names import RESERVED_ANNOTATION_PREFIXES
+
 Rule = dict[str, str]
 """One entry of `x-kubernetes-validations`."""
 
@@ -237,6 +239,21 @@ LABEL_KEY_RULE: Final = rule(
 
 Labels = Annotated[dict[str, LabelValue], mapping(32, LABEL_KEY_RULE)]
 """Labels, or what selects on them."""
+
+ANNOTATION_RULES: Final = (
+    LABEL_KEY_RULE,
+    rule(
+        "!self.exists(key, "
+        + " || ".join(f"key.startsWith('{prefix}')" for prefix in RESERVED_ANNOTATION_PREFIXES)
+        + ")",
+        "must not have keys that start with " + ", ".join(RESERVED_ANNOTATION_PREFIXES),
+    ),
+)
+
+POD_LABEL_RULE: Final = rule(
+    "!self.exists(key, key.startsWith('tritonfleet.dev/') || key == 'app.kubernetes.io/managed-by')",
+    "must not have keys that the operator sets itself: tritonfleet.dev/* and app.kubernetes.io/managed-by",
+)
 
 QUANTITY = r"^([0-9]{1,28}([.][0-9]{0,20})?|[.][0-9]{1,20})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 

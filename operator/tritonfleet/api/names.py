@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tritonfleet.api.base import LABEL_KEY_RULE, rule
-
 GROUP: Final = "tritonfleet.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
@@ -151,18 +149,3 @@ OWNED_ENVIRONMENT: Final = (
 
 RESERVED_ANNOTATION_PREFIXES: Final = ("tritonfleet.dev/", "argocd.argoproj.io/", "kubectl.kubernetes.io/")
 """Annotations that tools use to track ownership; on a child they would make a tool adopt or prune it."""
-
-ANNOTATION_RULES: Final = (
-    LABEL_KEY_RULE,
-    rule(
-        "!self.exists(key, "
-        + " || ".join(f"key.startsWith('{prefix}')" for prefix in RESERVED_ANNOTATION_PREFIXES)
-        + ")",
-        "must not have keys that start with " + ", ".join(RESERVED_ANNOTATION_PREFIXES),
-    ),
-)
-
-POD_LABEL_RULE: Final = rule(
-    "!self.exists(key, key.startsWith('tritonfleet.dev/') || key == 'app.kubernetes.io/managed-by')",
-    "must not have keys that the operator sets itself: tritonfleet.dev/* and app.kubernetes.io/managed-by",
-)

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tritonfleet.api.base import (
     LABEL_KEY_RULE,
+    POD_LABEL_RULE,
     ApiModel,
     Labels,
     LabelValue,
@@ -21,7 +22,7 @@ from tritonfleet.api.base import (
     text,
 )
 from tritonfleet.api.environment import EnvironmentSource, EnvironmentVariable
-from tritonfleet.api.names import OWNED_FLAGS, POD_LABEL_RULE
+from tritonfleet.api.names import OWNED_FLAGS
 from tritonfleet.api.placement import Affinity, Toleration, TopologySpread
 from tritonfleet.api.traffic import Annotations
 from tritonfleet.api.volumes import VolumeMounts, Volumes

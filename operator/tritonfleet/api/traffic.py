@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tritonfleet.api.base import DNS_SUBDOMAIN, ApiModel, ObjectName, items, mapping, matching, text
-from tritonfleet.api.names import ANNOTATION_RULES
+from tritonfleet.api.base import ANNOTATION_RULES, DNS_SUBDOMAIN, ApiModel, ObjectName, items, mapping, matching, text
 
 
 class ServiceType(StrEnum):

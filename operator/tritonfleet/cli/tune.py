@@ -189,7 +189,7 @@ class _State:
                 document = json.loads(path.read_bytes())
                 if (document["format"], document["key"]) == (_STATE_FORMAT, key):
                     found.trials = [Trial.restore(each) for each in document["trials"]]
-                    say(f"{path}: {counted(len(found.trials), 'trial')} of an earlier run are used again", error=True)
+                    say(f"{path}: using {counted(len(found.trials), 'trial')} of an earlier run", error=True)
                 else:
                     say(f"{path}: of another model, server or SLO, and replaced", error=True)
             except (ValueError, KeyError, TypeError) as error:

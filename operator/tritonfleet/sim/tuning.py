@@ -44,6 +44,8 @@ FIRST_STEP: Final = 1.06
 """Factor between the first two rates of a setting; each further step in the same direction is twice as wide."""
 TRIALS_OF_ONE: Final = 7
 """Load trials of one setting at most."""
+ROUGH_TRIALS: Final = 2
+"""Load trials of the present setting before those of others."""
 CHALLENGERS: Final = 8
 """Settings that are tried beside the present one, at most."""
 MORE_INSTANCES: Final = 1.02
@@ -184,17 +186,17 @@ def next_trial(space: SearchSpace, trials: Sequence[Trial]) -> NextTrial | None:
         return NextTrial(untaught, 0.0, "to learn how long batches take")
     if not known.learned:
         return None
-    rate = known.rate_to_try(space.current)
-    if rate is not None:
-        return NextTrial(space.current, rate, "the setting as it is")
+    present = known.rate_to_try(space.current)
+    # A rough idea of the present setting corrects the predictions; a short budget is better spent on others.
+    if present is not None and len(known.loads.get(space.current, ())) < ROUGH_TRIALS:
+        return NextTrial(space.current, present, "the setting as it is")
     best = known.best()
     if best is not None and best != space.current and (rate := known.rate_to_try(best)) is not None:
         return NextTrial(best, rate, "the best so far")
     challenger = known.challenger()
-    if challenger is None:
-        return None
-    setting, rate = challenger
-    return NextTrial(setting, rate, "may carry more")
+    if challenger is not None:
+        return NextTrial(*challenger, "may carry more")
+    return NextTrial(space.current, present, "the setting as it is") if present is not None else None
 
 
 def outcome(space: SearchSpace, trials: Sequence[Trial]) -> SearchOutcome:

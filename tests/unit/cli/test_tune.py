@@ -113,7 +113,7 @@ def test_trials_are_used_again(tritonfleet: Callable[..., Any], manifest: Path, 
 
     assert len(pretend.made) == made
     assert json.loads(again.out) == json.loads(first.out) | {"notes": json.loads(again.out)["notes"]}
-    assert f"{made // 2} trials of an earlier run are used again" in again.err
+    assert f"using {made // 2} trials of an earlier run" in again.err
 
 
 def test_another_objective_begins_anew(tritonfleet: Callable[..., Any], manifest: Path, pretend: Pretend) -> None:

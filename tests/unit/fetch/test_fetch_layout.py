@@ -98,7 +98,7 @@ def test_a_configured_file_name_is_kept():
         (["a.onnx", "b.onnx"], "which of a.onnx, b.onnx is the model? Rename it to model.onnx"),
         (
             ["resnet/1/model.onnx", "bert/1/model.onnx"],
-            "a repository of models (bert, resnet), of which one can be served: name s3://bucket/models/m/bert",
+            "a repository of models (bert, resnet), of which one is served: name s3://bucket/models/m/bert",
         ),
         (["resnet/config.pbtxt", "resnet/1/model.onnx"], "a repository of models (resnet)"),
         (["0/model.onnx"], "Triton ignores the version folder '0'"),
@@ -150,7 +150,7 @@ def test_a_backend_of_ones_own_may_keep_its_model_under_any_name():
         (["my model/model.onnx"], "onnxruntime", "give 'my model' a name without white space"),
         (["weights.bin"], "python", "at its top is no model.py, which the python backend loads; add it"),
         (["1/src/model.py"], "python", "there is no 1/model.py, which the python backend loads; move 1/src/"),
-        (["bert 1/1/model.onnx"], None, "a repository of models (bert 1), of which one can be served: give 'bert 1'"),
+        (["bert 1/1/model.onnx"], None, "a repository of models (bert 1), of which one is served: give 'bert 1'"),
     ],
 )  # fmt: skip
 def test_a_model_file_where_its_backend_does_not_look_is_refused_at_once(paths, backend, words):
