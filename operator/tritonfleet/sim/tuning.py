@@ -46,6 +46,8 @@ TRIALS_OF_ONE: Final = 7
 """Load trials of one setting at most."""
 ROUGH_TRIALS: Final = 2
 """Load trials of the present setting before those of others."""
+FAR_OFF, DOUBT = 0.8, 1.15
+"""Measured over predicted load below which predictions for other batch sizes are not corrected but raised, by this."""
 CHALLENGERS: Final = 8
 """Settings that are tried beside the present one, at most."""
 MORE_INSTANCES: Final = 1.02
@@ -303,10 +305,17 @@ class _Known:
         return {(): 1.0, **{kind: median(each) for kind, each in ratios.items()}}
 
     def promised(self, setting: Setting) -> float:
-        """Return the prediction, corrected, and within what trials showed."""
+        """Return the prediction, corrected, and within what trials showed.
+
+        Where trials of other batch sizes showed that the prediction is far too high for those, it says little of this
+        one, which then has the benefit of the doubt.
+        """
         low, high = self.bounds(setting)
         kinds: tuple[tuple[int, ...], ...] = ((setting.instances, setting.max_batch_size), (setting.instances,), ())
-        correction = next(self._corrections[kind] for kind in kinds if kind in self._corrections)
+        known = next(kind for kind in kinds if kind in self._corrections)
+        correction = self._corrections[known]
+        if known != kinds[0] and correction < FAR_OFF:
+            correction = DOUBT
         return min(max(self.predicted(setting) * correction, low), high)
 
     def bounds(self, setting: Setting) -> tuple[float, float]:
