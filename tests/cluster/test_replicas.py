@@ -92,9 +92,14 @@ async def test_replicas_follow_the_autoscaler_and_every_change_is_recorded(world
         await wants(world, scaled, oracle, count)
     history = (await scaling(world))["history"]
     assert [(entry["from"], entry["to"], entry["reason"]) for entry in history] == [(5, 3, "Demand"), (2, 5, "Demand")]
-    events = await world.cluster.list("Event", world.namespace)
-    told = sorted(each["message"] for each in events.items if each["reason"].startswith("Scaled"))
-    assert told == ["from 2 to 5 (Demand): the test wants 5", "from 5 to 3 (Demand): the test wants 3"]
+    expected = ["from 2 to 5 (Demand): the test wants 5", "from 5 to 3 (Demand): the test wants 3"]
+
+    async def told() -> bool:
+        events = await world.cluster.list("Event", world.namespace)
+        return sorted(each["message"] for each in events.items if each["reason"].startswith("Scaled")) == expected
+
+    # Events are written after the status.
+    await eventually(told, "an event for each change")
     await eventually(lambda: world.is_ready("demo"), "Ready with three")
 
 

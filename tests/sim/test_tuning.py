@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tritonfleet.plan.autoscale import Policy
@@ -155,7 +155,7 @@ FAR_FROM_PREDICTED = (
 """Large batches carry half of what is predicted, small ones all of it."""
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 @example(FAR_FROM_PREDICTED)
 @given(servers())
 def test_it_finds_nearly_the_best_of_the_grid_with_a_fifth_of_its_trials(drawn: tuple[Pretend, SearchSpace]) -> None:

@@ -30,7 +30,22 @@ Percentile = Annotated[
     AfterValidator(_one_of_them),
 ]
 # Kubernetes cuts off what follows the point of a bound when a whole number is written: at 0.001 it would let 0 pass.
-Availability = Annotated[float, Field(ge=50, le=99.999)]
+_NEVER_ALL = "must be below 100: no number of requests shows that none will ever fail"
+
+
+def _not_all(percent: float) -> float:
+    if percent >= 100:
+        raise ValueError(_NEVER_ALL)
+    return percent
+
+
+Availability = Annotated[
+    float,
+    Field(
+        ge=50, le=100, json_schema_extra={"x-kubernetes-validations": [rule("self < 100.0", _NEVER_ALL, got="self")]}
+    ),
+    AfterValidator(_not_all),
+]
 """Percent of requests."""
 RequestRate = Annotated[float, Field(ge=0, le=10_000_000, json_schema_extra={"exclusiveMinimum": True})]
 """Requests per second, above 0."""
